@@ -24,7 +24,9 @@ function stop(line) {
 
 function npm(...args) {
   const cli = process.env.npm_execpath;
-  const [command, first] = cli ? [process.execPath, [cli]] : ['npm', []];
+  // Not our own process.execPath: that may be the very node_modules/.bin/node to be replaced.
+  const outer = process.env.npm_node_execpath ?? process.execPath;
+  const [command, first] = cli ? [outer, [cli]] : ['npm', []];
   const done = spawnSync(command, [...first, ...args], { cwd: root, stdio: 'inherit' });
   if (done.error) stop(`cannot run npm ${args[0]}: ${done.error.message}`);
   if (done.status !== 0) stop(`npm ${args[0]} failed (exit code ${done.status ?? done.signal})`);

@@ -1,0 +1,196 @@
+#!/usr/bin/env node
+// Finds, or installs, the programs that judge us from outside: mosquitto's command-line clients and
+// paho for Python. Called by scripts/test.ts and .ci/run; the foreign-client tests ask it for paths.
+// What it installs itself goes to node_modules/.cache, except that root lets apt-get install.
+import { spawnSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export type MosquittoClient = 'mosquitto_pub' | 'mosquitto_sub' | 'mosquitto_rr';
+
+/** Where clients that were not installed for the whole machine are. */
+export const foreignBin: string = fileURLToPath(
+  new URL('../node_modules/.cache/foreign/bin', import.meta.url),
+);
+const cache = fileURLToPath(new URL('../node_modules/.cache/foreign', import.meta.url));
+const clients: readonly MosquittoClient[] = ['mosquitto_pub', 'mosquitto_sub', 'mosquitto_rr'];
+/** What the clients need beyond a plain Debian, when they are unpacked instead of installed. */
+const clientPackages = ['mosquitto-clients', 'libmosquitto1', 'libcjson1'];
+const pahoPackage = 'paho-mqtt>=2,<3';
+const howClients = 'mosquitto clients: not found; run: apt-get install mosquitto-clients';
+const howPaho = `paho: needs python3 with venv; run: python3 -m pip install '${pahoPackage}'`;
+
+interface Answer {
+  readonly isOk: boolean;
+  readonly output: string;
+}
+
+function ask(command: string, args: readonly string[], cwd?: string, timeoutMs = 240_000): Answer {
+  const done = spawnSync(command, args, {
+    encoding: 'utf8',
+    timeout: timeoutMs,
+    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', NODE_OPTIONS: '' },
+    ...(cwd === undefined ? {} : { cwd }),
+  });
+  const output = `${done.stdout ?? ''}${done.stderr ?? ''}${done.error?.message ?? ''}`;
+  return { isOk: done.status === 0, output };
+}
+
+function onPath(name: string): string | undefined {
+  for (const folder of (process.env.PATH ?? '').split(delimiter)) {
+    if (folder !== '' && existsSync(join(folder, name))) return join(folder, name);
+  }
+  return undefined;
+}
+
+/** Absolute path of one of mosquitto's clients, or undefined when there is none yet. */
+export function findMosquitto(name: MosquittoClient): string | undefined {
+  const own = join(foreignBin, name);
+  return onPath(name) ?? (existsSync(own) ? own : undefined);
+}
+
+/** Absolute path of one of mosquitto's clients; throws with the command that installs it. */
+export function mosquitto(name: MosquittoClient): string {
+  const found = findMosquitto(name);
+  if (found === undefined) throw new Error(howClients);
+  return found;
+}
+
+function hasPaho(python: string): boolean {
+  const test = 'import sys, paho.mqtt as p; sys.exit(p.__version__.split(".")[0] != "2")';
+  return ask(python, ['-c', test]).isOk;
+}
+
+let pahoFound: string | undefined;
+
+/** A Python that can import paho 2, or undefined when there is none yet. */
+export function findPahoPython(): string | undefined {
+  if (pahoFound !== undefined) return pahoFound;
+  const own = join(cache, 'paho', 'bin', 'python');
+  if (existsSync(own)) pahoFound = own;
+  else {
+    const system = onPath('python3');
+    if (system !== undefined && hasPaho(system)) pahoFound = system;
+  }
+  return pahoFound;
+}
+
+/** A Python that can import paho 2; throws with the command that installs it. */
+export function pahoPython(): string {
+  const found = findPahoPython();
+  if (found === undefined) throw new Error(howPaho);
+  return found;
+}
+
+function aptInstall(...packages: readonly string[]): Answer {
+  const wait = ['-o', 'DPkg::Lock::Timeout=120'];
+  const install = [...wait, 'install', '-y', '--no-install-recommends', ...packages];
+  const first = ask('apt-get', install);
+  if (first.isOk) return first;
+  const update = ask('apt-get', ['update']);
+  return update.isOk ? ask('apt-get', install) : update;
+}
+
+/** Builds a folder under another name first, so that nobody ever sees half of it. */
+function settle(name: string, build: (folder: string) => string | undefined): string | undefined {
+  const target = join(cache, name);
+  const folder = `${target}.${process.pid}`;
+  mkdirSync(folder, { recursive: true });
+  try {
+    const problem = build(folder);
+    if (problem !== undefined) return problem;
+    if (!existsSync(target)) renameSync(folder, target);
+    return undefined;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** Without root: fetch Debian's packages and unpack them, with a wrapper that finds the library. */
+function unpackClients(): string | undefined {
+  const problem = settle('debian', (folder) => {
+    const fetched = ask('apt-get', ['download', ...clientPackages], folder);
+    if (!fetched.isOk) return fetched.output;
+    for (const file of readdirSync(folder).filter((name) => name.endsWith('.deb'))) {
+      const unpacked = ask('dpkg-deb', ['-x', file, '.'], folder);
+      if (!unpacked.isOk) return unpacked.output;
+    }
+    return undefined;
+  });
+  if (problem !== undefined) return problem;
+  const triple = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu';
+  const libraries = join(cache, 'debian', 'usr', 'lib', triple);
+  return settle('bin', (folder) => {
+    for (const name of clients) {
+      const real = join(cache, 'debian', 'usr', 'bin', name);
+      writeFileSync(
+        join(folder, name),
+        `#!/bin/sh\nLD_LIBRARY_PATH='${libraries}' exec '${real}' "$@"\n`,
+      );
+      chmodSync(join(folder, name), 0o755);
+      const answer = ask(join(folder, name), ['--help']);
+      if (!answer.output.includes(`${name} version`))
+        return `${name} does not start: ${answer.output}`;
+    }
+    return undefined;
+  });
+}
+
+function provideClients(): string | undefined {
+  const isThere = (): boolean => clients.every((name) => findMosquitto(name) !== undefined);
+  if (isThere()) return undefined;
+  if (onPath('apt-get') === undefined) return howClients;
+  console.log('        getting mosquitto-clients');
+  const problem =
+    process.getuid?.() === 0 ? aptInstall('mosquitto-clients').output : unpackClients();
+  return isThere() ? undefined : `${howClients}\n${problem ?? ''}`;
+}
+
+/** A virtual environment knows its own path, so it is built under a name of its own and linked. */
+function makeVenv(python: string): string | undefined {
+  const folder = join(cache, `paho.${process.pid}`);
+  const made = ask(python, ['-m', 'venv', '--clear', folder]);
+  const pip = ['install', '--disable-pip-version-check', pahoPackage];
+  const installed = made.isOk ? ask(join(folder, 'bin', 'pip'), pip) : made;
+  if (installed.isOk && !existsSync(join(cache, 'paho'))) {
+    symlinkSync(folder, join(cache, 'paho'));
+    return undefined;
+  }
+  rmSync(folder, { recursive: true, force: true });
+  return installed.isOk ? undefined : installed.output;
+}
+
+function providePaho(): string | undefined {
+  if (findPahoPython() !== undefined) return undefined;
+  const isRoot = process.getuid?.() === 0 && onPath('apt-get') !== undefined;
+  console.log('        getting paho-mqtt');
+  if (isRoot && onPath('python3') === undefined) aptInstall('python3', 'python3-venv');
+  const python = onPath('python3');
+  if (python === undefined) return howPaho;
+  mkdirSync(cache, { recursive: true });
+  let problem = makeVenv(python);
+  if (problem !== undefined && isRoot && aptInstall('python3-venv').isOk)
+    problem = makeVenv(python);
+  return problem === undefined ? undefined : `${howPaho}\n${problem}`;
+}
+
+/** Makes every foreign client available. Answers with what could not be had, and how to get it. */
+export function provide(): string[] {
+  return [provideClients(), providePaho()].filter((problem) => problem !== undefined);
+}
+
+if (import.meta.main) {
+  const lacking = provide();
+  for (const problem of lacking) console.error(problem);
+  process.exitCode = lacking.length === 0 ? 0 : 1;
+}
