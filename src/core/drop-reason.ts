@@ -1,0 +1,27 @@
+/**
+ * Why a message did not reach a receiver: one closed set of names for the log, the metric
+ * `causeway_messages_dropped_total{reason}` and the docs. The index is what the data plane counts by.
+ */
+
+export const dropTable = {
+  queue_full: 'The session queue was at queueMessagesMax or queueBytesMax.',
+  outbox_full: 'QoS 0: the connection was at outboxBytesMax.',
+  packet_too_large: 'The packet was over the Maximum Packet Size the client asked for.',
+  expired: 'The message expiry interval ran out before delivery.',
+  not_authorized_publish: 'The publisher may not publish to the topic.',
+  not_authorized_receive: 'The receiver may no longer receive from the topic.',
+  reserved_topic: 'A client published to a topic that starts with $.',
+  session_expired: 'The session ended with the message still queued.',
+  retained_full: 'Retained: retainedMessagesMax or retainedBytesMax was reached.',
+  store_failed: 'The store refused the message (disk full or failing).',
+  no_member: 'Shared subscription: no member could take the message.',
+  quarantined: 'A stored record could not be decoded; it was moved aside.',
+} as const;
+
+export type DropReason = keyof typeof dropTable;
+export const dropReasons: readonly DropReason[] = Object.keys(dropTable) as DropReason[];
+
+/** Index by reason, so that the data plane counts in a typed array. */
+export const Drop: { readonly [reason in DropReason]: number } = Object.fromEntries(
+  dropReasons.map((reason, index) => [reason, index]),
+) as { readonly [reason in DropReason]: number };

@@ -1,0 +1,95 @@
+/**
+ * A message that outlives its read chunk: retained, queued, in flight, a will. Made once and shared by
+ * every receiver; the data plane forwards straight from the read buffer when nobody needs to keep it.
+ * A message has topic and payload; packets (ids, DUP, aliases) are the connection's business.
+ */
+
+const EMPTY = Buffer.alloc(0);
+
+export class Message {
+  /** Strictly rising per node; with the node's incarnation the identity of the message. */
+  readonly sequence: number;
+  readonly topic: string;
+  /** Topic field as on the wire (length prefix and UTF-8 bytes), then the payload. */
+  readonly body: Buffer;
+  /** Where the payload begins in `body`. */
+  readonly payloadStart: number;
+  /** Forwardable MQTT 5 properties in their order, no length prefix; neither alias nor expiry. */
+  readonly properties: Buffer;
+  readonly qos: 0 | 1 | 2;
+  /** The RETAIN flag as published. */
+  readonly retain: boolean;
+  /** Wall-clock ms after which it is not delivered any more; 0: never [MQTT5-3.3.2-5]. */
+  readonly expiresAtMs: number;
+  /**
+   * Receivers' queue entries that are neither stored nor acked yet: while above 0, the publisher's ack
+   * is parked (DESIGN P1).
+   */
+  unsafeCount = 0;
+  /** Who is told when `unsafeCount` falls to 0. */
+  waiter: MessageWaiter | null = null;
+  /** Where a store keeps the body (its own numbering); 0: nowhere yet. */
+  storeRef = 0;
+
+  constructor(
+    sequence: number,
+    topic: string,
+    body: Buffer,
+    payloadStart: number,
+    properties: Buffer,
+    qos: 0 | 1 | 2,
+    retain: boolean,
+    expiresAtMs: number,
+  ) {
+    this.sequence = sequence;
+    this.topic = topic;
+    this.body = body;
+    this.payloadStart = payloadStart;
+    this.properties = properties;
+    this.qos = qos;
+    this.retain = retain;
+    this.expiresAtMs = expiresAtMs;
+  }
+
+  /** What limits count: topic, payload and properties. */
+  get bytes(): number {
+    return this.body.length + this.properties.length;
+  }
+
+  get payload(): Buffer {
+    return this.body.subarray(this.payloadStart);
+  }
+}
+
+export interface MessageWaiter {
+  messageSafe(): void;
+}
+
+/** Builds a message from a topic and a payload (wills, $SYS, API): copies the payload. */
+export function makeMessage(
+  sequence: number,
+  topic: string,
+  payload: Uint8Array,
+  options: {
+    readonly qos?: 0 | 1 | 2;
+    readonly retain?: boolean;
+    readonly properties?: Buffer;
+    readonly expiresAtMs?: number;
+  } = {},
+): Message {
+  const topicBytes = Buffer.byteLength(topic, 'utf8');
+  const body = Buffer.allocUnsafeSlow(2 + topicBytes + payload.length);
+  body.writeUInt16BE(topicBytes, 0);
+  body.write(topic, 2, 'utf8');
+  body.set(payload, 2 + topicBytes);
+  return new Message(
+    sequence,
+    topic,
+    body,
+    2 + topicBytes,
+    options.properties ?? EMPTY,
+    options.qos ?? 0,
+    options.retain ?? false,
+    options.expiresAtMs ?? 0,
+  );
+}

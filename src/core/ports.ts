@@ -1,0 +1,350 @@
+/**
+ * The small interfaces the broker core owns. Everything outside the core (sockets, stores, access
+ * rules, other nodes, the operator's door) is handed in through one of these or calls the facade in
+ * `broker.ts`. The core imports no implementation. Start reading here.
+ *
+ * The data plane is synchronous: a port that must wait says so (WAIT, a ticket, a callback) and the
+ * core parks what depends on it.
+ */
+import type { CloseReason } from './close-reason.ts';
+import type { Message } from './message.ts';
+import type { QueueEntry } from './queue-entry.ts';
+import type { ConnectPacket } from '../wire/connect.ts';
+import type { UserProperty } from '../wire/properties.ts';
+
+// ---------------------------------------------------------------------------------- listeners
+
+/** The socket side of one connection. Implemented by listeners; called by the core only. */
+export interface ByteSink {
+  /** Host and port of the client, as PROXY protocol or the socket says; '' for Unix sockets. */
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  /** Subject, SANs and fingerprint of a verified client certificate, or null. */
+  readonly certificate: PeerCertificate | null;
+  /**
+   * Sends buffer[start, end). Never called while `unsentBytes` is above 0. Returns true when the
+   * memory may be reused at once (sent, or copied by the sink), false when the sink holds on to it
+   * until it calls `ByteHandler.onDrained`.
+   */
+  write(buffer: Buffer, start: number, end: number): boolean;
+  /** Bytes given to `write` and not yet taken by the kernel. */
+  unsentBytes(): number;
+  /** Stop and go on reading; idempotent; bytes already being handed over may still arrive. */
+  pause(): void;
+  resume(): void;
+  /**
+   * Sends what is unsent, then FIN; drains what the client still sends for up to `lingerMs` so that a
+   * final packet is not destroyed by a reset; then closes. `onClosed` follows in every case.
+   */
+  end(lingerMs: number): void;
+  /** Closes at once and forgets what is unsent. `onClosed` follows. */
+  destroy(): void;
+}
+
+export interface PeerCertificate {
+  readonly subjectCommonName: string;
+  readonly subjectAltNames: readonly string[];
+  readonly serialNumber: string;
+  readonly fingerprint256: string;
+}
+
+/** The core side of one connection: what a listener calls. */
+export interface ByteHandler {
+  /** Bytes arrived in buffer[start, end); the memory may be reused when the call returns. */
+  onBytes(buffer: Buffer, start: number, end: number): void;
+  /** `unsentBytes` fell to 0 after a write that left some. */
+  onDrained(): void;
+  /** The socket is gone; called exactly once. `error` when it failed rather than ended. */
+  onClosed(error: Error | null): void;
+}
+
+/** What a listener says of itself; one object per listener, shared by its connections. */
+export interface ListenerInfo {
+  /** Name for logs and metrics, for example `mqtt://127.0.0.1:1883`. */
+  readonly name: string;
+  readonly transport: 'tcp' | 'tls' | 'ws' | 'wss' | 'unix';
+  /** Overrides of the broker-wide limits for connections of this listener. */
+  readonly limits: ListenerLimits;
+}
+
+export interface ListenerLimits {
+  readonly connectionsMax?: number | undefined;
+  readonly packetBytesMax?: number | undefined;
+  readonly keepAliveMaxS?: number | undefined;
+  readonly receiveMaximum?: number | undefined;
+  readonly topicAliasMax?: number | undefined;
+}
+
+/** What listeners need of the broker. */
+export interface Acceptor {
+  /** Takes a new connection; null when it is over a limit (the listener then destroys the socket). */
+  accept(sink: ByteSink, listener: ListenerInfo): ByteHandler | null;
+}
+
+// ---------------------------------------------------------------------------------- access, quota
+
+export const DENY = 0;
+export const ALLOW = 1;
+/** The gate does not know yet; it calls `resume` once when it does, and is then asked again. */
+export const WAIT = 2;
+export type Verdict = typeof DENY | typeof ALLOW | typeof WAIT;
+
+export interface ConnectRequest {
+  readonly packet: ConnectPacket;
+  readonly listener: ListenerInfo;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly certificate: PeerCertificate | null;
+}
+
+/** Answer to a CONNECT. A refusal has a reason code >= 0x80. */
+export interface ConnectDecision {
+  readonly reasonCode: number;
+  readonly reasonString?: string | undefined;
+  /** Who the client is, for session ownership: only the same identity may resume a session. */
+  readonly identity: string | null;
+  /** Rights of this connection; null: everything outside `$` is allowed, at no cost. */
+  readonly client: ClientGate | null;
+  /** AUTH data for the CONNACK of an enhanced authentication. */
+  readonly authenticationData?: Buffer | null | undefined;
+}
+
+/** May this client connect? `quota` wraps `access` wraps allow-all; a wrapper that is off is not built. */
+export interface Gate {
+  /** Decides now, or returns WAIT and calls `decide` once later (never from inside this call). */
+  connect(
+    request: ConnectRequest,
+    decide: (decision: ConnectDecision) => void,
+  ): ConnectDecision | typeof WAIT;
+  /** Enhanced authentication [MQTT5-4.12]; null: every method is refused with 0x8C. */
+  readonly enhanced: EnhancedAuth | null;
+}
+
+/** Rights of one connection, compiled at CONNECT; synchronous. */
+export interface ClientGate {
+  publish(topic: string, qos: number, retain: boolean, bytes: number, resume: () => void): Verdict;
+  /** `filter` is the inner filter of a shared subscription. */
+  subscribe(filter: string, qos: number, resume: () => void): Verdict;
+  /** Asked per delivery when `filtersReceive`; never WAIT. */
+  receive(topic: string): boolean;
+  readonly filtersReceive: boolean;
+  closed(): void;
+}
+
+export interface EnhancedAuth {
+  /** Begins the exchange of one connection (CONNECT or re-authentication); null: unknown method. */
+  begin(method: string, request: ConnectRequest): AuthExchange | null;
+}
+
+export interface AuthExchange {
+  /** One step: data from the client; `next` is called once, now or later. */
+  step(data: Buffer | null, next: (answer: AuthAnswer) => void): void;
+}
+
+export type AuthAnswer =
+  | { readonly kind: 'continue'; readonly data: Buffer | null }
+  | { readonly kind: 'decided'; readonly decision: ConnectDecision };
+
+// ---------------------------------------------------------------------------------- store
+
+/**
+ * Numbers the commit that makes a change durable; strictly rising; 0: durable already. The store
+ * reports each commit through `StoreEvents.committed`.
+ */
+export type Ticket = number;
+
+export interface SubscriptionRecord {
+  /** As subscribed, `$share/…` included. */
+  readonly filter: string;
+  readonly qos: 0 | 1 | 2;
+  readonly noLocal: boolean;
+  readonly retainAsPublished: boolean;
+  readonly retainHandling: 0 | 1 | 2;
+  /** 0: none. */
+  readonly subscriptionId: number;
+}
+
+export interface WillRecord {
+  readonly message: Message;
+  readonly delayS: number;
+  /** Wall-clock ms at which it is due once the connection is gone; 0: the client is connected. */
+  readonly dueAtMs: number;
+}
+
+/** A session as stored: everything but queue, in-flight states and inbound QoS 2 ids. */
+export interface SessionRecord {
+  /** Store-wide number of the session, given by the core, never reused while the session lives. */
+  readonly sessionNumber: number;
+  readonly clientId: string;
+  readonly identity: string | null;
+  readonly protocolVersion: 3 | 4 | 5;
+  readonly expiryIntervalS: number;
+  /** Wall-clock ms of the end of the last connection; 0: connected. */
+  readonly disconnectedAtMs: number;
+  readonly subscriptions: readonly SubscriptionRecord[];
+  readonly will: WillRecord | null;
+}
+
+/** What a restart finds of one session. */
+export interface RestoredSession {
+  readonly record: SessionRecord;
+  /** Lowest position not settled, and the highest ever given (0: none). */
+  readonly headSeq: number;
+  readonly tailSeq: number;
+  readonly queuedMessages: number;
+  readonly queuedBytes: number;
+  /** Packet ids of inbound QoS 2 messages between PUBREC and PUBREL. */
+  readonly inboundIds: readonly number[];
+}
+
+/** What the core hears from a store. */
+export interface StoreEvents {
+  /** This entry is durable now (its `durable` was set just before). */
+  entryDurable(entry: QueueEntry, sessionNumber: number): void;
+  /** This entry could not be stored; the publisher gets no ack for its message. */
+  entryFailed(entry: QueueEntry, sessionNumber: number): void;
+  /** All tickets up to this one are durable, or failed when `error` says why. */
+  committed(ticket: Ticket, error: Error | null): void;
+}
+
+/**
+ * Durable sessions and their queues. Calls collect into the open batch and return its ticket; nothing
+ * waits. One contract suite (`test/contract/store.ts`) runs against every implementation.
+ */
+export interface SessionStore {
+  /**
+   * True: the store keeps queues itself, so memory may hold a window of them and `read` the rest.
+   * False (memory): the core's queue is the only record.
+   */
+  readonly keepsQueues: boolean;
+  /** False while the store refuses new durable messages (disk full or failing). */
+  readonly writable: boolean;
+  /** Calls `session` and `retained` for all that was stored; then the store is open. */
+  start(events: StoreEvents, restore: RestoreVisitor): Promise<void>;
+  saveSession(record: SessionRecord): Ticket;
+  /** Removes the session with queue and ids. */
+  deleteSession(sessionNumber: number): Ticket;
+  /**
+   * Queues an entry. With ticket 0 `entry.durable` is true at return; else `entryDurable` or
+   * `entryFailed` follows, unless the core settles the entry first.
+   */
+  append(sessionNumber: number, entry: QueueEntry): Ticket;
+  /** The core has set `entry.state` to SETTLED. Needs no durability of its own. */
+  settle(sessionNumber: number, entry: QueueEntry): void;
+  /** QoS 2: PUBREC came; PUBREL leaves when the ticket is durable. */
+  release(sessionNumber: number, entry: QueueEntry): Ticket;
+  /**
+   * Reads unsettled entries with seq >= fromSeq in order, at most `messagesMax` and about `bytesMax`
+   * (at least one when there is one). RELEASED entries come with that state. `done` is called once,
+   * later; an empty list means none is stored from there on (pending appends are committed first).
+   */
+  read(
+    sessionNumber: number,
+    fromSeq: number,
+    messagesMax: number,
+    bytesMax: number,
+    done: (entries: QueueEntry[], error: Error | null) => void,
+  ): void;
+  /** Inbound QoS 2: id is stored before PUBREC, removed before PUBCOMP. */
+  addInboundId(sessionNumber: number, packetId: number): Ticket;
+  removeInboundId(sessionNumber: number, packetId: number): Ticket;
+  /** Commits what is open and closes. */
+  stop(): Promise<void>;
+}
+
+export interface RestoreVisitor {
+  session(session: RestoredSession): void;
+  retained(message: Message): void;
+}
+
+/** Retained messages; the core keeps the index of all topics, this is their record. */
+export interface RetainedStore {
+  /** Replaces the retained message of the topic. */
+  putRetained(message: Message): Ticket;
+  removeRetained(topic: string): Ticket;
+}
+
+export type Store = SessionStore & RetainedStore;
+
+// ---------------------------------------------------------------------------------- other nodes
+
+/** The rest of the datacenter. Alone there is none (null) and it costs one comparison. */
+export interface Bus {
+  /** The first local subscription of `filter` came, or the last one went; `done` when every live
+   * node has applied it (SUBACK waits for it: DESIGN P2). */
+  announce(filter: string, added: boolean, done: () => void): void;
+  /** Hands a locally published message to the nodes whose routes match. Returns a ticket-like count of
+   * nodes that must answer before a QoS >= 1 message is safe; `safe` is called once when they have. */
+  forward(message: Message, safe: () => void): number;
+  /** Another node may own the session: ask it to let go before this one opens it. */
+  takeOver(clientId: string, done: (ownedElsewhere: boolean) => void): void;
+}
+
+/** Holds a named role with an epoch (alone: always held). */
+export interface Lease {
+  held(role: string): boolean;
+  epoch(role: string): number;
+}
+
+// ---------------------------------------------------------------------------------- operators
+
+/** Sees decisions; null when nobody looks. */
+export interface Observer {
+  connected(client: ClientSummary): void;
+  disconnected(client: ClientSummary, reason: CloseReason): void;
+  published(clientId: string, topic: string, qos: number, bytes: number): void;
+  dropped(clientId: string, topic: string, reason: string): void;
+}
+
+export interface ClientSummary {
+  readonly clientId: string;
+  readonly protocolVersion: 3 | 4 | 5;
+  readonly listener: string;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly identity: string | null;
+}
+
+/** What the operator's door needs from core; composed in app with what others add. */
+export interface Admin {
+  clients(): Iterable<ClientSummary>;
+  disconnect(clientId: string, reason: CloseReason): boolean;
+}
+
+// ---------------------------------------------------------------------------------- the world
+
+export interface Clock {
+  /** Monotonic ms, for durations and deadlines. */
+  monotonicMs(): number;
+  /** Wall-clock ms since 1970, for what survives a restart. */
+  wallMs(): number;
+}
+
+export interface Random {
+  /** Uniform in [0, bound). */
+  below(bound: number): number;
+  /** `bytes` unpredictable bytes as lower-case hex. */
+  hex(bytes: number): string;
+}
+
+/** The only place that may defer work to later in the loop. */
+export interface Scheduler {
+  /** Runs `task` once at the end of this loop turn, after all sockets that are ready were read. */
+  endOfTurn(task: () => void): void;
+  /** Runs `task` in a following turn, after other ready work. */
+  nextTurn(task: () => void): void;
+  /** Calls `tick` about every `intervalMs` until the returned function is called. */
+  every(intervalMs: number, tick: () => void): () => void;
+}
+
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** Extra CONNACK content a composition root may hand in. */
+export interface ConnackExtras {
+  readonly userProperties: readonly UserProperty[];
+}

@@ -1,0 +1,50 @@
+/**
+ * One QoS 1 or 2 message in one session's queue, from routing to the subscriber's last ack. Core and
+ * store share the object: the store sets `durable`, core sets `settled`, and an entry that is settled
+ * before its commit leaves is never written (ack elision, DESIGN §5; never for QoS 2).
+ */
+import type { Message } from './message.ts';
+
+export const EntryState = {
+  /** Waits for its turn. */
+  QUEUED: 0,
+  /** PUBLISH was sent, no ack yet. */
+  SENT: 1,
+  /** QoS 2: PUBREC came and is stored (or being stored); PUBREL is what is repeated from here on. */
+  RELEASED: 2,
+  /** Acked, expired or dropped: nothing is owed any more. */
+  SETTLED: 3,
+} as const;
+
+export class QueueEntry {
+  /** Position in the session's queue, from 1, strictly rising, never reused; gaps are allowed. */
+  readonly seq: number;
+  readonly message: Message;
+  /** Delivery QoS: min(published, granted). */
+  readonly qos: 1 | 2;
+  /** RETAIN flag to send (retain as published, or a replay of a retained message). */
+  readonly retain: boolean;
+  /** Subscription identifiers to send, in SUBSCRIBE order, or null. */
+  readonly subscriptionIds: readonly number[] | null;
+  state = 0;
+  /** On the wire at least once: a repetition carries DUP. */
+  sentBefore = false;
+  /** True once a crash cannot lose it (set by the store), or when no store is involved. */
+  durable: boolean;
+
+  constructor(
+    seq: number,
+    message: Message,
+    qos: 1 | 2,
+    retain: boolean,
+    subscriptionIds: readonly number[] | null,
+    durable: boolean,
+  ) {
+    this.seq = seq;
+    this.message = message;
+    this.qos = qos;
+    this.retain = retain;
+    this.subscriptionIds = subscriptionIds;
+    this.durable = durable;
+  }
+}
