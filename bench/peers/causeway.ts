@@ -1,0 +1,67 @@
+// Our own broker: from source by default, as the executable with `--causeway-bin`, or by any
+// command line with `--causeway-cmd`. `commandLine` is the one place that knows its flags.
+
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Feature, Launch, LaunchOptions, Peer } from './peer.ts';
+import { firstLine, projectDirectory } from './tools.ts';
+
+export interface CausewayOptions {
+  /** Path of the single executable to measure instead of the source. */
+  readonly executable?: string | undefined;
+  /** Command line to measure instead; `{port}` and `{store}` are filled in. */
+  readonly command?: string | undefined;
+}
+
+/** Flags of one run; `{port}` and `{store}` (`--ephemeral` or `--data FOLDER`) are filled in. */
+const commandLine: readonly string[] = ['start', '--listen', 'mqtt://127.0.0.1:{port}', '{store}'];
+
+function fill(words: readonly string[], options: LaunchOptions): string[] {
+  const store = options.durable ? ['--data', join(options.directory, 'data')] : ['--ephemeral'];
+  return words.flatMap((word) =>
+    word === '{store}' ? store : [word.replaceAll('{port}', String(options.port))],
+  );
+}
+
+/** The source tree's own entry, run by the Node that runs the harness. */
+function sourceProgram(): readonly string[] {
+  return [process.execPath, '--inspect-port=0', join(projectDirectory, 'src', 'cli', 'main.ts')];
+}
+
+function sourceVersion(): string {
+  const text = readFileSync(join(projectDirectory, 'package.json'), 'utf8');
+  const commit = firstLine(['git', 'describe', '--always', '--dirty']);
+  return `causeway ${(JSON.parse(text) as { version: string }).version} (${commit})`;
+}
+
+export function causeway(given: CausewayOptions): Peer {
+  const words = given.command?.split(/\s+/).filter((word) => word !== '');
+  const program = given.executable === undefined ? sourceProgram() : [given.executable];
+
+  function prepare(): string | undefined {
+    const file = program.at(-1)!;
+    return words === undefined && !existsSync(file) ? `${file} does not exist` : undefined;
+  }
+
+  function version(): string {
+    if (words !== undefined) {
+      return `${sourceVersion()}, started as: ${words.join(' ')}`;
+    }
+    return given.executable === undefined
+      ? `${sourceVersion()}, from source on Node ${process.version}`
+      : `${firstLine([given.executable, 'version'])}, executable`;
+  }
+
+  function lacks(_feature: Feature): string | undefined {
+    return undefined;
+  }
+
+  function launch(options: LaunchOptions): Launch {
+    return {
+      command: fill(words ?? [...program, ...commandLine], options),
+      collector: 'inspector',
+    };
+  }
+
+  return { name: 'causeway', prepare, version, lacks, launch };
+}
