@@ -1,0 +1,57 @@
+/**
+ * MQTT's UTF-8 encoded string and binary data (MQTT 5 §1.5.4, §1.5.6), read strictly: text that
+ * one subscriber might refuse must not enter the broker. Callers advance by 2 + length themselves.
+ */
+
+import type { Buffer } from 'node:buffer';
+import { isUtf8 } from 'node:buffer';
+import { copyBytes, readU16 } from '../util/bytes.ts';
+import { malformedPacket } from './protocol-error.ts';
+
+/** Longest string or binary data a 16-bit length prefix can announce. */
+export const FIELD_BYTES_MAX = 65_535;
+
+/** Beyond this length the native check beats a byte loop. */
+const LOOP_BYTES_MAX = 64;
+
+/**
+ * The text of buf[start, end), which must be well-formed UTF-8 without U+0000; throws 0x81.
+ * A byte order mark is kept as the character U+FEFF. [MQTT5-1.5.4-3]
+ */
+export function decodeText(buf: Buffer, start: number, end: number): string {
+  if (end - start <= LOOP_BYTES_MAX) {
+    let pos = start;
+    while (pos < end) {
+      const byte = buf[pos]!;
+      if (byte === 0 || byte > 0x7f) break;
+      pos++;
+    }
+    if (pos === end) return buf.latin1Slice(start, end);
+  }
+  const bytes = buf.subarray(start, end);
+  // Encoded surrogates and overlong forms are not well-formed either. [MQTT5-1.5.4-1]
+  if (!isUtf8(bytes)) throw malformedPacket('text is not well-formed UTF-8');
+  // [MQTT5-1.5.4-2]
+  if (bytes.indexOf(0) !== -1) throw malformedPacket('text contains U+0000');
+  return buf.utf8Slice(start, end);
+}
+
+/** Index after the length-prefixed field at `pos`; throws 0x81 when `end` cuts it off. */
+export function fieldEnd(buf: Buffer, pos: number, end: number): number {
+  if (end - pos < 2) throw malformedPacket('length prefix is cut off');
+  const after = pos + 2 + readU16(buf, pos);
+  if (after > end) throw malformedPacket('field is longer than the packet');
+  return after;
+}
+
+/** The length-prefixed string at `pos`. */
+export function readString(buf: Buffer, pos: number, end: number): string {
+  const after = fieldEnd(buf, pos, end);
+  return decodeText(buf, pos + 2, after);
+}
+
+/** A copy of the length-prefixed binary data at `pos`: the read buffer is used again. */
+export function readBinary(buf: Buffer, pos: number, end: number): Buffer {
+  const after = fieldEnd(buf, pos, end);
+  return copyBytes(buf, pos + 2, after);
+}
