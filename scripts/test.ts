@@ -58,7 +58,10 @@ function seconds(ms: number): string {
 
 function show(failure: Failure): void {
   console.log(`  FAILED  ${failure.path.join(' > ')}`);
-  const detail = typeof failure.detail === 'string' ? failure.detail : stringify(failure.detail);
+  const detail =
+    typeof failure.detail === 'string'
+      ? failure.detail
+      : stringify(failure.detail, { lineWidth: 0 });
   for (const line of detail.trimEnd().split('\n')) console.log(`      ${line}`);
 }
 
