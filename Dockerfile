@@ -10,7 +10,8 @@ FROM node:20-bookworm-slim AS build
 ARG CAUSEWAY_COMMIT=unknown
 ENV CAUSEWAY_COMMIT=${CAUSEWAY_COMMIT}
 WORKDIR /build
-# libatomic1 for Node 26, binutils for strip.
+# libatomic1 for Node 26, binutils for strip. Versions are not pinned: Debian keeps only the latest.
+# hadolint ignore=DL3008
 RUN apt-get update \
   && apt-get install -y --no-install-recommends binutils libatomic1 \
   && rm -rf /var/lib/apt/lists/*
@@ -22,6 +23,7 @@ COPY . .
 RUN npm run build && ./dist/causeway version
 
 FROM debian:bookworm-slim
+# hadolint ignore=DL3008
 RUN apt-get update \
   && apt-get install -y --no-install-recommends libatomic1 \
   && rm -rf /var/lib/apt/lists/* \
