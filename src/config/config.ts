@@ -1,0 +1,88 @@
+/**
+ * The effective configuration: what `load.ts` hands to the composition root once file, environment
+ * and flags were read, merged, checked and frozen. Types only; `schema.ts` holds defaults, ranges and
+ * texts of the same names.
+ */
+import type { Limits, QueueOverflow, SharedStrategy } from '../core/limits.ts';
+
+export interface Config {
+  readonly listeners: readonly ListenerConfig[];
+  readonly allowAnonymousBeyondLoopback: boolean;
+  /** For every TLS listener that has no section of its own. */
+  readonly tls?: TlsConfig | undefined;
+  /** Absolute once loaded. */
+  readonly data: string;
+  readonly store: StoreKind;
+  readonly admin: AdminConfig;
+  readonly log: LogConfig;
+  readonly limits: Limits;
+  readonly queueOverflow: QueueOverflow;
+  readonly queueQos0: boolean;
+  readonly sharedSubscriptionStrategy: SharedStrategy;
+  /** 0: no $SYS topics. */
+  readonly sysIntervalS: number;
+  readonly shutdownGraceMs: number;
+}
+
+export interface ListenerConfig {
+  readonly url: string;
+  /** The URL when none was given. */
+  readonly name?: string | undefined;
+  readonly tls?: TlsConfig | undefined;
+  readonly websocket?: WebSocketConfig | undefined;
+  readonly proxyProtocol?: ProxyProtocolConfig | undefined;
+  readonly limits?: ListenerLimitsConfig | undefined;
+}
+
+export interface TlsConfig {
+  /** PEM files; absolute once loaded. */
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly caFile?: string | undefined;
+  readonly clientCertificates: ClientCertificates;
+  readonly minVersion: TlsVersion;
+}
+
+export interface WebSocketConfig {
+  readonly allowedOrigins: readonly string[];
+}
+
+export interface ProxyProtocolConfig {
+  readonly trustedAddresses: readonly string[];
+}
+
+/** Overrides of `limits` for the connections of one listener. */
+export interface ListenerLimitsConfig {
+  readonly connectionsMax?: number | undefined;
+  readonly packetBytesMax?: number | undefined;
+  readonly keepAliveMaxS?: number | undefined;
+  readonly receiveMaximum?: number | undefined;
+  readonly topicAliasMax?: number | undefined;
+}
+
+export interface AdminConfig {
+  /** `http://HOST:PORT` or `off`. */
+  readonly url: string;
+  readonly allowAnonymousBeyondLoopback: boolean;
+}
+
+export interface LogConfig {
+  readonly level: LogLevel;
+  readonly format: LogFormat;
+}
+
+export const storeKinds = ['embedded', 'memory'] as const;
+export type StoreKind = (typeof storeKinds)[number];
+
+export const clientCertificateModes = ['none', 'optional', 'required'] as const;
+export type ClientCertificates = (typeof clientCertificateModes)[number];
+
+export const tlsVersions = ['TLSv1.2', 'TLSv1.3'] as const;
+export type TlsVersion = (typeof tlsVersions)[number];
+
+export const logLevels = ['debug', 'info', 'warn', 'error'] as const;
+export type LogLevel = (typeof logLevels)[number];
+
+/** `auto`: pretty on a terminal, JSON otherwise. */
+export const logFormats = ['auto', 'json', 'pretty'] as const;
+export type LogFormat = (typeof logFormats)[number];

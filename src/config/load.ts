@@ -1,0 +1,204 @@
+/**
+ * Makes the effective configuration: file, environment and flags in rising precedence over the
+ * defaults, every error of every source at once. Opens no socket and reads no certificate.
+ */
+import { resolve } from 'node:path';
+import type { z } from 'zod';
+import type { Config, ListenerConfig, TlsConfig } from './config.ts';
+import { crossCheck } from './cross-check.ts';
+import { parseConfigText, readConfigFile } from './file-layer.ts';
+import {
+  formatPath,
+  formatProblem,
+  isTree,
+  type Layer,
+  mergeTrees,
+  type Path,
+  type Problem,
+  type Tree,
+  valueAt,
+} from './layer.ts';
+import { MISSING } from './leaf.ts';
+import { nearest } from './nearest.ts';
+import { type JsonSchema, optionTable, schemaAsJson } from './option-table.ts';
+import { schema } from './schema.ts';
+import { type FlagValue, readEnvironment, readFlags } from './word-layer.ts';
+
+export interface ConfigSources {
+  readonly file: string | null;
+  /** Content of the file when it was not read from disk. */
+  readonly text?: string | undefined;
+  readonly environment: NodeJS.ProcessEnv;
+  readonly flags: readonly FlagValue[];
+}
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** `default`, or where the value in force was written. */
+  originOf(path: Path): string;
+}
+
+/** Everything that is wrong with a configuration. */
+export class ConfigError extends Error {
+  readonly problems: readonly Problem[];
+
+  constructor(problems: readonly Problem[]) {
+    super(problems.map(formatProblem).join('\n'));
+    this.name = 'ConfigError';
+    this.problems = problems;
+  }
+}
+
+export const DEFAULT_ORIGIN = 'default';
+
+/** Throws a ConfigError with all problems. */
+export function loadConfig(sources: ConfigSources): LoadedConfig {
+  const problems: Problem[] = [];
+  const layers: Layer[] = [];
+  const add = (read: { layer: Layer | null; problems: readonly Problem[] }): void => {
+    problems.push(...read.problems);
+    if (read.layer !== null) layers.push(withListenerSections(read.layer));
+  };
+  if (sources.file !== null) {
+    const { file, text } = sources;
+    add(text === undefined ? readConfigFile(file) : parseConfigText(text, file));
+  }
+  add(readEnvironment(sources.environment));
+  add(readFlags(sources.flags));
+
+  for (const layer of layers) problems.push(...checkLayer(layer));
+  const merged = mergeTrees(layers.map((layer) => layer.tree));
+  const parsed = schema.safeParse(merged);
+  if (!parsed.success) {
+    const missing = parsed.error.issues.filter(isMissing);
+    problems.push(...missing.flatMap((issue) => explain(issue, layers)));
+  }
+  if (problems.length > 0 || !parsed.success) throw new ConfigError(inOrder(problems));
+
+  const config = withAbsoluteFiles(parsed.data, layers);
+  const conflicts = crossCheck(config, (path) => sayWhere(layers, path));
+  if (conflicts.length > 0) throw new ConfigError(inOrder(conflicts));
+  return {
+    config: deepFreeze(config),
+    originOf: (path) => topLayer(layers, path)?.locate(path) ?? DEFAULT_ORIGIN,
+  };
+}
+
+/** From the first line to the last; what has no line follows. */
+function inOrder(problems: readonly Problem[]): Problem[] {
+  const place = ({ where }: Problem): number => {
+    const match = /:(\d+):(\d+)$/.exec(where);
+    return match === null ? Number.MAX_SAFE_INTEGER : Number(match[1]) * 1e6 + Number(match[2]);
+  };
+  return [...problems].sort((left, right) => place(left) - place(right));
+}
+
+/** The layer whose value at this path is in force. */
+function topLayer(layers: readonly Layer[], path: Path): Layer | undefined {
+  return layers.findLast((layer) => valueAt(layer.tree, path) !== undefined);
+}
+
+/** Where to point for this path: the value, or the nearest section around it that was written. */
+function sayWhere(layers: readonly Layer[], path: Path): string {
+  for (let length = path.length; length > 0; length -= 1) {
+    const layer = topLayer(layers, path.slice(0, length));
+    if (layer !== undefined) return layer.locate(path.slice(0, length));
+  }
+  return '';
+}
+
+/** All that is wrong in one layer; what it lacks may come from another. */
+function checkLayer(layer: Layer): Problem[] {
+  const parsed = schema.safeParse(layer.tree);
+  if (parsed.success) return [];
+  const issues = parsed.error.issues.filter((issue) => !isMissing(issue));
+  return issues.flatMap((issue) => explain(issue, [layer]));
+}
+
+function isMissing(issue: z.core.$ZodIssue): boolean {
+  return issue.code === 'custom' && issue.params?.kind === MISSING;
+}
+
+function explain(issue: z.core.$ZodIssue, layers: readonly Layer[]): Problem[] {
+  const path = issue.path as Path;
+  const name = formatPath(path);
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({
+      where: layers.at(-1)?.locate([...path, key], true) ?? '',
+      message: `unknown option ${formatPath([...path, key])}${suggest(path, key)}`,
+    }));
+  }
+  const where = sayWhere(layers, path);
+  if (issue.code === 'invalid_type' && issue.expected === 'object') {
+    return [{ where, message: `${name}: expected a section with ${keysAt(path).join(', ')}` }];
+  }
+  const colon = isMissing(issue) ? '' : ':';
+  return [{ where, message: `${name}${colon} ${issue.message}` }];
+}
+
+function keysAt(path: Path): string[] {
+  let node: JsonSchema | undefined = schemaAsJson();
+  for (const part of path) {
+    node = typeof part === 'number' ? node?.items : node?.properties?.[part];
+  }
+  return Object.keys(node?.properties ?? {});
+}
+
+/** The nearest name of that section, else the place of an option of that name elsewhere. */
+function suggest(path: Path, key: string): string {
+  const known = keysAt(path);
+  const near = nearest(key, known);
+  if (near !== null) return `, did you mean ${formatPath([...path, near])}?`;
+  const isOfListener = path[0] === 'listeners';
+  const elsewhere = optionTable().find(
+    (option) =>
+      option.path.split('.').at(-1) === key && option.path.startsWith('listeners') === isOfListener,
+  );
+  if (elsewhere !== undefined) return `, did you mean ${elsewhere.path}?`;
+  return ` (known here: ${known.join(', ')})`;
+}
+
+/** A listener may be written as its URL, and the list as URLs with commas or spaces between. */
+function withListenerSections(layer: Layer): Layer {
+  const listeners = layer.tree.listeners;
+  if (listeners === undefined) return layer;
+  const list =
+    typeof listeners === 'string'
+      ? listeners.split(/[\s,]+/).filter((url) => url !== '')
+      : listeners;
+  if (!Array.isArray(list)) return layer;
+  const sections = list.map((entry: unknown) =>
+    typeof entry === 'string' ? { url: entry } : entry,
+  );
+  return { ...layer, tree: { ...layer.tree, listeners: sections } as Tree };
+}
+
+/** File names are relative to the folder of the file they were written in, else to where we run. */
+function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
+  const absolute = (path: Path, file: string): string =>
+    resolve(topLayer(layers, path)?.folder ?? process.cwd(), file);
+  const ofTls = (path: Path, tls: TlsConfig): TlsConfig => ({
+    ...tls,
+    certFile: absolute([...path, 'certFile'], tls.certFile),
+    keyFile: absolute([...path, 'keyFile'], tls.keyFile),
+    ...(tls.caFile === undefined ? {} : { caFile: absolute([...path, 'caFile'], tls.caFile) }),
+  });
+  const ofListener = (listener: ListenerConfig, index: number): ListenerConfig => {
+    if (!isTree(listener.tls)) return listener;
+    return { ...listener, tls: ofTls(['listeners', index, 'tls'], listener.tls) };
+  };
+  return {
+    ...config,
+    data: absolute(['data'], config.data),
+    ...(config.tls === undefined ? {} : { tls: ofTls(['tls'], config.tls) }),
+    listeners: config.listeners.map(ofListener),
+  };
+}
+
+function deepFreeze<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    for (const inner of Object.values(value)) deepFreeze(inner);
+    Object.freeze(value);
+  }
+  return value;
+}

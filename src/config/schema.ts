@@ -1,0 +1,208 @@
+/**
+ * Every option of the broker: its place, default, range and help. The option reference, the JSON
+ * Schema, the environment variables and the messages of `causeway check` all come from this table
+ * and from `core/limits.ts`. Used by `load.ts` and `option-table.ts`.
+ */
+import { z } from 'zod';
+import {
+  type LimitName,
+  type Limits,
+  limitTable,
+  queueOverflowPolicies,
+  sharedStrategies,
+} from '../core/limits.ts';
+import { parseAdminUrl, parseListenerUrl, refuseCidr, refuseOrigin } from './address.ts';
+import {
+  type AdminConfig,
+  type Config,
+  clientCertificateModes,
+  type ListenerConfig,
+  type ListenerLimitsConfig,
+  type LogConfig,
+  logFormats,
+  logLevels,
+  type ProxyProtocolConfig,
+  storeKinds,
+  type TlsConfig,
+  tlsVersions,
+  type WebSocketConfig,
+} from './config.ts';
+import { choice, quantity, text, texts, truth } from './leaf.ts';
+
+const file = 'the name of a PEM file';
+
+const tls: z.ZodType<TlsConfig> = z.strictObject({
+  certFile: text(
+    { expected: file },
+    { reloadable: true, help: 'Certificate of the listener, followed by its intermediates.' },
+  ),
+  keyFile: text({ expected: file }, { reloadable: true, help: 'Private key of the certificate.' }),
+  caFile: text(
+    { expected: file },
+    { reloadable: true, help: 'Certificates that sign client certificates.' },
+  ).optional(),
+  clientCertificates: choice(clientCertificateModes, 'none', {
+    reloadable: false,
+    help: 'Whether clients are asked for a certificate; `required` counts as authentication.',
+  }),
+  minVersion: choice(tlsVersions, 'TLSv1.2', {
+    reloadable: false,
+    help: 'Oldest TLS version accepted.',
+  }),
+});
+
+const websocket: z.ZodType<WebSocketConfig> = z.strictObject({
+  allowedOrigins: texts(
+    { expected: 'origins such as https://app.example.org, or *', refuse: refuseOrigin },
+    { reloadable: true, help: 'Web pages whose scripts may connect; `*` allows all.' },
+  ),
+});
+
+const proxyProtocol: z.ZodType<ProxyProtocolConfig> = z.strictObject({
+  trustedAddresses: texts(
+    { expected: 'IP addresses or CIDR ranges', refuse: refuseCidr },
+    {
+      reloadable: true,
+      help: 'Load balancers that send a PROXY protocol header (v1 or v2); others are refused.',
+    },
+  ),
+});
+
+function listenerLimit(name: LimitName): z.ZodType<number | undefined> {
+  const { unit, min, max, told, help, reloadable } = limitTable[name];
+  return quantity(
+    { unit, min, max, told },
+    { reloadable, help: `${help} Here: of this listener.` },
+  ).optional();
+}
+
+const listenerLimits: z.ZodType<ListenerLimitsConfig> = z.strictObject({
+  connectionsMax: listenerLimit('connectionsMax'),
+  packetBytesMax: listenerLimit('packetBytesMax'),
+  keepAliveMaxS: listenerLimit('keepAliveMaxS'),
+  receiveMaximum: listenerLimit('receiveMaximum'),
+  topicAliasMax: listenerLimit('topicAliasMax'),
+});
+
+function refuseListenerUrl(url: string): string | null {
+  const address = parseListenerUrl(url);
+  return typeof address === 'string' ? address : null;
+}
+
+const listener: z.ZodType<ListenerConfig> = z.strictObject({
+  url: text(
+    { expected: 'a URL such as mqtt://127.0.0.1:1883', refuse: refuseListenerUrl },
+    {
+      reloadable: false,
+      help: 'Where to listen: mqtt://, mqtts://, ws://, wss:// with HOST:PORT, or unix:FILE.',
+    },
+  ),
+  name: text(
+    {
+      expected: 'a name of at most 64 characters',
+      refuse: (name) => (name.length > 64 ? 'expected at most 64 characters' : null),
+    },
+    { reloadable: false, help: 'Name in logs and metrics; the URL when absent.' },
+  ).optional(),
+  tls: tls.optional(),
+  websocket: websocket.optional(),
+  proxyProtocol: proxyProtocol.optional(),
+  limits: listenerLimits.optional(),
+});
+
+function refuseAdminUrl(url: string): string | null {
+  const address = parseAdminUrl(url);
+  return typeof address === 'string' ? address : null;
+}
+
+const admin: z.ZodType<AdminConfig> = z.strictObject({
+  url: text(
+    {
+      expected: 'http://HOST:PORT or off',
+      default: 'http://127.0.0.1:8080',
+      refuse: refuseAdminUrl,
+    },
+    { reloadable: false, help: 'Where metrics, health and the HTTP API are served, or `off`.' },
+  ),
+  allowAnonymousBeyondLoopback: truth(false, {
+    reloadable: false,
+    help: 'Lets the admin address be reached from other machines although it asks for no password.',
+  }),
+});
+
+const log: z.ZodType<LogConfig> = z.strictObject({
+  level: choice(logLevels, 'info', { reloadable: true, help: 'Least severe entries written.' }),
+  format: choice(logFormats, 'auto', {
+    reloadable: false,
+    help: '`auto` is pretty on a terminal and JSON otherwise.',
+  }),
+});
+
+function limitLeaves(): Record<LimitName, z.ZodType<number>> {
+  const leaves = Object.entries(limitTable).map(([name, spec]) => [
+    name,
+    quantity(spec, { reloadable: spec.reloadable, help: spec.help }),
+  ]);
+  return Object.fromEntries(leaves) as Record<LimitName, z.ZodType<number>>;
+}
+
+const limits: z.ZodType<Limits> = z.strictObject(limitLeaves());
+
+/** What is served when nothing is configured: this machine only. */
+export const defaultListeners: readonly ListenerConfig[] = [
+  { url: 'mqtt://127.0.0.1:1883' },
+  { url: 'ws://127.0.0.1:8083/mqtt' },
+];
+
+export const schema: z.ZodType<Config> = z.strictObject({
+  listeners: z
+    .array(listener, { error: 'expected a list of listeners, each a URL or a section with url' })
+    .min(1, { error: 'expected at least one listener' })
+    .default([...defaultListeners])
+    .meta({
+      'x-reloadable': false,
+      'x-default': defaultListeners.map((entry) => entry.url),
+      description: 'Where clients connect; each entry is a URL or a section with `url`.',
+    }),
+  allowAnonymousBeyondLoopback: truth(false, {
+    reloadable: false,
+    help: 'Lets listeners without authentication be reached from other machines.',
+  }),
+  tls: tls.optional().meta({
+    description: 'Certificates of every TLS listener that has no tls section of its own.',
+  }),
+  data: text(
+    { expected: 'the name of a folder', default: './data' },
+    { reloadable: false, help: 'Folder of sessions, queues and retained messages.' },
+  ),
+  store: choice(storeKinds, 'embedded', {
+    reloadable: false,
+    help: '`embedded` keeps acked messages on disk; `memory` forgets everything at the end.',
+  }),
+  admin: admin.prefault({} as AdminConfig),
+  log: log.prefault({} as LogConfig),
+  limits: limits.prefault({} as Limits),
+  queueOverflow: choice(queueOverflowPolicies, 'drop_oldest', {
+    reloadable: false,
+    help: 'What happens to a message for a session whose queue is full.',
+  }),
+  queueQos0: truth(false, {
+    reloadable: false,
+    help: 'Whether QoS 0 messages are queued for sessions that are not connected.',
+  }),
+  sharedSubscriptionStrategy: choice(sharedStrategies, 'round_robin', {
+    reloadable: false,
+    help: 'How a shared subscription chooses the member that gets a message.',
+  }),
+  sysIntervalS: quantity(
+    { unit: 's', default: 10, min: 0, max: 3600 },
+    { reloadable: false, help: 'Time between updates of the $SYS topics; 0 turns them off.' },
+  ),
+  shutdownGraceMs: quantity(
+    { unit: 'ms', default: 10_000, min: 100, max: 600_000 },
+    {
+      reloadable: true,
+      help: 'Time for telling clients, flushing and closing after SIGTERM before the process ends.',
+    },
+  ),
+});
