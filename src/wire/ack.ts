@@ -42,7 +42,7 @@ export function decodeAck(
   if (byteCount < 2) throw malformedPacket('packet is cut off');
   const packetId = readU16(buf, start);
   // [MQTT5-2.2.1-3]
-  if (packetId === 0) throw protocolViolation('packet identifier is 0');
+  if (packetId === 0) throw malformedPacket('packet identifier is 0');
   view.packetId = packetId;
   view.reasonCode = ReasonCode.SUCCESS;
   view.reasonString = null;

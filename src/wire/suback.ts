@@ -8,7 +8,7 @@ import { DECODE_LIMITS_DEFAULT } from './decode-limits.ts';
 import { PacketType } from './packet-type.ts';
 import type { UserProperty } from './properties.ts';
 import { decodeProperties, encodeProperties, NO_USER_PROPERTIES } from './properties.ts';
-import { ProtocolError, protocolViolation } from './protocol-error.ts';
+import { malformedPacket, ProtocolError, protocolViolation } from './protocol-error.ts';
 import type { ProtocolVersion } from './protocol-version.ts';
 import { Reader } from './reader.ts';
 import { isReasonCodeAllowed, ReasonCode } from './reason-code.ts';
@@ -49,7 +49,7 @@ export function decodeSuback(
 ): SubackPacket {
   const reader = new Reader(buf, start, end);
   const packetId = reader.u16();
-  if (packetId === 0) throw protocolViolation('packet identifier is 0');
+  if (packetId === 0) throw malformedPacket('packet identifier is 0');
   let reasonString: string | null = null;
   let userProperties = NO_USER_PROPERTIES;
   if (version === 5) {

@@ -45,7 +45,7 @@ export function decodeSubscribe(
 ): SubscribePacket {
   const reader = new Reader(buf, start, end);
   const packetId = reader.u16();
-  if (packetId === 0) throw protocolViolation('packet identifier is 0');
+  if (packetId === 0) throw malformedPacket('packet identifier is 0');
   let subscriptionId = 0;
   let userProperties = NO_USER_PROPERTIES;
   if (version === 5) {
@@ -69,9 +69,10 @@ function readSubscription(reader: Reader, version: ProtocolVersion): SubscribeFi
   const filter = reader.string();
   const options = reader.u8();
   const qos = options & 3;
-  if (qos === 3) throw malformedPacket('requested QoS is 3');
   if (version !== 5) {
-    // [MQTT311-3.8.3-4]; MQTT 3.1 leaves these bits to the client.
+    // [MQTT311-3.8.3-4]
+    if (qos === 3) throw malformedPacket('requested QoS is 3');
+    // MQTT 3.1 leaves these bits to the client.
     if (version === 4 && options > 3)
       throw malformedPacket('reserved bits of requested QoS are set');
     return {
@@ -84,6 +85,7 @@ function readSubscription(reader: Reader, version: ProtocolVersion): SubscribeFi
   }
   // [MQTT5-3.8.3-5]
   if (options > 0x3f) throw malformedPacket('reserved bits of subscription options are set');
+  if (qos === 3) throw protocolViolation('maximum QoS is 3');
   const retainHandling = options >> RETAIN_HANDLING_SHIFT;
   if (retainHandling === 3) throw protocolViolation('retain handling is 3');
   const noLocal = (options & OPTION_NO_LOCAL) !== 0;
