@@ -81,17 +81,21 @@ t.test(
   },
 );
 
-t.test('a valid packet cut short anywhere is refused or has another meaning', async (t) => {
-  for (const fixture of fixtures) {
-    if (!('decoded' in fixture) || fixture.bytes.length > 127) continue;
-    const version = fixture.versions[0]!;
-    const body = fixture.bytes.subarray(bodyStart(fixture.bytes, 0));
-    for (let length = 0; length < body.length; length++) {
-      const header = Buffer.from([fixture.bytes[0]!, length]);
-      const cut = Buffer.concat([header, body.subarray(0, length)]);
-      const { decoded, error } = observe(version, fixture.sender, cut);
-      if (error === null) t.strictNotSame(decoded, fixture.decoded, `${fixture.name} at ${length}`);
-      else t.ok([0x81, 0x82, 0x90].includes(error.reasonCode), `${fixture.name} at ${length}`);
+t.test(
+  'a packet in its shortest form cut short anywhere is refused or has another meaning',
+  async (t) => {
+    for (const fixture of fixtures) {
+      if (!('decoded' in fixture) || !fixture.reencodes || fixture.bytes.length > 127) continue;
+      const version = fixture.versions[0]!;
+      const body = fixture.bytes.subarray(bodyStart(fixture.bytes, 0));
+      for (let length = 0; length < body.length; length++) {
+        const header = Buffer.from([fixture.bytes[0]!, length]);
+        const cut = Buffer.concat([header, body.subarray(0, length)]);
+        const { decoded, error } = observe(version, fixture.sender, cut);
+        if (error === null)
+          t.strictNotSame(decoded, fixture.decoded, `${fixture.name} at ${length}`);
+        else t.ok([0x81, 0x82, 0x90].includes(error.reasonCode), `${fixture.name} at ${length}`);
+      }
     }
-  }
-});
+  },
+);
