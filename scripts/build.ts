@@ -3,15 +3,7 @@
 // embedded store inside; `--bundle` makes only dist/causeway.cjs, which the npm package ships.
 // The order matters: Node is stripped before the code goes in (stripping afterwards breaks it).
 import { execFileSync, spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  copyFileSync,
-  mkdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, copyFileSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -43,7 +35,6 @@ function commit(): string {
 }
 
 async function bundle(options: BuildOptions, output: string): Promise<void> {
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
   const result = await esbuild({
     absWorkingDir: root,
     entryPoints: [options.entry],
@@ -61,7 +52,7 @@ async function bundle(options: BuildOptions, output: string): Promise<void> {
       ? { external: ['classic-level'] }
       : { alias: { 'node-gyp-build': join(root, 'scripts', 'build', 'addon-loader.cjs') } }),
     define: {
-      CAUSEWAY_VERSION: JSON.stringify(version),
+      // The version needs no such thing: package.json is imported and comes along.
       CAUSEWAY_COMMIT: JSON.stringify(commit()),
       'import.meta.url': 'causewayFileUrl',
     },

@@ -18,9 +18,10 @@ import t, { type Test } from 'tap';
 import manifest from '../../package.json' with { type: 'json' };
 import { build } from '../../scripts/build.ts';
 
+const manifestPath = fileURLToPath(new URL('../../package.json', import.meta.url));
 const program = `
 import { ClassicLevel } from 'classic-level';
-declare const CAUSEWAY_VERSION: string;
+import manifest from '${manifestPath}' with { type: 'json' };
 declare const CAUSEWAY_COMMIT: string;
 
 async function main(folder: string): Promise<void> {
@@ -30,7 +31,7 @@ async function main(folder: string): Promise<void> {
   await db.close();
 }
 
-if (process.argv[2] === 'version') console.log(CAUSEWAY_VERSION, CAUSEWAY_COMMIT);
+if (process.argv[2] === 'version') console.log(manifest.version, CAUSEWAY_COMMIT);
 else void main(process.argv[2] as string);
 `;
 
