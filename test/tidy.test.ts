@@ -127,6 +127,8 @@ t.test('text that only looks like an import is not one', async (t) => {
       "export const d = { import: '../core/x.ts', from: '../core/x.ts' };",
       "export const e = d.import + d.from + '../core/x.ts';",
       'export const half = (1 / 2) / 4;',
+      "export const third = list[0]! / 2 + one! / 3 + f()! / 4 + n++ / 5 + 'a'.length;",
+      'export const no = !/["]/.test(text) && /["]/.test(text);',
     ].join('\n'),
     'core/x.ts': 'export const x = 1;',
   });

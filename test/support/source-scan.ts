@@ -44,7 +44,21 @@ const wordsBeforeRegex = new Set(
 );
 const wordStart = /[\p{ID_Start}$_#]/u;
 const wordPart = /[\p{ID_Continue}$\u200c\u200d]/u;
-const puncts = ['>>>=', '...', '===', '!==', '**=', '??=', '&&=', '||=', '=>', '?.', '${'];
+const puncts = [
+  '>>>=',
+  '...',
+  '===',
+  '!==',
+  '**=',
+  '??=',
+  '&&=',
+  '||=',
+  '++',
+  '--',
+  '=>',
+  '?.',
+  '${',
+];
 
 export function tokenize(text: string): { tokens: Token[]; header: string } {
   const tokens: Token[] = [];
@@ -62,7 +76,14 @@ export function tokenize(text: string): { tokens: Token[]; header: string } {
     const last = tokens.at(-1);
     if (last === undefined) return true;
     if (last.kind === 'word') return wordsBeforeRegex.has(last.text);
-    return last.kind === 'punct' && ![')', ']', '}'].includes(last.text);
+    // After a value these belong to it, and a slash divides; before one `!` may negate a match.
+    const before = tokens.at(-2);
+    const isPostfix =
+      ['!', '++', '--'].includes(last.text) &&
+      before !== undefined &&
+      ((before.kind === 'word' && !wordsBeforeRegex.has(before.text)) ||
+        (before.kind === 'punct' && [')', ']'].includes(before.text)));
+    return last.kind === 'punct' && !isPostfix && ![')', ']', '}'].includes(last.text);
   };
 
   const comment = (end: number): void => {
