@@ -64,7 +64,7 @@ every(
 );
 
 every(
-  '[MQTT5-3.1.4-5] [MQTT5-3.2.2-1] [MQTT5-3.2.2-8] [MQTT311-3.1.4-4] a good CONNECT gets CONNACK 0 with its reserved bits 0',
+  '[MQTT5-3.1.4-5] [MQTT5-3.2.2-1] [MQTT5-3.2.2-8] [MQTT311-3.1.4-4] [MQTT311-7.0.0-2] a good CONNECT gets CONNACK 0 with its reserved bits 0',
   async (c) => {
     const client = await c.connect();
     assert.equal(client.connack.bytes[2], 0);

@@ -25,7 +25,7 @@ export class CaseContext {
   readonly version: ProtocolVersion;
   readonly target: Target;
   readonly prefix: string;
-  readonly #clients: Client[] = [];
+  readonly #clients: { destroy(): void }[] = [];
   #clientCount = 0;
 
   constructor(version: ProtocolVersion, target: Target) {
@@ -78,6 +78,11 @@ export class CaseContext {
     const properties = [...(options.properties ?? [])];
     if (this.isV5) properties.push(['sessionExpiryInterval', expirySec]);
     return this.connect({ clean: false, ...options, ...(this.isV5 ? { properties } : {}) });
+  }
+
+  /** Ends this connection with the case, however the case ends. */
+  adopt(client: { destroy(): void }): void {
+    this.#clients.push(client);
   }
 
   end(): void {
