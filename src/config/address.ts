@@ -2,7 +2,8 @@
  * The addresses a configuration names: listener URLs, the admin URL, CIDR ranges, browser origins.
  * Each parser answers with the value or with a sentence saying what was expected.
  */
-import { isIP, isIPv4, isIPv6 } from 'node:net';
+import { isIPv4, isIPv6 } from 'node:net';
+import { isLoopbackAddress, parseIpAddress, parseIpNetwork } from '../util/ip-address.ts';
 import { nearest } from './nearest.ts';
 
 export interface ListenerAddress {
@@ -24,8 +25,8 @@ interface Scheme {
 const schemes: Readonly<Record<string, Scheme>> = {
   mqtt: { transport: 'tcp', port: 1883 },
   mqtts: { transport: 'tls', port: 8883 },
-  ws: { transport: 'ws', port: 8083 },
-  wss: { transport: 'wss', port: 8084 },
+  ws: { transport: 'ws', port: 80 },
+  wss: { transport: 'wss', port: 443 },
 };
 
 const schemeNames = [...Object.keys(schemes), 'unix'];
@@ -108,9 +109,8 @@ export function bracket(host: string): string {
 
 /** Reached from this machine only; a name that is not surely so counts as not. */
 export function isLoopback(host: string): boolean {
-  const plain = host.toLowerCase().replace(/^::ffff:/, '');
-  if (isIPv4(plain)) return plain.startsWith('127.');
-  return plain === 'localhost' || plain === '::1' || plain === '0:0:0:0:0:0:0:1';
+  const bytes = parseIpAddress(host);
+  return bytes === null ? host.toLowerCase() === 'localhost' : isLoopbackAddress(bytes);
 }
 
 export interface AdminAddress {
@@ -131,14 +131,15 @@ export function parseAdminUrl(text: string): AdminAddress | null | string {
 
 /** Null when `text` is an IP address or a CIDR range. */
 export function refuseCidr(text: string): string | null {
+  if (parseIpNetwork(text) !== null) return null;
   const expected = 'expected an IP address or a CIDR range such as 10.0.0.0/8 or fd00::/8';
-  const [address = '', bits, ...rest] = text.split('/');
-  const family = isIP(address);
-  if (family === 0 || rest.length > 0) return expected;
-  if (bits === undefined) return null;
-  const bitsMax = family === 4 ? 32 : 128;
-  const isPrefix = /^\d{1,3}$/.test(bits) && Number(bits) <= bitsMax;
-  return isPrefix ? null : `expected a prefix length from 0 to ${bitsMax} after the slash`;
+  const [address = '', bits] = text.split('/');
+  const bytes = parseIpAddress(address);
+  if (bytes === null) return expected;
+  const bitsMax = bytes.length * 8;
+  const isPrefix = bits !== undefined && /^\d{1,3}$/.test(bits) && Number(bits) <= bitsMax;
+  if (!isPrefix) return `expected a prefix length from 0 to ${bitsMax} after the slash`;
+  return `expected no bits set beyond the first ${Number(bits)}`;
 }
 
 /** Null when `text` is a browser origin, or `*` for any. */

@@ -31,6 +31,8 @@ export interface ListenerConfig {
   readonly tls?: TlsConfig | undefined;
   readonly websocket?: WebSocketConfig | undefined;
   readonly proxyProtocol?: ProxyProtocolConfig | undefined;
+  /** Permissions of a Unix socket's file in octal, such as `0660`. */
+  readonly unixMode?: string | undefined;
   readonly limits?: ListenerLimitsConfig | undefined;
 }
 
@@ -39,8 +41,10 @@ export interface TlsConfig {
   readonly certFile: string;
   readonly keyFile: string;
   readonly caFile?: string | undefined;
-  readonly clientCertificates: ClientCertificates;
+  readonly clientCertificate: ClientCertificate;
   readonly minVersion: TlsVersion;
+  /** OpenSSL's list; Node's own when absent. */
+  readonly ciphers?: string | undefined;
 }
 
 export interface WebSocketConfig {
@@ -75,7 +79,7 @@ export const storeKinds = ['embedded', 'memory'] as const;
 export type StoreKind = (typeof storeKinds)[number];
 
 export const clientCertificateModes = ['none', 'optional', 'required'] as const;
-export type ClientCertificates = (typeof clientCertificateModes)[number];
+export type ClientCertificate = (typeof clientCertificateModes)[number];
 
 export const tlsVersions = ['TLSv1.2', 'TLSv1.3'] as const;
 export type TlsVersion = (typeof tlsVersions)[number];

@@ -29,7 +29,12 @@ export function crossCheck(config: Config, where: (path: Path) => string): Probl
   if (config.tls !== undefined) checkTls(config.tls, ['tls'], report);
   for (const [index, listener] of config.listeners.entries()) {
     const path: Path = ['listeners', index];
-    const address = parseListenerUrl(listener.url) as ListenerAddress;
+    const address = parseListenerUrl(listener.url);
+    if (typeof address === 'string') {
+      // A relative socket file may have become too long.
+      report([...path, 'url'], `${address}: ${listener.url}`);
+      continue;
+    }
     checkListener(config, listener, address, path, report);
     if (address.transport === 'unix') claim(address.path, [...path, 'url']);
     else if (address.port !== 0) {
@@ -82,25 +87,28 @@ function checkListener(
   if (listener.proxyProtocol !== undefined && transport === 'unix') {
     report([...path, 'proxyProtocol'], 'a Unix socket has no addresses to trust');
   }
+  if (listener.unixMode !== undefined && transport !== 'unix') {
+    report([...path, 'unixMode'], 'expected only at unix: listeners');
+  }
   const isOpen = transport !== 'unix' && !isLoopback(address.host);
-  const authenticates = tls?.clientCertificates === 'required';
+  const authenticates = tls?.clientCertificate === 'required';
   if (isOpen && !authenticates && !config.allowAnonymousBeyondLoopback) {
     report([...path, 'url'], refuseOpen('allowAnonymousBeyondLoopback'));
   }
 }
 
 function checkTls(tls: TlsConfig, path: Path, report: Report): void {
-  const asks = tls.clientCertificates !== 'none';
+  const asks = tls.clientCertificate !== 'none';
   if (asks && tls.caFile === undefined) {
     report(
-      [...path, 'clientCertificates'],
-      `${tls.clientCertificates} needs caFile, the certificates that sign those of clients`,
+      [...path, 'clientCertificate'],
+      `${tls.clientCertificate} needs caFile, the certificates that sign those of clients`,
     );
   }
   if (!asks && tls.caFile !== undefined) {
     report(
       [...path, 'caFile'],
-      'has no effect without `clientCertificates: optional` or `clientCertificates: required`',
+      'has no effect without `clientCertificate: optional` or `clientCertificate: required`',
     );
   }
 }

@@ -50,7 +50,10 @@ export function parseConfigText(text: string, name: string): FileRead {
   });
   const problems = [...document.errors, ...document.warnings].map((error) => ({
     where: position(error.pos[0]),
-    message: error.message.split('\n')[0]!.trim(),
+    message:
+      error.code === 'MULTIPLE_DOCS'
+        ? 'expected one document, found a second'
+        : error.message.split('\n')[0]!.trim(),
   }));
   if (problems.length > 0) return { layer: null, problems };
 

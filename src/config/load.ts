@@ -4,13 +4,13 @@
  */
 import { resolve } from 'node:path';
 import type { z } from 'zod';
+import { type ListenerAddress, parseListenerUrl } from './address.ts';
 import type { Config, ListenerConfig, TlsConfig } from './config.ts';
 import { crossCheck } from './cross-check.ts';
 import { parseConfigText, readConfigFile } from './file-layer.ts';
 import {
   formatPath,
   formatProblem,
-  isTree,
   type Layer,
   mergeTrees,
   type Path,
@@ -48,6 +48,9 @@ export class ConfigError extends Error {
     this.problems = problems;
   }
 }
+
+/** Longer lists of names help nobody. */
+const KNOWN_SHOWN_MAX = 20;
 
 export const DEFAULT_ORIGIN = 'default';
 
@@ -155,6 +158,7 @@ function suggest(path: Path, key: string): string {
       option.path.split('.').at(-1) === key && option.path.startsWith('listeners') === isOfListener,
   );
   if (elsewhere !== undefined) return `, did you mean ${elsewhere.path}?`;
+  if (known.length > KNOWN_SHOWN_MAX) return ' (causeway config lists all)';
   return ` (known here: ${known.join(', ')})`;
 }
 
@@ -184,8 +188,14 @@ function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
     ...(tls.caFile === undefined ? {} : { caFile: absolute([...path, 'caFile'], tls.caFile) }),
   });
   const ofListener = (listener: ListenerConfig, index: number): ListenerConfig => {
-    if (!isTree(listener.tls)) return listener;
-    return { ...listener, tls: ofTls(['listeners', index, 'tls'], listener.tls) };
+    const path: Path = ['listeners', index];
+    const address = parseListenerUrl(listener.url) as ListenerAddress;
+    const isUnix = address.transport === 'unix';
+    return {
+      ...listener,
+      ...(isUnix ? { url: `unix:${absolute([...path, 'url'], address.path)}` } : {}),
+      ...(listener.tls === undefined ? {} : { tls: ofTls([...path, 'tls'], listener.tls) }),
+    };
   };
   return {
     ...config,

@@ -41,20 +41,32 @@ const tls: z.ZodType<TlsConfig> = z.strictObject({
     { expected: file },
     { reloadable: true, help: 'Certificates that sign client certificates.' },
   ).optional(),
-  clientCertificates: choice(clientCertificateModes, 'none', {
-    reloadable: false,
+  clientCertificate: choice(clientCertificateModes, 'none', {
+    reloadable: true,
     help: 'Whether clients are asked for a certificate; `required` counts as authentication.',
   }),
   minVersion: choice(tlsVersions, 'TLSv1.2', {
-    reloadable: false,
+    reloadable: true,
     help: 'Oldest TLS version accepted.',
   }),
+  ciphers: text(
+    { expected: 'a cipher list in the form of OpenSSL' },
+    {
+      reloadable: true,
+      help: 'Ciphers offered, in the form of OpenSSL; those of Node when absent.',
+    },
+  ).optional(),
 });
 
 const websocket: z.ZodType<WebSocketConfig> = z.strictObject({
   allowedOrigins: texts(
     { expected: 'origins such as https://app.example.org, or *', refuse: refuseOrigin },
-    { reloadable: true, help: 'Web pages whose scripts may connect; `*` allows all.' },
+    {
+      reloadable: true,
+      help:
+        'Origins of web pages that may connect; `*` allows all. Without this section: pages of ' +
+        'this machine, and pages served from the IP address they connect to.',
+    },
   ),
 });
 
@@ -89,6 +101,10 @@ function refuseListenerUrl(url: string): string | null {
   return typeof address === 'string' ? address : null;
 }
 
+function refuseMode(mode: string): string | null {
+  return /^0?[0-7]{3}$/.test(mode) ? null : "expected octal digits in quotes, such as '0660'";
+}
+
 const listener: z.ZodType<ListenerConfig> = z.strictObject({
   url: text(
     { expected: 'a URL such as mqtt://127.0.0.1:1883', refuse: refuseListenerUrl },
@@ -107,6 +123,10 @@ const listener: z.ZodType<ListenerConfig> = z.strictObject({
   tls: tls.optional(),
   websocket: websocket.optional(),
   proxyProtocol: proxyProtocol.optional(),
+  unixMode: text(
+    { expected: "octal digits in quotes, such as '0660'", refuse: refuseMode },
+    { reloadable: false, help: 'Permissions of the file of a Unix socket; 0660 when absent.' },
+  ).optional(),
   limits: listenerLimits.optional(),
 });
 

@@ -1,0 +1,20 @@
+/** `causeway version`: what this is, and what it runs on. */
+import { type Command, EXIT_OK, readArguments } from '../command.ts';
+import { version } from '../version.ts';
+
+export const command: Command = {
+  name: 'version',
+  summary: 'print the version',
+  usage: `causeway version
+
+Prints the version of Causeway, of Node and of the platform.
+`,
+  async run(args) {
+    readArguments(args, {});
+    const { platform, arch } = process;
+    process.stdout.write(
+      `causeway ${version} (Node ${process.versions.node}, ${platform}-${arch})\n`,
+    );
+    return EXIT_OK;
+  },
+};

@@ -1,0 +1,301 @@
+// Every error of a configuration, with its place and what was expected: one table of YAML texts.
+import fc from 'fast-check';
+import t from 'tap';
+import { ConfigError, loadConfig } from '../../src/config/load.ts';
+
+/** The lines `causeway check` prints for this text. */
+function errorsOf(text: string): string[] {
+  try {
+    loadConfig({ file: 'edge.yaml', text, environment: {}, flags: [] });
+    return [];
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message.split('\n');
+    throw error;
+  }
+}
+
+interface Case {
+  readonly name: string;
+  readonly text: string;
+  readonly errors: readonly string[];
+}
+
+const bytes = '(bytes, or a size such as 64KiB or 1MiB)';
+const known =
+  'listeners, allowAnonymousBeyondLoopback, tls, data, store, admin, log, limits, queueOverflow, ' +
+  'queueQos0, sharedSubscriptionStrategy, sysIntervalS, shutdownGraceMs';
+
+const cases: readonly Case[] = [
+  { name: 'an empty file', text: '', errors: [] },
+  { name: 'comments only', text: '# nothing yet\n', errors: [] },
+  { name: 'sections with every line commented out', text: 'limits:\n  # x: 1\nlog:\n', errors: [] },
+  {
+    name: 'an unknown option with a near name',
+    text: 'limits:\n  packetByteMax: 5\n',
+    errors: [
+      'edge.yaml:2:3: unknown option limits.packetByteMax, did you mean limits.packetBytesMax?',
+    ],
+  },
+  {
+    name: 'an option in the wrong section',
+    text: 'packetBytesMax: 5000\n',
+    errors: ['edge.yaml:1:1: unknown option packetBytesMax, did you mean limits.packetBytesMax?'],
+  },
+  {
+    name: 'an option of listeners in the wrong place of one',
+    text: 'listeners:\n  - url: mqtt://127.0.0.1:1\n    certFile: a.pem\n',
+    errors: [
+      'edge.yaml:3:5: unknown option listeners[0].certFile, did you mean listeners[].tls.certFile?',
+    ],
+  },
+  {
+    name: 'an unknown option far from every name',
+    text: 'mqttVersion9: 1\n',
+    errors: [`edge.yaml:1:1: unknown option mqttVersion9 (known here: ${known})`],
+  },
+  {
+    name: 'names JavaScript gives a meaning to',
+    text: '__proto__: {data: x}\nlimits: {constructor: 1}\n',
+    errors: [
+      `edge.yaml:1:1: unknown option __proto__ (known here: ${known})`,
+      'edge.yaml:2:10: unknown option limits.constructor (causeway config lists all)',
+    ],
+  },
+  {
+    name: 'several errors at once, in the order of the file',
+    text: 'queueOverflow: drop\nlog:\n  level: loud\n  format: 5\nqueueQos0: maybe\n',
+    errors: [
+      'edge.yaml:1:16: queueOverflow: expected one of drop_oldest, drop_newest, disconnect, found "drop"',
+      'edge.yaml:3:10: log.level: expected one of debug, info, warn, error, found "loud"',
+      'edge.yaml:4:11: log.format: expected one of auto, json, pretty, found 5',
+      'edge.yaml:5:12: queueQos0: expected true or false, found "maybe"',
+    ],
+  },
+  {
+    name: 'numbers out of range, with a wrong unit, not whole, not there',
+    text: [
+      'limits:',
+      '  packetBytesMax: 12',
+      '  connectBytesMax: 1MB',
+      '  topicLevelsMax: 8.5',
+      '  lingerMs: 2h',
+      '  queueBytesMax: 1.0001KiB',
+      '  keepAliveMaxS:',
+      '  outboxBytesMax: [1]',
+    ].join('\n'),
+    errors: [
+      `edge.yaml:2:19: limits.packetBytesMax: expected a whole number from 1024 to 268435460 ${bytes}, found 12`,
+      `edge.yaml:3:20: limits.connectBytesMax: expected a whole number from 1024 to 1048576 ${bytes}, found "1MB"`,
+      'edge.yaml:4:19: limits.topicLevelsMax: expected a whole number from 8 to 1000 (levels), found 8.5',
+      'edge.yaml:5:13: limits.lingerMs: expected a whole number from 0 to 60000 (ms, or a duration such as 500ms, 10s or 2min), found "2h"',
+      `edge.yaml:6:18: limits.queueBytesMax: expected a whole number from 0 to 1099511627776 ${bytes}, found "1.0001KiB"`,
+      'edge.yaml:7:3: limits.keepAliveMaxS: expected a whole number from 1 to 65535 (s, or a duration such as 10s, 5min or 30d), found nothing',
+      `edge.yaml:8:19: limits.outboxBytesMax: expected a whole number from 16384 to 1073741824 ${bytes}, found a list`,
+    ],
+  },
+  {
+    name: 'listener URLs',
+    text: [
+      'listeners:',
+      '  - mqttt://127.0.0.1',
+      '  - tcp://127.0.0.1',
+      '  - 127.0.0.1:1883',
+      '  - mqtt://*:1883',
+      '  - mqtt://127.0.0.1:65536',
+      '  - mqtt://127.0.0.256',
+      '  - mqtt://[::1',
+      '  - mqtt://127.0.0.1/mqtt',
+      '  - mqtt://user:pass@127.0.0.1',
+      '  - "unix:"',
+    ].join('\n'),
+    errors: [
+      'edge.yaml:2:5: listeners[0].url: unknown scheme mqttt://, did you mean mqtt? (expected one of mqtt, mqtts, ws, wss, unix), found "mqttt://127.0.0.1"',
+      'edge.yaml:3:5: listeners[1].url: unknown scheme tcp:// (expected one of mqtt, mqtts, ws, wss, unix), found "tcp://127.0.0.1"',
+      'edge.yaml:4:5: listeners[2].url: expected a URL such as mqtt://127.0.0.1:1883, mqtts://HOST:8883, ws://HOST:8083/mqtt, wss://HOST:8084/mqtt or unix:/run/causeway.sock, found "127.0.0.1:1883"',
+      'edge.yaml:5:5: listeners[3].url: expected a host (for every address of the machine 0.0.0.0, or [::] with IPv6), found "mqtt://*:1883"',
+      'edge.yaml:6:5: listeners[4].url: expected a port from 0 to 65535, found "mqtt://127.0.0.1:65536"',
+      'edge.yaml:7:5: listeners[5].url: expected a host name, an IPv4 address, or an IPv6 address in [], found "mqtt://127.0.0.256"',
+      'edge.yaml:8:5: listeners[6].url: expected HOST:PORT after ://, without user, query or fragment, found "mqtt://[::1"',
+      'edge.yaml:9:5: listeners[7].url: expected mqtt://HOST:PORT without a path, found "mqtt://127.0.0.1/mqtt"',
+      'edge.yaml:10:5: listeners[8].url: expected HOST:PORT after ://, without user, query or fragment, found "mqtt://user:pass@127.0.0.1"',
+      'edge.yaml:11:5: listeners[9].url: expected the file of the socket, such as unix:/run/causeway.sock, found "unix:"',
+    ],
+  },
+  {
+    name: 'shapes of listeners',
+    text: 'listeners:\n  - {}\n  - 5\n  - url: mqtt://127.0.0.1:1\n    tls: yes\n',
+    errors: [
+      'edge.yaml:2:5: listeners[0].url is missing',
+      'edge.yaml:3:5: listeners[1]: expected a section with url, name, tls, websocket, proxyProtocol, unixMode, limits',
+      'edge.yaml:5:10: listeners[2].tls: expected a section with certFile, keyFile, caFile, clientCertificate, minVersion, ciphers',
+    ],
+  },
+  {
+    name: 'no listeners',
+    text: 'listeners: []\n',
+    errors: ['edge.yaml:1:12: listeners: expected at least one listener'],
+  },
+  {
+    name: 'a section where a list belongs',
+    text: 'listeners:\n  url: mqtt://127.0.0.1:1\n',
+    errors: [
+      'edge.yaml:2:3: listeners: expected a list of listeners, each a URL or a section with url',
+    ],
+  },
+  {
+    name: 'lists of addresses and origins point at the entry',
+    text: [
+      'listeners:',
+      '  - url: ws://127.0.0.1:1',
+      '    websocket:',
+      '      allowedOrigins: [https://a.example, https://b.example/app, ftp://c]',
+      '    proxyProtocol:',
+      '      trustedAddresses:',
+      '        - 10.0.0.0/8',
+      '        - 10.0.0.1/33',
+      '  - url: ws://127.0.0.1:2',
+      '    proxyProtocol: {trustedAddresses: [10.1.2.3/8]}',
+      '  - url: ws://127.0.0.1:3',
+      '    proxyProtocol: {trustedAddresses: [balancer]}',
+    ].join('\n'),
+    errors: [
+      'edge.yaml:4:43: listeners[0].websocket.allowedOrigins[1]: expected an origin such as https://app.example.org, without a path, or * (did you mean https://b.example?), found "https://b.example/app"',
+      'edge.yaml:8:11: listeners[0].proxyProtocol.trustedAddresses[1]: expected a prefix length from 0 to 32 after the slash, found "10.0.0.1/33"',
+      'edge.yaml:10:40: listeners[1].proxyProtocol.trustedAddresses[0]: expected no bits set beyond the first 8, found "10.1.2.3/8"',
+      'edge.yaml:12:40: listeners[2].proxyProtocol.trustedAddresses[0]: expected an IP address or a CIDR range such as 10.0.0.0/8 or fd00::/8, found "balancer"',
+    ],
+  },
+  {
+    name: 'TLS without certificate, and what does not go together',
+    text: [
+      'listeners:',
+      '  - mqtts://127.0.0.1:1',
+      '  - url: mqtt://127.0.0.1:2',
+      '    tls: {certFile: a, keyFile: b}',
+      '    websocket: {allowedOrigins: "*"}',
+      '    unixMode: "0660"',
+      '  - url: wss://127.0.0.1:3',
+      '    tls: {certFile: a, keyFile: b, clientCertificate: required}',
+      '  - url: wss://127.0.0.1:4',
+      '    tls: {certFile: a, keyFile: b, caFile: c}',
+      '  - url: unix:/run/x.sock',
+      '    proxyProtocol: {trustedAddresses: 10.0.0.1}',
+    ].join('\n'),
+    errors: [
+      'edge.yaml:2:5: listeners[0].url: needs a certificate: add `tls: { certFile: FILE, keyFile: FILE }` to this listener, or to the top level for all of them',
+      'edge.yaml:4:10: listeners[1].tls: expected only at mqtts:// and wss:// listeners',
+      'edge.yaml:5:16: listeners[1].websocket: expected only at ws:// and wss:// listeners',
+      'edge.yaml:6:15: listeners[1].unixMode: expected only at unix: listeners',
+      'edge.yaml:8:55: listeners[2].tls.clientCertificate: required needs caFile, the certificates that sign those of clients',
+      'edge.yaml:10:44: listeners[3].tls.caFile: has no effect without `clientCertificate: optional` or `clientCertificate: required`',
+      'edge.yaml:12:20: listeners[4].proxyProtocol: a Unix socket has no addresses to trust',
+    ],
+  },
+  {
+    name: 'half a certificate',
+    text: 'tls:\n  certFile: a.pem\n',
+    errors: ['edge.yaml:2:3: tls.keyFile is missing'],
+  },
+  {
+    name: 'one address or name twice',
+    text: [
+      'listeners:',
+      '  - {url: "mqtt://127.0.0.1:7", name: a}',
+      '  - {url: "ws://127.0.0.1:7", name: a}',
+      '  - mqtt://127.0.0.1:0',
+      '  - mqtt://127.0.0.1:0',
+      '  - unix:/run/x.sock',
+      '  - unix:///run/x.sock',
+      'admin: {url: "http://127.0.0.1:7"}',
+    ].join('\n'),
+    errors: [
+      'edge.yaml:3:11: listeners[1].url: 127.0.0.1:7 is taken by listeners[0].url',
+      'edge.yaml:3:37: listeners[1].name: expected names that differ, listeners[0].name has it too',
+      'edge.yaml:7:5: listeners[5].url: /run/x.sock is taken by listeners[4].url',
+      'edge.yaml:8:14: admin.url: 127.0.0.1:7 is taken by listeners[0].url',
+    ],
+  },
+  {
+    name: 'the mode of a Unix socket written as a number',
+    text: 'listeners: [{url: "unix:/run/x.sock", unixMode: 0660}]\n',
+    errors: [
+      "edge.yaml:1:49: listeners[0].unixMode: expected octal digits in quotes, such as '0660', found 660",
+    ],
+  },
+  {
+    name: 'the admin address',
+    text: 'admin: {url: "https://127.0.0.1:8080"}\n',
+    errors: [
+      'edge.yaml:1:14: admin.url: expected http://HOST:PORT or off, found "https://127.0.0.1:8080"',
+    ],
+  },
+  {
+    name: 'YAML itself: a key twice, an unknown tag',
+    text: 'data: a\ndata: b\nstore: !x memory\n',
+    errors: ['edge.yaml:2:1: Map keys must be unique', 'edge.yaml:3:8: Unresolved tag: !x'],
+  },
+  {
+    name: 'two documents',
+    text: 'data: a\n---\ndata: b\n',
+    errors: ['edge.yaml:2:1: expected one document, found a second'],
+  },
+  {
+    name: 'a text instead of options',
+    text: 'start please\n',
+    errors: ['edge.yaml:1:1: expected options, such as `data: ./data`'],
+  },
+];
+
+t.test('errors by text', async (t) => {
+  for (const { name, text, errors } of cases) t.strictSame(errorsOf(text), errors, name);
+});
+
+t.test('aliases that multiply are refused', async (t) => {
+  const text = ['a: &a [1,1,1,1,1,1,1,1,1,1]'];
+  for (let depth = 1; depth < 9; depth += 1) {
+    const above = String.fromCharCode(96 + depth);
+    const here = String.fromCharCode(97 + depth);
+    text.push(`${here}: &${here} [${Array(10).fill(`*${above}`).join(',')}]`);
+  }
+  t.match(errorsOf(text.join('\n')), [/edge\.yaml: .*alias/]);
+});
+
+t.test('no text brings anything but errors with a place', async (t) => {
+  const piece = fc.constantFrom(
+    'listeners',
+    'limits',
+    'url',
+    'tls',
+    'data',
+    ':',
+    ': ',
+    '\n',
+    '  ',
+    '- ',
+    '[',
+    ']',
+    '{',
+    '}',
+    'mqtt://',
+    '127.0.0.1',
+    ':1883',
+    '*',
+    '&a ',
+    '!!set',
+    '"',
+    "'",
+    '|',
+    '? ',
+    '~',
+    '0',
+    '<<',
+  );
+  const text = fc.array(fc.oneof(piece, fc.string({ maxLength: 4 })), { maxLength: 24 });
+  fc.assert(
+    fc.property(text, (pieces) => {
+      return errorsOf(pieces.join('')).every((line) => line.startsWith('edge.yaml'));
+    }),
+    { numRuns: 1500 },
+  );
+  t.pass('1500 texts');
+});
