@@ -1,74 +1,72 @@
 /**
- * Reads the certificates a configuration names and sees whether they fit together, for `causeway
- * check`. A node that starts finds the same out when it opens its listeners.
+ * Reads the certificates a configuration names and sees whether they fit together, with the same
+ * code a listener uses when it starts. For `causeway check`; opens nothing.
  */
-import { readFileSync } from 'node:fs';
-import { createSecureContext } from 'node:tls';
+import { accessSync, constants } from 'node:fs';
+import type { Log } from '../core/ports.ts';
+import { ListenerError } from '../listeners/listener-error.ts';
+import { loadTlsMaterial } from '../listeners/tls-material.ts';
 import type { TlsConfig } from './config.ts';
 import { formatPath, type Path, type Problem } from './layer.ts';
 import type { LoadedConfig } from './load.ts';
 
-export function checkFiles(loaded: LoadedConfig): Problem[] {
-  const { config } = loaded;
-  const problems: Problem[] = [];
-  if (config.tls !== undefined) problems.push(...checkTlsFiles(loaded, config.tls, ['tls']));
+export interface FileFindings {
+  readonly problems: readonly Problem[];
+  /** A node starts with these, but somebody should know. */
+  readonly warnings: readonly Problem[];
+}
+
+const fileKeys = ['certFile', 'keyFile', 'caFile'] as const;
+
+export async function checkFiles(loaded: LoadedConfig): Promise<FileFindings> {
+  const { config, originOf } = loaded;
+  const sections: { path: Path; tls: TlsConfig }[] = [];
+  if (config.tls !== undefined) sections.push({ path: ['tls'], tls: config.tls });
   for (const [index, { tls }] of config.listeners.entries()) {
-    if (tls === undefined) continue;
-    problems.push(...checkTlsFiles(loaded, tls, ['listeners', index, 'tls']));
+    if (tls !== undefined) sections.push({ path: ['listeners', index, 'tls'], tls });
   }
-  return problems;
-}
 
-function checkTlsFiles(loaded: LoadedConfig, tls: TlsConfig, path: Path): Problem[] {
   const problems: Problem[] = [];
-  const report = (key: string, message: string): void => {
-    const at = [...path, key];
-    problems.push({ where: loaded.originOf(at), message: `${formatPath(at)}: ${message}` });
-  };
-  const read = (key: string, name: string): Buffer | null => {
+  const warnings: Problem[] = [];
+  for (const { path, tls } of sections) {
+    const unreadable = unreadableFiles(loaded, tls, path);
+    problems.push(...unreadable);
+    if (unreadable.length > 0) continue;
+    const where = originOf([...path, 'certFile']);
+    const log = { ...silentLog, warn: (_: object, message: string) => warn(message) };
+    const warn = (message: string): void => {
+      warnings.push({ where, message: `${formatPath([...path, 'certFile'])}: ${message}` });
+    };
     try {
-      return readFileSync(name);
+      await loadTlsMaterial(tls, formatPath(path), log);
     } catch (error) {
-      report(key, `cannot read ${name}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`);
-      return null;
+      if (!(error instanceof ListenerError)) throw error;
+      problems.push({ where, message: error.message });
     }
-  };
-  /** OpenSSL's words are for experts; they go in brackets. */
-  const attempt = (key: string, message: string, task: () => void): void => {
-    try {
-      task();
-    } catch (error) {
-      report(key, `${message} (${(error as Error).message})`);
-    }
-  };
-
-  const cert = read('certFile', tls.certFile);
-  const key = read('keyFile', tls.keyFile);
-  const ca = tls.caFile === undefined ? null : read('caFile', tls.caFile);
-  if (cert !== null) {
-    attempt('certFile', `${tls.certFile} holds no certificate in PEM`, () => {
-      createSecureContext({ cert });
-    });
   }
-  if (key !== null) {
-    attempt('keyFile', `${tls.keyFile} holds no private key in PEM without a password`, () => {
-      createSecureContext({ key });
-    });
-  }
-  if (cert !== null && key !== null && problems.length === 0) {
-    attempt('keyFile', 'is not the key of certFile', () => createSecureContext({ cert, key }));
-  }
-  if (ca !== null) {
-    attempt('caFile', `${tls.caFile} holds no certificate in PEM`, () => {
-      if (!ca.includes('-----BEGIN CERTIFICATE-----')) throw new Error('no certificate found');
-      createSecureContext({ ca });
-    });
-  }
-  if (tls.ciphers !== undefined) {
-    const { ciphers, minVersion } = tls;
-    attempt('ciphers', 'is not a list of ciphers OpenSSL knows', () => {
-      createSecureContext({ ciphers, minVersion });
-    });
-  }
-  return problems;
+  return { problems, warnings };
 }
+
+/** All of a section at once, each where it is named. */
+function unreadableFiles(loaded: LoadedConfig, tls: TlsConfig, path: Path): Problem[] {
+  return fileKeys.flatMap((key) => {
+    const file = tls[key];
+    if (file === undefined) return [];
+    try {
+      accessSync(file, constants.R_OK);
+      return [];
+    } catch (error) {
+      const at = [...path, key];
+      const reason = (error as NodeJS.ErrnoException).code ?? String(error);
+      const message = `${formatPath(at)}: cannot read ${file}: ${reason}`;
+      return [{ where: loaded.originOf(at), message }];
+    }
+  });
+}
+
+const silentLog: Log = {
+  debug: () => {},
+  info: () => {},
+  warn: () => {},
+  error: () => {},
+};

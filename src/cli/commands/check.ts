@@ -27,7 +27,10 @@ ${configSourcesUsage}
     const request = requestConfig(flags, flags.positionals[0]);
     const loaded = loadOrExplain(request);
     if (loaded === null) return EXIT_USAGE;
-    const problems = checkFiles(loaded);
+    const { problems, warnings } = await checkFiles(loaded);
+    for (const warning of warnings) {
+      process.stderr.write(`${formatProblem(warning)} (a warning)\n`);
+    }
     for (const problem of problems) process.stderr.write(`${formatProblem(problem)}\n`);
     if (problems.length > 0) return EXIT_USAGE;
     process.stdout.write(`${request.file ?? 'defaults, environment and flags'}: ok\n`);
