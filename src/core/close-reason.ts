@@ -18,9 +18,39 @@ const close = (reasonCode: number, publishesWill: boolean, help: string): CloseS
   help,
 });
 
-export const closeTable = {
+/** Every reason; the table below must have each. */
+export type CloseReason =
+  | 'client_disconnect'
+  | 'client_disconnect_with_will'
+  | 'socket_closed'
+  | 'socket_error'
+  | 'connect_timeout'
+  | 'not_connect'
+  | 'connect_refused'
+  | 'malformed_packet'
+  | 'protocol_error'
+  | 'packet_too_large'
+  | 'receive_maximum'
+  | 'topic_alias_invalid'
+  | 'topic_name_invalid'
+  | 'keep_alive_timeout'
+  | 'session_taken_over'
+  | 'server_shutting_down'
+  | 'admin_disconnect'
+  | 'not_authorized'
+  | 'quota_exceeded'
+  | 'queue_overflow'
+  | 'outbox_stalled'
+  | 'store_failed'
+  | 'internal_error';
+
+export const closeTable: { readonly [reason in CloseReason]: CloseSpec } = {
   client_disconnect: close(-1, false, 'The client sent DISCONNECT.'),
-  client_disconnect_with_will: close(-1, true, 'The client sent DISCONNECT 0x04 or another reason.'),
+  client_disconnect_with_will: close(
+    -1,
+    true,
+    'The client sent DISCONNECT 0x04 or another reason.',
+  ),
   socket_closed: close(-1, true, 'The socket ended without a DISCONNECT.'),
   socket_error: close(-1, true, 'The socket failed.'),
   connect_timeout: close(-1, false, 'No CONNECT was accepted within connectTimeoutMs.'),
@@ -82,6 +112,4 @@ export const closeTable = {
     true,
     'The broker failed while it handled this connection; the log has the cause.',
   ),
-} as const satisfies Record<string, CloseSpec>;
-
-export type CloseReason = keyof typeof closeTable;
+};

@@ -32,7 +32,36 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
 
-export const limitTable = {
+/** Every limit; the table below must have each. */
+export type LimitName =
+  | 'packetBytesMax'
+  | 'connectBytesMax'
+  | 'connectTimeoutMs'
+  | 'connectionsMax'
+  | 'clientIdBytesMax'
+  | 'topicBytesMax'
+  | 'topicLevelsMax'
+  | 'subscriptionsPerClientMax'
+  | 'filtersPerPacketMax'
+  | 'receiveMaximum'
+  | 'inflightMessagesMax'
+  | 'queueMessagesMax'
+  | 'queueBytesMax'
+  | 'outboxBytesMax'
+  | 'outboxStallMs'
+  | 'keepAliveMaxS'
+  | 'sessionExpiryMaxS'
+  | 'sessionsMax'
+  | 'topicAliasMax'
+  | 'topicAliasOutMax'
+  | 'userPropertiesMax'
+  | 'retainedMessagesMax'
+  | 'retainedBytesMax'
+  | 'retainedPerTurnMax'
+  | 'routeCacheReceiversMax'
+  | 'lingerMs';
+
+export const limitTable: { readonly [name in LimitName]: LimitSpec } = {
   packetBytesMax: spec(
     'bytes',
     MIB,
@@ -241,9 +270,8 @@ export const limitTable = {
     'time to read the last DISCONNECT or CONNACK',
     'After a final packet the socket is drained this long before it is closed.',
   ),
-} as const satisfies Record<string, LimitSpec>;
+};
 
-export type LimitName = keyof typeof limitTable;
 export type Limits = { readonly [name in LimitName]: number };
 
 /** What happens to a message for a full session queue. */
@@ -262,7 +290,9 @@ export const sharedStrategies = [
 export type SharedStrategy = (typeof sharedStrategies)[number];
 
 /** Takes overrides and returns a full, frozen table of limits; the caller has checked the ranges. */
-export function makeLimits(overrides: { readonly [name in LimitName]?: number | undefined } = {}): Limits {
+export function makeLimits(
+  overrides: { readonly [name in LimitName]?: number | undefined } = {},
+): Limits {
   const limits: Record<string, number> = {};
   for (const name of Object.keys(limitTable) as LimitName[]) {
     limits[name] = overrides[name] ?? limitTable[name].default;

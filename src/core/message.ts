@@ -28,6 +28,8 @@ export class Message {
   unsafeCount = 0;
   /** Who is told when `unsafeCount` falls to 0. */
   waiter: MessageWaiter | null = null;
+  /** A store could not keep it for some receiver: the publisher gets an error, not an ack. */
+  failed = false;
   /** Where a store keeps the body (its own numbering); 0: nowhere yet. */
   storeRef = 0;
 

@@ -6,11 +6,12 @@
  * The data plane is synchronous: a port that must wait says so (WAIT, a ticket, a callback) and the
  * core parks what depends on it.
  */
+
+import type { ConnectPacket } from '../wire/connect.ts';
+import type { UserProperty } from '../wire/properties.ts';
 import type { CloseReason } from './close-reason.ts';
 import type { Message } from './message.ts';
 import type { QueueEntry } from './queue-entry.ts';
-import type { ConnectPacket } from '../wire/connect.ts';
-import type { UserProperty } from '../wire/properties.ts';
 
 // ---------------------------------------------------------------------------------- listeners
 
@@ -90,7 +91,8 @@ export const WAIT = 2;
 export type Verdict = typeof DENY | typeof ALLOW | typeof WAIT;
 
 export interface ConnectRequest {
-  readonly packet: ConnectPacket;
+  /** Null in a re-authentication: the connection is open already. */
+  readonly packet: ConnectPacket | null;
   readonly listener: ListenerInfo;
   readonly remoteAddress: string;
   readonly remotePort: number;
@@ -165,6 +167,7 @@ export interface SubscriptionRecord {
 }
 
 export interface WillRecord {
+  /** Its `expiresAtMs` holds the message expiry as an interval in ms: it counts from publication. */
   readonly message: Message;
   readonly delayS: number;
   /** Wall-clock ms at which it is due once the connection is gone; 0: the client is connected. */

@@ -29,6 +29,8 @@ export class QueueEntry {
   state = 0;
   /** On the wire at least once: a repetition carries DUP. */
   sentBefore = false;
+  /** The shared subscription (`$share/…`) it came through, for redispatch; null: an ordinary one. */
+  sharedFilter: string | null = null;
   /** True once a crash cannot lose it (set by the store), or when no store is involved. */
   durable: boolean;
 

@@ -1,0 +1,178 @@
+/**
+ * The broker as the rest of the program sees it: accepts connections from listeners, publishes from
+ * inside, starts and stops. Puts the parts of the core together and holds no logic of its own.
+ */
+
+import type { CloseReason } from './close-reason.ts';
+import { Connection } from './connection.ts';
+import { Core, type CoreOptions } from './core.ts';
+import { Delivery } from './delivery.ts';
+import { Fanout } from './fanout.ts';
+import { Inlet } from './inlet.ts';
+import type { Limits } from './limits.ts';
+import type {
+  Acceptor,
+  Admin,
+  ByteHandler,
+  ByteSink,
+  ClientSummary,
+  ListenerInfo,
+  StoreEvents,
+} from './ports.ts';
+import { Publication } from './publication.ts';
+import { PublishEncoder } from './publish-encoder.ts';
+import { Publisher } from './publisher.ts';
+import { RetainedReplay } from './retained-replay.ts';
+import type { ParkedOwner, Services } from './services.ts';
+import { Sessions } from './sessions.ts';
+import type { Stats } from './stats.ts';
+
+export type BrokerOptions = CoreOptions;
+
+/** Sockets accepted beyond connectionsMax, so that their CONNECT can be told why. */
+const REFUSED_CONNECTIONS_MAX = 1000;
+const WHEEL_TICK_MS = 50;
+const FAILED_TICKETS_MAX = 1000;
+
+export class Broker implements Acceptor, Admin {
+  readonly #core: Core;
+  readonly #services: Services & { readonly connections: Set<Connection> };
+  readonly #byListener: Map<ListenerInfo, number> = new Map();
+  #stopClock: (() => void) | null = null;
+
+  constructor(options: BrokerOptions) {
+    const core = new Core(options);
+    const encoder = new PublishEncoder(core.outbox);
+    const delivery = new Delivery(core, encoder);
+    const fanout = new Fanout(core, delivery, encoder);
+    const publisher = new Publisher(core, fanout);
+    this.#core = core;
+    this.#services = {
+      core,
+      delivery,
+      fanout,
+      publisher,
+      sessions: new Sessions(core, delivery, publisher),
+      replay: new RetainedReplay(core, delivery, encoder, publisher),
+      inbound: new Publication(),
+      parked: new Set<ParkedOwner>(),
+      connections: new Set<Connection>(),
+    };
+  }
+
+  get stats(): Stats {
+    return this.#core.stats;
+  }
+
+  /** Opens the store and takes back what it holds; then connections may come. */
+  async start(): Promise<void> {
+    const core = this.#core;
+    const { sessions, delivery } = this.#services;
+    const events: StoreEvents = {
+      entryDurable: (entry, sessionNumber) => delivery.stored(entry, sessionNumber, false),
+      entryFailed: (entry, sessionNumber) => delivery.stored(entry, sessionNumber, true),
+      committed: (ticket, error) => this.#committed(ticket, error),
+    };
+    await core.store.start(events, {
+      session: (restored) => sessions.restore(restored),
+      retained: (message) => core.retained.put(message),
+    });
+    sessions.startTimers();
+    this.#stopClock = core.scheduler.every(WHEEL_TICK_MS, () => {
+      core.wheel.advance(core.clock.monotonicMs());
+    });
+  }
+
+  #committed(ticket: number, error: Error | null): void {
+    const core = this.#core;
+    if (error !== null) {
+      for (let failed = core.settledTicket + 1; failed <= ticket; failed++) {
+        core.failedTickets.add(failed);
+      }
+    }
+    core.settledTicket = Math.max(core.settledTicket, ticket);
+    for (const owner of [...this.#services.parked]) owner.releaseParked();
+    // Nobody waits for these any more.
+    if (core.failedTickets.size > FAILED_TICKETS_MAX) core.failedTickets.clear();
+  }
+
+  accept(sink: ByteSink, listener: ListenerInfo): ByteHandler | null {
+    const core = this.#core;
+    const { connections } = this.#services;
+    core.stats.socketsAccepted++;
+    const ofListener = this.#byListener.get(listener) ?? 0;
+    const listenerMax = listener.limits.connectionsMax ?? Number.POSITIVE_INFINITY;
+    if (
+      core.stopping ||
+      connections.size >= core.limits.connectionsMax + REFUSED_CONNECTIONS_MAX ||
+      ofListener >= listenerMax
+    ) {
+      core.stats.socketsRefused++;
+      return null;
+    }
+    const connection = new Connection(this.#services, sink, listener);
+    connections.add(connection);
+    core.stats.connections = connections.size;
+    if (connections.size > core.stats.connectionsMaximum) {
+      core.stats.connectionsMaximum = connections.size;
+    }
+    core.wheel.set(connection.timer, connection.lastActivityMs + core.limits.connectTimeoutMs);
+    return new Inlet(connection);
+  }
+
+  /** Publishes from inside the broker ($SYS, API). */
+  publish(
+    topic: string,
+    payload: Uint8Array | string,
+    options: { readonly qos?: 0 | 1 | 2; readonly retain?: boolean } = {},
+  ): void {
+    const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
+    const { publisher } = this.#services;
+    publisher.publishBytes(topic, bytes, options.retain ?? false, options.qos ?? 0);
+  }
+
+  *clients(): Iterable<ClientSummary> {
+    for (const connection of this.#services.connections) {
+      if (connection.session !== null) yield connection.summary();
+    }
+  }
+
+  disconnect(clientId: string, reason: CloseReason): boolean {
+    const owner = this.#core.sessions.get(clientId)?.owner;
+    if (!owner) return false;
+    owner.close(reason);
+    return true;
+  }
+
+  /** New limits hold for new connections, and at once for what is checked per message. */
+  setLimits(limits: Limits): void {
+    this.#core.limits = limits;
+    this.#core.router.cache.receiversMax = limits.routeCacheReceiversMax;
+  }
+
+  /** From here on no connection is accepted and CONNECT is refused. */
+  beginShutdown(): void {
+    this.#core.stopping = true;
+  }
+
+  /** Tells every client 0x8B, waits up to `graceMs` for their sockets, and closes the store. */
+  async stop(graceMs: number): Promise<void> {
+    const core = this.#core;
+    this.beginShutdown();
+    for (const connection of [...this.#services.connections]) {
+      connection.close('server_shutting_down');
+    }
+    core.outbox.flush();
+    await new Promise<void>((resolve) => {
+      const startedMs = core.clock.monotonicMs();
+      const stopWaiting = core.scheduler.every(10, () => {
+        const isLate = core.clock.monotonicMs() - startedMs >= graceMs;
+        if (core.stats.outboxBytes > 0 && !isLate) return;
+        stopWaiting();
+        resolve();
+      });
+    });
+    await core.store.stop();
+    this.#stopClock?.();
+  }
+}

@@ -1,0 +1,432 @@
+/**
+ * One client's connection: what it asked for in CONNECT, where it stands, and how it ends. Handlers in
+ * handle/ act on it; inlet.ts feeds it. It sends single packets and parks acks; messages to the client
+ * go through delivery.ts.
+ */
+import { Ring } from '../util/ring.ts';
+import { Timer, type TimerOwner } from '../util/timer-wheel.ts';
+import { writeAck, writeAckReason } from '../wire/ack.ts';
+import { encodeDisconnect } from '../wire/disconnect.ts';
+import { PacketType } from '../wire/packet-type.ts';
+import type { ProtocolVersion } from '../wire/protocol-version.ts';
+import { ReasonCode } from '../wire/reason-code.ts';
+import { type CloseReason, closeTable } from './close-reason.ts';
+import { releaseWaiters } from './delivery.ts';
+import type { Message, MessageWaiter } from './message.ts';
+import { Outlet, type OutletOwner, type PausedPublisher } from './outlet.ts';
+import type {
+  AuthExchange,
+  ByteSink,
+  ClientGate,
+  ClientSummary,
+  ListenerInfo,
+  Ticket,
+} from './ports.ts';
+import type { TopicEntry } from './route-cache.ts';
+import type { Services } from './services.ts';
+import type { Session, SessionOwner } from './session.ts';
+
+/** Where a connection stands. */
+export const Phase = {
+  /** No CONNECT yet. */
+  NEW: 0,
+  /** CONNECT is being decided (gate, store or enhanced authentication). */
+  CONNECTING: 1,
+  OPEN: 2,
+  CLOSED: 3,
+} as const;
+
+/** Why parsing stands still; a connection goes on when no bit is left. */
+export const Hold = {
+  /** The gate, the store or an authentication step has not answered. */
+  DECISION: 1,
+  /** The audience cannot keep up. */
+  AUDIENCE: 2,
+  /** Too many acks wait for the store. */
+  PARKED: 4,
+} as const;
+
+/** A client that does not know Receive Maximum is read on until this many acks are parked. */
+const PARKED_ACKS_MAX = 8192;
+
+/** How long a publisher waits for an audience before that audience counts as slow. */
+const PAUSE_MAX_MS = 250;
+
+/** An ack that must not leave before something is durable. */
+export interface ParkedAck {
+  readonly type: number;
+  readonly packetId: number;
+  readonly reasonCode: number;
+  /** 0: waits for the message alone. */
+  readonly ticket: Ticket;
+  readonly message: Message | null;
+  /** Instead of an ack: whole packet (SUBACK, CONNACK …). */
+  readonly bytes: Buffer | null;
+  /** What follows the packet, or null. */
+  readonly after: ((failed: boolean) => void) | null;
+}
+
+export class Connection
+  implements OutletOwner, SessionOwner, MessageWaiter, TimerOwner, PausedPublisher
+{
+  readonly services: Services;
+  readonly sink: ByteSink;
+  readonly listener: ListenerInfo;
+  readonly outlet: Outlet;
+  phase: number = Phase.NEW;
+  version: ProtocolVersion = 4;
+  clientId = '';
+  identity: string | null = null;
+  keepAliveMs = 0;
+  session: Session | null = null;
+  gate: ClientGate | null = null;
+  /** MQTT 5 Request Problem Information: reason strings may be sent. */
+  wantsProblemInformation = true;
+  authenticationMethod: string | null = null;
+  exchange: AuthExchange | null = null;
+  /** Takes the data of the next AUTH packet while an exchange is under way. */
+  onAuthData: ((data: Buffer | null) => void) | null = null;
+  connectedAtMs = 0;
+
+  /** Topic of the last PUBLISH: publishers repeat themselves. */
+  lastTopic: TopicEntry | null = null;
+  /** Inbound aliases, by alias; null until the first. */
+  aliases: (TopicEntry | null)[] | null = null;
+  /** QoS 1 and 2 messages received and not yet answered for good. */
+  inboundOpen = 0;
+  receiveMaximum = 0;
+  topicAliasMax = 0;
+  packetBytesMax = 0;
+
+  /** Bits of `Hold`. */
+  holds = 0;
+  /** Set by the inlet: goes on with what was held. */
+  goOn: (() => void) | null = null;
+  needsPump = false;
+  lastActivityMs: number;
+  /** CONNECT deadline, then keep-alive. */
+  readonly timer: Timer = new Timer(this);
+  #pause: PauseTimer | null = null;
+  #parked: Ring<ParkedAck> | null = null;
+
+  constructor(services: Services, sink: ByteSink, listener: ListenerInfo) {
+    this.services = services;
+    this.sink = sink;
+    this.listener = listener;
+    this.outlet = new Outlet(sink, this);
+    this.lastActivityMs = services.core.clock.monotonicMs();
+  }
+
+  get closed(): boolean {
+    return this.phase === Phase.CLOSED;
+  }
+
+  summary(): ClientSummary {
+    return {
+      clientId: this.clientId,
+      protocolVersion: this.version,
+      listener: this.listener.name,
+      remoteAddress: this.sink.remoteAddress,
+      remotePort: this.sink.remotePort,
+      identity: this.identity,
+    };
+  }
+
+  // ------------------------------------------------------------------ sending
+
+  /** Sends a finished packet. */
+  send(type: number, bytes: Uint8Array): void {
+    if (this.outlet.closed) return;
+    const { core } = this.services;
+    core.stats.packetsSent[type]!++;
+    core.outbox.appendBytes(this.outlet, bytes);
+  }
+
+  /** Sends PUBACK, PUBREC, PUBREL or PUBCOMP. */
+  sendAck(type: number, packetId: number, reasonCode: number): void {
+    if (this.outlet.closed) return;
+    const { core } = this.services;
+    const { outbox } = core;
+    core.stats.packetsSent[type]!++;
+    const start = outbox.reserve(6);
+    outbox.position =
+      reasonCode === 0
+        ? writeAck(outbox.chunk, start, type, packetId)
+        : writeAckReason(outbox.chunk, start, this.version, type, packetId, reasonCode);
+    outbox.append(this.outlet, start, outbox.position);
+  }
+
+  /**
+   * Answers a PUBLISH: at once when everything is safe, else after the commit. Acks leave in the
+   * order of their packets [MQTT5-4.6.0-2], so one that waits holds up those behind it.
+   */
+  ackWhenSafe(
+    type: number,
+    packetId: number,
+    reasonCode: number,
+    ticket: Ticket,
+    message: Message | null,
+  ): void {
+    if (this.#parked === null || this.#parked.length === 0) {
+      if (ticket === 0 && (message === null || message.unsafeCount === 0)) {
+        this.answer(type, packetId, reasonCode);
+        return;
+      }
+    }
+    if (message !== null) message.waiter = this;
+    this.#park({ type, packetId, reasonCode, ticket, message, bytes: null, after: null });
+  }
+
+  /** Sends `bytes` when the ticket is durable; `after` runs right after it. */
+  sendWhenSafe(
+    type: number,
+    bytes: Buffer,
+    ticket: Ticket,
+    after: ((failed: boolean) => void) | null,
+  ): void {
+    if (ticket === 0 && (this.#parked === null || this.#parked.length === 0)) {
+      this.send(type, bytes);
+      after?.(false);
+      return;
+    }
+    this.#park({ type, packetId: 0, reasonCode: 0, ticket, message: null, bytes, after });
+  }
+
+  #park(ack: ParkedAck): void {
+    this.#parked ??= new Ring();
+    this.#parked.push(ack);
+    this.services.core.stats.parkedAcks++;
+    if (ack.ticket !== 0) this.services.parked.add(this);
+    if (this.#parked.length >= PARKED_ACKS_MAX) this.hold(Hold.PARKED);
+  }
+
+  messageSafe(): void {
+    this.releaseParked();
+  }
+
+  /** Sends what is safe now, in order. Called when a commit is done or a message became safe. */
+  releaseParked(): void {
+    const parked = this.#parked;
+    if (parked === null || this.closed) return;
+    const { core } = this.services;
+    while (parked.length > 0) {
+      const ack = parked.at(0)!;
+      if (ack.ticket > core.settledTicket) return;
+      if (ack.message !== null && ack.message.unsafeCount > 0) return;
+      parked.shift();
+      core.stats.parkedAcks--;
+      const failed = core.failedTickets.has(ack.ticket) || ack.message?.failed === true;
+      if (ack.bytes !== null) {
+        if (!failed) this.send(ack.type, ack.bytes);
+        ack.after?.(failed);
+      } else if (failed) {
+        this.answer(ack.type, ack.packetId, ReasonCode.QUOTA_EXCEEDED);
+      } else {
+        this.answer(ack.type, ack.packetId, ack.reasonCode);
+      }
+      if (this.closed) return;
+    }
+    this.services.parked.delete(this);
+    if ((this.holds & Hold.PARKED) !== 0) this.release(Hold.PARKED);
+  }
+
+  /** The final word on an inbound message, or PUBREC on the way to it. */
+  answer(type: number, packetId: number, reasonCode: number): void {
+    const isError = reasonCode >= 0x80;
+    if (isError && this.version !== 5) {
+      // 3.x has no negative ack: what may be tried again is left open by closing.
+      if (reasonCode === ReasonCode.QUOTA_EXCEEDED) {
+        this.close('store_failed');
+        return;
+      }
+      this.sendAck(type, packetId, 0);
+    } else {
+      this.sendAck(type, packetId, reasonCode);
+    }
+    if (type !== PacketType.PUBREC || (isError && this.version === 5)) this.inboundOpen--;
+    if (isError && type === PacketType.PUBREC && this.version === 5) {
+      this.session?.inboundIds?.delete(packetId);
+    }
+  }
+
+  // ------------------------------------------------------------------ audience
+
+  /** Stops reading until `receiver` has drained or counts as slow. */
+  waitFor(receiver: Outlet): void {
+    if (this.holds !== 0 || receiver === this.outlet || receiver.closed) return;
+    const { core } = this.services;
+    core.stats.publishersPaused++;
+    this.hold(Hold.AUDIENCE);
+    receiver.waiters ??= [];
+    receiver.waiters.push(this);
+    this.#pause ??= new PauseTimer(this);
+    this.#pause.receiver = receiver;
+    core.wheel.set(this.#pause.timer, core.clock.monotonicMs() + PAUSE_MAX_MS);
+  }
+
+  audienceReady(): void {
+    if (this.#pause !== null) {
+      this.services.core.wheel.cancel(this.#pause.timer);
+      this.#pause.receiver = null;
+    }
+    this.release(Hold.AUDIENCE);
+  }
+
+  hold(why: number): void {
+    if (this.holds === 0) this.sink.pause();
+    this.holds |= why;
+  }
+
+  release(why: number): void {
+    if (this.closed || (this.holds & why) === 0) return;
+    this.holds &= ~why;
+    if (this.holds !== 0) return;
+    // What was read before the hold comes first; it may lead to the next hold.
+    this.goOn?.();
+    if (this.holds === 0 && !this.closed) this.sink.resume();
+  }
+
+  outletDrained(): void {
+    if (this.closed) return;
+    releaseWaiters(this.outlet);
+    const session = this.session;
+    if (session !== null && session.outlet === this.outlet) this.services.delivery.pump(session);
+  }
+
+  // ------------------------------------------------------------------ time
+
+  onTimer(timer: Timer, nowMs: number): void {
+    const { core } = this.services;
+    if (this.phase !== Phase.OPEN) {
+      this.close('connect_timeout');
+      return;
+    }
+    if (this.outlet.blocked && nowMs - this.outlet.progressMs >= core.limits.outboxStallMs) {
+      this.close('outbox_stalled');
+      return;
+    }
+    let dueMs = nowMs + core.limits.outboxStallMs;
+    if (this.keepAliveMs > 0) {
+      // [MQTT5-3.1.2-22]
+      const silentMs = this.lastActivityMs + this.keepAliveMs * 1.5;
+      if (this.holds !== 0) {
+        // We are the ones who do not read: the client is not to blame.
+        this.lastActivityMs = nowMs;
+        dueMs = Math.min(dueMs, nowMs + this.keepAliveMs);
+      } else if (silentMs <= nowMs) {
+        this.close('keep_alive_timeout');
+        return;
+      } else {
+        dueMs = Math.min(dueMs, silentMs);
+      }
+    }
+    core.wheel.set(timer, dueMs);
+  }
+
+  /** Arms keep-alive and the stall check. */
+  startTimer(): void {
+    const { core } = this.services;
+    const nowMs = core.clock.monotonicMs();
+    let dueMs = nowMs + core.limits.outboxStallMs;
+    if (this.keepAliveMs > 0) dueMs = Math.min(dueMs, nowMs + this.keepAliveMs * 1.5);
+    core.wheel.set(this.timer, dueMs);
+  }
+
+  // ------------------------------------------------------------------ end
+
+  /**
+   * Ends the connection: tells the client why when its protocol can, lets go of the session, and
+   * closes the socket so that the client can still read the reason.
+   */
+  close(reason: CloseReason, reasonString: string | null = null): void {
+    if (this.closed) return;
+    const { core } = this.services;
+    const wasOpen = this.phase === Phase.OPEN;
+    this.phase = Phase.CLOSED;
+    const spec = closeTable[reason];
+    if (wasOpen && this.version === 5 && spec.reasonCode >= 0) {
+      this.send(
+        PacketType.DISCONNECT,
+        encodeDisconnect(5, {
+          reasonCode: spec.reasonCode,
+          reasonString: this.wantsProblemInformation ? reasonString : null,
+        }),
+      );
+    }
+    this.#finish(reason);
+    if (reason === 'socket_closed' || reason === 'socket_error') return;
+    core.outbox.flushOutlet(this.outlet);
+    core.outbox.discard(this.outlet);
+    // Nothing was ever agreed with these: no word to linger for.
+    if (reason === 'connect_timeout' || reason === 'not_connect') this.sink.destroy();
+    else this.sink.end(core.limits.lingerMs);
+  }
+
+  /** Refuses a CONNECT: `connack` (or nothing) and then the socket's end. */
+  refuse(reason: CloseReason, connack: Buffer | null): void {
+    if (this.closed) return;
+    const { core } = this.services;
+    if (connack !== null) this.send(PacketType.CONNACK, connack);
+    this.phase = Phase.CLOSED;
+    core.stats.connectsRefused++;
+    this.#finish(reason);
+    core.outbox.flushOutlet(this.outlet);
+    core.outbox.discard(this.outlet);
+    this.sink.end(core.limits.lingerMs);
+  }
+
+  /** The socket is gone. */
+  socketClosed(error: Error | null): void {
+    if (!this.closed) this.close(error === null ? 'socket_closed' : 'socket_error');
+    this.services.core.outbox.discard(this.outlet);
+  }
+
+  #finish(reason: CloseReason): void {
+    const { core, parked, sessions, connections } = this.services;
+    core.wheel.cancel(this.timer);
+    if (this.#pause !== null) {
+      core.wheel.cancel(this.#pause.timer);
+      const waiters = this.#pause.receiver?.waiters;
+      const index = waiters ? waiters.indexOf(this) : -1;
+      if (index !== -1) waiters!.splice(index, 1);
+    }
+    if (this.#parked !== null) core.stats.parkedAcks -= this.#parked.length;
+    this.#parked = null;
+    parked.delete(this);
+    this.goOn = null;
+    connections.delete(this);
+    core.stats.connections = connections.size;
+    core.stats.countClosed(reason);
+    this.gate?.closed();
+    const session = this.session;
+    this.session = null;
+    if (session !== null && session.owner === this) {
+      if (core.observer !== null) core.observer.disconnected(this.summary(), reason);
+      sessions.disconnected(session, closeTable[reason].publishesWill);
+    }
+    releaseWaiters(this.outlet);
+    core.log.debug({ clientId: this.clientId, reason }, 'connection closed');
+  }
+}
+
+/** The bound on a pause; apart from the connection so that idle ones do without. */
+class PauseTimer implements TimerOwner {
+  readonly timer: Timer = new Timer(this);
+  receiver: Outlet | null = null;
+  readonly #connection: Connection;
+
+  constructor(connection: Connection) {
+    this.#connection = connection;
+  }
+
+  onTimer(): void {
+    const receiver = this.receiver;
+    if (receiver !== null) {
+      receiver.slow = true;
+      // All who wait go on: this audience cannot keep up.
+      releaseWaiters(receiver);
+    } else {
+      this.#connection.release(Hold.AUDIENCE);
+    }
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * What every part of the broker core shares: limits, counters, ports and the long-lived tables. Made
+ * once by broker.ts. State only; the parts that act on it (delivery, fan-out, sessions, handlers) take
+ * it as their first argument or in their constructor.
+ */
+import { TimerWheel } from '../util/timer-wheel.ts';
+import type { CloseReason } from './close-reason.ts';
+import { Drop, type DropReason } from './drop-reason.ts';
+import type { Limits, QueueOverflow, SharedStrategy } from './limits.ts';
+import { Outbox } from './outbox.ts';
+import type { Bus, Clock, Gate, Log, Observer, Random, Scheduler, Store } from './ports.ts';
+import { RetainedIndex } from './retained.ts';
+import { Router } from './router.ts';
+import type { Session, SessionOwner } from './session.ts';
+import { Stats } from './stats.ts';
+
+export interface CoreOptions {
+  readonly limits: Limits;
+  readonly queueOverflow: QueueOverflow;
+  readonly sharedStrategy: SharedStrategy;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly log: Log;
+  readonly store: Store;
+  /** Null: every client is allowed everything outside `$`. */
+  readonly gate: Gate | null;
+  readonly observer: Observer | null;
+  /** Null: alone. */
+  readonly bus: Bus | null;
+}
+
+const WHEEL_TICK_MS = 50;
+const WHEEL_SLOTS = 4096;
+
+export class Core {
+  limits: Limits;
+  queueOverflow: QueueOverflow;
+  sharedStrategy: SharedStrategy;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly log: Log;
+  readonly store: Store;
+  readonly gate: Gate | null;
+  observer: Observer | null;
+  readonly bus: Bus | null;
+
+  readonly stats: Stats = new Stats();
+  readonly router: Router;
+  readonly outbox: Outbox;
+  readonly retained: RetainedIndex;
+  readonly wheel: TimerWheel;
+  /** By client identifier. */
+  readonly sessions: Map<string, Session> = new Map();
+  readonly sessionsByNumber: Map<number, Session> = new Map();
+  nextSequence = 1;
+  nextSessionNumber = 1;
+  /** All tickets up to this one are settled, durable or failed. */
+  settledTicket = 0;
+  readonly failedTickets: Set<number> = new Set();
+  /** The broker was told to stop: no new connections. */
+  stopping = false;
+  readonly #closing: { readonly owner: SessionOwner; readonly reason: CloseReason }[] = [];
+
+  constructor(options: CoreOptions) {
+    this.limits = options.limits;
+    this.queueOverflow = options.queueOverflow;
+    this.sharedStrategy = options.sharedStrategy;
+    this.clock = options.clock;
+    this.random = options.random;
+    this.scheduler = options.scheduler;
+    this.log = options.log;
+    this.store = options.store;
+    this.gate = options.gate;
+    this.observer = options.observer;
+    this.bus = options.bus;
+    this.router = new Router(this.stats, options.limits.routeCacheReceiversMax);
+    this.outbox = new Outbox(options.scheduler, options.clock, this.stats);
+    this.retained = new RetainedIndex(this.stats);
+    this.wheel = new TimerWheel(WHEEL_TICK_MS, WHEEL_SLOTS, options.clock.monotonicMs());
+  }
+
+  drop(reason: DropReason, clientId: string, topic: string): void {
+    const index = Drop[reason];
+    this.stats.dropped[index] = this.stats.dropped[index]! + 1;
+    if (this.observer !== null) this.observer.dropped(clientId, topic, reason);
+  }
+
+  /** Closes a connection after the current fan-out: closing publishes wills, which is a fan-out. */
+  closeLater(owner: SessionOwner, reason: CloseReason): void {
+    this.#closing.push({ owner, reason });
+    if (this.#closing.length > 1) return;
+    this.scheduler.endOfTurn(() => {
+      const closing = this.#closing.splice(0);
+      for (const { owner: late, reason: why } of closing) late.close(why);
+    });
+  }
+}

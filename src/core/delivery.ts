@@ -1,0 +1,431 @@
+/**
+ * From a receiver to its socket or its queue (data plane): QoS 1 and 2 windows, queue and overflow,
+ * repetition after a reconnect, spilling to the store and reading back. Everything here is charged to
+ * the receiver; nothing waits.
+ */
+import { Ring } from '../util/ring.ts';
+import { writeAck } from '../wire/ack.ts';
+import { PacketType } from '../wire/packet-type.ts';
+import type { Core } from './core.ts';
+import { Inflight, InflightState } from './inflight.ts';
+import type { Outlet } from './outlet.ts';
+import { Publication } from './publication.ts';
+import type { PublishEncoder } from './publish-encoder.ts';
+import { EntryState, QueueEntry } from './queue-entry.ts';
+import type { Session, Subscription } from './session.ts';
+
+/** Entries per session kept in memory when the store keeps the queue. */
+const WINDOW_ENTRIES = 256;
+const WINDOW_BYTES = 256 * 1024;
+const PACKET_IDS = 65_535;
+
+/** What became of one delivery. */
+export const Outcome = { DONE: 0, PRESSED: 1, REFUSED: 2 } as const;
+export type Outcome = (typeof Outcome)[keyof typeof Outcome];
+
+export class Delivery {
+  readonly #core: Core;
+  readonly #encoder: PublishEncoder;
+  /** For entries that are sent from the queue. */
+  readonly #queued: Publication = new Publication();
+
+  constructor(core: Core, encoder: PublishEncoder) {
+    this.#core = core;
+    this.#encoder = encoder;
+  }
+
+  /** QoS 0 of the current publication to a connected receiver. */
+  deliverQos0(
+    publication: Publication,
+    outlet: Outlet,
+    receiver: Subscription,
+    retain: boolean,
+  ): Outcome {
+    const core = this.#core;
+    if (outlet.pendingBytes > 0) {
+      const limit = core.limits.outboxBytesMax;
+      if (outlet.pendingBytes >= limit) {
+        core.drop('outbox_full', receiver.session.clientId, publication.topic);
+        return outlet.slow ? Outcome.DONE : Outcome.PRESSED;
+      }
+    }
+    const encoder = this.#encoder;
+    if (!encoder.encode(publication, outlet, 0, retain, false, 0, receiver.subscriptionIds)) {
+      core.drop('packet_too_large', receiver.session.clientId, publication.topic);
+      return Outcome.DONE;
+    }
+    core.outbox.append(outlet, encoder.start, encoder.end);
+    this.#countSent(publication, 0);
+    return this.#isPressed(outlet) ? Outcome.PRESSED : Outcome.DONE;
+  }
+
+  /** QoS 1 or 2 of the current publication; `sharedFilter` when it came through a shared group. */
+  deliver(
+    publication: Publication,
+    receiver: Subscription,
+    qos: 1 | 2,
+    retain: boolean,
+    sharedFilter: string | null,
+  ): Outcome {
+    const session = receiver.session;
+    const outlet = session.outlet;
+    if (!session.durable && sharedFilter === null) {
+      if (outlet === null) return Outcome.DONE;
+      if (this.#canSend(session, outlet)) {
+        const inflight = (session.inflight ??= new Inflight());
+        const id = inflight.idFor(publication.sequence);
+        const ids = receiver.subscriptionIds;
+        if (!this.#encoder.encode(publication, outlet, qos, retain, false, id, ids)) {
+          this.#core.drop('packet_too_large', session.clientId, publication.topic);
+          return Outcome.DONE;
+        }
+        this.#core.outbox.append(outlet, this.#encoder.start, this.#encoder.end);
+        inflight.push(id, publication.sequence, qos, null);
+        this.#core.stats.inflightMessages++;
+        this.#countSent(publication, qos);
+        return this.#isPressed(outlet) ? Outcome.PRESSED : Outcome.DONE;
+      }
+    }
+    if (!this.#makeRoom(session, publication)) return Outcome.REFUSED;
+    const seq = ++session.tailSeq;
+    const message = publication.message();
+    const entry = new QueueEntry(
+      seq,
+      message,
+      qos,
+      retain,
+      receiver.subscriptionIds,
+      !session.durable,
+    );
+    entry.sharedFilter = sharedFilter;
+    return this.#enqueue(session, entry, publication);
+  }
+
+  /** Queues an entry that is new to the session; sends it at once when it can. */
+  #enqueue(session: Session, entry: QueueEntry, publication: Publication | null): Outcome {
+    const core = this.#core;
+    const message = entry.message;
+    const wasSpilled = session.loadedSeq < entry.seq - 1;
+    session.queuedMessages++;
+    session.queuedBytes += message.bytes;
+    core.stats.queuedMessages++;
+    core.stats.queuedBytes += message.bytes;
+    if (session.durable) {
+      core.store.append(session.number, entry);
+      if (!entry.durable) message.unsafeCount++;
+    }
+    const outlet = session.outlet;
+    if (outlet === null) {
+      this.#remember(session, entry, wasSpilled);
+      return Outcome.DONE;
+    }
+    if (
+      !wasSpilled &&
+      publication !== null &&
+      (entry.qos === 1 || entry.durable) &&
+      this.#canSend(session, outlet)
+    ) {
+      session.loadedSeq = entry.seq;
+      this.#sendEntry(session, outlet, entry, publication);
+      return this.#isPressed(outlet) ? Outcome.PRESSED : Outcome.DONE;
+    }
+    this.#remember(session, entry, wasSpilled);
+    const isPressed = session.queuedMessages * 2 >= core.limits.queueMessagesMax && !outlet.slow;
+    return isPressed ? Outcome.PRESSED : Outcome.DONE;
+  }
+
+  /** Keeps an entry in memory while the window has room; else the store alone holds it. */
+  #remember(session: Session, entry: QueueEntry, wasSpilled: boolean): void {
+    const queue = (session.queue ??= new Ring());
+    if (this.#core.store.keepsQueues && session.durable) {
+      if (wasSpilled || queue.length >= WINDOW_ENTRIES) return;
+    }
+    queue.push(entry);
+    session.loadedSeq = entry.seq;
+  }
+
+  /** Sends what the window and the socket allow. Call after acks, drains, commits and reconnects. */
+  pump(session: Session): void {
+    const core = this.#core;
+    const outlet = session.outlet;
+    if (outlet === null) return;
+    const queue = session.queue;
+    if (queue !== null) {
+      while (queue.length > 0) {
+        const entry = queue.at(0)!;
+        if (!this.#hasWindow(session, outlet)) return;
+        if (session.durable && this.#idIsTaken(session, entry.seq)) return;
+        // QoS 2 leaves only when a crash cannot make us send it as new again (DESIGN §5).
+        if (entry.qos === 2 && !entry.durable) return;
+        queue.shift();
+        if (entry.state === EntryState.SETTLED) continue;
+        if (entry.state !== EntryState.RELEASED && this.#isUndeliverable(session, entry)) continue;
+        this.#sendEntry(session, outlet, entry, null);
+      }
+    }
+    if (session.spilled) {
+      this.#refill(session);
+    } else {
+      outlet.slow = false;
+      if (outlet.waiters !== null && outlet.pendingBytes === 0) releaseWaiters(outlet);
+    }
+    if (queue !== null && queue.length === 0 && core.store.keepsQueues) session.queue = null;
+  }
+
+  /** A connection has taken the session: everything unsettled is sent again, in order. */
+  resend(session: Session): void {
+    this.#requeueInflight(session);
+    this.pump(session);
+  }
+
+  /** In-flight messages go back to the head of the queue when the connection is gone. */
+  #requeueInflight(session: Session): void {
+    const inflight = session.inflight;
+    if (inflight === null) return;
+    const queue = (session.queue ??= new Ring());
+    for (let position = inflight.end - 1; position >= inflight.first; position--) {
+      if (inflight.stateAt(position) === InflightState.DONE) continue;
+      const entry = inflight.entryAt(position);
+      if (entry !== null) queue.unshift(entry);
+    }
+    this.#core.stats.inflightMessages -= inflight.open;
+    session.inflight = null;
+  }
+
+  /** The connection is gone; in-flight entries wait for the next one. */
+  detach(session: Session): void {
+    this.#requeueInflight(session);
+  }
+
+  /** Nothing more is owed for the entry. */
+  settle(session: Session, entry: QueueEntry): void {
+    if (entry.state === EntryState.SETTLED) return;
+    entry.state = EntryState.SETTLED;
+    const core = this.#core;
+    const message = entry.message;
+    session.queuedMessages--;
+    session.queuedBytes -= message.bytes;
+    core.stats.queuedMessages--;
+    core.stats.queuedBytes -= message.bytes;
+    if (!session.durable) return;
+    core.store.settle(session.number, entry);
+    if (!entry.durable) {
+      core.stats.acksElided++;
+      this.#safe(entry);
+    }
+  }
+
+  /** The store says that a crash cannot lose the entry any more, or that it could not keep it. */
+  stored(entry: QueueEntry, sessionNumber: number, failed: boolean): void {
+    if (entry.state === EntryState.SETTLED) return;
+    if (failed) entry.message.failed = true;
+    this.#safe(entry);
+    const session = this.#core.sessionsByNumber.get(sessionNumber);
+    if (session === undefined) return;
+    if (failed) {
+      this.#core.drop('store_failed', session.clientId, entry.message.topic);
+      // A QoS 2 entry that was never sent must not be: its publisher will send it again.
+      if (entry.state === EntryState.QUEUED) this.settle(session, entry);
+      entry.durable = true;
+    } else if (entry.qos === 2 && session.outlet !== null) {
+      this.pump(session);
+    }
+  }
+
+  #safe(entry: QueueEntry): void {
+    const message = entry.message;
+    if (--message.unsafeCount === 0 && message.waiter !== null) message.waiter.messageSafe();
+  }
+
+  /** Drops everything of an ending session, or hands QoS 1 of shared groups to other members. */
+  discardQueue(session: Session): void {
+    this.#requeueInflight(session);
+    const queue = session.queue;
+    if (queue !== null) {
+      while (queue.length > 0) {
+        const entry = queue.shift()!;
+        if (entry.state !== EntryState.SETTLED) {
+          this.#core.drop('session_expired', session.clientId, entry.message.topic);
+          this.settle(session, entry);
+        }
+      }
+    }
+    // What only the store holds goes with the session's record.
+    this.#core.stats.queuedMessages -= session.queuedMessages;
+    this.#core.stats.queuedBytes -= session.queuedBytes;
+    session.queuedMessages = 0;
+    session.queuedBytes = 0;
+  }
+
+  /** Sends an entry's PUBLISH, or its PUBREL when PUBREC had come before. */
+  #sendEntry(
+    session: Session,
+    outlet: Outlet,
+    entry: QueueEntry,
+    current: Publication | null,
+  ): void {
+    const core = this.#core;
+    const inflight = (session.inflight ??= new Inflight());
+    const sequence = session.durable ? entry.seq : entry.message.sequence;
+    const id = session.durable ? (entry.seq % PACKET_IDS) + 1 : inflight.idFor(sequence);
+    if (entry.state === EntryState.RELEASED) {
+      const start = core.outbox.reserve(4);
+      core.outbox.position = writeAck(core.outbox.chunk, start, PacketType.PUBREL, id);
+      core.outbox.append(outlet, start, core.outbox.position);
+      core.stats.packetsSent[PacketType.PUBREL]!++;
+      inflight.push(id, sequence, InflightState.AWAITS_PUBCOMP, entry);
+      core.stats.inflightMessages++;
+      return;
+    }
+    let publication = current;
+    if (publication === null) {
+      publication = this.#queued;
+      publication.setMessage(entry.message, entry.message.sequence);
+      publication.expiryS = this.#remainingS(entry);
+      this.#encoder.begin();
+    }
+    const fits = this.#encoder.encode(
+      publication,
+      outlet,
+      entry.qos,
+      entry.retain,
+      entry.sentBefore,
+      id,
+      entry.subscriptionIds,
+    );
+    if (!fits) {
+      core.drop('packet_too_large', session.clientId, entry.message.topic);
+      this.settle(session, entry);
+      return;
+    }
+    core.outbox.append(outlet, this.#encoder.start, this.#encoder.end);
+    entry.state = EntryState.SENT;
+    entry.sentBefore = true;
+    inflight.push(id, sequence, entry.qos, entry);
+    core.stats.inflightMessages++;
+    this.#countSent(publication, entry.qos);
+  }
+
+  #remainingS(entry: QueueEntry): number {
+    const expiresAtMs = entry.message.expiresAtMs;
+    if (expiresAtMs === 0) return -1;
+    // [MQTT5-3.3.2-6]
+    return Math.max(1, Math.ceil((expiresAtMs - this.#core.clock.wallMs()) / 1000));
+  }
+
+  /** Expired, or no longer allowed: settled and counted. */
+  #isUndeliverable(session: Session, entry: QueueEntry): boolean {
+    const message = entry.message;
+    const isExpired =
+      message.expiresAtMs !== 0 &&
+      !entry.sentBefore &&
+      message.expiresAtMs <= this.#core.clock.wallMs();
+    if (isExpired) {
+      // [MQTT5-3.3.2-5]
+      this.#core.drop('expired', session.clientId, message.topic);
+      this.settle(session, entry);
+      return true;
+    }
+    const gate = session.gate;
+    if (gate?.filtersReceive && !gate.receive(message.topic)) {
+      this.#core.drop('not_authorized_receive', session.clientId, message.topic);
+      this.settle(session, entry);
+      return true;
+    }
+    return false;
+  }
+
+  #canSend(session: Session, outlet: Outlet): boolean {
+    if (session.queue !== null && session.queue.length > 0) return false;
+    return this.#hasWindow(session, outlet);
+  }
+
+  #hasWindow(session: Session, outlet: Outlet): boolean {
+    if (outlet.pendingBytes * 2 >= this.#core.limits.outboxBytesMax) return false;
+    return session.inflight === null || session.inflight.open < session.inflightMax;
+  }
+
+  /** The id an entry must have is still open: one full round of ids behind. */
+  #idIsTaken(session: Session, seq: number): boolean {
+    const inflight = session.inflight;
+    if (inflight === null || inflight.span === 0) return false;
+    return seq - inflight.oldestSequence >= PACKET_IDS;
+  }
+
+  #isPressed(outlet: Outlet): boolean {
+    return outlet.pendingBytes * 2 >= this.#core.limits.outboxBytesMax && !outlet.slow;
+  }
+
+  /** Applies the queue limits; false: the new message is the one that is dropped. */
+  #makeRoom(session: Session, publication: Publication): boolean {
+    const core = this.#core;
+    const limits = core.limits;
+    if (
+      session.queuedMessages < limits.queueMessagesMax &&
+      session.queuedBytes < limits.queueBytesMax
+    ) {
+      return true;
+    }
+    if (core.queueOverflow === 'drop_oldest' && limits.queueMessagesMax > 0) {
+      const oldest = session.queue?.shift();
+      if (oldest !== undefined) {
+        if (oldest.state !== EntryState.SETTLED) {
+          core.drop('queue_full', session.clientId, oldest.message.topic);
+          this.settle(session, oldest);
+        }
+        return true;
+      }
+      // The oldest are only in the store: read them so that the next ones can go. Until then the
+      // queue may exceed its bound by one window.
+      if (session.spilled && session.queuedMessages < limits.queueMessagesMax + WINDOW_ENTRIES) {
+        this.#refill(session);
+        return true;
+      }
+    }
+    core.drop('queue_full', session.clientId, publication.topic);
+    if (core.queueOverflow === 'disconnect' && session.owner !== null) {
+      core.closeLater(session.owner, 'queue_overflow');
+    }
+    return false;
+  }
+
+  /** Reads the next entries from the store. */
+  #refill(session: Session): void {
+    if (session.reading || session.ended) return;
+    session.reading = true;
+    const fromSeq = session.loadedSeq + 1;
+    const tailSeq = session.tailSeq;
+    const store = this.#core.store;
+    store.read(session.number, fromSeq, WINDOW_ENTRIES, WINDOW_BYTES, (entries, error) => {
+      session.reading = false;
+      if (session.ended) return;
+      if (error !== null) {
+        this.#core.log.error({ err: error, clientId: session.clientId }, 'queue could not be read');
+        return;
+      }
+      const queue = (session.queue ??= new Ring());
+      for (const entry of entries) {
+        queue.push(entry);
+        session.loadedSeq = Math.max(session.loadedSeq, entry.seq);
+      }
+      // None up to the tail of when we asked; what came since is read next.
+      if (entries.length === 0) session.loadedSeq = Math.max(session.loadedSeq, tailSeq);
+      this.pump(session);
+    });
+  }
+
+  #countSent(publication: Publication, qos: number): void {
+    const stats = this.#core.stats;
+    stats.publishSent[qos]!++;
+    stats.packetsSent[PacketType.PUBLISH]!++;
+    stats.publishBytesSent += publication.view.payloadEnd - publication.view.payloadStart;
+  }
+}
+
+/** Lets the publishers go on that waited for this receiver. */
+export function releaseWaiters(outlet: Outlet): void {
+  const waiters = outlet.waiters;
+  if (waiters === null) return;
+  outlet.waiters = null;
+  for (const waiter of waiters) waiter.audienceReady();
+}

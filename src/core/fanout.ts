@@ -1,0 +1,115 @@
+/**
+ * One publication to all its receivers (data plane): effective QoS, no-local, RETAIN flag, rights and
+ * shared groups. It decides who, delivery.ts decides how.
+ */
+import type { Core } from './core.ts';
+import { type Delivery, Outcome } from './delivery.ts';
+import type { Outlet } from './outlet.ts';
+import type { Publication } from './publication.ts';
+import type { PublishEncoder } from './publish-encoder.ts';
+import type { Route } from './route.ts';
+import type { Session, Subscription } from './session.ts';
+import { hashText, type SharedGroup } from './shared-group.ts';
+
+export class Fanout {
+  /** Receivers of the last publication that could take it, and those that were full. */
+  reached = 0;
+  refused = 0;
+  /** A receiver the publisher should wait for, or null. */
+  pressedBy: Outlet | null = null;
+
+  readonly #core: Core;
+  readonly #delivery: Delivery;
+  readonly #encoder: PublishEncoder;
+
+  constructor(core: Core, delivery: Delivery, encoder: PublishEncoder) {
+    this.#core = core;
+    this.#delivery = delivery;
+    this.#encoder = encoder;
+  }
+
+  /** Delivers to everybody on the route; results are in the fields above. */
+  send(publication: Publication, route: Route): void {
+    this.reached = 0;
+    this.refused = 0;
+    this.pressedBy = null;
+    if (route.size === 0) {
+      this.#core.stats.unrouted++;
+      return;
+    }
+    this.#encoder.begin();
+    const receivers = route.receivers;
+    const from = publication.from;
+    let pressed = 0;
+    for (let i = 0; i < receivers.length; i++) {
+      const receiver = receivers[i]!;
+      // [MQTT5-3.8.3-3]
+      if (receiver.noLocal && receiver.session === from) continue;
+      if (this.#deliverTo(publication, receiver, null) === Outcome.PRESSED) {
+        pressed++;
+        this.pressedBy = receiver.session.outlet;
+      }
+    }
+    const groups = route.groups;
+    for (let i = 0; i < groups.length; i++) {
+      if (this.#deliverToGroup(publication, groups[i]!) === Outcome.PRESSED) pressed++;
+    }
+    // A publisher waits only when at least half of its audience cannot keep up.
+    if (pressed * 2 < route.size) this.pressedBy = null;
+  }
+
+  #deliverTo(
+    publication: Publication,
+    receiver: Subscription,
+    sharedFilter: string | null,
+  ): Outcome {
+    const session = receiver.session;
+    const gate = session.gate;
+    if (gate?.filtersReceive && !gate.receive(publication.topic)) {
+      this.#core.drop('not_authorized_receive', session.clientId, publication.topic);
+      return Outcome.DONE;
+    }
+    const view = publication.view;
+    const qos = view.qos < receiver.qos ? view.qos : receiver.qos;
+    // [MQTT5-3.3.1-12] [MQTT5-3.3.1-13]
+    const retain = receiver.retainAsPublished && view.retain;
+    if (qos === 0) {
+      const outlet = session.outlet;
+      if (outlet === null) return Outcome.DONE;
+      this.reached++;
+      return this.#delivery.deliverQos0(publication, outlet, receiver, retain);
+    }
+    const outcome = this.#delivery.deliver(publication, receiver, qos, retain, sharedFilter);
+    if (outcome === Outcome.REFUSED) this.refused++;
+    else this.reached++;
+    return outcome;
+  }
+
+  #deliverToGroup(publication: Publication, group: SharedGroup): Outcome {
+    const core = this.#core;
+    const member = group.choose(
+      core.sharedStrategy,
+      core.random,
+      publication.fromId,
+      core.sharedStrategy === 'topic' ? hashText(publication.topic) : 0,
+      publication.view.qos,
+    );
+    if (member === null) {
+      core.drop('no_member', '', publication.topic);
+      return Outcome.DONE;
+    }
+    const outcome = this.#deliverTo(publication, member, member.fullFilter);
+    if (outcome === Outcome.PRESSED) this.pressedBy = member.session.outlet;
+    return outcome;
+  }
+
+  /** Gives a message that a leaving member has not acked to another member; false: nobody else. */
+  redispatch(publication: Publication, group: SharedGroup, leaving: Session): boolean {
+    const core = this.#core;
+    const member = group.choose(core.sharedStrategy, core.random, '', 0, publication.view.qos);
+    if (member === null || member.session === leaving || !member.session.connected) return false;
+    this.#encoder.begin();
+    this.#deliverTo(publication, member, member.fullFilter);
+    return true;
+  }
+}

@@ -1,0 +1,223 @@
+/**
+ * PUBLISH from a client [MQTT5-3.3]: topic, alias, rights, retained, fan-out, ack. The hottest handler:
+ * no allocation, no closure and no promise for QoS 0.
+ */
+import { PacketType } from '../../wire/packet-type.ts';
+import { ProtocolError } from '../../wire/protocol-error.ts';
+import { decodePublish } from '../../wire/publish.ts';
+import { ReasonCode } from '../../wire/reason-code.ts';
+import { type Connection, Hold } from '../connection.ts';
+import type { Message } from '../message.ts';
+import { ALLOW, type Ticket, WAIT } from '../ports.ts';
+import type { Publication } from '../publication.ts';
+import { RETAINED_REFUSED } from '../publisher.ts';
+import type { TopicEntry } from '../route-cache.ts';
+
+/** Returns false when the gate has not decided: the same packet is handed in again later. */
+export function handlePublish(
+  connection: Connection,
+  buffer: Buffer,
+  packetStart: number,
+  bodyStart: number,
+  packetEnd: number,
+): boolean {
+  const { services } = connection;
+  const { core, inbound } = services;
+  const view = inbound.view;
+  const version = connection.version;
+  decodePublish(
+    view,
+    version,
+    buffer[packetStart]!,
+    buffer,
+    bodyStart,
+    packetEnd,
+    core.limits.userPropertiesMax,
+  );
+
+  let entry = connection.lastTopic;
+  if (view.topicAlias !== 0 || view.topicEnd - view.topicStart === 2) {
+    entry = topicByAlias(connection);
+  } else if (entry?.isTopicOf(view)) {
+    core.router.refresh(entry);
+  } else {
+    entry = core.router.lookup(view);
+    connection.lastTopic = entry;
+  }
+
+  const qos = view.qos;
+  let reasonCode: number = ReasonCode.SUCCESS;
+  if (
+    entry.levels > core.limits.topicLevelsMax ||
+    entry.field.length - 2 > core.limits.topicBytesMax
+  ) {
+    reasonCode = ReasonCode.TOPIC_NAME_INVALID;
+  } else if (entry.isReserved) {
+    // `$` belongs to the broker: FIELD class 10.
+    core.drop('reserved_topic', connection.clientId, entry.topic);
+    reasonCode = ReasonCode.NOT_AUTHORIZED;
+  } else if (connection.gate !== null) {
+    const bytes = view.payloadEnd - view.payloadStart;
+    const verdict = connection.gate.publish(entry.topic, qos, view.retain, bytes, () =>
+      connection.release(Hold.DECISION),
+    );
+    if (verdict === WAIT) {
+      connection.hold(Hold.DECISION);
+      return false;
+    }
+    if (verdict !== ALLOW) {
+      core.drop('not_authorized_publish', connection.clientId, entry.topic);
+      reasonCode = ReasonCode.NOT_AUTHORIZED;
+    }
+  }
+
+  const stats = core.stats;
+  stats.publishReceived[qos]!++;
+  stats.publishBytesReceived += view.payloadEnd - view.payloadStart;
+  if (qos !== 0 && !admit(connection, view.packetId, qos)) return true;
+  if (reasonCode !== ReasonCode.SUCCESS) {
+    refuse(connection, qos, view.packetId, reasonCode);
+    return true;
+  }
+
+  inbound.begin(core.nextSequence++);
+  inbound.topic = entry.topic;
+  inbound.from = connection.session;
+  inbound.fromId = connection.clientId;
+  inbound.expiryS = view.messageExpiryS;
+  if (view.messageExpiryS >= 0) {
+    inbound.expiresAtMs = core.clock.wallMs() + view.messageExpiryS * 1000;
+    inbound.wireVersion = 0;
+  } else {
+    inbound.expiresAtMs = 0;
+    inbound.wireVersion = view.topicAlias === 0 ? version : 0;
+    inbound.wireStart = packetStart;
+    inbound.wireEnd = packetEnd;
+  }
+  if (core.observer !== null) {
+    core.observer.published(
+      connection.clientId,
+      entry.topic,
+      qos,
+      view.payloadEnd - view.payloadStart,
+    );
+  }
+
+  let ticket: Ticket = 0;
+  if (view.retain) {
+    ticket = services.publisher.retain(inbound);
+    if (ticket === RETAINED_REFUSED) {
+      ticket = 0;
+      core.drop('retained_full', connection.clientId, entry.topic);
+      reasonCode = ReasonCode.QUOTA_EXCEEDED;
+    }
+  }
+  const { fanout } = services;
+  if (qos === 0) {
+    fanout.send(inbound, entry.route);
+  } else {
+    ticket = sendAcked(connection, inbound, entry, ticket, reasonCode);
+  }
+  if (fanout.pressedBy !== null) connection.waitFor(fanout.pressedBy);
+  return true;
+}
+
+/** QoS 1 and 2: fan-out and the ack, as soon as everything is safe. */
+function sendAcked(
+  connection: Connection,
+  inbound: Publication,
+  entry: TopicEntry,
+  retainTicket: Ticket,
+  retainReason: number,
+): Ticket {
+  const { services } = connection;
+  const { core, fanout } = services;
+  const { qos, packetId } = inbound.view;
+  let ticket = retainTicket;
+  fanout.send(inbound, entry.route);
+  const route = entry.route;
+  let reasonCode = retainReason;
+  if (reasonCode === ReasonCode.SUCCESS && connection.version === 5) {
+    if (route.size === 0) reasonCode = ReasonCode.NO_MATCHING_SUBSCRIBERS;
+    else if (fanout.reached === 0 && fanout.refused > 0) reasonCode = ReasonCode.QUOTA_EXCEEDED;
+  }
+  let message: Message | null = null;
+  // Made only when somebody keeps it; then it knows what is still unsafe.
+  if (inbound.isKept) message = inbound.message();
+  if (qos === 1) {
+    connection.ackWhenSafe(PacketType.PUBACK, packetId, reasonCode, ticket, message);
+    return ticket;
+  }
+  const session = connection.session!;
+  if (session.durable && reasonCode < 0x80) {
+    // The id is stored before PUBREC, so that a repetition after a crash is known as one.
+    ticket = Math.max(ticket, core.store.addInboundId(session.number, packetId));
+  }
+  connection.ackWhenSafe(PacketType.PUBREC, packetId, reasonCode, ticket, message);
+  return ticket;
+}
+
+/** Counts the message against Receive Maximum; false: it is a repetition that has been answered. */
+function admit(connection: Connection, packetId: number, qos: number): boolean {
+  const session = connection.session!;
+  if (qos === 2) {
+    session.inboundIds ??= new Set();
+    if (session.inboundIds.has(packetId)) {
+      // [MQTT5-4.3.3-10]: PUBREC again, not delivered again; parked behind the first while that waits.
+      connection.sendWhenSafe(PacketType.PUBREC, repeatedPubrec(packetId), 0, null);
+      return false;
+    }
+    session.inboundIds.add(packetId);
+  }
+  connection.inboundOpen++;
+  if (connection.version === 5 && connection.inboundOpen > connection.receiveMaximum) {
+    // [MQTT5-3.3.4-7]
+    connection.close('receive_maximum');
+    return false;
+  }
+  return true;
+}
+
+function repeatedPubrec(packetId: number): Buffer {
+  return Buffer.from([PacketType.PUBREC << 4, 2, packetId >>> 8, packetId & 0xff]);
+}
+
+/** A publish that is not carried out: v5 says so in the ack, QoS 0 is dropped. */
+function refuse(connection: Connection, qos: number, packetId: number, reasonCode: number): void {
+  if (reasonCode === ReasonCode.TOPIC_NAME_INVALID && (qos === 0 || connection.version !== 5)) {
+    connection.close('topic_name_invalid');
+    return;
+  }
+  if (qos === 0) return;
+  const type = qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
+  connection.ackWhenSafe(type, packetId, reasonCode, 0, null);
+}
+
+/** Resolves or sets a topic alias [MQTT5-3.3.2-8 … 12]; the view's topic is complete afterwards. */
+function topicByAlias(connection: Connection): TopicEntry {
+  const { core, inbound } = connection.services;
+  const view = inbound.view;
+  const alias = view.topicAlias;
+  if (alias === 0) {
+    if (connection.version !== 5) core.router.lookup(view);
+    throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, 'empty topic without topic alias');
+  }
+  if (alias > connection.topicAliasMax) {
+    throw new ProtocolError(ReasonCode.TOPIC_ALIAS_INVALID, 'topic alias is over the maximum');
+  }
+  connection.aliases ??= new Array<TopicEntry | null>(connection.topicAliasMax + 1).fill(null);
+  if (view.topicEnd - view.topicStart > 2) {
+    const entry = core.router.lookup(view);
+    connection.aliases[alias] = entry;
+    return entry;
+  }
+  const known = connection.aliases[alias] ?? null;
+  if (known === null) {
+    throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, 'topic alias was never set');
+  }
+  core.router.refresh(known);
+  view.topicBuffer = known.field;
+  view.topicStart = 0;
+  view.topicEnd = known.field.length;
+  return known;
+}

@@ -1,0 +1,62 @@
+/**
+ * The sending side of one connection: what of this turn's shared buffer belongs to it, and what its
+ * socket has not taken yet. State only; `outbox.ts` moves the bytes. Data plane.
+ */
+
+import type { ProtocolVersion } from '../wire/protocol-version.ts';
+import type { ByteSink } from './ports.ts';
+
+/** Told by the outbox; implemented by the connection. */
+export interface OutletOwner {
+  /** Everything that waited was taken by the socket. */
+  outletDrained(): void;
+}
+
+/** A publisher whose reading is paused for its audience. */
+export interface PausedPublisher {
+  audienceReady(): void;
+}
+
+/** No client limit on packet size: larger than any packet MQTT can express. */
+export const NO_PACKET_LIMIT = 268_435_461;
+
+export class Outlet {
+  readonly sink: ByteSink;
+  readonly owner: OutletOwner;
+  /** Protocol and limits of the receiver, from its CONNECT. */
+  version: ProtocolVersion = 4;
+  packetBytesMax: number = NO_PACKET_LIMIT;
+  /** Topics with an outbound alias, in order of use, or null when the client takes none. */
+  aliases: Map<string, number> | null = null;
+  aliasesMax = 0;
+
+  /** In the outbox' dirty list; then [segmentStart, segmentEnd) is its last piece of the chunk. */
+  dirty = false;
+  segmentStart = 0;
+  segmentEnd = 0;
+  /** Earlier pieces of this turn as start, end, start, end …; null when there is none. */
+  segments: number[] | null = null;
+
+  /** The socket holds unsent bytes: what comes now goes to the backlog. */
+  blocked = false;
+  /** Holds one of the outbox' chunks through a write that did not complete. */
+  holdsChunk = false;
+  backlog: Buffer[] | null = null;
+  /** Filled bytes of the backlog's last buffer. */
+  backlogFill = 0;
+  /** Bytes in the socket and in the backlog that the kernel has not taken. */
+  pendingBytes = 0;
+  /** When the socket last took bytes while some waited (monotonic ms). */
+  progressMs = 0;
+  /** Did not keep up when a publisher waited for it: nobody waits again until it has drained. */
+  slow = false;
+  /** Publishers that wait until this receiver has caught up; null: none. */
+  waiters: PausedPublisher[] | null = null;
+  /** Nothing more is sent: a final packet is on its way, or the socket is gone. */
+  closed = false;
+
+  constructor(sink: ByteSink, owner: OutletOwner) {
+    this.sink = sink;
+    this.owner = owner;
+  }
+}

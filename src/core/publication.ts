@@ -1,0 +1,101 @@
+/**
+ * The message being published right now (data plane): a view into the read buffer or into a Message,
+ * with what routing and encoding need. Two objects live as long as the broker (one for clients'
+ * packets, one for messages from inside); nobody keeps a reference beyond the call.
+ */
+import { PublishView } from '../wire/publish.ts';
+import { Message } from './message.ts';
+import type { Session } from './session.ts';
+
+export class Publication {
+  readonly view: PublishView = new PublishView();
+  topic = '';
+  /** Identity within the node; also what packet ids of live sessions are derived from. */
+  sequence = 0;
+  /** Wall-clock ms after which it expires; 0: never. */
+  expiresAtMs = 0;
+  /** Remaining expiry to send; -1: none. */
+  expiryS = -1;
+  /** The session that published, for no-local; null: from inside. */
+  from: Session | null = null;
+  fromId = '';
+  /**
+   * Whole packet in `view.topicBuffer` as received, for forwarding bytes unchanged; `wireVersion` 0
+   * when its layout cannot be forwarded (aliases, expiry, not from a packet).
+   */
+  wireVersion = 0;
+  wireStart = 0;
+  wireEnd = 0;
+  /** Hash of the topic, for shared subscriptions that choose by topic. */
+  topicHash = 0;
+  #message: Message | null = null;
+
+  /** Forgets the last message; the caller fills view and fields. */
+  begin(sequence: number): void {
+    this.sequence = sequence;
+    this.#message = null;
+  }
+
+  /** Points the view at a message from inside. */
+  setMessage(message: Message, sequence: number): void {
+    const view = this.view;
+    view.qos = message.qos;
+    view.retain = message.retain;
+    view.dup = false;
+    view.packetId = 0;
+    view.topicBuffer = message.body;
+    view.topicStart = 0;
+    view.topicEnd = message.payloadStart;
+    view.payloadBuffer = message.body;
+    view.payloadStart = message.payloadStart;
+    view.payloadEnd = message.body.length;
+    view.propertyBuffer = message.properties;
+    view.propertyStart = 0;
+    view.propertyEnd = message.properties.length;
+    view.topicAlias = 0;
+    this.topic = message.topic;
+    this.sequence = sequence;
+    this.expiresAtMs = message.expiresAtMs;
+    this.wireVersion = 0;
+    this.#message = message;
+  }
+
+  /** Somebody keeps the message beyond this call. */
+  get isKept(): boolean {
+    return this.#message !== null;
+  }
+
+  /** The message as an object that may be kept; made once per publication. */
+  message(): Message {
+    return (this.#message ??= this.copy(false));
+  }
+
+  /** A copy of its own. `exact` memory is for messages kept long: small pieces pin no pool. */
+  copy(exact: boolean): Message {
+    const view = this.view;
+    const topicBytes = view.topicEnd - view.topicStart;
+    const payloadBytes = view.payloadEnd - view.payloadStart;
+    const propertyBytes = view.propertyEnd - view.propertyStart;
+    const total = topicBytes + payloadBytes;
+    const body = exact ? Buffer.allocUnsafeSlow(total) : Buffer.allocUnsafe(total);
+    view.topicBuffer.copy(body, 0, view.topicStart, view.topicEnd);
+    view.payloadBuffer.copy(body, topicBytes, view.payloadStart, view.payloadEnd);
+    let properties = NO_PROPERTIES;
+    if (propertyBytes > 0) {
+      properties = Buffer.allocUnsafeSlow(propertyBytes);
+      view.propertyBuffer.copy(properties, 0, view.propertyStart, view.propertyEnd);
+    }
+    return new Message(
+      this.sequence,
+      this.topic,
+      body,
+      topicBytes,
+      properties,
+      view.qos,
+      view.retain,
+      this.expiresAtMs,
+    );
+  }
+}
+
+const NO_PROPERTIES = Buffer.alloc(0);

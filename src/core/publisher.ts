@@ -1,0 +1,93 @@
+/**
+ * Messages from inside: wills, $SYS, the API, redispatch, links. Also keeps the retained message of a
+ * topic, for these and for clients' packets.
+ */
+import type { Core } from './core.ts';
+import type { Fanout } from './fanout.ts';
+import { type Message, makeMessage } from './message.ts';
+import type { Ticket } from './ports.ts';
+import { Publication } from './publication.ts';
+import type { Session } from './session.ts';
+
+/** Answer to a retained change: a ticket, or REFUSED. */
+export const RETAINED_REFUSED = -1;
+
+export class Publisher {
+  readonly #core: Core;
+  readonly #fanout: Fanout;
+  /** Apart from the clients' one: a will may fire while a packet is being handled. */
+  readonly #publication: Publication = new Publication();
+
+  constructor(core: Core, fanout: Fanout) {
+    this.#core = core;
+    this.#fanout = fanout;
+  }
+
+  /** Publishes to whoever subscribes, and retains when the message says so. */
+  publish(message: Message, from: Session | null): void {
+    const core = this.#core;
+    const publication = this.#publication;
+    publication.setMessage(message, core.nextSequence++);
+    publication.from = from;
+    publication.fromId = from?.clientId ?? '';
+    publication.expiryS = -1;
+    if (message.expiresAtMs !== 0) {
+      const remainingMs = message.expiresAtMs - core.clock.wallMs();
+      if (remainingMs <= 0) return;
+      publication.expiryS = Math.ceil(remainingMs / 1000);
+    }
+    if (message.retain) this.retain(publication);
+    this.#fanout.send(publication, core.router.match(message.topic));
+  }
+
+  /** Publishes text or bytes from inside the broker. */
+  publishBytes(topic: string, payload: Uint8Array, retain: boolean, qos: 0 | 1 | 2): void {
+    this.publish(makeMessage(this.#core.nextSequence++, topic, payload, { retain, qos }), null);
+  }
+
+  /** Another member of the group gets a message that `leaving` has not acked; false: nobody can. */
+  redispatch(message: Message, group: string, filter: string, leaving: Session): boolean {
+    const shared = this.#core.router.groupOf(group, filter);
+    if (shared === null) return false;
+    const publication = this.#publication;
+    publication.setMessage(message, message.sequence);
+    publication.from = null;
+    publication.fromId = '';
+    publication.expiryS = -1;
+    return this.#fanout.redispatch(publication, shared, leaving);
+  }
+
+  /**
+   * Replaces or removes the retained message of the publication's topic [MQTT5-3.3.1-5]
+   * [MQTT5-3.3.1-6]. Returns the ticket that makes it durable, or RETAINED_REFUSED at a limit.
+   */
+  retain(publication: Publication): Ticket {
+    const core = this.#core;
+    const { limits, stats, retained } = core;
+    const view = publication.view;
+    const isReserved = publication.topic.charCodeAt(0) === 0x24;
+    if (view.payloadEnd === view.payloadStart) {
+      const existed = retained.remove(publication.topic);
+      return existed && !isReserved ? core.store.removeRetained(publication.topic) : 0;
+    }
+    const old = retained.get(publication.topic);
+    if (old === null && stats.retainedMessages >= limits.retainedMessagesMax) {
+      return RETAINED_REFUSED;
+    }
+    const bytes = view.payloadEnd - view.payloadStart + view.propertyEnd - view.propertyStart;
+    if (stats.retainedBytes - (old?.bytes ?? 0) + bytes > limits.retainedBytesMax) {
+      return RETAINED_REFUSED;
+    }
+    const message = publication.copy(true);
+    retained.put(message);
+    // $SYS is made anew at each start: nothing to keep.
+    return isReserved ? 0 : core.store.putRetained(message);
+  }
+
+  /** Forgets an expired retained message. */
+  expireRetained(message: Message): void {
+    if (this.#core.retained.get(message.topic) !== message) return;
+    this.#core.retained.remove(message.topic);
+    this.#core.store.removeRetained(message.topic);
+  }
+}

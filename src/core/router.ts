@@ -1,0 +1,244 @@
+/**
+ * Who receives a topic (data plane). Exact filters live in a map, wildcards in a tree; the compiled
+ * result for a topic is cached until a subscription that could concern it changes. Overlapping
+ * subscriptions of one session become one receiver with the highest QoS and all their identifiers
+ * (our choice under [MQTT5-3.3.4-2]).
+ */
+import { copyBytes } from '../util/bytes.ts';
+import { type PublishView, topicText } from '../wire/publish.ts';
+import { NO_ROUTE, type Route } from './route.ts';
+import { RouteCache, TopicEntry } from './route-cache.ts';
+import { Subscription } from './session.ts';
+import { SharedGroup } from './shared-group.ts';
+import type { Stats } from './stats.ts';
+import { TopicTree } from './topic-tree.ts';
+
+const BUCKETS = 256;
+
+export class Router {
+  readonly #exact: Map<string, Subscription[]> = new Map();
+  readonly #wild: TopicTree<Subscription> = new TopicTree();
+  /** Shared groups by filter, then by name. */
+  readonly #groups: Map<string, Map<string, SharedGroup>> = new Map();
+  readonly #exactGroups: Map<string, SharedGroup[]> = new Map();
+  readonly #wildGroups: TopicTree<SharedGroup> = new TopicTree();
+  /** Changes under a literal first level only spoil cached topics with that first level. */
+  readonly #generations: Float64Array = new Float64Array(BUCKETS);
+  #wildGeneration = 0;
+  #stamp = 0;
+  readonly cache: RouteCache;
+  readonly #stats: Stats;
+
+  constructor(stats: Stats, routeCacheReceiversMax: number) {
+    this.#stats = stats;
+    this.cache = new RouteCache(routeCacheReceiversMax);
+  }
+
+  /** Adds the subscription, replacing `previous` of the same session and filter. */
+  add(subscription: Subscription, previous: Subscription | null): void {
+    this.#touch(subscription.filter);
+    if (subscription.group !== null) {
+      this.#joinGroup(subscription, subscription.group);
+      if (previous === null) this.#stats.sharedSubscriptions++;
+    } else {
+      if (previous !== null) this.#removePlain(previous);
+      this.#addPlain(subscription);
+    }
+    if (previous === null) this.#stats.subscriptions++;
+  }
+
+  remove(subscription: Subscription): void {
+    this.#touch(subscription.filter);
+    if (subscription.group !== null) {
+      this.#leaveGroup(subscription, subscription.group);
+      this.#stats.sharedSubscriptions--;
+    } else {
+      this.#removePlain(subscription);
+    }
+    this.#stats.subscriptions--;
+  }
+
+  /** The shared group of a subscription, for redispatch. */
+  groupOf(group: string, filter: string): SharedGroup | null {
+    return this.#groups.get(filter)?.get(group) ?? null;
+  }
+
+  /**
+   * The entry of the view's topic, with a valid route. Throws ProtocolError for a topic name that is
+   * not allowed.
+   */
+  lookup(view: PublishView): TopicEntry {
+    const hash = this.cache.hashOf(view);
+    const found = this.cache.find(view, hash);
+    if (found !== null) {
+      this.refresh(found);
+      return found;
+    }
+    this.#stats.routeMisses++;
+    const topic = topicText(view);
+    const bucket = bucketOf(topic);
+    const entry = new TopicEntry(
+      hash,
+      topic,
+      copyBytes(view.topicBuffer, view.topicStart, view.topicEnd),
+      bucket,
+      this.match(topic),
+      this.#generations[bucket]! + this.#wildGeneration,
+    );
+    this.cache.put(entry);
+    return entry;
+  }
+
+  /** Recompiles the route of an entry kept by somebody when it is out of date. */
+  refresh(entry: TopicEntry): void {
+    // Both only rise, so an equal sum means that neither has changed.
+    const generation = this.#generations[entry.bucket]! + this.#wildGeneration;
+    if (entry.generation === generation) {
+      this.#stats.routeHits++;
+      return;
+    }
+    this.#stats.routeMisses++;
+    const before = entry.route.size;
+    entry.route = this.match(entry.topic);
+    entry.generation = generation;
+    this.cache.recount(before, entry.route.size);
+  }
+
+  /** Compiles the receivers of a topic, without the cache. */
+  match(topic: string): Route {
+    const matched: Subscription[] = [];
+    const exact = this.#exact.get(topic);
+    if (exact !== undefined) for (const subscription of exact) matched.push(subscription);
+    this.#wild.match(topic, matched);
+    const groups: SharedGroup[] = [];
+    const exactGroups = this.#exactGroups.get(topic);
+    if (exactGroups !== undefined) for (const group of exactGroups) groups.push(group);
+    this.#wildGroups.match(topic, groups);
+    if (matched.length === 0 && groups.length === 0) return NO_ROUTE;
+    const receivers = matched.length < 2 ? matched : this.#merge(matched);
+    return { receivers, groups, size: receivers.length + groups.length };
+  }
+
+  /** One receiver per session. */
+  #merge(matched: readonly Subscription[]): Subscription[] {
+    const stamp = ++this.#stamp;
+    const receivers: Subscription[] = [];
+    for (const subscription of matched) {
+      const session = subscription.session;
+      if (session.matchStamp !== stamp) {
+        session.matchStamp = stamp;
+        session.matchIndex = receivers.length;
+        receivers.push(subscription);
+      } else {
+        receivers[session.matchIndex] = mergeTwo(receivers[session.matchIndex]!, subscription);
+      }
+    }
+    return receivers;
+  }
+
+  #addPlain(subscription: Subscription): void {
+    const filter = subscription.filter;
+    if (isWild(filter)) {
+      this.#wild.add(filter, subscription);
+      return;
+    }
+    const list = this.#exact.get(filter);
+    if (list === undefined) this.#exact.set(filter, [subscription]);
+    else list.push(subscription);
+  }
+
+  #removePlain(subscription: Subscription): void {
+    const filter = subscription.filter;
+    if (isWild(filter)) {
+      this.#wild.remove(filter, subscription);
+      return;
+    }
+    const list = this.#exact.get(filter);
+    if (list === undefined) return;
+    const index = list.indexOf(subscription);
+    if (index !== -1) list.splice(index, 1);
+    if (list.length === 0) this.#exact.delete(filter);
+  }
+
+  #joinGroup(subscription: Subscription, name: string): void {
+    const filter = subscription.filter;
+    let byName = this.#groups.get(filter);
+    if (byName === undefined) {
+      byName = new Map();
+      this.#groups.set(filter, byName);
+    }
+    let group = byName.get(name);
+    if (group === undefined) {
+      group = new SharedGroup(name, filter);
+      byName.set(name, group);
+      if (isWild(filter)) {
+        this.#wildGroups.add(filter, group);
+      } else {
+        const list = this.#exactGroups.get(filter);
+        if (list === undefined) this.#exactGroups.set(filter, [group]);
+        else list.push(group);
+      }
+    }
+    group.add(subscription);
+  }
+
+  #leaveGroup(subscription: Subscription, name: string): void {
+    const filter = subscription.filter;
+    const byName = this.#groups.get(filter);
+    const group = byName?.get(name);
+    if (byName === undefined || group === undefined) return;
+    group.remove(subscription.session);
+    if (group.members.length > 0) return;
+    byName.delete(name);
+    if (byName.size === 0) this.#groups.delete(filter);
+    if (isWild(filter)) {
+      this.#wildGroups.remove(filter, group);
+      return;
+    }
+    const list = this.#exactGroups.get(filter)!;
+    list.splice(list.indexOf(group), 1);
+    if (list.length === 0) this.#exactGroups.delete(filter);
+  }
+
+  #touch(filter: string): void {
+    const first = filter.charCodeAt(0);
+    if (first === 0x2b || first === 0x23) this.#wildGeneration++;
+    else {
+      const bucket = bucketOf(filter);
+      this.#generations[bucket] = this.#generations[bucket]! + 1;
+    }
+  }
+}
+
+/**
+ * Highest QoS, all identifiers. `noLocal` holds only when every overlapping subscription asks for it;
+ * then the merged receiver of the publisher itself is left out [MQTT5-3.8.3-3].
+ */
+function mergeTwo(a: Subscription, b: Subscription): Subscription {
+  const ids = [...(a.subscriptionIds ?? []), ...(b.subscriptionIds ?? [])];
+  return new Subscription(
+    a.session,
+    a.filter,
+    a.qos > b.qos ? a.qos : b.qos,
+    a.noLocal && b.noLocal,
+    a.retainAsPublished || b.retainAsPublished,
+    a.retainHandling,
+    ids.length === 0 ? null : ids,
+    null,
+  );
+}
+
+export function isWild(filter: string): boolean {
+  return filter.indexOf('+') !== -1 || filter.indexOf('#') !== -1;
+}
+
+/** Bucket of the first level. */
+function bucketOf(topic: string): number {
+  let hash = 0;
+  for (let i = 0; i < topic.length; i++) {
+    const code = topic.charCodeAt(i);
+    if (code === 0x2f) break;
+    hash = Math.imul(hash ^ code, 16_777_619);
+  }
+  return (hash ^ (hash >>> 8) ^ (hash >>> 16)) & (BUCKETS - 1);
+}

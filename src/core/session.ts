@@ -1,0 +1,162 @@
+/**
+ * What survives a socket: subscriptions, queue, in-flight messages, inbound QoS 2 ids and the will of
+ * one client identifier. State with the few operations that keep it consistent; delivery.ts sends,
+ * sessions.ts opens and ends. It knows no packets.
+ */
+
+import type { Ring } from '../util/ring.ts';
+import type { Timer } from '../util/timer-wheel.ts';
+import type { CloseReason } from './close-reason.ts';
+import type { Inflight } from './inflight.ts';
+import type { Message } from './message.ts';
+import type { Outlet } from './outlet.ts';
+import type { ClientGate, SessionRecord, SubscriptionRecord } from './ports.ts';
+import type { QueueEntry } from './queue-entry.ts';
+
+/** One filter of one session, and one receiver of a matched message. */
+export class Subscription {
+  readonly session: Session;
+  /** The filter that is matched: of a shared subscription the inner one. */
+  readonly filter: string;
+  readonly qos: 0 | 1 | 2;
+  readonly noLocal: boolean;
+  readonly retainAsPublished: boolean;
+  readonly retainHandling: 0 | 1 | 2;
+  /** Identifiers to send with each message; null: none. Several after merging overlaps. */
+  readonly subscriptionIds: readonly number[] | null;
+  /** Group name of a shared subscription, else null. */
+  readonly group: string | null;
+
+  constructor(
+    session: Session,
+    filter: string,
+    qos: 0 | 1 | 2,
+    noLocal: boolean,
+    retainAsPublished: boolean,
+    retainHandling: 0 | 1 | 2,
+    subscriptionIds: readonly number[] | null,
+    group: string | null,
+  ) {
+    this.session = session;
+    this.filter = filter;
+    this.qos = qos;
+    this.noLocal = noLocal;
+    this.retainAsPublished = retainAsPublished;
+    this.retainHandling = retainHandling;
+    this.subscriptionIds = subscriptionIds;
+    this.group = group;
+  }
+
+  /** The filter as the client wrote it. */
+  get fullFilter(): string {
+    return this.group === null ? this.filter : `$share/${this.group}/${this.filter}`;
+  }
+
+  record(): SubscriptionRecord {
+    return {
+      filter: this.fullFilter,
+      qos: this.qos,
+      noLocal: this.noLocal,
+      retainAsPublished: this.retainAsPublished,
+      retainHandling: this.retainHandling,
+      subscriptionId: this.subscriptionIds?.[0] ?? 0,
+    };
+  }
+}
+
+export interface Will {
+  readonly message: Message;
+  readonly delayS: number;
+}
+
+/** The connection that owns the session now, as far as the session must know it. */
+export interface SessionOwner {
+  close(reason: CloseReason): void;
+  /** Pauses reading this publisher until `receiver` has drained. */
+  readonly clientId: string;
+}
+
+export class Session {
+  readonly clientId: string;
+  /** Number in the store; never reused while the session lives. */
+  readonly number: number;
+  /** Who made it: only the same identity may resume it. */
+  readonly identity: string | null;
+  version: 3 | 4 | 5 = 4;
+  /** Seconds the session outlives its connection; 0: not at all. */
+  expiryIntervalS = 0;
+  /** The store has a record of it: its queue survives a crash. */
+  durable = false;
+  /** Wall-clock ms at which the last connection ended; 0: connected. */
+  disconnectedAtMs = 0;
+
+  owner: SessionOwner | null = null;
+  outlet: Outlet | null = null;
+  gate: ClientGate | null = null;
+  /** QoS 1 and 2 messages that may be open towards the client. */
+  inflightMax = 0;
+
+  /** By full filter, in order of subscribing; null until the first. */
+  subscriptions: Map<string, Subscription> | null = null;
+  inflight: Inflight | null = null;
+  /** Entries that wait, in order, as far as memory holds them; null until the first. */
+  queue: Ring<QueueEntry> | null = null;
+  /** Highest position given to an entry. */
+  tailSeq = 0;
+  /** Highest position that memory has seen; the store holds those above it, up to tailSeq. */
+  loadedSeq = 0;
+  /** A read from the store is under way. */
+  reading = false;
+  /** Not settled: waiting, in flight, in memory or only in the store. */
+  queuedMessages = 0;
+  queuedBytes = 0;
+
+  /** Inbound QoS 2 ids between PUBREC and PUBREL. */
+  inboundIds: Set<number> | null = null;
+  will: Will | null = null;
+  /** Wall-clock ms at which the will is due; 0: not pending. */
+  willDueAtMs = 0;
+  expiryTimer: Timer | null = null;
+  willTimer: Timer | null = null;
+  /** Marks for merging overlapping subscriptions while matching. */
+  matchStamp = 0;
+  matchIndex = 0;
+  ended = false;
+
+  constructor(clientId: string, number: number, identity: string | null) {
+    this.clientId = clientId;
+    this.number = number;
+    this.identity = identity;
+  }
+
+  get connected(): boolean {
+    return this.outlet !== null;
+  }
+
+  /** Entries exist that only the store holds. */
+  get spilled(): boolean {
+    return this.loadedSeq < this.tailSeq;
+  }
+
+  record(): SessionRecord {
+    const subscriptions: SubscriptionRecord[] = [];
+    if (this.subscriptions !== null) {
+      for (const subscription of this.subscriptions.values()) {
+        subscriptions.push(subscription.record());
+      }
+    }
+    return {
+      sessionNumber: this.number,
+      clientId: this.clientId,
+      identity: this.identity,
+      protocolVersion: this.version,
+      expiryIntervalS: this.expiryIntervalS,
+      disconnectedAtMs: this.disconnectedAtMs,
+      subscriptions,
+      will:
+        this.will === null
+          ? null
+          : { message: this.will.message, delayS: this.will.delayS, dueAtMs: this.willDueAtMs },
+    };
+  }
+}

@@ -1,0 +1,307 @@
+/**
+ * Sessions from birth to end: opening with clean start or resumption, takeover, expiry, wills and their
+ * delay, restoring after a restart. Called by the CONNECT handler, by closing connections and by the
+ * clock.
+ */
+import { Timer } from '../util/timer-wheel.ts';
+import { parseSharedFilter } from '../wire/topic.ts';
+import type { Core } from './core.ts';
+import type { Delivery } from './delivery.ts';
+import { type Message, makeMessage } from './message.ts';
+import type { RestoredSession, SubscriptionRecord, Ticket } from './ports.ts';
+import type { Publisher } from './publisher.ts';
+import { EntryState } from './queue-entry.ts';
+import { Session, Subscription, type Will } from './session.ts';
+
+/** Session Expiry Interval that means never [MQTT5-3.1.2.11.2]. */
+export const NEVER_EXPIRES = 0xffffffff;
+/** Longest single timer; longer waits are set again. */
+const TIMER_MS_MAX = 86_400_000;
+
+export interface OpenOptions {
+  readonly clientId: string;
+  readonly identity: string | null;
+  readonly version: 3 | 4 | 5;
+  readonly cleanStart: boolean;
+  readonly expiryIntervalS: number;
+  readonly will: Will | null;
+}
+
+export interface OpenedSession {
+  readonly session: Session;
+  readonly present: boolean;
+  readonly ticket: Ticket;
+}
+
+export class Sessions {
+  readonly #core: Core;
+  readonly #delivery: Delivery;
+  readonly #publisher: Publisher;
+
+  constructor(core: Core, delivery: Delivery, publisher: Publisher) {
+    this.#core = core;
+    this.#delivery = delivery;
+    this.#publisher = publisher;
+  }
+
+  /** The session that `clientId` may resume has another identity. */
+  isForeign(clientId: string, identity: string | null): boolean {
+    const session = this.#core.sessions.get(clientId);
+    return session !== undefined && session.identity !== identity;
+  }
+
+  /** Ends the connection that holds the session [MQTT5-3.1.4-3]. */
+  takeOver(clientId: string): void {
+    const owner = this.#core.sessions.get(clientId)?.owner;
+    if (!owner) return;
+    this.#core.stats.sessionsTakenOver++;
+    owner.close('session_taken_over');
+  }
+
+  /** Opens the session for a connection; the caller has taken it over and attaches to it. */
+  open(options: OpenOptions): OpenedSession {
+    const core = this.#core;
+    let session = core.sessions.get(options.clientId) ?? null;
+    if (session !== null && (options.cleanStart || session.identity !== options.identity)) {
+      // [MQTT5-3.1.2-4]
+      this.end(session);
+      session = null;
+    }
+    const present = session !== null;
+    if (session === null) {
+      session = new Session(options.clientId, core.nextSessionNumber++, options.identity);
+      core.sessions.set(options.clientId, session);
+      core.sessionsByNumber.set(session.number, session);
+      core.stats.sessions = core.sessions.size;
+      core.stats.sessionsCreated++;
+    } else {
+      core.stats.sessionsResumed++;
+      this.#cancelTimers(session);
+      // A will that was delayed is not sent when the session goes on [MQTT5-3.1.3-9].
+      session.willDueAtMs = 0;
+    }
+    session.version = options.version;
+    session.expiryIntervalS = options.expiryIntervalS;
+    session.disconnectedAtMs = 0;
+    session.will = options.will;
+    // A session with a will is recorded even when it ends with its connection: a crash must not
+    // swallow the will.
+    session.durable = session.durable || options.expiryIntervalS > 0;
+    let ticket: Ticket = 0;
+    if (session.durable || session.will !== null) ticket = core.store.saveSession(session.record());
+    return { session, present, ticket: session.durable ? ticket : 0 };
+  }
+
+  /** The record changed: subscriptions, expiry, will. Returns the ticket that makes it durable. */
+  save(session: Session): Ticket {
+    if (session.ended || !session.durable) return 0;
+    return this.#core.store.saveSession(session.record());
+  }
+
+  /** The connection is gone. `publishesWill` unless the client said goodbye. */
+  disconnected(session: Session, publishesWill: boolean): void {
+    const core = this.#core;
+    session.owner = null;
+    session.outlet = null;
+    session.gate = null;
+    session.disconnectedAtMs = core.clock.wallMs();
+    this.#delivery.detach(session);
+    this.#redispatch(session);
+    const will = session.will;
+    if (will !== null && publishesWill) {
+      if (will.delayS === 0 || session.expiryIntervalS === 0) {
+        this.#fireWill(session);
+      } else {
+        session.willDueAtMs = session.disconnectedAtMs + will.delayS * 1000;
+        this.#armWill(session);
+      }
+    } else {
+      // [MQTT5-3.1.2-10]
+      session.will = null;
+    }
+    if (session.expiryIntervalS === 0) {
+      this.end(session);
+      return;
+    }
+    this.#armExpiry(session);
+    this.save(session);
+  }
+
+  /** Removes the session and everything of it. */
+  end(session: Session): void {
+    if (session.ended) return;
+    const core = this.#core;
+    // The session ends before the delay is over: the will is due now [MQTT5-3.1.2-8].
+    if (session.will !== null && session.willDueAtMs !== 0) this.#fireWill(session);
+    session.ended = true;
+    this.#cancelTimers(session);
+    if (session.subscriptions !== null) {
+      for (const subscription of session.subscriptions.values()) {
+        core.router.remove(subscription);
+      }
+      session.subscriptions = null;
+    }
+    this.#delivery.discardQueue(session);
+    if (session.durable || session.will !== null) core.store.deleteSession(session.number);
+    session.will = null;
+    if (core.sessions.get(session.clientId) === session) core.sessions.delete(session.clientId);
+    core.sessionsByNumber.delete(session.number);
+    core.stats.sessions = core.sessions.size;
+  }
+
+  /** Adds or replaces a subscription; returns the previous one of the same filter. */
+  subscribe(session: Session, record: SubscriptionRecord): Subscription | null {
+    session.subscriptions ??= new Map();
+    const previous = session.subscriptions.get(record.filter) ?? null;
+    const shared = parseSharedFilter(record.filter);
+    const subscription = new Subscription(
+      session,
+      shared?.filter ?? record.filter,
+      record.qos,
+      record.noLocal,
+      record.retainAsPublished,
+      record.retainHandling,
+      record.subscriptionId === 0 ? null : [record.subscriptionId],
+      shared?.group ?? null,
+    );
+    session.subscriptions.set(record.filter, subscription);
+    this.#core.router.add(subscription, previous);
+    return previous;
+  }
+
+  unsubscribe(session: Session, filter: string): boolean {
+    const subscription = session.subscriptions?.get(filter);
+    if (subscription === undefined) return false;
+    session.subscriptions!.delete(filter);
+    this.#core.router.remove(subscription);
+    return true;
+  }
+
+  /** Takes a session from the store at start; nobody is connected yet. */
+  restore(restored: RestoredSession): void {
+    const core = this.#core;
+    const { record } = restored;
+    const session = new Session(record.clientId, record.sessionNumber, record.identity);
+    session.version = record.protocolVersion;
+    session.expiryIntervalS = record.expiryIntervalS;
+    session.durable = true;
+    session.tailSeq = restored.tailSeq;
+    session.loadedSeq = Math.max(0, restored.headSeq - 1);
+    if (restored.queuedMessages === 0) session.loadedSeq = restored.tailSeq;
+    session.queuedMessages = restored.queuedMessages;
+    session.queuedBytes = restored.queuedBytes;
+    core.stats.queuedMessages += restored.queuedMessages;
+    core.stats.queuedBytes += restored.queuedBytes;
+    if (restored.inboundIds.length > 0) session.inboundIds = new Set(restored.inboundIds);
+    core.nextSessionNumber = Math.max(core.nextSessionNumber, record.sessionNumber + 1);
+    core.sessions.set(session.clientId, session);
+    core.sessionsByNumber.set(session.number, session);
+    core.stats.sessions = core.sessions.size;
+    for (const subscription of record.subscriptions) this.subscribe(session, subscription);
+
+    const nowMs = core.clock.wallMs();
+    // Connected when the broker ended: the connection ended with it.
+    session.disconnectedAtMs = record.disconnectedAtMs === 0 ? nowMs : record.disconnectedAtMs;
+    if (record.will !== null) {
+      session.will = { message: record.will.message, delayS: record.will.delayS };
+      const delayMs = session.expiryIntervalS === 0 ? 0 : record.will.delayS * 1000;
+      session.willDueAtMs =
+        record.will.dueAtMs === 0 ? session.disconnectedAtMs + delayMs : record.will.dueAtMs;
+    }
+  }
+
+  /** After the last `restore`: deadlines that passed meanwhile are due now. */
+  startTimers(): void {
+    for (const session of [...this.#core.sessions.values()]) {
+      if (session.connected || session.ended) continue;
+      if (session.willDueAtMs !== 0) this.#armWill(session);
+      this.#armExpiry(session);
+    }
+  }
+
+  /** Gives unacked QoS 1 messages of shared subscriptions to members that are there. */
+  #redispatch(session: Session): void {
+    const queue = session.queue;
+    if (queue === null) return;
+    for (let i = queue.length; i > 0; i--) {
+      const entry = queue.shift()!;
+      if (entry.state === EntryState.SETTLED) continue;
+      const shared = entry.sharedFilter === null ? null : parseSharedFilter(entry.sharedFilter);
+      // A QoS 2 delivery that has begun stays with its session [MQTT5-4.8.2-5].
+      const mayMove = shared !== null && (entry.qos === 1 || !entry.sentBefore);
+      if (
+        mayMove &&
+        this.#publisher.redispatch(entry.message, shared.group, shared.filter, session)
+      ) {
+        this.#delivery.settle(session, entry);
+      } else {
+        queue.push(entry);
+      }
+    }
+  }
+
+  #fireWill(session: Session): void {
+    const will = session.will;
+    session.will = null;
+    session.willDueAtMs = 0;
+    if (session.willTimer !== null) this.#core.wheel.cancel(session.willTimer);
+    if (will === null) return;
+    this.#core.stats.willsPublished++;
+    this.#publisher.publish(this.#stamped(will.message), session);
+  }
+
+  /** A will's `expiresAtMs` is an interval until it is published: then it becomes a deadline. */
+  #stamped(will: Message): Message {
+    if (will.expiresAtMs === 0) return will;
+    return makeMessage(will.sequence, will.topic, will.payload, {
+      qos: will.qos,
+      retain: will.retain,
+      properties: will.properties,
+      expiresAtMs: this.#core.clock.wallMs() + will.expiresAtMs,
+    });
+  }
+
+  #armWill(session: Session): void {
+    session.willTimer ??= new Timer({
+      onTimer: () => {
+        if (session.ended || session.willDueAtMs === 0) return;
+        if (this.#core.clock.wallMs() < session.willDueAtMs) {
+          this.#armWill(session);
+          return;
+        }
+        this.#fireWill(session);
+        this.save(session);
+      },
+    });
+    this.#setTimer(session.willTimer, session.willDueAtMs);
+  }
+
+  #armExpiry(session: Session): void {
+    if (session.expiryIntervalS === NEVER_EXPIRES) return;
+    const dueMs = session.disconnectedAtMs + session.expiryIntervalS * 1000;
+    session.expiryTimer ??= new Timer({
+      onTimer: () => {
+        if (session.ended || session.connected) return;
+        const deadlineMs = session.disconnectedAtMs + session.expiryIntervalS * 1000;
+        if (this.#core.clock.wallMs() < deadlineMs) {
+          this.#armExpiry(session);
+          return;
+        }
+        this.#core.stats.sessionsExpired++;
+        this.end(session);
+      },
+    });
+    this.#setTimer(session.expiryTimer, dueMs);
+  }
+
+  #setTimer(timer: Timer, wallDueMs: number): void {
+    const { clock, wheel } = this.#core;
+    const inMs = Math.min(Math.max(0, wallDueMs - clock.wallMs()), TIMER_MS_MAX);
+    wheel.set(timer, clock.monotonicMs() + inMs);
+  }
+
+  #cancelTimers(session: Session): void {
+    if (session.expiryTimer !== null) this.#core.wheel.cancel(session.expiryTimer);
+    if (session.willTimer !== null) this.#core.wheel.cancel(session.willTimer);
+  }
+}

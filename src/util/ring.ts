@@ -1,0 +1,49 @@
+/** A queue in a circular array: push and shift without moving elements; grows, never shrinks itself. */
+export class Ring<T> {
+  #items: (T | undefined)[];
+  #head = 0;
+  length = 0;
+
+  /** `capacity` is a power of two. */
+  constructor(capacity = 8) {
+    this.#items = new Array(capacity).fill(undefined);
+  }
+
+  push(item: T): void {
+    if (this.length === this.#items.length) this.#grow();
+    this.#items[(this.#head + this.length) & (this.#items.length - 1)] = item;
+    this.length++;
+  }
+
+  /** Puts an item before all others. */
+  unshift(item: T): void {
+    if (this.length === this.#items.length) this.#grow();
+    this.#head = (this.#head - 1) & (this.#items.length - 1);
+    this.#items[this.#head] = item;
+    this.length++;
+  }
+
+  shift(): T | undefined {
+    if (this.length === 0) return undefined;
+    const item = this.#items[this.#head];
+    this.#items[this.#head] = undefined;
+    this.#head = (this.#head + 1) & (this.#items.length - 1);
+    this.length--;
+    return item;
+  }
+
+  /** The item `index` places from the head. */
+  at(index: number): T | undefined {
+    if (index >= this.length) return undefined;
+    return this.#items[(this.#head + index) & (this.#items.length - 1)];
+  }
+
+  #grow(): void {
+    const items: (T | undefined)[] = new Array(this.#items.length * 2).fill(undefined);
+    for (let i = 0; i < this.length; i++) {
+      items[i] = this.#items[(this.#head + i) & (this.#items.length - 1)];
+    }
+    this.#items = items;
+    this.#head = 0;
+  }
+}
