@@ -201,7 +201,8 @@ function decodePlainPublish(
     payload: Buffer.from(view.payloadBuffer.subarray(view.payloadStart, view.payloadEnd)),
     messageExpiryS: view.messageExpiryS,
     topicAlias: view.topicAlias,
-    subscriptionIds: fromServer ? (view.subscriptionIds ?? []) : [],
+    // Only version 5 from a server sets them; otherwise the view keeps what it had.
+    subscriptionIds: fromServer && version === 5 ? (view.subscriptionIds ?? []) : [],
     properties: Buffer.from(view.propertyBuffer.subarray(view.propertyStart, view.propertyEnd)),
   };
 }

@@ -33,12 +33,12 @@ export function observe(
   decode: Decode = decodePacket,
 ): Outcome {
   let first: Outcome | null = null;
-  for (const [before, after, fill] of SURROUNDINGS) {
+  for (const [index, [before, after, fill]] of SURROUNDINGS.entries()) {
     const buf = Buffer.alloc(before + packet.length + after, fill);
     packet.copy(buf, before);
     const outcome = attempt(version, sender, buf, before, before + packet.length, limits, decode);
-    // The read buffer is used again: nothing decoded may still look into it.
-    buf.fill(0xaa);
+    // The read buffer is used again, each time for something else: what still looks into it differs.
+    buf.fill(0xa0 + index);
     first ??= outcome;
     assert.deepEqual(
       outcome.decoded,
