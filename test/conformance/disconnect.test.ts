@@ -37,7 +37,7 @@ every('what follows a DISCONNECT is not processed', async (c) => {
   await watcher.expectNothing();
 });
 
-every('[MQTT5-3.14.1-1] [MQTT311-3.14.1-1] reserved flags of DISCONNECT must be 0', async (c) => {
+both('[MQTT5-3.14.1-1] [MQTT311-3.14.1-1] reserved flags of DISCONNECT must be 0', async (c) => {
   const watcher = await c.connect();
   await watcher.subscribed(c.topic());
   const client = await c.connect({ will: { topic: c.topic(), payload: 'will' } });

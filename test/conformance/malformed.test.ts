@@ -1,6 +1,6 @@
 /** Bytes no client may send: flags, lengths, UTF-8, packets of a server (1.5, 2.1, 4.13). */
 import assert from 'node:assert/strict';
-import { both, every, run, v5 } from './harness.ts';
+import { both, every, run, v5, v31 } from './harness.ts';
 import {
   ack,
   connect,
@@ -103,7 +103,7 @@ v5('[MQTT5-1.5.4-3] a byte order mark in a property is kept', async (c) => {
   });
 });
 
-every(
+both(
   '[MQTT5-2.1.3-1] [MQTT311-2.2.2-1] [MQTT311-2.2.2-2] reserved flags of acknowledgements must be as listed',
   async (c) => {
     for (const firstByte of [0x41, 0x52, 0x71, 0x4f]) {
@@ -114,7 +114,7 @@ every(
   },
 );
 
-every('[MQTT5-3.6.1-1] [MQTT311-3.6.1-1] reserved flags of PUBREL must be 0010', async (c) => {
+both('[MQTT5-3.6.1-1] [MQTT311-3.6.1-1] reserved flags of PUBREL must be 0010', async (c) => {
   for (const firstByte of [0x60, 0x63, 0x6a]) {
     const client = await c.connect();
     client.sendPublish(c.topic(), 'x', { qos: 2, packetId: 1 });
@@ -233,5 +233,30 @@ v5('[MQTT5-4.13.1-1] a reason string given twice is a protocol error', async (c)
   );
   await client.expectError(0x82, 0x81);
 });
+
+v5('[MQTT5-1.5.5-1] lengths that are not in their shortest form are malformed', async (c) => {
+  const remaining = await c.connect();
+  remaining.send(Buffer.from([0xc0, 0x80, 0x00]));
+  await remaining.expectError(0x81);
+  const section = await c.connect();
+  section.send(packet(0x30, prefixed(c.topic()), Buffer.from([0x80, 0x00]), Buffer.from('x')));
+  await section.expectError(0x81);
+});
+
+v31(
+  'MQTT 3.1: DUP on PUBREL, SUBSCRIBE and UNSUBSCRIBE marks a repetition and is taken',
+  async (c) => {
+    const client = await c.connect();
+    const subscriptions = [{ filter: c.topic() }];
+    client.send(subscribe({ version: 3, packetId: 1, subscriptions, firstByte: 0x8a }));
+    await client.expect('SUBACK', { packetId: 1 });
+    client.send(unsubscribe({ version: 3, packetId: 2, filters: [c.topic()], firstByte: 0xaa }));
+    await client.expect('UNSUBACK', { packetId: 2 });
+    client.sendPublish(c.topic(), 'x', { qos: 2, packetId: 3 });
+    await client.expect('PUBREC', { packetId: 3 });
+    client.send(packet(0x6a, u16(3)));
+    await client.expect('PUBCOMP', { packetId: 3 });
+  },
+);
 
 await run();

@@ -1,6 +1,6 @@
 /** PINGREQ and keep alive (3.12, 3.1.2.10), over real sockets. */
 import assert from 'node:assert/strict';
-import { every, run, v5 } from './harness.ts';
+import { both, every, run, v5 } from './harness.ts';
 import { PINGREQ, packet } from './packets.ts';
 import { property } from './reader.ts';
 
@@ -51,7 +51,7 @@ every('choice: keep alive 0 turns the check off', async (c) => {
   await client.ping();
 });
 
-every(
+both(
   '[MQTT5-2.1.3-1] [MQTT311-2.2.2-1] [MQTT311-2.2.2-2] reserved flags of PINGREQ must be 0',
   async (c) => {
     const client = await c.connect();

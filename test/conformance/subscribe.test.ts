@@ -19,7 +19,7 @@ every(
   },
 );
 
-every('[MQTT5-3.8.1-1] [MQTT311-3.8.1-1] reserved flags of SUBSCRIBE must be 0010', async (c) => {
+both('[MQTT5-3.8.1-1] [MQTT311-3.8.1-1] reserved flags of SUBSCRIBE must be 0010', async (c) => {
   for (const firstByte of [0x80, 0x83, 0x8a]) {
     const client = await c.connect();
     const subscriptions = [{ filter: c.topic() }];
@@ -400,5 +400,16 @@ both('[MQTT5-3.8.4-1] SUBSCRIBE right behind CONNECT works', async (c) => {
   await client.expect('CONNACK', { reasonCode: 0 });
   await client.expect('SUBACK', { packetId: 3, reasonCodes: [1] });
 });
+
+both(
+  'choice: a filter of a $-namespace that is not open gets 0x87, before MQTT 5 0x80',
+  async (c) => {
+    const client = await c.connect();
+    const filters = ['$causeway/#', '$CONTROL/x', `$share/g/$causeway/${c.prefix}`];
+    const suback = await client.subscribe([...filters, '$SYS/#']);
+    const refused = c.isV5 ? 0x87 : 0x80;
+    assert.deepEqual(suback.reasonCodes, [refused, refused, refused, 0]);
+  },
+);
 
 await run();

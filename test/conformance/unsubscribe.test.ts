@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { both, every, run, v5 } from './harness.ts';
 import { ack, unsubscribe } from './packets.ts';
 
-every(
+both(
   '[MQTT5-3.10.1-1] [MQTT311-3.10.1-1] reserved flags of UNSUBSCRIBE must be 0010',
   async (c) => {
     for (const firstByte of [0xa0, 0xa3, 0xaa]) {

@@ -274,4 +274,12 @@ v5(
   },
 );
 
+both('choice: a will to a $-topic is refused, in MQTT 5 with 0x87', async (c) => {
+  const client = await c.open();
+  client.send(connect(c.fields(client, { will: { topic: `$SYS/${c.prefix}` } })));
+  // 3.1.1 has a return code of its own for this: 0x05, not authorised.
+  await client.expect('CONNACK', { reasonCode: c.isV5 ? 0x87 : 5, sessionPresent: false });
+  await client.expectClose();
+});
+
 await run();
