@@ -1,0 +1,67 @@
+/**
+ * Keeps one connection alive and notices when it is dead: sends PINGREQ when either direction has
+ * been silent for most of the keep alive, and gives up when nothing comes back. [MQTT5-3.1.2-20]
+ * Made per connection by `client.ts`; the timer never keeps the process alive by itself.
+ */
+
+export interface KeepAliveOptions {
+  readonly keepAliveS: number;
+  /** Longest wait for any byte after a PINGREQ. */
+  readonly timeoutMs: number;
+  readonly ping: () => void;
+  /** True while we do not read: silence proves nothing then, but the server must still hear us. */
+  readonly isPaused: () => boolean;
+  readonly lost: () => void;
+}
+
+/** A ping leaves at this part of the keep alive, so that it arrives within all of it. */
+const PING_AT = 0.75;
+const CHECKS = 8;
+const CHECK_MS_MIN = 20;
+const CHECK_MS_MAX = 1000;
+
+export class KeepAlive {
+  readonly #options: KeepAliveOptions;
+  readonly #pingAfterMs: number;
+  readonly #timer: NodeJS.Timeout;
+  #sentMs: number = performance.now();
+  #receivedMs: number = performance.now();
+  /** When a PINGREQ left that nothing has answered; 0: none. */
+  #pingMs = 0;
+
+  /** `keepAliveS` above 0. */
+  constructor(options: KeepAliveOptions) {
+    this.#options = options;
+    this.#pingAfterMs = options.keepAliveS * 1000 * PING_AT;
+    const wishedMs = Math.min(this.#pingAfterMs, options.timeoutMs) / CHECKS;
+    const checkMs = Math.min(CHECK_MS_MAX, Math.max(CHECK_MS_MIN, wishedMs));
+    this.#timer = setInterval(() => this.#check(), checkMs);
+    this.#timer.unref();
+  }
+
+  sent(): void {
+    this.#sentMs = performance.now();
+  }
+
+  received(): void {
+    this.#receivedMs = performance.now();
+    this.#pingMs = 0;
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #check(): void {
+    const nowMs = performance.now();
+    const isPaused = this.#options.isPaused();
+    if (this.#pingMs !== 0 && !isPaused) {
+      if (nowMs - this.#pingMs >= this.#options.timeoutMs) this.#options.lost();
+      return;
+    }
+    const quietSinceMs = isPaused ? this.#sentMs : Math.min(this.#sentMs, this.#receivedMs);
+    if (nowMs - quietSinceMs < this.#pingAfterMs) return;
+    this.#pingMs = nowMs;
+    this.#options.ping();
+  }
+}

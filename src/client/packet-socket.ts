@@ -1,0 +1,270 @@
+/**
+ * The lower half of one connection: bytes to decoded packets and back, with writes of one turn joined.
+ * It blames the server for what cannot be decoded. Made and driven by `connection.ts`; it knows no
+ * session and no order of packets.
+ */
+import { Buffer } from 'node:buffer';
+import { AckView, decodeAck } from '../wire/ack.ts';
+import type { AuthPacket } from '../wire/auth.ts';
+import { decodeAuth } from '../wire/auth.ts';
+import type { ConnackPacket } from '../wire/connack.ts';
+import { decodeConnack } from '../wire/connack.ts';
+import type { DecodeLimits } from '../wire/decode-limits.ts';
+import type { DisconnectPacket } from '../wire/disconnect.ts';
+import { decodeDisconnect, encodeDisconnect } from '../wire/disconnect.ts';
+import { bodyStart, checkFixedHeaderFlags } from '../wire/framing.ts';
+import { PacketType, packetTypeName } from '../wire/packet-type.ts';
+import { decodePing } from '../wire/ping.ts';
+import { ProtocolError, protocolViolation } from '../wire/protocol-error.ts';
+import type { ProtocolVersion } from '../wire/protocol-version.ts';
+import { decodePublish, PublishView } from '../wire/publish.ts';
+import type { SubackPacket } from '../wire/suback.ts';
+import { decodeSuback } from '../wire/suback.ts';
+import type { UnsubackPacket } from '../wire/unsuback.ts';
+import { decodeUnsuback } from '../wire/unsuback.ts';
+import { ClientError } from './client-error.ts';
+import type { Endpoint } from './endpoint.ts';
+import { openTransport } from './open-transport.ts';
+import { PacketSplitter } from './packet-splitter.ts';
+import type { TlsOptions, Transport } from './transport.ts';
+
+/** What the client hears; views are overwritten by the next packet. Handlers may throw ProtocolError. */
+export interface PacketHandler {
+  onOpen(): void;
+  onConnack(packet: ConnackPacket): void;
+  onAuth(packet: AuthPacket): void;
+  onPublish(view: PublishView): void;
+  onAck(type: number, ack: AckView): void;
+  onSuback(packet: SubackPacket): void;
+  onUnsuback(packet: UnsubackPacket): void;
+  onDisconnect(packet: DisconnectPacket): void;
+  /** Any bytes came, or left. */
+  onReceived(): void;
+  onSent(): void;
+  onDrained(): void;
+  /** Once, when the socket is gone. The error is why; null: `close` or `destroy` gave none. */
+  onClosed(error: ClientError | null): void;
+}
+
+/** Generous: the server is who we chose to talk to, but its packets are bounded all the same. */
+const LIMITS: DecodeLimits = { userPropertiesMax: 10_000, filtersMax: 65_535 };
+
+/** Above this, writes are not joined: the copy would cost more than the calls. */
+const JOIN_BYTES_MAX = 64 * 1024;
+const CONGESTED_BYTES = 1024 * 1024;
+/** How long an orderly close may take before the socket is destroyed. */
+const CLOSE_MS = 1000;
+
+export class PacketSocket {
+  readonly #version: ProtocolVersion;
+  readonly #display: string;
+  readonly #handler: PacketHandler;
+  readonly #transport: Transport;
+  readonly #splitter: PacketSplitter;
+  readonly #ack: AckView = new AckView();
+  readonly #publish: PublishView = new PublishView();
+  #unsent: Buffer[] = [];
+  #unsentBytes = 0;
+  #isOpen = false;
+  #isEnded = false;
+  #isReported = false;
+  /** Why `close` was called, for the report when the socket is gone. */
+  #closing: { readonly error: ClientError | null } | null = null;
+  #isPaused = false;
+  #closeTimer: NodeJS.Timeout | undefined;
+
+  constructor(
+    endpoint: Endpoint,
+    tls: TlsOptions,
+    version: ProtocolVersion,
+    packetBytesMax: number,
+    handler: PacketHandler,
+  ) {
+    this.#version = version;
+    this.#display = endpoint.display;
+    this.#handler = handler;
+    this.#splitter = new PacketSplitter(packetBytesMax, (buf, start, end) => {
+      if (!this.#isEnded) this.#packet(buf, start, end);
+    });
+    this.#transport = openTransport(endpoint, tls, {
+      onOpen: () => {
+        this.#isOpen = true;
+        if (!this.#isEnded) handler.onOpen();
+      },
+      onBytes: (chunk) => this.#onBytes(chunk),
+      onDrained: () => {
+        if (!this.#isEnded) handler.onDrained();
+      },
+      onClosed: (error) => this.#onClosed(error),
+    });
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused;
+  }
+
+  send(bytes: Buffer): void {
+    if (this.#isEnded) return;
+    if (this.#unsent.length === 0) queueMicrotask(() => this.#flush());
+    this.#unsent.push(bytes);
+    this.#unsentBytes += bytes.length;
+    this.#handler.onSent();
+  }
+
+  isCongested(): boolean {
+    return this.#unsentBytes + this.#transport.unsentBytes() > CONGESTED_BYTES;
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#transport.pause();
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.#transport.resume();
+  }
+
+  /** Sends what is unsent and closes in order; `onClosed` gets this error when that is done. */
+  close(error: ClientError | null): void {
+    if (this.#isEnded) return;
+    this.#flush();
+    this.#isEnded = true;
+    // A paused socket would never see the other side's end.
+    this.#transport.resume();
+    this.#transport.end();
+    this.#closing = { error };
+    this.#closeTimer = setTimeout(() => this.#transport.destroy(), CLOSE_MS);
+  }
+
+  /** Closes at once; `onClosed` gets this error. */
+  destroy(error: ClientError | null): void {
+    this.#isEnded = true;
+    this.#transport.destroy();
+    this.#report(error);
+  }
+
+  #flush(): void {
+    const unsent = this.#unsent;
+    if (unsent.length === 0 || this.#isEnded) return;
+    this.#unsent = [];
+    const bytes = this.#unsentBytes;
+    this.#unsentBytes = 0;
+    if (unsent.length > 1 && bytes <= JOIN_BYTES_MAX) {
+      this.#transport.write(Buffer.concat(unsent, bytes));
+      return;
+    }
+    for (const one of unsent) this.#transport.write(one);
+  }
+
+  #onBytes(chunk: Buffer): void {
+    if (this.#isEnded) return;
+    this.#handler.onReceived();
+    try {
+      this.#splitter.push(chunk);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      const { reasonCode, message } = error;
+      if (this.#version === 5) this.send(encodeDisconnect(5, { reasonCode }));
+      const text = `the server broke the protocol: ${message}`;
+      this.close(new ClientError('protocol_error', text, { reasonCode, cause: error }));
+    }
+  }
+
+  #onClosed(error: Error | null): void {
+    clearTimeout(this.#closeTimer);
+    this.#isEnded = true;
+    if (this.#closing !== null) {
+      this.#report(this.#closing.error);
+      return;
+    }
+    if (error === null && this.#isOpen) {
+      this.#report(new ClientError('connection_lost', 'the server closed the connection'));
+      return;
+    }
+    const code = this.#isOpen ? 'connection_lost' : 'connect_failed';
+    const what = this.#isOpen ? 'connection lost' : `cannot connect to ${this.#display}`;
+    const why = error === null ? 'closed' : socketErrorText(error);
+    this.#report(new ClientError(code, `${what}: ${why}`, { cause: error }));
+  }
+
+  #report(error: ClientError | null): void {
+    if (this.#isReported) return;
+    this.#isReported = true;
+    this.#handler.onClosed(error);
+  }
+
+  #packet(buf: Buffer, start: number, end: number): void {
+    const version = this.#version;
+    const firstByte = buf[start]!;
+    const body = bodyStart(buf, start);
+    const type = firstByte >> 4;
+    checkFixedHeaderFlags(firstByte, version);
+    switch (type) {
+      case PacketType.PUBLISH: {
+        const view = this.#publish;
+        view.subscriptionIds = null;
+        decodePublish(view, version, firstByte, buf, body, end, LIMITS.userPropertiesMax, true);
+        this.#handler.onPublish(view);
+        return;
+      }
+      case PacketType.PUBACK:
+      case PacketType.PUBREC:
+      case PacketType.PUBREL:
+      case PacketType.PUBCOMP:
+        decodeAck(this.#ack, type, version, buf, body, end, LIMITS);
+        this.#handler.onAck(type, this.#ack);
+        return;
+      case PacketType.SUBACK:
+        this.#handler.onSuback(decodeSuback(version, buf, body, end, LIMITS));
+        return;
+      case PacketType.UNSUBACK:
+        this.#handler.onUnsuback(decodeUnsuback(version, buf, body, end, LIMITS));
+        return;
+      case PacketType.PINGRESP:
+        decodePing(body, end);
+        return;
+      case PacketType.CONNACK:
+        this.#handler.onConnack(decodeConnack(version, buf, body, end, LIMITS));
+        return;
+    }
+    if (version === 5 && type === PacketType.DISCONNECT) {
+      this.#handler.onDisconnect(decodeDisconnect(version, buf, body, end, LIMITS, 'server'));
+    } else if (version === 5 && type === PacketType.AUTH) {
+      this.#handler.onAuth(decodeAuth(buf, body, end, LIMITS, 'server'));
+    } else {
+      throw protocolViolation(`a server does not send ${packetTypeName(type)}`);
+    }
+  }
+}
+
+/** System errors in words; the code alone says little to a person. */
+const SOCKET_ERRORS: ReadonlyMap<string, string> = new Map([
+  ['ECONNREFUSED', 'connection refused'],
+  ['ECONNRESET', 'connection reset'],
+  ['ENOTFOUND', 'host not found'],
+  ['EAI_AGAIN', 'host cannot be looked up now'],
+  ['ETIMEDOUT', 'timed out'],
+  ['EHOSTUNREACH', 'host not reachable'],
+  ['ENETUNREACH', 'network not reachable'],
+  ['EPIPE', 'connection closed'],
+  ['ENOENT', 'no such socket'],
+  ['EACCES', 'permission denied'],
+  ['DEPTH_ZERO_SELF_SIGNED_CERT', 'the certificate of the server is self-signed'],
+  ['SELF_SIGNED_CERT_IN_CHAIN', 'the certificate of the server comes from an unknown authority'],
+  ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', 'the certificate of the server cannot be verified'],
+  ['UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'the certificate of the server cannot be verified'],
+  ['CERT_HAS_EXPIRED', 'the certificate of the server has expired'],
+  ['ERR_TLS_CERT_ALTNAME_INVALID', 'the certificate of the server is for another name'],
+  ['ERR_SSL_WRONG_VERSION_NUMBER', 'the server does not speak TLS on this port'],
+]);
+
+function socketErrorText(error: Error): string {
+  const errors = error instanceof AggregateError ? (error.errors as Error[]) : [];
+  const first = errors[0] ?? error;
+  const code = (first as NodeJS.ErrnoException).code ?? '';
+  const known = SOCKET_ERRORS.get(code);
+  if (known !== undefined) return `${known} (${code})`;
+  const text = first.message.split('\n', 1)[0]!.slice(0, 200);
+  return text === '' ? code || 'unknown error' : text;
+}
