@@ -60,7 +60,7 @@ export function parseSharedFilter(filter: string): SharedFilter | null {
   if (!isSharedFilter(filter)) return null;
   const groupStart = SHARE.length + 1;
   const groupEnd = filter.indexOf('/', groupStart);
-  if (groupEnd <= groupStart) return null;
+  if (groupEnd === -1) return null;
   const group = filter.slice(groupStart, groupEnd);
   if (!isValidTopicName(group)) return null;
   if (!isPlainFilter(filter, groupEnd + 1)) return null;

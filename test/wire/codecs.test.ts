@@ -23,6 +23,7 @@ import { encodeSuback } from '../../src/wire/suback.ts';
 import { encodeSubscribe } from '../../src/wire/subscribe.ts';
 import { encodeUnsuback } from '../../src/wire/unsuback.ts';
 import { encodeUnsubscribe } from '../../src/wire/unsubscribe.ts';
+import { writeVarint } from '../../src/wire/varint.ts';
 import { decodePacket, encodePacket, type Packet } from './decode-packet.ts';
 import { fixtures } from './fixtures/all.ts';
 import { bytes } from './fixtures/fixture.ts';
@@ -268,6 +269,27 @@ t.test('packets far larger than usual', async (t) => {
   });
   const small = encodeUnsubscribe(4, { packetId: 9, userProperties: [], filters: ['a'] });
   t.equal(small.toString('hex'), 'a2050009000161', 'the next packet starts afresh');
+});
+
+t.test('packets that end around the size of the scratch area', async (t) => {
+  const header = Buffer.alloc(4);
+  for (let count = 16_360; count <= 16_400; count++) {
+    const codes = Array.from({ length: count }, (_, index) => index % 3);
+    header[0] = PacketType.SUBACK << 4;
+    const headerEnd = writeVarint(header, 1, count + 2);
+    const suback = [header.subarray(0, headerEnd), bytes('0102'), Buffer.from(codes)];
+    const isSuback = encodeSuback(4, 0x102, codes).equals(Buffer.concat(suback));
+    t.ok(isSuback, `${count} codes, one byte at a time`);
+
+    header[0] = (PacketType.UNSUBSCRIBE << 4) | 2;
+    writeVarint(header, 1, count + 2);
+    const filter = Buffer.alloc(count - 2, 'x');
+    const length = Buffer.from([filter.length >> 8, filter.length]);
+    const expected = [header.subarray(0, headerEnd), bytes('0102'), length, filter];
+    const packet = { packetId: 0x102, userProperties: [], filters: [filter.toString()] };
+    const isUnsubscribe = encodeUnsubscribe(4, packet).equals(Buffer.concat(expected));
+    t.ok(isUnsubscribe, `a filter of ${filter.length}`);
+  }
 });
 
 t.test('a string of more than 65535 bytes is our own mistake', async (t) => {
