@@ -41,6 +41,11 @@ const house: House = {
       banned: 'Promise',
       reason: 'the type of start and stop, which run before and after all traffic',
     },
+    ...['Promise', 'async', 'await'].map((banned) => ({
+      file: 'core/broker.ts',
+      banned,
+      reason: 'start and stop themselves; accept and publish beside them are synchronous',
+    })),
   ],
 };
 

@@ -345,13 +345,7 @@ export class Connection
     this.phase = Phase.CLOSED;
     const spec = closeTable[reason];
     if (wasOpen && this.version === 5 && spec.reasonCode >= 0) {
-      this.send(
-        PacketType.DISCONNECT,
-        encodeDisconnect(5, {
-          reasonCode: spec.reasonCode,
-          reasonString: this.wantsProblemInformation ? reasonString : null,
-        }),
-      );
+      this.#sendDisconnect(spec.reasonCode, this.wantsProblemInformation ? reasonString : null);
     }
     this.#finish(reason);
     if (reason === 'socket_closed' || reason === 'socket_error') return;
@@ -360,6 +354,13 @@ export class Connection
     // Nothing was ever agreed with these: no word to linger for.
     if (reason === 'connect_timeout' || reason === 'not_connect') this.sink.destroy();
     else this.sink.end(core.limits.lingerMs);
+  }
+
+  #sendDisconnect(reasonCode: number, reasonString: string | null): void {
+    let bytes = encodeDisconnect(5, { reasonCode, reasonString });
+    // [MQTT5-3.14.2-3]: the text goes first when the packet would be too large for the client.
+    if (bytes.length > this.outlet.packetBytesMax) bytes = encodeDisconnect(5, { reasonCode });
+    if (bytes.length <= this.outlet.packetBytesMax) this.send(PacketType.DISCONNECT, bytes);
   }
 
   /** Refuses a CONNECT: `connack` (or nothing) and then the socket's end. */

@@ -4,7 +4,12 @@
  * here: a protocol error is answered with its reason, anything else is our bug and costs this
  * connection only.
  */
-import { bodyStart, checkFixedHeaderFlags, packetEnd } from '../wire/framing.ts';
+import {
+  bodyStart,
+  checkFixedHeaderFlags,
+  checkShortestLength,
+  packetEnd,
+} from '../wire/framing.ts';
 import { PacketType } from '../wire/packet-type.ts';
 import { PINGRESP } from '../wire/ping.ts';
 import { ProtocolError } from '../wire/protocol-error.ts';
@@ -167,7 +172,11 @@ export class Inlet implements ByteHandler {
     const connection = this.#connection;
     const firstByte = buffer[start]!;
     const type = firstByte >> 4;
-    const body = buffer[start + 1]! < 0x80 ? start + 2 : bodyStart(buffer, start);
+    let body = start + 2;
+    if (buffer[start + 1]! >= 0x80) {
+      body = bodyStart(buffer, start);
+      if (connection.version === 5) checkShortestLength(buffer, start);
+    }
     if (connection.phase !== Phase.OPEN) {
       this.#dispatchEarly(buffer, firstByte, body, end);
       return true;
@@ -212,9 +221,8 @@ export class Inlet implements ByteHandler {
     const connection = this.#connection;
     const type = firstByte >> 4;
     if (connection.phase === Phase.NEW && type === PacketType.CONNECT) {
-      checkFixedHeaderFlags(firstByte);
       connection.services.core.stats.packetsReceived[type]!++;
-      handleConnect(connection, buffer, body, end);
+      handleConnect(connection, firstByte, buffer, body, end);
     } else if (connection.phase === Phase.CONNECTING && type === PacketType.AUTH) {
       checkFixedHeaderFlags(firstByte);
       connection.services.core.stats.packetsReceived[type]!++;

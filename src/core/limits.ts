@@ -75,7 +75,7 @@ export const limitTable: { readonly [name in LimitName]: LimitSpec } = {
     64 * KIB,
     1 * KIB,
     MIB,
-    'CONNACK 0x95, then close',
+    'close: what the client speaks is not known yet',
     'Largest CONNECT packet, and so the most that is buffered for a client not yet accepted.',
   ),
   connectTimeoutMs: spec(

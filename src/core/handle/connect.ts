@@ -5,6 +5,7 @@
 import { encodeAuth } from '../../wire/auth.ts';
 import { type ConnackPacket, encodeConnack } from '../../wire/connack.ts';
 import { type ConnectPacket, decodeConnect, peekProtocolVersion } from '../../wire/connect.ts';
+import { checkFixedHeaderFlags } from '../../wire/framing.ts';
 import { PacketType } from '../../wire/packet-type.ts';
 import { ProtocolError } from '../../wire/protocol-error.ts';
 import { hasConnackReturnCode, ReasonCode } from '../../wire/reason-code.ts';
@@ -21,6 +22,7 @@ const KEEP_ALIVE_MAX_S = 65_535;
 /** Decodes and decides; every way out either opens the connection or refuses it. */
 export function handleConnect(
   connection: Connection,
+  firstByte: number,
   buffer: Buffer,
   bodyStart: number,
   bodyEnd: number,
@@ -28,6 +30,7 @@ export function handleConnect(
   const { core } = connection.services;
   let packet: ConnectPacket;
   try {
+    checkFixedHeaderFlags(firstByte);
     packet = decodeConnect(buffer, bodyStart, bodyEnd, {
       userPropertiesMax: core.limits.userPropertiesMax,
       filtersMax: core.limits.filtersPerPacketMax,
