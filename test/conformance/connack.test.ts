@@ -1,6 +1,6 @@
 /** CONNACK: session present, capabilities, and how a refusal looks (3.2). */
 import assert from 'node:assert/strict';
-import { both, every, run, v5, v311 } from './harness.ts';
+import { both, every, run, v5, v31, v311 } from './harness.ts';
 import { connect } from './packets.ts';
 import { property } from './reader.ts';
 
@@ -146,6 +146,17 @@ v5('choice: topic aliases are offered, and no capability is switched off', async
 every('[MQTT5-3.2.0-2] one CONNECT gets one CONNACK', async (c) => {
   const client = await c.connect();
   await client.expectNothing(300);
+});
+
+v31('MQTT 3.1 knows no session present flag: the byte stays 0', async (c) => {
+  const clientId = c.id();
+  const first = await c.durable({ clientId });
+  await first.subscribed(c.topic(), { qos: 1 });
+  await first.disconnect();
+  const second = await c.durable({ clientId });
+  assert.equal(second.connack.sessionPresent, false);
+  await second.publish(c.topic(), 'resumed all the same', { qos: 1 });
+  await second.message({ payload: 'resumed all the same' });
 });
 
 await run();

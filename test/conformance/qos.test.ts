@@ -294,7 +294,7 @@ v5('[MQTT5-4.3.3-13] PUBREL is answered though the message has expired', async (
     packetId: 6,
     properties: [['messageExpiryInterval', 1]],
   });
-  await client.expect('PUBREC', { packetId: 6, reasonCode: 0 });
+  await client.ackOf('PUBREC', 6);
   await sleep(2200);
   client.send(ack('PUBREL', 6));
   await client.expect('PUBCOMP', { packetId: 6, reasonCode: 0 });

@@ -282,4 +282,37 @@ both('choice: a will to a $-topic is refused, in MQTT 5 with 0x87', async (c) =>
   await client.expectClose();
 });
 
+both(
+  '[MQTT5-3.1.2-8] [MQTT5-4.5.0-1] [MQTT311-3.1.2-8] [MQTT311-4.5.0-1] a will waits in the queue of an absent session',
+  async (c) => {
+    const clientId = c.id('w');
+    const watcher = await c.durable({ clientId });
+    await watcher.subscribed(c.topic('will'), { qos: 2 });
+    await watcher.disconnect();
+    const client = await mortal(c, { qos: 2 });
+    await client.drop();
+    const back = await c.durable({ clientId });
+    await back.message({ payload: 'gone', qos: 2 });
+    await back.expectNothing();
+  },
+);
+
+v5('[MQTT5-3.1.2-8] a new will replaces the old one of a taken over connection', async (c) => {
+  const watcher = await watch(c);
+  const clientId = c.id();
+  const delayed = [['willDelayInterval', 20]] as const;
+  const will = (payload: string): WillFields => ({
+    topic: c.topic('will'),
+    payload,
+    properties: delayed,
+  });
+  const first = await c.durable({ clientId, will: will('first') });
+  await first.drop();
+  const second = await c.durable({ clientId, will: will('second') }, 1);
+  await watcher.expectNothing();
+  await second.drop();
+  await watcher.message({ payload: 'second' }, { timeoutMs: 4000 });
+  await watcher.expectNothing();
+});
+
 await run();
