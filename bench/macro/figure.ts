@@ -5,6 +5,7 @@ export type Column =
   | 'operationsPerS'
   | 'cpuUs'
   | 'brokerBusy'
+  | 'coreOthers'
   | 'p50Ms'
   | 'p99Ms'
   | 'p999Ms'
@@ -60,6 +61,7 @@ export const columns: Readonly<Record<Column, ColumnText>> = {
   operationsPerS: { title: 'rate /s', write: grouped },
   cpuUs: { title: 'broker CPU µs', write: significant },
   brokerBusy: { title: 'broker busy', write: percent },
+  coreOthers: { title: 'others on its core', write: percent },
   p50Ms: { title: 'p50 ms', write: significant },
   p99Ms: { title: 'p99 ms', write: significant },
   p999Ms: { title: 'p99.9 ms', write: significant },

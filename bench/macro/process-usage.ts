@@ -73,3 +73,11 @@ export function peakResidentBytes(pid: number): number {
   }
   return sum;
 }
+
+/** Busy seconds of one CPU since boot, whoever used it; time a hypervisor took is counted in. */
+export function coreBusySeconds(core: number): number {
+  const line = new RegExp(`^cpu${core} (.*)$`, 'm').exec(read('/proc/stat'));
+  const [user, nice, system, , , irq, softirq, steal] = (line?.[1] ?? '').split(' ').map(Number);
+  const parts = [user, nice, system, irq, softirq, steal];
+  return parts.reduce((sum: number, part) => sum + (part ?? 0), 0) / TICKS_PER_S;
+}

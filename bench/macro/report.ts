@@ -15,6 +15,7 @@ export interface RunRecord {
   readonly startedAfterMs: number;
   readonly figures: readonly Figure[];
   readonly problems: readonly string[];
+  readonly remarks: readonly string[];
   /** Why there are no figures. */
   readonly failure?: string;
 }
@@ -32,6 +33,8 @@ const BEGIN = '<!-- macro:begin, written by bench/macro/run.ts -->';
 const END = '<!-- macro:end -->';
 /** A broker this idle was waiting for the load, not the load for it. */
 const SATURATED = 0.9;
+/** Above this share of the broker's core in use by others, rates say little. */
+const DISTURBED = 0.05;
 
 function median(values: readonly number[]): number {
   const sorted = values.filter((value) => !Number.isNaN(value)).sort((a, b) => a - b);
@@ -143,20 +146,35 @@ function notesOf(records: readonly RunRecord[]): string[] {
     for (const problem of record.problems) {
       notes.push(`- **${where}: ${problem}**`);
     }
+    notes.push(...record.remarks.map((remark) => `- ${where}: ${remark}`));
   }
-  for (const operation of unique(records.flatMap((one) => one.figures.map((f) => f.operation)))) {
-    for (const row of rowsOf(records, operation)) {
-      const busy = row.median('brokerBusy');
-      const fixedRate = row.values('latenessMs').length > 0;
-      if (busy < SATURATED && !fixedRate) {
-        const load = write('loadBusy', row.median('loadBusy'));
-        notes.push(
-          `- ${row.broker}, ${operation}: busy ${write('brokerBusy', busy)} only (load ${load})`,
-        );
-      }
+  const operations = unique(records.flatMap((one) => one.figures.map((f) => f.operation)));
+  return [...notes, ...operations.flatMap((operation) => doubts(records, operation))];
+}
+
+/** What makes a figure weaker than it looks: others on the core, or a broker that had to wait. */
+function doubts(records: readonly RunRecord[], operation: string): string[] {
+  const disturbed: string[] = [];
+  const waiting: string[] = [];
+  for (const row of rowsOf(records, operation)) {
+    const others = row.median('coreOthers');
+    const busy = row.median('brokerBusy');
+    const fixedRate = row.values('latenessMs').length > 0;
+    if (others > DISTURBED) {
+      disturbed.push(`${row.broker} ${write('coreOthers', others)}`);
+    } else if (busy < SATURATED && !fixedRate) {
+      const load = write('loadBusy', row.median('loadBusy'));
+      waiting.push(`${row.broker} ${write('brokerBusy', busy)} (load ${load})`);
     }
   }
-  return notes;
+  return [
+    ...(disturbed.length > 0
+      ? [
+          `- ${operation}: others used the broker's core, rates are too low: ${disturbed.join(', ')}`,
+        ]
+      : []),
+    ...(waiting.length > 0 ? [`- ${operation}: not busy all the time: ${waiting.join(', ')}`] : []),
+  ];
 }
 
 /** The tables of one scenario. */

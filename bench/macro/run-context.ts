@@ -6,11 +6,13 @@ import type { BrokerProcess } from '../peers/broker-process.ts';
 import type { Column } from './figure.ts';
 import type { ClientSpec, Opened, PublishPlan, Target } from './load/protocol.ts';
 import type { LoadProcesses, LoadStats } from './load-processes.ts';
-import { cpuSeconds, peakResidentBytes, residentBytes } from './process-usage.ts';
+import { coreBusySeconds, cpuSeconds, peakResidentBytes, residentBytes } from './process-usage.ts';
 
 const POLL_MS = 25;
 const STALL_MS = 5000;
-const SETTLE_MAX_MS = 120_000;
+const SETTLE_MAX_MS = 60_000;
+/** A phase that was meant to last some seconds is cut off here. */
+const PUBLISH_MAX_MS = 30_000;
 const QUIET_MS = 200;
 const QUIET_CPU_S = 0.011;
 const QUIET_MAX_MS = 20_000;
@@ -38,7 +40,21 @@ export interface Phase {
   readonly received: number;
   readonly elapsedS: number;
   readonly publishS: number;
+  readonly usage: Usage;
+}
+
+/** What was used since `begin`. */
+export interface Usage {
   readonly brokerCpuS: number;
+  /** What everybody else used of the broker's core; NaN when it has none of its own. */
+  readonly othersS: number;
+  readonly wallS: number;
+}
+
+interface UsageBegin {
+  readonly brokerCpuS: number;
+  readonly coreS: number;
+  readonly atMs: number;
 }
 
 export function sleep(ms: number): Promise<void> {
@@ -57,8 +73,18 @@ export class RunContext {
   readonly settings: RunSettings;
   readonly target: Target;
   readonly problems: Set<string> = new Set();
+  /** What a reader of the figures should know, though nothing went wrong. */
+  readonly remarks: Set<string> = new Set();
 
-  constructor(broker: BrokerProcess, load: LoadProcesses, settings: RunSettings) {
+  readonly #core: number | undefined;
+
+  constructor(
+    broker: BrokerProcess,
+    load: LoadProcesses,
+    settings: RunSettings,
+    core: number | undefined,
+  ) {
+    this.#core = core;
     this.broker = broker;
     this.load = load;
     this.settings = settings;
@@ -73,6 +99,22 @@ export class RunContext {
   /** CPU the broker has used since it was started, in seconds. */
   brokerCpuS(): number {
     return cpuSeconds(this.broker.pid);
+  }
+
+  /** Begins to watch what the broker and others use. */
+  begin(): UsageBegin {
+    const coreS = this.#core === undefined ? Number.NaN : coreBusySeconds(this.#core);
+    return { brokerCpuS: this.brokerCpuS(), coreS, atMs: performance.now() };
+  }
+
+  usedSince(begin: UsageBegin): Usage {
+    const end = this.begin();
+    const brokerCpuS = end.brokerCpuS - begin.brokerCpuS;
+    return {
+      brokerCpuS,
+      othersS: Math.max(0, end.coreS - begin.coreS - brokerCpuS),
+      wallS: (end.atMs - begin.atMs) / 1000,
+    };
   }
 
   /** Opens clients; a run with one missing is no run. */
@@ -99,6 +141,7 @@ export class RunContext {
       burst,
       ratePerS,
       stallMs: STALL_MS,
+      withinMs: Math.max(PUBLISH_MAX_MS, this.settings.seconds * 4000),
     };
   }
 
@@ -110,13 +153,16 @@ export class RunContext {
     copies: number,
   ): Promise<Phase> {
     await this.load.clear();
-    const cpuBefore = this.brokerCpuS();
+    const begin = this.begin();
     const beganUs = this.load.nowUs();
     const done = await this.load.publish(group, plan, publishers);
     const publishedUs = this.load.nowUs();
     const wanted = plan.countPerPublisher * publishers;
-    if (done.sent < wanted || (plan.qos > 0 && done.acked < done.sent)) {
+    const cut = publishedUs - beganUs > plan.withinMs * 1000;
+    if ((done.sent < wanted && !cut) || (plan.qos > 0 && done.acked < done.sent)) {
       this.problems.add(`publishers stalled: ${done.sent} of ${wanted} sent, ${done.acked} acked`);
+    } else if (done.sent < wanted) {
+      this.remarks.add(`cut off after ${plan.withinMs / 1000} s: ${done.sent} of ${wanted} sent`);
     }
     const { received, lastReceivedUs } = await this.settle(done.sent * copies);
     const firstUs = done.firstSentUs > 0 ? done.firstSentUs : beganUs;
@@ -125,7 +171,7 @@ export class RunContext {
       received,
       elapsedS: Math.max(lastReceivedUs, copies > 0 ? 0 : publishedUs) / 1e6 - firstUs / 1e6,
       publishS: (publishedUs - firstUs) / 1e6,
-      brokerCpuS: this.brokerCpuS() - cpuBefore,
+      usage: this.usedSince(begin),
     };
   }
 
@@ -178,16 +224,17 @@ export class RunContext {
   }
 
   /** The columns every loaded phase shares. */
-  usage(
+  columns(
     operations: number,
     elapsedS: number,
-    brokerCpuS: number,
+    usage: Usage,
     stats: LoadStats,
   ): Partial<Record<Column, number>> {
     return {
       operationsPerS: operations / elapsedS,
-      cpuUs: (brokerCpuS * 1e6) / operations,
-      brokerBusy: brokerCpuS / elapsedS,
+      cpuUs: (usage.brokerCpuS * 1e6) / operations,
+      brokerBusy: usage.brokerCpuS / elapsedS,
+      coreOthers: usage.othersS / usage.wallS,
       loadBusy: stats.cpuS / elapsedS,
       loadLagMs: stats.loopDelayP99Ms,
       ...this.memory(),

@@ -60,15 +60,16 @@ async function measure(
   scenario: Scenario,
   broker: BrokerProcess,
   options: Options,
-): Promise<Pick<RunRecord, 'figures' | 'problems' | 'failure'>> {
+): Promise<Pick<RunRecord, 'figures' | 'problems' | 'remarks' | 'failure'>> {
   const load = new LoadProcesses(options.loadProcesses, options.loadCore);
-  const context = new RunContext(broker, load, options.settings);
+  const context = new RunContext(broker, load, options.settings, options.brokerCore);
   try {
     const figures = await scenario.measure(context);
     const crash = broker.crash;
     return {
       figures: crash === undefined ? figures : [],
       problems: [...context.problems],
+      remarks: [...context.remarks],
       ...(crash === undefined ? {} : { failure: crash }),
     };
   } catch (error) {
@@ -76,6 +77,7 @@ async function measure(
     return {
       figures: [],
       problems: [...context.problems],
+      remarks: [...context.remarks],
       failure: broker.crash === undefined ? text : `${broker.crash} (${text})`,
     };
   } finally {
@@ -92,19 +94,26 @@ async function runOnce(
   const record = { scenario: scenario.name, title: scenario.title, broker: peer.name, round };
   const missing = scenario.needs.map((feature) => peer.lacks(feature)).find((why) => why);
   if (missing !== undefined) {
-    return { ...record, startedAfterMs: 0, figures: [], problems: [], failure: missing };
+    return {
+      ...record,
+      startedAfterMs: 0,
+      figures: [],
+      problems: [],
+      remarks: [],
+      failure: missing,
+    };
   }
   let broker: BrokerProcess;
   try {
     broker = await startBroker(peer, {
       core: options.brokerCore,
       durable: scenario.durable,
-      idle: scenario.idle,
+      profile: scenario.profile,
       mqttVersion: options.settings.mqttVersion,
     });
   } catch (error) {
     const failure = error instanceof Error ? error.message : String(error);
-    return { ...record, startedAfterMs: 0, figures: [], problems: [], failure };
+    return { ...record, startedAfterMs: 0, figures: [], problems: [], remarks: [], failure };
   }
   try {
     const outcome = await measure(scenario, broker, options);
@@ -126,7 +135,7 @@ function sayRun(record: RunRecord): void {
     const drops = happened === expected ? '' : `, ${happened} of ${expected}`;
     say(`${where}: ${numbers} per ${operation}${drops}`);
   }
-  for (const text of [record.failure, ...record.problems]) {
+  for (const text of [record.failure, ...record.problems, ...record.remarks]) {
     if (text !== undefined) {
       say(`${where}: ${text}`);
     }

@@ -1,6 +1,6 @@
 // The shape every scenario has; `scenarios.ts` lists them, run.ts runs them.
 
-import type { Feature } from '../peers/peer.ts';
+import type { Feature, Profile } from '../peers/peer.ts';
 import type { Figure } from './figure.ts';
 import type { RunContext } from './run-context.ts';
 
@@ -11,7 +11,6 @@ export interface Scenario {
   readonly needs: readonly Feature[];
   /** The broker keeps sessions on disk. */
   readonly durable: boolean;
-  /** The broker keeps its default limits, because memory is what is looked at. */
-  readonly idle: boolean;
+  readonly profile: Profile;
   measure(context: RunContext): Promise<readonly Figure[]>;
 }

@@ -63,6 +63,13 @@ export const scenarios: readonly Scenario[] = [
     durable: false,
   }),
   offline({
+    name: 'offline-pairs',
+    title: '50 publishers, each with one session that is away, QoS 1, in memory',
+    cast: () => pairs(50, 1, true),
+    messages: 200_000,
+    durable: false,
+  }),
+  offline({
     name: 'offline50-durable',
     title: '1 → 50 sessions that are away, QoS 1, on disk',
     cast: () => fanOut(50, 1, true),

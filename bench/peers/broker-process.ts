@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Collector, Peer } from './peer.ts';
+import type { Collector, Peer, Profile } from './peer.ts';
 import { projectDirectory } from './tools.ts';
 
 const READY_WITHIN_MS = 30_000;
@@ -20,7 +20,7 @@ export interface StartOptions {
   /** CPU the broker is pinned to, or undefined to let it roam. */
   readonly core: number | undefined;
   readonly durable: boolean;
-  readonly idle: boolean;
+  readonly profile: Profile;
   readonly mqttVersion: 4 | 5;
 }
 
@@ -83,7 +83,7 @@ export class BrokerProcess {
       port,
       directory,
       durable: options.durable,
-      idle: options.idle,
+      profile: options.profile,
       mqttVersion: options.mqttVersion,
     });
     const pinned = options.core === undefined ? [] : ['taskset', '-c', String(options.core)];

@@ -1,5 +1,6 @@
 // Our own broker: from source by default, as the executable with `--causeway-bin`, or by any
-// command line with `--causeway-cmd`. `commandLine` is the one place that knows its flags.
+// command line with `--causeway-cmd`. `commandLine` is the one place that knows its flags: limits
+// stay at their defaults, metrics stay on, as a user would run it.
 
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +15,16 @@ export interface CausewayOptions {
 }
 
 /** Flags of one run; `{port}` and `{store}` (`--ephemeral` or `--data FOLDER`) are filled in. */
-const commandLine: readonly string[] = ['start', '--listen', 'mqtt://127.0.0.1:{port}', '{store}'];
+const commandLine: readonly string[] = [
+  'start',
+  '--listen',
+  'mqtt://127.0.0.1:{port}',
+  '--admin',
+  'http://127.0.0.1:0',
+  '--set',
+  'log.level=warn',
+  '{store}',
+];
 
 function fill(words: readonly string[], options: LaunchOptions): string[] {
   const store = options.durable ? ['--data', join(options.directory, 'data')] : ['--ephemeral'];

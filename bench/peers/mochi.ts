@@ -45,7 +45,7 @@ function lacks(feature: Feature): string | undefined {
 }
 
 function launch(options: LaunchOptions): Launch {
-  const writesPending = options.idle ? 0 : WRITES_PENDING;
+  const writesPending = options.profile === 'idle' ? 0 : WRITES_PENDING;
   return {
     command: [
       binary(),

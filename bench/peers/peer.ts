@@ -2,6 +2,13 @@
 // started for one run, and what it cannot do. One file per broker fills this in; `table.ts` lists
 // them. A peer knows no scenario.
 
+/**
+ * What a run is about, for brokers whose limits have to follow it: `idle` looks at memory per
+ * connection and wants per-client limits at their default, `retained` replays many messages to one
+ * client at once, `traffic` is everything else.
+ */
+export type Profile = 'traffic' | 'idle' | 'retained';
+
 /** How one run wants the broker. */
 export interface LaunchOptions {
   /** Free loopback port to listen on. */
@@ -10,8 +17,7 @@ export interface LaunchOptions {
   readonly directory: string;
   /** Keep sessions and their messages on disk. */
   readonly durable: boolean;
-  /** The run looks at memory per connection: leave per-client limits at the broker's default. */
-  readonly idle: boolean;
+  readonly profile: Profile;
   /** 4 = MQTT 3.1.1, 5 = MQTT 5. */
   readonly mqttVersion: 4 | 5;
 }

@@ -34,6 +34,8 @@ export interface PublishPlan {
   readonly ratePerS: number;
   /** Gives up when nothing moved for so long. */
   readonly stallMs: number;
+  /** Sends no more after so long, whatever is left. */
+  readonly withinMs: number;
 }
 
 export interface StormPlan {

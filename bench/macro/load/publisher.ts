@@ -17,6 +17,7 @@ export class Publisher {
   #burst: Buffer;
   /** Prefixes of the burst buffer by number of packets, made when first wanted. */
   #prefixes: (Buffer | undefined)[] = [];
+  #stopped = false;
   #topic = 0;
   #packetId = 0;
 
@@ -31,13 +32,18 @@ export class Publisher {
 
   /** Everything that will be sent has been sent, or cannot be any more. */
   get finished(): boolean {
-    return this.sent >= this.#plan.countPerPublisher || !this.client.usable;
+    return this.#stopped || this.sent >= this.#plan.countPerPublisher || !this.client.usable;
   }
 
   /** Nothing of what was sent is still on its way out or waits for an ack. */
   get settled(): boolean {
     const client = this.client;
     return !client.usable || (this.finished && client.inflight === 0 && client.unsentBytes === 0);
+  }
+
+  /** Sends nothing more; what is under way is still waited for. */
+  stop(): void {
+    this.#stopped = true;
   }
 
   /** Sends up to `most` messages if window and socket allow; answers how many. */
@@ -47,7 +53,7 @@ export class Publisher {
     if (this.#plan.qos > 0) {
       count = Math.min(count, this.#window - client.inflight);
     }
-    if (count <= 0 || client.unsentBytes >= UNSENT_BYTES_MAX || !client.usable) {
+    if (count <= 0 || this.#stopped || client.unsentBytes >= UNSENT_BYTES_MAX || !client.usable) {
       return 0;
     }
     this.#stamp(count, nowUs);

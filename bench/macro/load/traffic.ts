@@ -102,6 +102,11 @@ export class Traffic {
       this.#progress = progress;
       this.#progressAtUs = nowUs;
     }
+    if (nowUs - this.#startUs > this.#plan.withinMs * 1000) {
+      for (const publisher of this.#publishers) {
+        publisher.stop();
+      }
+    }
     const stalled = nowUs - this.#progressAtUs > this.#plan.stallMs * 1000;
     if (stalled || this.#publishers.every((publisher) => publisher.settled)) {
       this.#end();

@@ -12,9 +12,9 @@ async function measure(context: RunContext): Promise<readonly Figure[]> {
   await context.load.storm(context.target, warmupSeconds, CONCURRENCY);
   await context.quiet();
   await context.load.clear();
-  const before = context.brokerCpuS();
+  const begin = context.begin();
   const storm = await context.load.storm(context.target, seconds, CONCURRENCY);
-  const cpuS = context.brokerCpuS() - before;
+  const used = context.usedSince(begin);
   const stats = await context.load.stats();
   const connack = new Histogram();
   connack.merge(storm.connackUs);
@@ -29,7 +29,7 @@ async function measure(context: RunContext): Promise<readonly Figure[]> {
       expected: storm.connected + failed,
       happened: storm.connected,
       values: {
-        ...context.usage(storm.connected, storm.elapsedS, cpuS, stats),
+        ...context.columns(storm.connected, storm.elapsedS, used, stats),
         p50Ms: connack.percentileMs(0.5),
         p99Ms: connack.percentileMs(0.99),
       },
@@ -42,6 +42,6 @@ export const connectStorm: Scenario = {
   title: `connect, CONNACK, DISCONNECT, ${CONCURRENCY} at a time`,
   needs: [],
   durable: false,
-  idle: false,
+  profile: 'traffic',
   measure,
 };

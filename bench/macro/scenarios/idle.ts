@@ -74,6 +74,6 @@ export const idleMemory: Scenario = {
   title: `${CLIENTS} idle clients, without and with one subscription each`,
   needs: [],
   durable: false,
-  idle: true,
+  profile: 'idle',
   measure,
 };

@@ -2,7 +2,7 @@
 // them, and to hand everything over when they return.
 
 import type { Figure } from '../figure.ts';
-import type { RunContext } from '../run-context.ts';
+import type { RunContext, Usage } from '../run-context.ts';
 import type { Scenario } from '../scenario.ts';
 import type { Cast } from './clients.ts';
 
@@ -28,21 +28,21 @@ async function measure(options: OfflineOptions, context: RunContext): Promise<re
   await context.open('publishers', publishers);
   const stored = async (
     count: number,
-  ): Promise<{ cpuS: number; publishS: number; sent: number }> => {
-    const before = context.brokerCpuS();
+  ): Promise<{ used: Usage; publishS: number; sent: number }> => {
+    const begin = context.begin();
     const phase = await context.phase('publishers', senders, context.plan(1, count, 0, false), 0);
     await context.quiet();
-    return { cpuS: context.brokerCpuS() - before, publishS: phase.publishS, sent: phase.sent };
+    return { used: context.usedSince(begin), publishS: phase.publishS, sent: phase.sent };
   };
   const warm = await stored(warmPerSender);
   const run = await stored(perSender);
   const stats = await context.load.stats();
   const storing: Figure = {
     operation: 'stored (message × session)',
-    expected: perSender * senders * copies,
+    expected: run.sent * copies,
     happened: run.sent * copies,
     values: {
-      ...context.usage(run.sent * copies, run.publishS, run.cpuS, stats),
+      ...context.columns(run.sent * copies, run.publishS, run.used, stats),
       ackedPerS: run.sent / run.publishS,
       ackP50Ms: stats.ackLatency.percentileMs(0.5),
       ackP99Ms: stats.ackLatency.percentileMs(0.99),
@@ -58,7 +58,7 @@ async function drain(
   expected: number,
 ): Promise<Figure> {
   await context.load.clear();
-  const before = context.brokerCpuS();
+  const begin = context.begin();
   const beganUs = context.load.nowUs();
   const returning = subscribers.map((client) => ({ ...client, filters: [] }));
   const opened = await context.open('sessions', returning);
@@ -70,12 +70,12 @@ async function drain(
   const { received, lastReceivedUs } = await context.settle(expected);
   await context.quiet();
   const elapsedS = (lastReceivedUs - beganUs) / 1e6;
-  const cpuS = context.brokerCpuS() - before;
+  const used = context.usedSince(begin);
   return {
     operation: 'message drained on return',
     expected,
     happened: received,
-    values: context.usage(received, elapsedS, cpuS, await context.load.stats()),
+    values: context.columns(received, elapsedS, used, await context.load.stats()),
   };
 }
 
@@ -85,7 +85,7 @@ export function offline(options: OfflineOptions): Scenario {
     title: options.title,
     needs: options.durable ? ['durable'] : [],
     durable: options.durable,
-    idle: false,
+    profile: 'traffic',
     measure: (context) => measure(options, context),
   };
 }

@@ -52,7 +52,7 @@ async function measure(options: TrafficOptions, context: RunContext): Promise<re
       expected: run.sent * copies,
       happened: run.received,
       values: {
-        ...context.usage(run.received, run.elapsedS, run.brokerCpuS, stats),
+        ...context.columns(run.received, run.elapsedS, run.usage, stats),
         p50Ms: latency.percentileMs(0.5),
         p99Ms: latency.percentileMs(0.99),
         ...(ratePerS > 0 ? { p999Ms: latency.percentileMs(0.999) } : {}),
@@ -78,7 +78,7 @@ export function traffic(options: TrafficOptions): Scenario {
       ...(options.shared === true ? (['shared'] as const) : []),
     ],
     durable: options.durable ?? false,
-    idle: false,
+    profile: 'traffic',
     measure: (context) => measure(options, context),
   };
 }
