@@ -115,6 +115,18 @@ v5('[MQTT5-3.8.3-3] no local goes by the client id, over a reconnect too', async
   await second.expectNothing();
 });
 
+v5(
+  '[MQTT5-3.8.3-3] no local of one subscription does not silence an overlapping one',
+  async (c) => {
+    const client = await c.connect();
+    await client.subscribed(c.topic('#'), { noLocal: true, qos: 1 });
+    await client.subscribed(c.topic('+'), { qos: 1 });
+    await client.publish(c.topic('t'), 'own', { qos: 1 });
+    await client.message({ payload: 'own' });
+    await client.expectNothing();
+  },
+);
+
 v5('[MQTT5-3.8.3-4] no local on a shared subscription is a protocol error', async (c) => {
   const client = await c.connect();
   const subscriptions = [{ filter: `$share/g/${c.topic()}`, noLocal: true }];
