@@ -37,9 +37,9 @@ export async function openTarget(): Promise<Target> {
 async function startOwn(): Promise<Target> {
   const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
   const args = ['--listen', 'mqtt://127.0.0.1:0', '--listen', 'ws://127.0.0.1:0/mqtt'];
-  const child = spawn(process.execPath, [main, 'start', ...args, '--ephemeral'], {
-    // tap's own NODE_OPTIONS would load its hooks into the broker
-    env: { ...process.env, NODE_OPTIONS: '' },
+  // No admin address: several test files run at once.
+  const child = spawn(process.execPath, [main, 'start', ...args, '--ephemeral', '--admin', 'off'], {
+    env: brokerEnvironment(),
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const said: string[] = [];
@@ -72,6 +72,12 @@ async function startOwn(): Promise<Target> {
     peer: '',
     stop: () => stop(child),
   };
+}
+
+/** Without tap's hooks, and without options of whoever runs the tests. */
+function brokerEnvironment(): NodeJS.ProcessEnv {
+  const entries = Object.entries(process.env).filter(([name]) => !name.startsWith('CAUSEWAY_'));
+  return { ...Object.fromEntries(entries), NODE_OPTIONS: '' };
 }
 
 function listeningAddress(line: string): URL | null {
