@@ -5,7 +5,7 @@
  */
 import type { ProtocolVersion } from './packets.ts';
 
-interface Difference {
+export interface Difference {
   readonly reason: string;
   /** What the titles of the tests contain. */
   readonly titles: readonly string[];
@@ -16,7 +16,7 @@ interface Difference {
 }
 
 /** mosquitto 2.0.11, as Debian 12 ships it, with one anonymous listener. */
-const MOSQUITTO: readonly Difference[] = [
+export const MOSQUITTO: readonly Difference[] = [
   {
     reason: 'it closes on a wrong CONNECT without the CONNACK that MQTT 5 allows',
     versions: [5],

@@ -1,6 +1,7 @@
 /** The table of statements is whole, its tags are right, and the page made of it is current. */
 import { readFileSync } from 'node:fs';
 import t from 'tap';
+import { MOSQUITTO } from './known-differences.ts';
 import {
   MQTT5_STATEMENTS,
   MQTT311_STATEMENTS,
@@ -55,6 +56,16 @@ t.test('titles are unique within a file', async (test) => {
   for (const { file, title } of tests) {
     test.notOk(seen.has(`${file} ${title}`), `${file}: ${title}`);
     seen.add(`${file} ${title}`);
+  }
+});
+
+t.test('every known difference names a test', async (test) => {
+  for (const { titles } of MOSQUITTO) {
+    for (const part of titles)
+      test.ok(
+        tests.some(({ title }) => title.includes(part)),
+        part,
+      );
   }
 });
 

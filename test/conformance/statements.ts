@@ -5,6 +5,7 @@
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { type Difference, MOSQUITTO } from './known-differences.ts';
 import { MQTT5_ROWS } from './statements-5.ts';
 import { MQTT311_ROWS } from './statements-311.ts';
 
@@ -113,6 +114,14 @@ function summary(
   );
 }
 
+const VERSION_NAMES = { 3: '3.1', 4: '3.1.1', 5: '5' } as const;
+
+function difference(one: Difference): string {
+  const versions = one.versions.map((version) => VERSION_NAMES[version]).join(', ');
+  const where = versions === '' ? '' : ` (MQTT ${versions})`;
+  return `- ${one.reason}${where}: ${one.titles.join('; ')}`;
+}
+
 /** The whole page. */
 export function renderPage(): string {
   const tests = readTests();
@@ -157,6 +166,12 @@ ${table(MQTT311_STATEMENTS, byTag)}
 Where the specifications leave the server a choice, these tests pin ours.
 
 ${choices.map(({ file, title }) => `- ${plain(title).replace(/^choice: /, '')} (${file.replace('.test.ts', '')})`).join('\n')}
+
+## Known differences of mosquitto 2.0.11
+
+Run against mosquitto, all tests pass but these, each for its reason.
+
+${MOSQUITTO.map(difference).join('\n')}
 `;
 }
 

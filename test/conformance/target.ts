@@ -20,6 +20,8 @@ export interface Target {
 
 const START_MS = 20_000;
 const STOP_MS = 5_000;
+/** What is kept of the broker's log, to explain a start that failed. */
+const SAID_LINES_MAX = 50;
 
 export async function openTarget(): Promise<Target> {
   const host = process.env.MQTT_HOST ?? '';
@@ -38,16 +40,21 @@ async function startOwn(): Promise<Target> {
   const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
   const args = ['--listen', 'mqtt://127.0.0.1:0', '--listen', 'ws://127.0.0.1:0/mqtt'];
   // No admin address: several test files run at once.
-  const child = spawn(process.execPath, [main, 'start', ...args, '--ephemeral', '--admin', 'off'], {
-    env: brokerEnvironment(),
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = spawn(
+    process.execPath,
+    [main, 'start', ...args, '--ephemeral', '--admin', 'off', '--set', 'sysIntervalS=1'],
+    {
+      env: brokerEnvironment(),
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   const said: string[] = [];
   child.stderr.on('data', (chunk: Buffer) => said.push(chunk.toString()));
   const addresses = new Map<string, URL>();
   const ready = Promise.withResolvers<void>();
   createInterface({ input: child.stdout }).on('line', (line) => {
     said.push(line);
+    if (said.length > SAID_LINES_MAX) said.shift();
     const address = listeningAddress(line);
     if (address === null) return;
     addresses.set(address.protocol, address);
