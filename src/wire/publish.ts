@@ -81,13 +81,14 @@ export function decodePublish(
   }
   view.messageExpiryS = -1;
   view.topicAlias = 0;
+  // Only servers send them: a broker's view never has any.
+  if (fromServer) view.subscriptionIds = null;
   view.propertyBuffer = buf;
   if (version === 5) {
     if (pos < bodyEnd && buf[pos] === 0) {
       pos++;
       view.propertyStart = pos;
       view.propertyEnd = pos;
-      if (fromServer) view.subscriptionIds = null;
     } else {
       pos = decodePublishProperties(view, buf, pos, bodyEnd, userPropertiesMax, fromServer);
     }
@@ -115,7 +116,6 @@ function decodePublishProperties(
   let seen = 0;
   let userProperties = 0;
   let forwarded = 0;
-  if (fromServer) view.subscriptionIds = null;
 
   for (let pos = first; pos < end; ) {
     const id = buf[pos]!;
