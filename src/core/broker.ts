@@ -112,6 +112,7 @@ export class Broker implements Acceptor, Admin {
     }
     const connection = new Connection(this.#services, sink, listener);
     connections.add(connection);
+    core.stats.sockets++;
     core.stats.connections = connections.size;
     if (connections.size > core.stats.connectionsMaximum) {
       core.stats.connectionsMaximum = connections.size;
@@ -167,7 +168,7 @@ export class Broker implements Acceptor, Admin {
       const startedMs = core.clock.monotonicMs();
       const stopWaiting = core.scheduler.every(10, () => {
         const isLate = core.clock.monotonicMs() - startedMs >= graceMs;
-        if (core.stats.outboxBytes > 0 && !isLate) return;
+        if (core.stats.sockets > 0 && !isLate) return;
         stopWaiting();
         resolve();
       });

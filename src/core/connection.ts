@@ -378,6 +378,7 @@ export class Connection
 
   /** The socket is gone. */
   socketClosed(error: Error | null): void {
+    this.services.core.stats.sockets--;
     if (!this.closed) this.close(error === null ? 'socket_closed' : 'socket_error');
     this.services.core.outbox.discard(this.outlet);
   }

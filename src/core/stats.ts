@@ -47,6 +47,8 @@ export class Stats {
   internalErrors = 0;
 
   // Gauges kept by their owners.
+  /** Accepted sockets that are not gone yet, those that only linger included. */
+  sockets = 0;
   connections = 0;
   connectionsMaximum = 0;
   sessions = 0;
