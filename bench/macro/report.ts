@@ -79,7 +79,7 @@ class Row {
     return median(this.values(column));
   }
 
-  /** `all`, or the worst run's share. */
+  /** `all`, or the worst run's share rounded down. */
   delivered(): string {
     let worst = 1;
     let most = 1;
@@ -88,9 +88,9 @@ class Row {
       most = Math.max(most, expected === 0 ? 1 : happened / expected);
     }
     if (worst < 1) {
-      return `**${(worst * 100).toFixed(2)} %**`;
+      return `**${(Math.floor(worst * 10_000) / 100).toFixed(2)} %**`;
     }
-    return most > 1 ? `**${(most * 100).toFixed(2)} %**` : 'all';
+    return most > 1 ? '**more than all**' : 'all';
   }
 
   spread(): string {

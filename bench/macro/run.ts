@@ -66,6 +66,11 @@ async function measure(
   try {
     const figures = await scenario.measure(context);
     const crash = broker.crash;
+    for (const { operation, expected, happened } of figures) {
+      if (expected !== happened) {
+        context.problems.add(`${operation}: ${happened} of ${expected}`);
+      }
+    }
     return {
       figures: crash === undefined ? figures : [],
       problems: [...context.problems],
@@ -94,14 +99,8 @@ async function runOnce(
   const record = { scenario: scenario.name, title: scenario.title, broker: peer.name, round };
   const missing = scenario.needs.map((feature) => peer.lacks(feature)).find((why) => why);
   if (missing !== undefined) {
-    return {
-      ...record,
-      startedAfterMs: 0,
-      figures: [],
-      problems: [],
-      remarks: [],
-      failure: missing,
-    };
+    const remarks = [`skipped: ${missing}`];
+    return { ...record, startedAfterMs: 0, figures: [], problems: [], remarks };
   }
   let broker: BrokerProcess;
   try {
@@ -125,15 +124,14 @@ async function runOnce(
 
 function sayRun(record: RunRecord): void {
   const where = `${record.scenario} ${record.broker} round ${record.round}`;
-  for (const { operation, values, expected, happened } of record.figures) {
+  for (const { operation, values } of record.figures) {
     const rate = values.operationsPerS;
     const cpu = values.cpuUs;
     const numbers =
       rate === undefined || cpu === undefined
         ? JSON.stringify(values)
         : `${Math.round(rate).toLocaleString('en-US')}/s, ${cpu.toFixed(2)} µs`;
-    const drops = happened === expected ? '' : `, ${happened} of ${expected}`;
-    say(`${where}: ${numbers} per ${operation}${drops}`);
+    say(`${where}: ${numbers} per ${operation}`);
   }
   for (const text of [record.failure, ...record.problems, ...record.remarks]) {
     if (text !== undefined) {
@@ -176,9 +174,22 @@ async function main(): Promise<void> {
   if (options.out !== undefined) {
     writeReport(options.out, { machine, versions, skipped, records, invocation, began });
   }
+  if (records.some((record) => record.failure !== undefined || record.problems.length > 0)) {
+    say('some runs had problems, named above');
+    process.exitCode = 1;
+  }
   if (options.json !== undefined) {
     writeFileSync(options.json, `${JSON.stringify({ machine, records }, null, 1)}\n`);
   }
 }
 
-await main();
+// A run that was told to stop takes its broker along; see BrokerProcess.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => process.exit(130));
+}
+try {
+  await main();
+} catch (error) {
+  say(error instanceof Error ? error.message : String(error));
+  process.exitCode = 2;
+}

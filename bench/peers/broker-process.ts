@@ -72,11 +72,12 @@ export class BrokerProcess {
   readonly directory: string;
   /** Time from spawn to the first successful CONNACK. */
   startedAfterMs = 0;
-  #child: ChildProcess;
+  readonly #child: ChildProcess;
   #stderr = '';
   #ended: string | undefined;
   #stopping = false;
-  #exit: Promise<void>;
+  readonly #exit: Promise<void>;
+  readonly #takeAlong: () => void;
 
   constructor(peer: Peer, port: number, directory: string, options: StartOptions) {
     const launch = peer.launch({
@@ -102,6 +103,11 @@ export class BrokerProcess {
     this.#child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_KEPT);
     });
+    this.#takeAlong = () => {
+      this.#child.kill('SIGKILL');
+      rmSync(directory, { recursive: true, force: true });
+    };
+    process.once('exit', this.#takeAlong);
     this.#exit = new Promise((resolve) => {
       this.#child.once('error', (error) => {
         this.#ended = `could not be started: ${error.message}`;
@@ -148,6 +154,7 @@ export class BrokerProcess {
     const killer = setTimeout(() => this.#child.kill('SIGKILL'), STOP_WITHIN_MS);
     await this.#exit;
     clearTimeout(killer);
+    process.removeListener('exit', this.#takeAlong);
     rmSync(this.directory, { recursive: true, force: true });
   }
 }
