@@ -38,7 +38,8 @@ export function readArguments(
   options: ParseArgsOptionsConfig,
   positionalsMax = 0,
 ): Flags {
-  const all: ParseArgsOptionsConfig = { ...options, help: { type: 'boolean', short: 'h' } };
+  // `main.ts` has answered it; here only so that it is suggested.
+  const all: ParseArgsOptionsConfig = { ...options, help: { type: 'boolean' } };
   const { tokens } = parseArgs({
     args: [...args],
     options: all,

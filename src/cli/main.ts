@@ -38,11 +38,11 @@ async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** `--help` anywhere before `--`. */
+/** `--help` anywhere before `--`, or `-h` alone: beside other words it is the host of `pub`. */
 function wantsHelp(args: readonly string[]): boolean {
   const end = args.indexOf('--');
   const flags = end === -1 ? args : args.slice(0, end);
-  return flags.includes('--help') || flags[0] === '-h';
+  return flags.includes('--help') || (args.length === 1 && args[0] === '-h');
 }
 
 function overview(commands: readonly Command[]): string {

@@ -17,7 +17,6 @@ export interface Config {
   readonly log: LogConfig;
   readonly limits: Limits;
   readonly queueOverflow: QueueOverflow;
-  readonly queueQos0: boolean;
   readonly sharedSubscriptionStrategy: SharedStrategy;
   /** 0: no $SYS topics. */
   readonly sysIntervalS: number;

@@ -19,13 +19,16 @@ export function compareConfigs(before: Config, after: Config): Difference {
   const needsRestart: string[] = [];
   const left = flatten(before);
   const right = flatten(after);
-  for (const path of new Set([...left.keys(), ...right.keys()])) {
-    if (left.get(path) === right.get(path)) continue;
-    // A section that comes or goes changes what a listener is, not a value of it.
-    const isChange = left.has(path) && right.has(path);
-    const isLimit = path.includes('limits.');
-    const isReloadable = reloadable.get(optionPathOf(path)) === true;
-    if (isReloadable && (isChange || isLimit)) applied.push(path);
+  const differing = new Set(
+    [...left.keys(), ...right.keys()].filter((path) => left.get(path) !== right.get(path)),
+  );
+  for (const path of differing) {
+    const [listener] = /^listeners\[.*\](?=\.[a-zA-Z.]+$)/.exec(path) ?? [];
+    // A listener that comes or goes is one change, not one for each of its options.
+    const isWhole = listener !== undefined && differing.has(`${listener}.url`);
+    if (isWhole && path !== `${listener}.url`) continue;
+    if (isWhole) needsRestart.push(listener);
+    else if (reloadable.get(optionPathOf(path)) === true) applied.push(path);
     else needsRestart.push(path);
   }
   return { applied, needsRestart };

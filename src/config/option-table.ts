@@ -34,9 +34,12 @@ export interface JsonSchema {
   readonly description?: string;
 }
 
-/** The schema as JSON Schema, with `x-` keys for what JSON Schema has no word for. */
+let json: JsonSchema | null = null;
+
+/** The schema as JSON Schema, with `x-` keys for what JSON Schema has no word for; made once. */
 export function schemaAsJson(): JsonSchema {
-  return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema;
+  json ??= z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as JsonSchema;
+  return json;
 }
 
 export function environmentName(path: string): string {

@@ -125,7 +125,7 @@ const listener: z.ZodType<ListenerConfig> = z.strictObject({
   proxyProtocol: proxyProtocol.optional(),
   unixMode: text(
     { expected: "octal digits in quotes, such as '0660'", refuse: refuseMode },
-    { reloadable: false, help: 'Permissions of the file of a Unix socket; 0660 when absent.' },
+    { reloadable: true, help: 'Permissions of the file of a Unix socket; 0660 when absent.' },
   ).optional(),
   limits: listenerLimits.optional(),
 });
@@ -206,17 +206,13 @@ export const schema: z.ZodType<Config> = z.strictObject({
     reloadable: false,
     help: 'What happens to a message for a session whose queue is full.',
   }),
-  queueQos0: truth(false, {
-    reloadable: false,
-    help: 'Whether QoS 0 messages are queued for sessions that are not connected.',
-  }),
   sharedSubscriptionStrategy: choice(sharedStrategies, 'round_robin', {
     reloadable: false,
     help: 'How a shared subscription chooses the member that gets a message.',
   }),
   sysIntervalS: quantity(
     { unit: 's', default: 10, min: 0, max: 3600 },
-    { reloadable: false, help: 'Time between updates of the $SYS topics; 0 turns them off.' },
+    { reloadable: true, help: 'Time between updates of the $SYS topics; 0 turns them off.' },
   ),
   shutdownGraceMs: quantity(
     { unit: 'ms', default: 10_000, min: 100, max: 600_000 },

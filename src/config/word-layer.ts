@@ -9,6 +9,13 @@ import { type Option, optionTable } from './option-table.ts';
 /** Names the configuration file; read by the command line, not an option of the node. */
 export const CONFIG_VARIABLE = 'CAUSEWAY_CONFIG';
 
+/** Read by others: `pub`, `sub` and `rr`, and the socket side of listeners. */
+const otherVariables: ReadonlySet<string> = new Set([
+  CONFIG_VARIABLE,
+  'CAUSEWAY_PASSWORD',
+  'CAUSEWAY_NO_RAW_TCP',
+]);
+
 /** One option given on the command line. */
 export interface FlagValue {
   /** As the user wrote it: `--data`. */
@@ -38,7 +45,7 @@ export function readEnvironment(environment: NodeJS.ProcessEnv): WordsRead {
   const values: WordValue[] = [];
   const problems: Problem[] = [];
   for (const [name, value] of Object.entries(environment)) {
-    if (!name.startsWith('CAUSEWAY_') || value === undefined || name === CONFIG_VARIABLE) continue;
+    if (!name.startsWith('CAUSEWAY_') || value === undefined || otherVariables.has(name)) continue;
     const option = options.get(name);
     if (option !== undefined) values.push({ where: name, path: option.path, value });
     else if (!serviceLink.test(name)) {

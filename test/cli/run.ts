@@ -102,7 +102,7 @@ export class Running {
 
   /** Port of the first listener with this scheme. */
   async port(scheme: string): Promise<number> {
-    const isOf = (entry: LogEntry): boolean => String(entry['address']).startsWith(`${scheme}:`);
+    const isOf = (entry: LogEntry): boolean => String(entry.address).startsWith(`${scheme}:`);
     const { address } = await this.entry('listening', isOf);
     return Number(new URL(String(address)).port);
   }

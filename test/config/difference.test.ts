@@ -30,13 +30,13 @@ t.test('differences', async (t) => {
       before: 'listeners: ["mqtt://127.0.0.1:1", "mqtt://[::1]:2"]',
       after: 'listeners: [{url: "mqtt://[::1]:2", limits: {connectionsMax: 5}}]',
       applied: ['listeners[mqtt://[::1]:2].limits.connectionsMax'],
-      needsRestart: ['listeners[mqtt://127.0.0.1:1].url'],
+      needsRestart: ['listeners[mqtt://127.0.0.1:1]'],
     },
     {
       before: 'listeners: ["mqtt://127.0.0.1:0", "mqtt://127.0.0.1:0"]',
       after: 'listeners: ["mqtt://127.0.0.1:0"]',
       applied: [],
-      needsRestart: ['listeners[mqtt://127.0.0.1:0#2].url'],
+      needsRestart: ['listeners[mqtt://127.0.0.1:0#2]'],
     },
     {
       before: 'listeners: [{url: "ws://127.0.0.1:1", websocket: {allowedOrigins: "*"}}]',
@@ -50,6 +50,22 @@ t.test('differences', async (t) => {
       after: 'listeners: [{url: "ws://127.0.0.1:1", name: b}]',
       applied: [],
       needsRestart: ['listeners[ws://127.0.0.1:1].name'],
+    },
+    {
+      before: 'listeners: ["ws://127.0.0.1:1"]',
+      after: 'listeners: [{url: "ws://127.0.0.1:1", proxyProtocol: {trustedAddresses: 10.0.0.1}}]',
+      applied: ['listeners[ws://127.0.0.1:1].proxyProtocol.trustedAddresses'],
+      needsRestart: [],
+    },
+    {
+      before: '',
+      after: 'listeners: [{url: "ws://127.0.0.1:1", limits: {connectionsMax: 5}}]',
+      applied: [],
+      needsRestart: [
+        'listeners[mqtt://127.0.0.1:1883]',
+        'listeners[ws://127.0.0.1:8083/mqtt]',
+        'listeners[ws://127.0.0.1:1]',
+      ],
     },
   ];
   for (const { before, after, ...expected } of cases) {

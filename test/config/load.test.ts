@@ -99,7 +99,7 @@ t.test('every option outside a list has a variable', async (t) => {
     CAUSEWAY_DATA: 'elsewhere',
     CAUSEWAY_STORE: 'memory',
     CAUSEWAY_LIMITS_PACKET_BYTES_MAX: '2MiB',
-    CAUSEWAY_QUEUE_QOS0: 'true',
+    CAUSEWAY_ALLOW_ANONYMOUS_BEYOND_LOOPBACK: 'true',
     CAUSEWAY_ADMIN_URL: 'off',
     CAUSEWAY_TLS_CERT_FILE: 'a.pem',
     CAUSEWAY_TLS_KEY_FILE: 'b.pem',
@@ -109,7 +109,7 @@ t.test('every option outside a list has a variable', async (t) => {
   t.equal(config.data, join(process.cwd(), 'elsewhere'));
   t.equal(config.store, 'memory');
   t.equal(config.limits.packetBytesMax, 2 * 1024 * 1024);
-  t.equal(config.queueQos0, true);
+  t.equal(config.allowAnonymousBeyondLoopback, true);
   t.equal(config.admin.url, 'off');
   t.equal(config.tls?.keyFile, join(process.cwd(), 'b.pem'));
   t.equal(config.shutdownGraceMs, 3000);
@@ -150,7 +150,7 @@ t.test('a wrong value is reported even where a higher source replaces it', async
   t.strictSame(errors, ['edge.yaml:1:8: store: expected one of embedded, memory, found "disk"']);
 });
 
-t.test('what Kubernetes adds for a Service named causeway is let be', async (t) => {
+t.test('variables of others are let be, those Kubernetes adds for a Service too', async (t) => {
   const environment = {
     CAUSEWAY_SERVICE_HOST: '10.0.0.1',
     CAUSEWAY_SERVICE_PORT: '1883',
@@ -160,6 +160,7 @@ t.test('what Kubernetes adds for a Service named causeway is let be', async (t) 
     CAUSEWAY_PORT_1883_TCP_ADDR: '10.0.0.1',
     CAUSEWAY_METRICS_SERVICE_HOST: '10.0.0.2',
     CAUSEWAY_CONFIG: '/etc/causeway.yaml',
+    CAUSEWAY_PASSWORD: 'for pub, sub and rr',
   };
   t.strictSame(problemsOf({ environment }), []);
 });

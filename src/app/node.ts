@@ -1,0 +1,195 @@
+/**
+ * The composition root: makes store, broker, listeners and the operator's door from a configuration,
+ * starts them in order, reloads, and stops them in reverse. The only place that knows all rooms; it
+ * knows no signals and no command line.
+ */
+import type { Readiness } from '../admin/readiness.ts';
+import { checkFiles } from '../config/check-files.ts';
+import type { Config, ListenerConfig } from '../config/config.ts';
+import { compareConfigs } from '../config/difference.ts';
+import type { Problem } from '../config/layer.ts';
+import { ConfigError, DEFAULT_ORIGIN, type LoadedConfig } from '../config/load.ts';
+import { Broker } from '../core/broker.ts';
+import { createListener } from '../listeners/create-listener.ts';
+import type { Listener } from '../listeners/listener.ts';
+import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
+import { warnOfDescriptors } from './descriptors.ts';
+import { listenerOptions, nameOf } from './listener-options.ts';
+import type { NodeLog } from './logger.ts';
+import { type OpenStore, openStore } from './open-store.ts';
+import { OperatorDoor } from './operator-door.ts';
+import { mergeReloadable } from './reload.ts';
+
+export interface NodeOptions {
+  readonly loaded: LoadedConfig;
+  /** Reads the configuration again; throws a ConfigError. */
+  readonly load: () => LoadedConfig;
+  readonly log: NodeLog;
+  readonly version: string;
+}
+
+/** How often the end of the last connections is looked for while stopping. */
+const CLOSED_POLL_MS = 10;
+
+export class BrokerNode {
+  readonly #options: NodeOptions;
+  readonly #broker: Broker;
+  readonly #store: OpenStore;
+  readonly #door: OperatorDoor;
+  /** Open ones, each with its entry of the configuration. */
+  readonly #listeners: { readonly listener: Listener; entry: ListenerConfig }[] = [];
+  #config: Config;
+  #isStoreOpen = false;
+  #stopped: Promise<void> | null = null;
+  #reloading: Promise<void> = Promise.resolve();
+
+  private constructor(options: NodeOptions, store: OpenStore) {
+    const { config, originOf } = options.loaded;
+    const { log } = options.log;
+    this.#options = options;
+    this.#config = config;
+    this.#store = store;
+    this.#broker = new Broker({
+      limits: config.limits,
+      queueOverflow: config.queueOverflow,
+      sharedStrategy: config.sharedSubscriptionStrategy,
+      clock: systemClock,
+      random: systemRandom,
+      scheduler: systemScheduler,
+      log,
+      store: store.store,
+      gate: null,
+      observer: null,
+      bus: null,
+    });
+    this.#door = new OperatorDoor({
+      version: options.version,
+      broker: this.#broker,
+      log,
+      config: () => this.#config,
+      listeners: () => this.#listeners.map(({ listener }) => listener),
+      openListeners: () =>
+        this.#listeners.map(({ listener, entry }) => ({ entry, address: listener.address })),
+      storeMetrics: store.metrics,
+      readiness: () => this.#readiness(),
+      isAdminByDefault: originOf(['admin', 'url']) === DEFAULT_ORIGIN,
+    });
+  }
+
+  /** Starts everything, or throws after it has closed again what was open. */
+  static async start(options: NodeOptions): Promise<BrokerNode> {
+    const { config } = options.loaded;
+    const { log } = options.log;
+    warnOfDescriptors(config.limits.connectionsMax, log);
+    const node = new BrokerNode(options, await openStore(config));
+    await node.#broker.start();
+    node.#isStoreOpen = true;
+    try {
+      await node.#listen();
+      await node.#door.open();
+    } catch (error) {
+      await node.stop();
+      throw error;
+    }
+    return node;
+  }
+
+  async #listen(): Promise<void> {
+    const { log } = this.#options.log;
+    for (const entry of this.#config.listeners) {
+      const listener = createListener(listenerOptions(this.#config, entry), this.#broker, log);
+      await listener.start();
+      this.#listeners.push({ listener, entry });
+      log.info({ address: listener.address, listener: nameOf(entry) }, 'listening');
+    }
+    const { version } = this.#options;
+    const { store, data } = this.#config;
+    const { sessions, retainedMessages, queuedMessages } = this.#broker.stats;
+    const held = { sessions, retainedMessages, queuedMessages };
+    const kept = store === 'embedded' ? { store, data } : { store };
+    log.info({ version, ...kept, ...held, startMs: Math.round(performance.now()) }, 'ready');
+  }
+
+  #readiness(): Readiness {
+    return {
+      isDraining: this.#stopped !== null,
+      isStoreOpen: this.#isStoreOpen,
+      isStoreWritable: this.#store.store.writable,
+      listenersUp: this.#listeners.length,
+      listenersConfigured: this.#config.listeners.length,
+    };
+  }
+
+  /** In force, reloads included. */
+  get shutdownGraceMs(): number {
+    return this.#config.shutdownGraceMs;
+  }
+
+  /** Takes over what a changed configuration can change in a running node, and says what it cannot. */
+  reload(): Promise<void> {
+    this.#reloading = this.#reloading.then(() => this.#reload());
+    return this.#reloading;
+  }
+
+  async #reload(): Promise<void> {
+    if (this.#stopped !== null) return;
+    const { log } = this.#options.log;
+    const refuse = (problems: readonly Problem[]): void => {
+      for (const { where, message } of problems) log.error({ where, problem: message }, 'config');
+      log.error({ problems: problems.length }, 'reload refused, everything stays as it was');
+    };
+    let next: LoadedConfig;
+    try {
+      next = this.#options.load();
+    } catch (error) {
+      if (!(error instanceof ConfigError)) throw error;
+      refuse(error.problems);
+      return;
+    }
+    const { problems } = await checkFiles(next);
+    if (problems.length > 0) {
+      refuse(problems);
+      return;
+    }
+
+    const { applied, needsRestart } = compareConfigs(this.#config, next.config);
+    this.#config = mergeReloadable(this.#config, next.config);
+    this.#broker.setLimits(this.#config.limits);
+    this.#options.log.setLevel(this.#config.log.level);
+    // Also when no option changed: the certificates in the same files may be new.
+    for (const [index, open] of this.#listeners.entries()) {
+      const entry = this.#config.listeners[index]!;
+      try {
+        await open.listener.reload(listenerOptions(this.#config, entry));
+        open.entry = entry;
+      } catch (error) {
+        log.error({ err: error, listener: nameOf(entry) }, 'listener keeps what it had');
+      }
+    }
+    this.#door.reload();
+    if (needsRestart.length > 0) {
+      log.warn({ options: needsRestart }, 'changed options need a restart');
+    }
+    log.info({ applied, needsRestart }, 'reloaded');
+  }
+
+  /** Ends every connection with 0x8B, stores what is open, closes; bounded by shutdownGraceMs. */
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
+  }
+
+  async #stop(): Promise<void> {
+    const deadlineMs = performance.now() + this.#config.shutdownGraceMs;
+    this.#broker.beginShutdown();
+    this.#door.stopPublishing();
+    await Promise.all(this.#listeners.map(({ listener }) => listener.stop()));
+    await this.#broker.stop(this.#config.shutdownGraceMs);
+    this.#isStoreOpen = false;
+    // A process that ends resets what is still open, and a reset destroys the last packet.
+    while (this.#broker.stats.connections > 0 && performance.now() < deadlineMs) {
+      await new Promise((resolve) => setTimeout(resolve, CLOSED_POLL_MS));
+    }
+    await this.#door.close();
+  }
+}
