@@ -36,7 +36,7 @@ t.test('help lists every command, and every command has its own', async (t) => {
   ];
   const helps = await Promise.all(forms.map((args) => runCli(args)));
   for (const [index, help] of helps.entries())
-    t.strictSame(help, expected, forms[index]?.join(' '));
+    t.strictSame(help, expected, forms[index]!.join(' '));
 });
 
 t.test('wrong command lines end with 1 and a hint', async (t) => {

@@ -50,6 +50,12 @@ export interface LogEntry {
   readonly [field: string]: unknown;
 }
 
+/** Readable lines have the message `text`. */
+function readEntry(line: string): LogEntry {
+  if (line.startsWith('{')) return JSON.parse(line) as LogEntry;
+  return { level: '', msg: 'text', line };
+}
+
 /** A running `causeway start`. */
 export class Running {
   readonly child: ChildProcess;
@@ -65,7 +71,7 @@ export class Running {
       this.#stderr += chunk.toString();
     });
     createInterface({ input: this.child.stdout! }).on('line', (line) => {
-      this.entries.push(JSON.parse(line) as LogEntry);
+      this.entries.push(readEntry(line));
       this.#heard();
     });
     this.#exit = once(this.child, 'close').then(([code]) => {
