@@ -66,6 +66,9 @@ class HttpAdminServer implements AdminServer {
       keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
       exposeHeadRoutes: false,
       forceCloseConnections: true,
+      frameworkErrors: (error, _request, reply) => {
+        fail(reply as unknown as FastifyReply, error.statusCode ?? 400, error.message);
+      },
       logger: false,
     });
     app.server.maxConnections = CONNECTIONS_MAX;

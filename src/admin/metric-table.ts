@@ -17,6 +17,8 @@ export interface MetricSpec {
   readonly type: 'counter' | 'gauge';
   readonly help: string;
   readonly labels: readonly string[];
+  /** Shown only when a store keeps records. */
+  readonly needsStore?: true;
   readonly read: (sources: MetricSources) => readonly Sample[];
 }
 
@@ -33,7 +35,6 @@ function ofStats(
   return { name, type, help, labels: NO_LABELS, read: ({ stats }) => [[NO_LABELS, read(stats)]] };
 }
 
-/** Nothing is shown when the store keeps no record on disk. */
 function ofStore(
   name: string,
   type: Type,
@@ -44,7 +45,7 @@ function ofStore(
     const metrics = store();
     return metrics === null ? [] : [[NO_LABELS, read(metrics)]];
   };
-  return { name, type, help, labels: NO_LABELS, read: samples };
+  return { name, type, help, labels: NO_LABELS, needsStore: true, read: samples };
 }
 
 function perListener(
@@ -107,6 +108,12 @@ export const metricTable: readonly MetricSpec[] = [
     'gauge',
     'Most connections open at one time since the start.',
     (s) => s.connectionsMaximum,
+  ),
+  ofStats(
+    'causeway_sockets',
+    'gauge',
+    'Open sockets, those included that only let a client read its last packet.',
+    (s) => s.sockets,
   ),
   ofStats(
     'causeway_sockets_accepted_total',

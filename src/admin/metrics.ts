@@ -30,7 +30,10 @@ export class Metrics {
   #rendering: Promise<string> | null = null;
 
   constructor(sources: MetricSources) {
-    for (const spec of metricTable) this.#add(spec, () => spec.read(sources));
+    const hasStore = sources.store() !== null;
+    for (const spec of metricTable) {
+      if (hasStore || spec.needsStore !== true) this.#add(spec, () => spec.read(sources));
+    }
     for (const spec of runtimeTable) this.#add(spec, spec.read);
     this.#collections = new Histogram({
       name: GC_NAME,
