@@ -65,7 +65,7 @@ function streamBinding(): StreamBinding | null {
 
 /** False on a Node whose internals differ, or with CAUSEWAY_NO_RAW_TCP=1. */
 export const rawTcpSupported: boolean =
-  binding !== null && process.env['CAUSEWAY_NO_RAW_TCP'] !== '1';
+  binding !== null && process.env.CAUSEWAY_NO_RAW_TCP !== '1';
 
 const READ_BUFFER_BYTES = 64 * 1024;
 /** Half-open connections of clients without keep-alive are noticed by TCP after this. */

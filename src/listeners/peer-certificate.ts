@@ -1,0 +1,48 @@
+/**
+ * A verified client certificate as access rules see it. Control plane: called once per TLS handshake.
+ * What Node could not verify against the listener's authorities is never mapped.
+ */
+import type { TLSSocket } from 'node:tls';
+import type { PeerCertificate } from '../core/ports.ts';
+
+/** The certificate of a client that proved it, or null. */
+export function peerCertificate(socket: TLSSocket): PeerCertificate | null {
+  if (!socket.authorized) return null;
+  const certificate = socket.getPeerCertificate();
+  const { fingerprint256 } = certificate;
+  if (typeof fingerprint256 !== 'string' || fingerprint256 === '') return null;
+  // Several common names come as an array; choosing one would let a client choose who it is.
+  const commonName: unknown = certificate.subject?.CN;
+  return {
+    subjectCommonName: typeof commonName === 'string' ? commonName : '',
+    subjectAltNames: splitAltNames(certificate.subjectaltname ?? ''),
+    serialNumber: certificate.serialNumber,
+    fingerprint256,
+  };
+}
+
+/**
+ * `DNS:a, IP Address:192.0.2.1, URI:"with, comma"` as a list that keeps the kinds. Node quotes (as
+ * JSON) a value with a comma or quote in it, so that no value can pass for several names; a quoted
+ * value that cannot be read is left out.
+ */
+export function splitAltNames(text: string): string[] {
+  const names: string[] = [];
+  let rest = text;
+  while (rest !== '') {
+    const quoted = /^([^:",]*:)("(?:[^"\\]|\\.)*")(?:, |$)/.exec(rest);
+    const plain = quoted ?? /^([^:",]*:)([^",]*)(?:, |$)/.exec(rest);
+    if (plain === null) return names;
+    rest = rest.slice(plain[0].length);
+    if (quoted === null) {
+      names.push(`${plain[1]}${plain[2]}`);
+      continue;
+    }
+    try {
+      names.push(`${quoted[1]}${JSON.parse(quoted[2]!)}`);
+    } catch {
+      // Not a name that anything may be granted to.
+    }
+  }
+  return names;
+}
