@@ -137,17 +137,23 @@ function figureTable(rows: readonly Row[]): string {
 }
 
 function notesOf(records: readonly RunRecord[]): string[] {
-  const notes: string[] = [];
+  const rounds = new Map<string, number[]>();
+  const note = (record: RunRecord, text: string): void => {
+    const key = `${record.broker}: ${text}`;
+    rounds.set(key, [...(rounds.get(key) ?? []), record.round]);
+  };
   for (const record of records) {
-    const where = `${record.broker}, round ${record.round}`;
     if (record.failure !== undefined) {
-      notes.push(`- **${where}: no figure: ${record.failure}**`);
+      note(record, `**no figure: ${record.failure}**`);
     }
     for (const problem of record.problems) {
-      notes.push(`- **${where}: ${problem}**`);
+      note(record, `**${problem}**`);
     }
-    notes.push(...record.remarks.map((remark) => `- ${where}: ${remark}`));
+    for (const remark of record.remarks) {
+      note(record, remark);
+    }
   }
+  const notes = [...rounds].map(([text, seen]) => `- ${text} (round ${seen.join(', ')})`);
   const operations = unique(records.flatMap((one) => one.figures.map((f) => f.operation)));
   return [...notes, ...operations.flatMap((operation) => doubts(records, operation))];
 }

@@ -122,6 +122,11 @@ async function runOnce(
   }
 }
 
+/** Where the report goes is no part of how it was taken. */
+function isOutput(word: string): boolean {
+  return word === '--out' || word === '--json';
+}
+
 function sayRun(record: RunRecord): void {
   const where = `${record.scenario} ${record.broker} round ${record.round}`;
   for (const { operation, values } of record.figures) {
@@ -170,7 +175,10 @@ async function main(): Promise<void> {
       process.stdout.write(`${scenarioSection(own)}\n\n`);
     }
   }
-  const invocation = process.argv.slice(2).join(' ');
+  const invocation = process.argv
+    .slice(2)
+    .filter((word, index, all) => !isOutput(word) && !isOutput(all[index - 1] ?? ''))
+    .join(' ');
   if (options.out !== undefined) {
     writeReport(options.out, { machine, versions, skipped, records, invocation, began });
   }
