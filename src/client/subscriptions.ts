@@ -214,7 +214,8 @@ export class Subscriptions {
   }
 }
 
-function fullOptions(wish: Subscription): SubscribeFilter {
+/** All options of a wish; throws ClientError `invalid_argument` for what is no topic filter. */
+export function fullOptions(wish: Subscription): SubscribeFilter {
   const { filter, qos = 0, noLocal = false, retainAsPublished = false, retainHandling = 0 } = wish;
   checkField('topic filter', filter);
   if (!isValidTopicFilter(filter)) {

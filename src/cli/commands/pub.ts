@@ -5,13 +5,15 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client, PublishOptions } from '../../client/client.ts';
+import { checkMessage } from '../../client/message.ts';
+import { EMPTY_BUFFER } from '../../util/bytes.ts';
 import type { Command } from '../command.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
 import { clientFlags, clientOptions, clientUsage } from '../mqtt/client-flags.ts';
 import type { Flags } from '../mqtt/flags.ts';
 import { readFlags } from '../mqtt/flags.ts';
 import { messageProperties } from '../mqtt/properties.ts';
-import { exitCodeOf, makeClient, onSignal, Remarks } from '../mqtt/run.ts';
+import { exitCodeOf, fromFlags, makeClient, onSignal, Remarks } from '../mqtt/run.ts';
 
 const usage = `causeway pub -t TOPIC (-m TEXT | -f FILE | -l | -s | -n) [FLAGS]
 
@@ -61,11 +63,12 @@ async function run(args: readonly string[]): Promise<number> {
     throw new UsageError('give the message with one of -m, -f, -l, -s and -n');
   }
   const options = clientOptions(flags);
-  const publish: PublishOptions = {
+  const publish = {
     qos: flags.qos('qos'),
     retain: flags.has('retain'),
     properties: options.version === 5 ? messageProperties(flags) : {},
   };
+  fromFlags(() => checkMessage({ topic, payload: EMPTY_BUFFER, ...publish }));
   const repeats = flags.count('repeat', 1, 1_000_000_000) ?? 1;
   const delayS = flags.seconds('repeat-delay') ?? 0;
   const payload = sources[0] === 'stdin-line' ? null : readPayload(flags, sources[0]!);
@@ -95,7 +98,7 @@ async function run(args: readonly string[]): Promise<number> {
 
 function readPayload(flags: Flags, source: (typeof SOURCES)[number]): Buffer {
   if (source === 'message') return Buffer.from(flags.text('message') ?? '');
-  if (source === 'null') return Buffer.alloc(0);
+  if (source === 'null') return EMPTY_BUFFER;
   const file = source === 'file' ? flags.text('file')! : 0;
   try {
     return readFileSync(file);

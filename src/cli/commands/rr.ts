@@ -3,7 +3,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import type { ReceivedMessage } from '../../client/message.ts';
+import { checkMessage, type ReceivedMessage } from '../../client/message.ts';
 import type { Command } from '../command.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
 import { clientFlags, clientOptions, clientUsage } from '../mqtt/client-flags.ts';
@@ -12,7 +12,7 @@ import { readFlags } from '../mqtt/flags.ts';
 import { formatPrinter, formatUsage, payloadPrinter } from '../mqtt/message-format.ts';
 import { Output } from '../mqtt/output.ts';
 import { messageProperties } from '../mqtt/properties.ts';
-import { EXIT_TIMEOUT, exitCodeOf, makeClient, onSignal, Remarks } from '../mqtt/run.ts';
+import { EXIT_TIMEOUT, exitCodeOf, fromFlags, makeClient, onSignal, Remarks } from '../mqtt/run.ts';
 
 const usage = `causeway rr -t TOPIC (-m TEXT | -f FILE | -s | -n) [-e TOPIC] [FLAGS]
 
@@ -72,6 +72,9 @@ async function run(args: readonly string[]): Promise<number> {
   const given = messageProperties(flags);
   const correlationData = given.correlationData ?? randomBytes(8);
 
+  fromFlags(() => {
+    checkMessage({ topic, payload, qos, retain: false, properties: { ...given, responseTopic } });
+  });
   const response = Promise.withResolvers<ReceivedMessage | null>();
   const client = makeClient({
     ...options,

@@ -3,7 +3,7 @@
  */
 import type { Client } from '../../client/client.ts';
 import type { ReceivedMessage } from '../../client/message.ts';
-import type { Subscription } from '../../client/subscriptions.ts';
+import { fullOptions, type Subscription } from '../../client/subscriptions.ts';
 import type { Command } from '../command.ts';
 import { EXIT_OK, UsageError } from '../command.ts';
 import { clientFlags, clientOptions, clientUsage } from '../mqtt/client-flags.ts';
@@ -16,6 +16,7 @@ import {
   EXIT_CONNECTION,
   EXIT_TIMEOUT,
   exitCodeOf,
+  fromFlags,
   makeClient,
   onSignal,
   Remarks,
@@ -136,7 +137,7 @@ function readSubscriptions(flags: Flags): Subscription[] {
     retainAsPublished: flags.has('retain-as-published'),
     retainHandling: (flags.count('retain-handling', 0, 2) ?? 0) as 0 | 1 | 2,
   };
-  return filters.map((filter) => ({ filter, ...options }));
+  return fromFlags(() => filters.map((filter) => fullOptions({ filter, ...options })));
 }
 
 /** Decides about each message and prints it. */

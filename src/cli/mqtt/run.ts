@@ -33,10 +33,15 @@ export class Remarks {
   }
 }
 
-/** A client of these options; what it finds wrong with them is a mistake in the flags. */
+/** A client of these options. */
 export function makeClient(options: ClientOptions): Client {
+  return fromFlags(() => new Client(options));
+}
+
+/** What the client finds wrong before it connects is a mistake in the flags. */
+export function fromFlags<T>(make: () => T): T {
   try {
-    return new Client(options);
+    return make();
   } catch (error) {
     if (error instanceof ClientError) throw new UsageError(error.message);
     throw error;
