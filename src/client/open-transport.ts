@@ -1,6 +1,6 @@
 /**
- * Opens an endpoint: TCP, TLS, Unix socket or WebSocket. Used by `connection.ts`; knows nothing of
- * MQTT beyond its ALPN name.
+ * Opens an endpoint: TCP, TLS, Unix socket or WebSocket. Used by `packet-socket.ts`; knows
+ * nothing of MQTT.
  */
 import net from 'node:net';
 import tls from 'node:tls';
@@ -8,9 +8,6 @@ import type { Endpoint } from './endpoint.ts';
 import { SocketTransport } from './socket-transport.ts';
 import type { TlsOptions, Transport, TransportHandler } from './transport.ts';
 import { openWebSocket } from './ws-transport.ts';
-
-/** ALPN protocol name registered for MQTT. */
-const ALPN = 'mqtt';
 
 /** Starts to connect; everything else is told to the handler, never before this returns. */
 export function openTransport(
@@ -28,14 +25,13 @@ function openSocket(endpoint: Endpoint, tlsOptions: TlsOptions): net.Socket {
   if (endpoint.transport === 'unix') return net.connect({ path: endpoint.path });
   const { host, port } = endpoint;
   if (endpoint.transport === 'tcp') return net.connect({ host, port, noDelay: true });
-  const settings = tlsSettings(endpoint, tlsOptions);
-  const socket = tls.connect({ ...settings, host, port, ALPNProtocols: [ALPN] });
+  const socket = tls.connect({ ...tlsSettings(endpoint, tlsOptions), host, port });
   socket.setNoDelay(true);
   return socket;
 }
 
 function tlsSettings(endpoint: Endpoint, options: TlsOptions): tls.ConnectionOptions {
-  const { ca, cert, key, passphrase } = options;
+  const { ca, cert, key, passphrase, alpnProtocol } = options;
   const servername = options.serverName ?? (net.isIP(endpoint.host) === 0 ? endpoint.host : '');
   return {
     rejectUnauthorized: options.insecure !== true,
@@ -43,6 +39,7 @@ function tlsSettings(endpoint: Endpoint, options: TlsOptions): tls.ConnectionOpt
     ...(cert === undefined ? {} : { cert }),
     ...(key === undefined ? {} : { key }),
     ...(passphrase === undefined ? {} : { passphrase }),
+    ...(alpnProtocol === undefined ? {} : { ALPNProtocols: [alpnProtocol] }),
     ...(servername === '' ? {} : { servername }),
   };
 }

@@ -14,6 +14,11 @@ export interface TlsOptions {
   readonly insecure?: boolean | undefined;
   /** Name to ask for and to check, when it is not the host of the URL. */
   readonly serverName?: string | undefined;
+  /**
+   * Application protocol to ask for, `mqtt` at brokers that share a port with HTTPS. Not asked for
+   * unless said: a server that knows others only would refuse.
+   */
+  readonly alpnProtocol?: string | undefined;
 }
 
 export interface Transport {

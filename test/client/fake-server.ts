@@ -1,6 +1,7 @@
 // A server that says exactly what a test tells it to, for what a real broker does only now and then:
 // lost connections, refusals, aliases, silence, nonsense. Reads packets with the wire room.
 import net from 'node:net';
+import tls from 'node:tls';
 import { AckView, decodeAck, encodeAck } from '../../src/wire/ack.ts';
 import { type ConnackPacket, encodeConnack } from '../../src/wire/connack.ts';
 import { type ConnectPacket, decodeConnect } from '../../src/wire/connect.ts';
@@ -193,19 +194,27 @@ export function publishBytes(
 }
 
 export class FakeServer {
-  readonly #server: net.Server = net.createServer((socket) => this.#arrived(socket));
+  readonly #server: net.Server;
+  readonly #scheme: string;
   readonly #peers: Peer[] = [];
   readonly #all: Peer[] = [];
   #wake: () => void = () => {};
 
-  static async start(): Promise<FakeServer> {
-    const fake = new FakeServer();
-    await new Promise<void>((resolve) => fake.#server.listen(0, '127.0.0.1', resolve));
+  constructor(secure: tls.TlsOptions | null) {
+    const arrived = (socket: net.Socket): void => this.#arrived(socket);
+    this.#server = secure === null ? net.createServer(arrived) : tls.createServer(secure, arrived);
+    this.#server.on('tlsClientError', () => {});
+    this.#scheme = secure === null ? 'mqtt' : 'mqtts';
+  }
+
+  static async start(secure: tls.TlsOptions | null = null, port = 0): Promise<FakeServer> {
+    const fake = new FakeServer(secure);
+    await new Promise<void>((resolve) => fake.#server.listen(port, '127.0.0.1', resolve));
     return fake;
   }
 
   get url(): string {
-    return `mqtt://127.0.0.1:${(this.#server.address() as net.AddressInfo).port}`;
+    return `${this.#scheme}://127.0.0.1:${(this.#server.address() as net.AddressInfo).port}`;
   }
 
   #arrived(socket: net.Socket): void {
