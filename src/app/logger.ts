@@ -8,12 +8,16 @@ import type { LogConfig, LogLevel } from '../config/config.ts';
 
 /** Held while stdout takes nothing. */
 const BUFFER_BYTES_MAX = 4 * 1024 * 1024;
+/** A reader of stdout that takes nothing does not keep the process from ending. */
+const FLUSH_MS_MAX = 1000;
 
 export interface NodeLog {
   readonly log: Logger;
   setLevel(level: LogLevel): void;
-  /** Writes what is held; to be called before the process ends. */
-  flush(): void;
+  /** Resolves when all is written, or soon when stdout takes nothing; before the process ends. */
+  flush(): Promise<void>;
+  /** The same without waiting, for a process that must not go on. */
+  flushNow(): void;
 }
 
 export async function createLog(config: LogConfig, isTerminal: boolean): Promise<NodeLog> {
@@ -35,22 +39,32 @@ export async function createLog(config: LogConfig, isTerminal: boolean): Promise
       log.level = level;
     },
     flush: stream.flush,
+    flushNow: stream.flushNow,
   };
 }
 
 interface LogStream {
   readonly to: DestinationStream;
-  readonly flush: () => void;
+  readonly flush: () => Promise<void>;
+  readonly flushNow: () => void;
   readonly onDropped: (tell: (count: number) => void) => void;
 }
 
 function jsonStream(): LogStream {
-  const to = destination({ dest: 1, sync: false, maxLength: BUFFER_BYTES_MAX });
+  // With a minimum of 0, its default, `flush` would wait for nothing.
+  const to = destination({ dest: 1, sync: false, minLength: 1, maxLength: BUFFER_BYTES_MAX });
   let droppedCount = 0;
   to.on('drop', () => {
     droppedCount += 1;
   });
-  const flush = (): void => {
+  const flush = async (): Promise<void> => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const timer = setTimeout(resolve, FLUSH_MS_MAX);
+    to.flush(() => resolve());
+    await promise;
+    clearTimeout(timer);
+  };
+  const flushNow = (): void => {
     try {
       to.flushSync();
     } catch {
@@ -65,12 +79,12 @@ function jsonStream(): LogStream {
       tell(count);
     });
   };
-  return { to, flush, onDropped };
+  return { to, flush, flushNow, onDropped };
 }
 
 /** Loaded only when somebody looks: it costs as much as the rest of the log together. */
 async function prettyStream(): Promise<LogStream> {
   const { default: pretty } = await import('pino-pretty');
   const to = pretty({ destination: 1, sync: true, translateTime: 'SYS:HH:MM:ss.l' });
-  return { to, flush: () => {}, onDropped: () => {} };
+  return { to, flush: async () => {}, flushNow: () => {}, onDropped: () => {} };
 }

@@ -3,4 +3,8 @@
  */
 import manifest from '../../package.json' with { type: 'json' };
 
+/** Given by the build of a release; from source there is none. */
+declare const CAUSEWAY_COMMIT: string | undefined;
+
 export const version: string = manifest.version;
+export const commit: string = typeof CAUSEWAY_COMMIT === 'string' ? CAUSEWAY_COMMIT : '';

@@ -104,11 +104,12 @@ t.test('certificates in the same files are read again; broken ones are refused',
   t.equal(await nameOfServer(port), 'first');
 
   certify('second');
-  t.match(await hangUp(running, reloaded), [{ applied: [], needsRestart: [] }]);
+  t.match((await hangUp(running, reloaded)).at(-1), { applied: [], needsRestart: [] });
   t.equal(await nameOfServer(port), 'second');
 
   writeFileSync(join(folder, 's.pem'), 'damaged\n');
-  t.match(await hangUp(running, refused), [{ problem: /s\.pem holds no certificate/ }, {}]);
+  const problems = (await hangUp(running, refused)).filter(({ msg }) => msg === 'config');
+  t.match(problems, [{ problem: /s\.pem holds no certificate/ }]);
   t.equal(await nameOfServer(port), 'second');
   t.equal(await running.end(), 0);
 });

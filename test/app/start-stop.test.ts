@@ -130,7 +130,10 @@ t.test('an address that is taken', async (t) => {
     `mqtt://127.0.0.1:${port}`,
   ]);
   t.equal(taken.code, 2);
-  t.match(taken.stdout, new RegExp(`"fatal".*cannot start: .*127\\.0\\.0\\.1:${port}.*in use`));
+  t.match(
+    taken.stdout,
+    new RegExp(`"fatal".*cannot start: .*127\\.0\\.0\\.1:${port}: port ${port} is taken`),
+  );
 
   const admin = await runCli([
     'start',
@@ -141,6 +144,22 @@ t.test('an address that is taken', async (t) => {
   ]);
   t.equal(admin.code, 2);
   t.match(admin.stdout, /cannot start: admin address .* is in use: choose another with --admin/);
+});
+
+t.test('an error nobody expected ends the process with 1 and its cause in the log', async (t) => {
+  const cause = 'new Error("boom", { cause: new Error("spark") })';
+  const fault = `process.on("SIGUSR2", () => { throw ${cause}; })`;
+  const running = start(t, [...mqtt, '--ephemeral', '--admin', 'off'], {
+    NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(fault)}`,
+  });
+  await running.entry('ready');
+  t.equal(await running.end('SIGUSR2'), 1);
+  t.match(running.entries.at(-1), {
+    level: 'fatal',
+    msg: 'unexpected error, the process ends',
+    origin: 'uncaughtException',
+    err: { message: /boom.*spark/, stack: /caused by: Error: spark/ },
+  });
 });
 
 t.test('logs: readable lines when asked for, levels, nothing else on stdout', async (t) => {

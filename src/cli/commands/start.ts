@@ -54,7 +54,7 @@ Logs are JSON lines on stdout, or readable lines when stdout is a terminal.
 function crashOnException(log: NodeLog): void {
   process.on('uncaughtException', (error, origin) => {
     log.log.fatal({ err: error, origin }, 'unexpected error, the process ends');
-    log.flush();
+    log.flushNow();
     process.exit(EXIT_USAGE);
   });
 }
@@ -68,7 +68,7 @@ async function runNode(
   let isAsked = false;
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
-      if (isAsked) end(log, EXIT_FAILED);
+      if (isAsked) endNow(log);
       isAsked = true;
       ask(signal);
     });
@@ -81,7 +81,9 @@ async function runNode(
     const { BrokerNode } = await import('../../app/node.ts');
     node = await BrokerNode.start({ loaded, load: request.load, log, version });
   } catch (error) {
-    log.log.fatal({ err: error }, `cannot start: ${(error as Error).message}`);
+    const { code, message } = error as NodeJS.ErrnoException;
+    // An error with a code is about this machine, not about this program: no stack.
+    log.log.fatal(code === undefined ? { err: error } : { code }, `cannot start: ${message}`);
     return end(log, EXIT_FAILED);
   }
   const signal = await asked;
@@ -89,15 +91,20 @@ async function runNode(
   const graceMs = node.shutdownGraceMs;
   setTimeout(() => {
     log.log.error({ graceMs }, 'not stopped within shutdownGraceMs, ending all the same');
-    end(log, EXIT_FAILED);
+    endNow(log);
   }, graceMs + STOP_MARGIN_MS);
   await node.stop();
   log.log.info({ signal }, 'stopped');
   return end(log, EXIT_OK);
 }
 
-/** Ends now: sockets that linger and timers that wait are of no use any more. */
-function end(log: NodeLog, code: number): never {
-  log.flush();
+/** Ends although sockets linger and timers wait: they are of no use any more. */
+async function end(log: NodeLog, code: number): Promise<never> {
+  await log.flush();
   process.exit(code);
+}
+
+function endNow(log: NodeLog): never {
+  log.flushNow();
+  process.exit(EXIT_FAILED);
 }
