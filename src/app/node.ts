@@ -19,6 +19,7 @@ import type { NodeLog } from './logger.ts';
 import { type OpenStore, openStore } from './open-store.ts';
 import { OperatorDoor } from './operator-door.ts';
 import { mergeReloadable } from './reload.ts';
+import { StartError } from './start-error.ts';
 
 export interface NodeOptions {
   readonly loaded: LoadedConfig;
@@ -81,8 +82,13 @@ export class BrokerNode {
     const { config } = options.loaded;
     const { log } = options.log;
     warnOfDescriptors(config.limits.connectionsMax, log);
-    const node = new BrokerNode(options, await openStore(config));
-    await node.#broker.start();
+    const node = new BrokerNode(options, await openStore(config, log));
+    try {
+      await node.#broker.start();
+    } catch (error) {
+      // Nothing but the store is opened there.
+      throw new StartError('STORE', (error as Error).message, error);
+    }
     node.#isStoreOpen = true;
     try {
       await node.#listen();

@@ -1,7 +1,8 @@
 /** Makes the store a configuration asks for; it is opened by the broker. Used by `node.ts`. */
 import type { StoreMetrics } from '../admin/metric-sources.ts';
 import type { Config } from '../config/config.ts';
-import type { Store } from '../core/ports.ts';
+import type { Log, Store } from '../core/ports.ts';
+import { systemScheduler } from '../listeners/scheduler.ts';
 
 export interface OpenStore {
   readonly store: Store;
@@ -10,10 +11,12 @@ export interface OpenStore {
 }
 
 /** Only the one in use is loaded: the embedded store brings a native part with it. */
-export async function openStore(config: Config): Promise<OpenStore> {
+export async function openStore(config: Config, log: Log): Promise<OpenStore> {
   if (config.store === 'memory') {
     const { MemoryStore } = await import('../store/memory/memory-store.ts');
     return { store: new MemoryStore(), metrics: () => null };
   }
-  throw new Error('embedded store not there yet');
+  const { EmbeddedStore } = await import('../store/embedded/embedded-store.ts');
+  const store = new EmbeddedStore({ directory: config.data, scheduler: systemScheduler, log });
+  return { store, metrics: () => store };
 }
