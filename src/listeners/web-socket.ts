@@ -93,6 +93,8 @@ export class WebSocketStage implements Stage {
 
   take(arrival: Arrival): void {
     this.#server.emit('connection', arrival.socket);
+    // It was accepted paused. TLS reads from the handle by itself.
+    if (this.#plan.transport === 'ws') arrival.socket.resume();
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
