@@ -13,7 +13,7 @@ import { Broker } from '../core/broker.ts';
 import { createListener } from '../listeners/create-listener.ts';
 import type { Listener } from '../listeners/listener.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
-import { warnOfDescriptors } from './descriptors.ts';
+import { checkDescriptors } from './descriptors.ts';
 import { listenerOptions, nameOf } from './listener-options.ts';
 import type { NodeLog } from './logger.ts';
 import { type OpenStore, openStore } from './open-store.ts';
@@ -79,9 +79,11 @@ export class BrokerNode {
 
   /** Starts everything, or throws after it has closed again what was open. */
   static async start(options: NodeOptions): Promise<BrokerNode> {
-    const { config } = options.loaded;
+    const { config, originOf } = options.loaded;
     const { log } = options.log;
-    warnOfDescriptors(config.limits.connectionsMax, log);
+    const { connectionsMax } = config.limits;
+    const isDefault = originOf(['limits', 'connectionsMax']) === DEFAULT_ORIGIN;
+    checkDescriptors({ connectionsMax, isDefault, log });
     const node = new BrokerNode(options, await openStore(config, log));
     try {
       await node.#broker.start();

@@ -12,6 +12,7 @@ import type { Broker } from '../core/broker.ts';
 import type { Log } from '../core/ports.ts';
 import { systemClock, systemScheduler } from '../listeners/scheduler.ts';
 import { type OpenListener, probeTarget } from './probe-target.ts';
+import { StartError } from './start-error.ts';
 
 export interface DoorParts {
   readonly version: string;
@@ -60,9 +61,8 @@ export class OperatorDoor {
       const isTaken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
       if (!isTaken) throw error;
       if (!isAdminByDefault) {
-        throw new Error(`admin address ${url} is in use: choose another with --admin, or off`, {
-          cause: error,
-        });
+        const advice = 'choose another with --admin, or off';
+        throw new StartError('ADMIN_ADDRESS', `admin address ${url} is in use: ${advice}`, error);
       }
       log.warn(
         { address: url },

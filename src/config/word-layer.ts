@@ -38,14 +38,18 @@ const serviceLink =
   /^CAUSEWAY_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/;
 
 export function readEnvironment(environment: NodeJS.ProcessEnv): WordsRead {
-  const options = new Map<string, Option>();
-  for (const option of optionTable()) {
-    if (option.environment !== null) options.set(option.environment, option);
-  }
   const values: WordValue[] = [];
   const problems: Problem[] = [];
-  for (const [name, value] of Object.entries(environment)) {
-    if (!name.startsWith('CAUSEWAY_') || value === undefined || otherVariables.has(name)) continue;
+  const options = new Map<string, Option>();
+  const ours = Object.keys(environment).filter(
+    (name) => name.startsWith('CAUSEWAY_') && !otherVariables.has(name),
+  );
+  // The table takes a while to make, which most starts can do without.
+  for (const option of ours.length === 0 ? [] : optionTable()) {
+    if (option.environment !== null) options.set(option.environment, option);
+  }
+  for (const name of ours) {
+    const value = environment[name] ?? '';
     const option = options.get(name);
     if (option !== undefined) values.push({ where: name, path: option.path, value });
     else if (!serviceLink.test(name)) {
@@ -59,7 +63,9 @@ export function readEnvironment(environment: NodeJS.ProcessEnv): WordsRead {
 
 /** Flags have been checked against the known ones; `--set PATH=VALUE` may still name any option. */
 export function readFlags(flags: readonly FlagValue[]): WordsRead {
-  const paths = new Map(optionTable().map((option) => [option.path, option]));
+  const paths = new Map(
+    (flags.length === 0 ? [] : optionTable()).map((option) => [option.path, option]),
+  );
   const values: WordValue[] = [];
   const problems: Problem[] = [];
   for (const { flag, path, value } of flags) {

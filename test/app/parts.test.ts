@@ -3,7 +3,7 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import t from 'tap';
-import { warnOfDescriptors } from '../../src/app/descriptors.ts';
+import { checkDescriptors } from '../../src/app/descriptors.ts';
 import { listenerOptions } from '../../src/app/listener-options.ts';
 import { OperatorDoor } from '../../src/app/operator-door.ts';
 import { probeTarget } from '../../src/app/probe-target.ts';
@@ -121,15 +121,19 @@ t.test('a limit of open files that is too low', async (t) => {
   const limits = (value: string) => () =>
     `Max processes  5\nMax open files            ${value}     files\n`;
   const log = new Heard();
-  warnOfDescriptors(1000, log, limits('1100                 1100'));
-  warnOfDescriptors(1000, log, limits('unlimited            unlimited'));
-  warnOfDescriptors(1000, log, () => {
+  const check = (readLimits: () => string, isDefault = false): void =>
+    checkDescriptors({ connectionsMax: 1000, isDefault, log, readLimits });
+  check(limits('1100                 1100'));
+  check(limits('unlimited            unlimited'));
+  check(() => {
     throw new Error('ENOENT');
   });
   t.strictSame(log.lines, []);
-  warnOfDescriptors(1000, log, limits('1099                 1099'));
+  check(limits('1099                 1099'));
+  check(limits('1099                 1099'), true);
   t.match(log.lines, [
     { level: 'warn', fields: { descriptorsMax: 1099 }, message: /raise it to 1100/ },
+    { level: 'info', fields: { connectionsMax: 1000 }, message: /bounds the connections/ },
   ]);
 });
 

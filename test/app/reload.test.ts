@@ -1,18 +1,12 @@
 // SIGHUP: what changes in a running node, what is named as waiting, and what is refused whole.
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import t, { type Test } from 'tap';
 import { type LogEntry, Running } from '../cli/run.ts';
+import { temporaryFolder } from '../config/temporary-folder.ts';
 import { RawClient } from './raw-client.ts';
-
-function folderOf(t: Test): string {
-  const folder = mkdtempSync(join(tmpdir(), 'causeway-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
-  return folder;
-}
 
 function start(t: Test, file: string, args: readonly string[] = []): Running {
   const running = new Running(['--config', file, '--admin', 'off', '--ephemeral', ...args]);
@@ -32,7 +26,7 @@ const reloaded = 'reloaded';
 const refused = 'reload refused, everything stays as it was';
 
 t.test('limits and level change, other options wait', async (t) => {
-  const file = join(folderOf(t), 'edge.yaml');
+  const file = join(temporaryFolder(t), 'edge.yaml');
   writeFileSync(file, 'listeners: [mqtt://127.0.0.1:0]\nlimits: {packetBytesMax: 4KiB}\n');
   const running = start(t, file);
   const port = await running.port('mqtt');
@@ -65,7 +59,7 @@ t.test('limits and level change, other options wait', async (t) => {
 });
 
 t.test('a broken file changes nothing, and every error is logged', async (t) => {
-  const file = join(folderOf(t), 'edge.yaml');
+  const file = join(temporaryFolder(t), 'edge.yaml');
   writeFileSync(file, 'listeners: [mqtt://127.0.0.1:0]\nlimits: {packetBytesMax: 4KiB}\n');
   const running = start(t, file);
   const port = await running.port('mqtt');
@@ -86,7 +80,7 @@ t.test('a broken file changes nothing, and every error is logged', async (t) => 
 });
 
 t.test('certificates in the same files are read again; broken ones are refused', async (t) => {
-  const folder = folderOf(t);
+  const folder = temporaryFolder(t);
   const file = join(folder, 'edge.yaml');
   const certify = (name: string): void => {
     const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];

@@ -1,11 +1,10 @@
 // `causeway start` as a process: what it prints, how it ends, and why it does not start.
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { type LogEntry, Running, runCli } from '../cli/run.ts';
+import { temporaryFolder } from '../config/temporary-folder.ts';
 import { RawClient } from './raw-client.ts';
 
 const mqtt = ['--listen', 'mqtt://127.0.0.1:0'];
@@ -19,8 +18,7 @@ function start(t: Test, args: readonly string[], env: NodeJS.ProcessEnv = {}): R
 t.test(
   'one line per listener with its real port, then ready, then the admin address',
   async (t) => {
-    const folder = mkdtempSync(join(tmpdir(), 'causeway-'));
-    t.teardown(() => rmSync(folder, { recursive: true }));
+    const folder = temporaryFolder(t);
     const socket = `unix:${join(folder, 'x.sock')}`;
     const listen = [...mqtt, '--listen', 'ws://127.0.0.1:0/mqtt', '--listen', socket];
     const running = start(t, [...listen, '--ephemeral', '--admin', 'http://127.0.0.1:0']);
@@ -88,8 +86,7 @@ t.test('clients that do not go do not keep it, and a second signal ends it at on
 });
 
 t.test('what was acked is there after a restart; one node at a time has the folder', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'causeway-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const args = [
     ...mqtt,
     '--data',

@@ -5,6 +5,7 @@ import t from 'tap';
 import { UsageError } from '../../src/cli/command.ts';
 import { loadCommand, loadCommands } from '../../src/cli/commands.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { temporaryFolder } from '../config/temporary-folder.ts';
 import { runCli } from './run.ts';
 
 const manifest = JSON.parse(
@@ -76,7 +77,7 @@ t.test('flags are read strictly', async (t) => {
 });
 
 t.test('check', async (t) => {
-  const folder = t.testdir({
+  const folder = temporaryFolder(t, {
     'good.yaml': 'store: memory\n',
     'bad.yaml': 'stor: memory\nlimits:\n  lingerMs: x\n',
     'tls.yaml': 'tls: {certFile: a.pem, keyFile: b.pem}\n',
@@ -102,7 +103,7 @@ t.test('check', async (t) => {
 });
 
 t.test('config', async (t) => {
-  const folder = t.testdir({ 'edge.yaml': 'store: memory\n' });
+  const folder = temporaryFolder(t, { 'edge.yaml': 'store: memory\n' });
   const args = ['config', 'edge.yaml', '--listen', 'mqtt://127.0.0.1:0', '--admin', 'off'];
   const { code, stdout } = await runCli([...args, '--set', 'limits.lingerMs=2s'], {
     cwd: folder,

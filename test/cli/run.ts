@@ -23,10 +23,11 @@ export interface Outcome {
 
 function launch(args: readonly string[], options: RunOptions): ChildProcess {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('CAUSEWAY_'));
-  return spawn(process.execPath, [main, ...args], {
+  // tap adds its hooks to NODE_OPTIONS of every process that is spawned; `env` takes them out again.
+  const nodeOptions = `NODE_OPTIONS=${options.env?.NODE_OPTIONS ?? ''}`;
+  return spawn('/usr/bin/env', [nodeOptions, process.execPath, main, ...args], {
     cwd: options.cwd,
-    // tap's NODE_OPTIONS would load its hooks into the process
-    env: { ...Object.fromEntries(inherited), NODE_OPTIONS: '', ...options.env },
+    env: { ...Object.fromEntries(inherited), ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
 }

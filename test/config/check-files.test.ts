@@ -6,8 +6,9 @@ import t from 'tap';
 import { checkFiles } from '../../src/config/check-files.ts';
 import { formatProblem } from '../../src/config/layer.ts';
 import { loadConfig } from '../../src/config/load.ts';
+import { temporaryFolder } from './temporary-folder.ts';
 
-const folder = t.testdir();
+const folder = temporaryFolder(t);
 for (const name of ['a', 'b']) {
   const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
   const files = ['-nodes', '-keyout', `${name}.key`, '-out', `${name}.pem`];

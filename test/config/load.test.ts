@@ -1,12 +1,13 @@
 // Precedence of file, environment and flags, origins, names of variables, and what is refused.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { effectiveOptions, renderEffective } from '../../src/config/effective.ts';
+import { renderEffective } from '../../src/config/effective.ts';
+import { valueAt } from '../../src/config/layer.ts';
 import { ConfigError, type LoadedConfig, loadConfig } from '../../src/config/load.ts';
 import { optionTable } from '../../src/config/option-table.ts';
 import type { FlagValue } from '../../src/config/word-layer.ts';
+import { temporaryFolder } from './temporary-folder.ts';
 
 interface Given {
   readonly text?: string;
@@ -50,8 +51,11 @@ t.test('defaults', async (t) => {
     if (option.kind === 'listeners' || option.path === 'data') continue;
     // A section that is not there has no values.
     if (option.path.startsWith('tls.')) continue;
-    const value = effectiveOptions({ config, originOf }).find(({ path }) => path === option.path);
-    t.equal(value?.value, option.default, `${option.path} has the default the table says`);
+    t.equal(
+      valueAt(config, option.path.split('.')),
+      option.default,
+      `${option.path} has the default the table says`,
+    );
   }
 });
 
@@ -210,9 +214,7 @@ t.test('listening beyond this machine', async (t) => {
 });
 
 t.test('file names are relative to the file that holds them', async (t) => {
-  // Not a fixture folder of tap: their names are too long for a Unix socket.
-  const folder = mkdtempSync(join(tmpdir(), 'causeway-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'etc'));
   const file = join(folder, 'etc', 'edge.yaml');
   writeFileSync(
@@ -236,7 +238,10 @@ t.test('file names are relative to the file that holds them', async (t) => {
 });
 
 t.test('files that cannot be read', async (t) => {
-  const folder = t.testdir({ 'latin1.yaml': Buffer.from([0x64, 0x3a, 0xe9]), 'big.yaml': '' });
+  const folder = temporaryFolder(t, {
+    'latin1.yaml': Buffer.from([0x64, 0x3a, 0xe9]),
+    'big.yaml': '',
+  });
   const fails = (name: string): string[] => {
     try {
       loadConfig({ file: join(folder, name), environment: {}, flags: [] });
