@@ -10,10 +10,15 @@ export class Message {
   /** Strictly rising per node; with the node's incarnation the identity of the message. */
   readonly sequence: number;
   readonly topic: string;
-  /** Topic field as on the wire (length prefix and UTF-8 bytes), then the payload. */
-  readonly body: Buffer;
-  /** Where the payload begins in `body`. */
+  /**
+   * Holds, from `bodyStart` to `bodyEnd`, the topic field as on the wire (length prefix and UTF-8
+   * bytes) and then the payload. Often shared with other messages: a view of its own for each would
+   * cost more than the bytes.
+   */
+  readonly slab: Buffer;
+  readonly bodyStart: number;
   readonly payloadStart: number;
+  readonly bodyEnd: number;
   /** Forwardable MQTT 5 properties in their order, no length prefix; neither alias nor expiry. */
   readonly properties: Buffer;
   readonly qos: 0 | 1 | 2;
@@ -36,8 +41,10 @@ export class Message {
   constructor(
     sequence: number,
     topic: string,
-    body: Buffer,
+    slab: Buffer,
+    bodyStart: number,
     payloadStart: number,
+    bodyEnd: number,
     properties: Buffer,
     qos: 0 | 1 | 2,
     retain: boolean,
@@ -45,8 +52,10 @@ export class Message {
   ) {
     this.sequence = sequence;
     this.topic = topic;
-    this.body = body;
+    this.slab = slab;
+    this.bodyStart = bodyStart;
     this.payloadStart = payloadStart;
+    this.bodyEnd = bodyEnd;
     this.properties = properties;
     this.qos = qos;
     this.retain = retain;
@@ -55,11 +64,11 @@ export class Message {
 
   /** What limits count: topic, payload and properties. */
   get bytes(): number {
-    return this.body.length + this.properties.length;
+    return this.bodyEnd - this.bodyStart + this.properties.length;
   }
 
   get payload(): Buffer {
-    return this.body.subarray(this.payloadStart);
+    return this.slab.subarray(this.payloadStart, this.bodyEnd);
   }
 }
 
@@ -88,7 +97,9 @@ export function makeMessage(
     sequence,
     topic,
     body,
+    0,
     2 + topicBytes,
+    body.length,
     options.properties ?? EMPTY,
     options.qos ?? 0,
     options.retain ?? false,

@@ -29,6 +29,9 @@ export class Publication {
   /** Hash of the topic, for shared subscriptions that choose by topic. */
   topicHash = 0;
   #message: Message | null = null;
+  /** Where messages that are kept for a while are copied to, one behind the other. */
+  #slab: Buffer | null = null;
+  #slabFill = 0;
 
   /** Forgets the last message; the caller fills view and fields. */
   begin(sequence: number): void {
@@ -43,12 +46,12 @@ export class Publication {
     view.retain = message.retain;
     view.dup = false;
     view.packetId = 0;
-    view.topicBuffer = message.body;
-    view.topicStart = 0;
+    view.topicBuffer = message.slab;
+    view.topicStart = message.bodyStart;
     view.topicEnd = message.payloadStart;
-    view.payloadBuffer = message.body;
+    view.payloadBuffer = message.slab;
     view.payloadStart = message.payloadStart;
-    view.payloadEnd = message.body.length;
+    view.payloadEnd = message.bodyEnd;
     view.propertyBuffer = message.properties;
     view.propertyStart = 0;
     view.propertyEnd = message.properties.length;
@@ -70,16 +73,28 @@ export class Publication {
     return (this.#message ??= this.copy(false));
   }
 
-  /** A copy of its own. `exact` memory is for messages kept long: small pieces pin no pool. */
+  /** A copy of its own. `exact` memory is for messages kept long: it pins no slab of others. */
   copy(exact: boolean): Message {
     const view = this.view;
     const topicBytes = view.topicEnd - view.topicStart;
     const payloadBytes = view.payloadEnd - view.payloadStart;
     const propertyBytes = view.propertyEnd - view.propertyStart;
     const total = topicBytes + payloadBytes;
-    const body = exact ? Buffer.allocUnsafeSlow(total) : Buffer.allocUnsafe(total);
-    view.topicBuffer.copy(body, 0, view.topicStart, view.topicEnd);
-    view.payloadBuffer.copy(body, topicBytes, view.payloadStart, view.payloadEnd);
+    let slab: Buffer;
+    let start = 0;
+    if (exact || total > SLAB_BYTES / 4) {
+      slab = Buffer.allocUnsafeSlow(total);
+    } else {
+      if (this.#slab === null || this.#slabFill + total > SLAB_BYTES) {
+        this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+        this.#slabFill = 0;
+      }
+      slab = this.#slab;
+      start = this.#slabFill;
+      this.#slabFill += total;
+    }
+    view.topicBuffer.copy(slab, start, view.topicStart, view.topicEnd);
+    view.payloadBuffer.copy(slab, start + topicBytes, view.payloadStart, view.payloadEnd);
     let properties = NO_PROPERTIES;
     if (propertyBytes > 0) {
       properties = Buffer.allocUnsafeSlow(propertyBytes);
@@ -88,8 +103,10 @@ export class Publication {
     return new Message(
       this.sequence,
       this.topic,
-      body,
-      topicBytes,
+      slab,
+      start,
+      start + topicBytes,
+      start + total,
       properties,
       view.qos,
       view.retain,
@@ -99,3 +116,5 @@ export class Publication {
 }
 
 const NO_PROPERTIES = Buffer.alloc(0);
+/** A message in a queue keeps at most this much memory of others alive. */
+const SLAB_BYTES = 16 * 1024;

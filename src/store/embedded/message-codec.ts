@@ -19,7 +19,7 @@ const HEADER_BYTES_MAX = 1 + 4 * VARINT_BYTES_MAX;
 
 /** Room `writeMessage` may need. */
 export function messageBytesMax(message: Message): number {
-  return HEADER_BYTES_MAX + message.body.length + message.properties.length;
+  return HEADER_BYTES_MAX + message.bytes;
 }
 
 /** `previousSequence`: of the message written before this one in the same record, or 0. */
@@ -29,7 +29,8 @@ export function writeMessage(
   message: Message,
   previousSequence: number,
 ): number {
-  const { body, properties, expiresAtMs, sequence } = message;
+  const { properties, expiresAtMs, sequence } = message;
+  const bodyBytes = message.bodyEnd - message.bodyStart;
   const follows = sequence >= previousSequence;
   let pos = start;
   out[pos++] =
@@ -40,10 +41,9 @@ export function writeMessage(
     (follows ? SEQUENCE_FOLLOWS : 0);
   pos = writeVarint(out, pos, follows ? sequence - previousSequence : sequence);
   if (expiresAtMs > 0) pos = writeVarint(out, pos, expiresAtMs);
-  pos = writeVarint(out, pos, body.length);
+  pos = writeVarint(out, pos, bodyBytes);
   if (properties.length > 0) pos = writeVarint(out, pos, properties.length);
-  out.set(body, pos);
-  pos += body.length;
+  pos += message.slab.copy(out, pos, message.bodyStart, message.bodyEnd);
   if (properties.length > 0) {
     out.set(properties, pos);
     pos += properties.length;
@@ -69,7 +69,9 @@ export function readMessage(cursor: Cursor, previousSequence: number): Message {
     sequence,
     body.utf8Slice(2, payloadStart),
     body,
+    0,
     payloadStart,
+    bodyBytes,
     properties,
     qos as 0 | 1 | 2,
     (flags & RETAIN) !== 0,
