@@ -1,9 +1,10 @@
 // TLS: whom the client believes, and how it shows who it is. Certificates are made for each run.
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import https from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import t from 'tap';
@@ -15,7 +16,9 @@ import type { TlsOptions } from '../../src/client/transport.ts';
 import { encodeConnack } from '../../src/wire/connack.ts';
 import { FakeServer } from './fake-server.ts';
 
-const folder = t.testdir();
+// A folder of its own: two runs at one time must not write each other's certificates.
+const folder = mkdtempSync(join(tmpdir(), 'causeway-tls-'));
+t.teardown(() => rmSync(folder, { recursive: true, force: true }));
 
 function openssl(...args: readonly string[]): void {
   execFileSync('openssl', args, { cwd: folder, stdio: 'ignore' });
