@@ -247,8 +247,18 @@ function plain(text: string): string {
   return text.replaceAll('`', '');
 }
 
+/** As the formatter wants it: lists of words on one line where they fit. */
 export function renderSchema(): string {
-  return `${JSON.stringify(editorSchema(), null, 2)}\n`;
+  const text = JSON.stringify(editorSchema(), null, 2);
+  const inline = text.replaceAll(
+    /^(.*)\[\n([^[\]{}]*?)\n *\](,?)$/gm,
+    (whole: string, head: string, body: string, comma: string) => {
+      const entries = body.split('\n').map((line) => line.trim());
+      const line = `${head}[${entries.join(' ')}]${comma}`;
+      return line.length <= 100 ? line : whole;
+    },
+  );
+  return `${inline}\n`;
 }
 
 export interface ReferenceFile {

@@ -9,11 +9,12 @@ import { type Option, optionTable } from './option-table.ts';
 /** Names the configuration file; read by the command line, not an option of the node. */
 export const CONFIG_VARIABLE = 'CAUSEWAY_CONFIG';
 
-/** Read by others: `pub`, `sub` and `rr`, and the socket side of listeners. */
+/** Read by others: `pub`, `sub` and `rr`, the socket side of listeners, the build. */
 const otherVariables: ReadonlySet<string> = new Set([
   CONFIG_VARIABLE,
   'CAUSEWAY_PASSWORD',
   'CAUSEWAY_NO_RAW_TCP',
+  'CAUSEWAY_COMMIT',
 ]);
 
 /** One option given on the command line. */
