@@ -153,7 +153,7 @@ t.test('the process is watched: stalls, collections, memory, CPU', async (t) => 
   t.ok(get(`${late}_sum`) > 0.08, `${get(`${late}_sum`)} s`);
   t.ok(get('causeway_gc_duration_seconds_count{kind="minor"}') > 0, 'collections');
   t.ok(get('causeway_gc_duration_seconds_sum{kind="minor"}') > 0);
-  t.ok(get('causeway_process_cpu_seconds_total{mode="user"}') > 0.05);
+  t.ok(get('causeway_process_cpu_seconds_total{mode="user"}') > 0, 'CPU');
   for (const area of ['resident', 'heap_used', 'heap_reserved', 'external', 'buffers']) {
     t.ok(values.get(`causeway_process_memory_bytes{area="${area}"}`)! > 0, area);
   }
