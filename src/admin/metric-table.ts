@@ -102,7 +102,24 @@ export const metricTable: readonly MetricSpec[] = [
   },
 
   // Connections
-  ofStats('causeway_connections', 'gauge', 'Open connections.', (s) => s.connections),
+  ofStats(
+    'causeway_connections',
+    'gauge',
+    'Open connections, those before CONNECT included.',
+    (s) => s.connections,
+  ),
+  ofStats(
+    'causeway_clients_connected',
+    'gauge',
+    'Clients whose CONNECT was accepted.',
+    (s) => s.clientsConnected,
+  ),
+  ofStats(
+    'causeway_clients_connected_highest',
+    'gauge',
+    'Most clients connected at one time since the start.',
+    (s) => s.clientsConnectedMaximum,
+  ),
   ofStats(
     'causeway_connections_highest',
     'gauge',

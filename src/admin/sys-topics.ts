@@ -31,17 +31,21 @@ export const sysTopicTable: readonly {
   readonly help: string;
   readonly read: (stats: Stats) => number;
 }[] = [
-  { topic: 'clients/connected', help: 'Open connections.', read: (s) => s.connections },
+  {
+    topic: 'clients/connected',
+    help: 'Clients whose CONNECT was accepted.',
+    read: (s) => s.clientsConnected,
+  },
   {
     topic: 'clients/disconnected',
     help: 'Sessions without a connection.',
-    read: (s) => Math.max(0, s.sessions - s.connections),
+    read: (s) => Math.max(0, s.sessions - s.clientsConnected),
   },
   { topic: 'clients/total', help: 'Sessions, connected or not.', read: (s) => s.sessions },
   {
     topic: 'clients/maximum',
-    help: 'Most connections open at one time.',
-    read: (s) => s.connectionsMaximum,
+    help: 'Most clients connected at one time.',
+    read: (s) => s.clientsConnectedMaximum,
   },
   {
     topic: 'clients/expired',

@@ -37,7 +37,6 @@ const FAILED_TICKETS_MAX = 1000;
 export class Broker implements Acceptor, Admin {
   readonly #core: Core;
   readonly #services: Services & { readonly connections: Set<Connection> };
-  readonly #byListener: Map<ListenerInfo, number> = new Map();
   #stopClock: (() => void) | null = null;
 
   constructor(options: BrokerOptions) {
@@ -57,6 +56,7 @@ export class Broker implements Acceptor, Admin {
       inbound: new Publication(),
       parked: new Set<ParkedOwner>(),
       connections: new Set<Connection>(),
+      connectionsByListener: new Map(),
     };
   }
 
@@ -98,9 +98,9 @@ export class Broker implements Acceptor, Admin {
 
   accept(sink: ByteSink, listener: ListenerInfo): ByteHandler | null {
     const core = this.#core;
-    const { connections } = this.#services;
+    const { connections, connectionsByListener } = this.#services;
     core.stats.socketsAccepted++;
-    const ofListener = this.#byListener.get(listener) ?? 0;
+    const ofListener = connectionsByListener.get(listener) ?? 0;
     const listenerMax = listener.limits.connectionsMax ?? Number.POSITIVE_INFINITY;
     if (
       core.stopping ||
@@ -112,6 +112,7 @@ export class Broker implements Acceptor, Admin {
     }
     const connection = new Connection(this.#services, sink, listener);
     connections.add(connection);
+    connectionsByListener.set(listener, ofListener + 1);
     core.stats.sockets++;
     core.stats.connections = connections.size;
     if (connections.size > core.stats.connectionsMaximum) {

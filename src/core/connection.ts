@@ -384,7 +384,7 @@ export class Connection
   }
 
   #finish(reason: CloseReason): void {
-    const { core, parked, sessions, connections } = this.services;
+    const { core, parked, sessions, connections, connectionsByListener } = this.services;
     core.wheel.cancel(this.timer);
     if (this.#pause !== null) {
       core.wheel.cancel(this.#pause.timer);
@@ -397,11 +397,15 @@ export class Connection
     parked.delete(this);
     this.goOn = null;
     connections.delete(this);
+    const ofListener = (connectionsByListener.get(this.listener) ?? 1) - 1;
+    if (ofListener > 0) connectionsByListener.set(this.listener, ofListener);
+    else connectionsByListener.delete(this.listener);
     core.stats.connections = connections.size;
     core.stats.countClosed(reason);
     this.gate?.closed();
     const session = this.session;
     this.session = null;
+    if (session !== null) core.stats.clientsConnected--;
     if (session !== null && session.owner === this) {
       if (core.observer !== null) core.observer.disconnected(this.summary(), reason);
       sessions.disconnected(session, closeTable[reason].publishesWill);

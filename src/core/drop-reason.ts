@@ -15,7 +15,6 @@ export const dropTable = {
   retained_full: 'Retained: retainedMessagesMax or retainedBytesMax was reached.',
   store_failed: 'The store refused the message (disk full or failing).',
   no_member: 'Shared subscription: no member could take the message.',
-  quarantined: 'A stored record could not be decoded; it was moved aside.',
 } as const;
 
 export type DropReason = keyof typeof dropTable;

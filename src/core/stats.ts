@@ -51,6 +51,9 @@ export class Stats {
   sockets = 0;
   connections = 0;
   connectionsMaximum = 0;
+  /** Connections whose CONNECT was accepted. */
+  clientsConnected = 0;
+  clientsConnectedMaximum = 0;
   sessions = 0;
   subscriptions = 0;
   sharedSubscriptions = 0;

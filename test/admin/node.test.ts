@@ -361,7 +361,6 @@ const elsewhere: ReadonlyMap<string, string> = new Map([
   [dropped('not_authorized_receive'), 'needs access rules'],
   [dropped('store_failed'), 'needs a disk that fails'],
   [dropped('no_member'), 'needs a group whose members all refuse'],
-  [dropped('quarantined'), 'needs a damaged disk'],
 ]);
 
 t.test('every series of the broker was moved here, or there is a reason', async (t) => {

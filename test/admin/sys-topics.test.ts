@@ -96,9 +96,9 @@ t.test('all topics at once, then only what has changed', async (t) => {
 
 t.test('every topic moves with its counter', async (t) => {
   const { stats, pass } = world();
-  stats.connections = 2;
+  stats.clientsConnected = 2;
   stats.sessions = 7;
-  stats.connectionsMaximum = 5;
+  stats.clientsConnectedMaximum = 5;
   stats.sessionsExpired = 1;
   stats.packetsReceived[1] = 2;
   stats.packetsReceived[3] = 9;

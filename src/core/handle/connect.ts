@@ -239,6 +239,9 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
     will: willOf(connection, packet),
   });
   connection.session = session;
+  const { stats } = core;
+  stats.clientsConnected++;
+  stats.clientsConnectedMaximum = Math.max(stats.clientsConnectedMaximum, stats.clientsConnected);
   connection.inboundOpen = session.inboundIds?.size ?? 0;
   connection.connectedAtMs = core.clock.wallMs();
   session.owner = connection;
