@@ -58,6 +58,8 @@ export class TimerWheel {
 
   cancel(timer: Timer): void {
     if (timer.next !== null) unlink(timer);
+    // It may be among those that fire right now: then it is in no slot any more.
+    timer.dueMs = Number.POSITIVE_INFINITY;
   }
 
   /** Fires what is due. Owners may set and cancel any timer meanwhile. */
@@ -95,8 +97,8 @@ export class TimerWheel {
       timer = next;
     }
     for (const fired of due) {
-      // A timer that another owner has set again meanwhile is armed: not its time.
-      if (fired.next === null) fired.owner.onTimer(fired, nowMs);
+      // Set again by another owner meanwhile: not its time. Cancelled: not due any more.
+      if (fired.next === null && fired.dueMs <= nowMs) fired.owner.onTimer(fired, nowMs);
     }
   }
 }
