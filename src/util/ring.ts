@@ -1,11 +1,19 @@
-/** A queue in a circular array: push and shift without moving elements; grows, never shrinks itself. */
+/**
+ * A queue in a circular array: push and shift without moving elements. It grows by doubling; one that a
+ * backlog has made large gives its memory back when it is empty again.
+ */
+
+const CAPACITY = 8;
+/** Steady traffic empties a queue all the time: only more than this is worth giving back. */
+const KEPT_CAPACITY_MAX = 1024;
+
 export class Ring<T> {
   #items: (T | undefined)[];
   #head = 0;
   length = 0;
 
   /** `capacity` is a power of two. */
-  constructor(capacity = 8) {
+  constructor(capacity: number = CAPACITY) {
     this.#items = new Array(capacity).fill(undefined);
   }
 
@@ -28,7 +36,7 @@ export class Ring<T> {
     const item = this.#items[this.#head];
     this.#items[this.#head] = undefined;
     this.#head = (this.#head + 1) & (this.#items.length - 1);
-    this.length--;
+    if (--this.length === 0 && this.#items.length > KEPT_CAPACITY_MAX) this.#reset();
     return item;
   }
 
@@ -36,6 +44,16 @@ export class Ring<T> {
   at(index: number): T | undefined {
     if (index >= this.length) return undefined;
     return this.#items[(this.#head + index) & (this.#items.length - 1)];
+  }
+
+  /** Items it has memory for. */
+  get capacity(): number {
+    return this.#items.length;
+  }
+
+  #reset(): void {
+    this.#items = new Array(CAPACITY).fill(undefined);
+    this.#head = 0;
   }
 
   #grow(): void {
