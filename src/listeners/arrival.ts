@@ -3,25 +3,36 @@
  * handshakes run. Bounded in time and, by its listener, in number. Control plane: one per connection.
  */
 import type { Socket } from 'node:net';
+import type { PeerCertificate } from '../core/ports.ts';
 import { normalizeIpAddress } from '../util/ip-address.ts';
 
 export class Arrival {
+  /** As accepted. */
   readonly socket: Socket;
-  readonly key: string;
+  /** What carries the client's bytes: `socket`, or the TLS socket around it. */
+  stream: Socket;
+  /** Set by the TLS stage. */
+  certificate: PeerCertificate | null = null;
   /** The client's, as the socket says until a PROXY header knows better. */
   remoteAddress: string;
   remotePort: number;
+  /** It was refused; what is left is to let the client read why. */
+  hasFailed = false;
   #timer: NodeJS.Timeout;
   readonly #onTimeout: () => void;
 
-  /** `onTimeout` is called once when the handshakes take longer than `timeoutMs`. */
+  /** `onTimeout` is called when the handshakes take longer than `timeoutMs`. */
   constructor(socket: Socket, timeoutMs: number, onTimeout: () => void) {
     this.socket = socket;
-    this.key = endpointKey(socket);
+    this.stream = socket;
     this.remoteAddress = normalizeIpAddress(socket.remoteAddress ?? '');
     this.remotePort = socket.remotePort ?? 0;
     this.#onTimeout = onTimeout;
     this.#timer = setTimeout(onTimeout, timeoutMs);
+  }
+
+  get isEncrypted(): boolean {
+    return this.stream !== this.socket;
   }
 
   /** Replaces the time that is left. */
@@ -34,12 +45,4 @@ export class Arrival {
   settle(): void {
     clearTimeout(this.#timer);
   }
-}
-
-/**
- * Both ends of a TCP connection: the same for the socket that was accepted and for the TLS socket
- * around it, which Node does not link to each other.
- */
-export function endpointKey(socket: Socket): string {
-  return `${socket.remoteAddress}|${socket.remotePort}|${socket.localAddress}|${socket.localPort}`;
 }

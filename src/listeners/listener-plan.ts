@@ -152,6 +152,11 @@ export function planListener(options: ListenerOptions): ListenerPlan {
     fail('unixMode must be permissions between 0 and 0o777');
   }
   if (!(options.handshakeTimeoutMs > 0)) fail('handshakeTimeoutMs must be above 0');
+  const { backlog = BACKLOG, handshakesMax = HANDSHAKES_MAX } = options;
+  if (!Number.isInteger(backlog) || backlog < 1) fail('backlog must be a number above 0');
+  if (!Number.isInteger(handshakesMax) || handshakesMax < 1) {
+    fail('handshakesMax must be a number above 0');
+  }
 
   return {
     ...address,
@@ -160,8 +165,8 @@ export function planListener(options: ListenerOptions): ListenerPlan {
     websocketPath: isWebSocket ? readWebSocketPath(options, path, fail) : '',
     origins: readOrigins(options, fail),
     proxies: readProxies(options, fail),
-    backlog: options.backlog ?? BACKLOG,
-    handshakesMax: options.handshakesMax ?? HANDSHAKES_MAX,
+    backlog,
+    handshakesMax,
     options,
   };
 }
@@ -178,15 +183,24 @@ function readOrigins(options: ListenerOptions, fail: (problem: string) => never)
   return new OriginPolicy(allowed);
 }
 
+/** What the core sees of a listener. */
+export function infoOf(plan: ListenerPlan): ListenerInfo {
+  return { name: plan.name, transport: plan.transport, limits: plan.options.limits };
+}
+
 /** A reload may change everything but where and how the listener listens. */
 export function assertSameAddress(old: ListenerPlan, next: ListenerPlan): void {
-  const changed =
-    old.options.url !== next.options.url ? 'url' : old.name !== next.name ? 'name' : '';
-  if (changed !== '') {
+  const changes: readonly [string, string, string][] = [
+    ['url', old.options.url, next.options.url],
+    ['name', old.name, next.name],
+    ['websocket.path', old.websocketPath, next.websocketPath],
+  ];
+  for (const [option, before, after] of changes) {
+    if (before === after) continue;
     throw new ListenerError(
       'LISTENER_RESTART',
       old.name,
-      `${changed} cannot change while it runs (to ${next.options.url}); restart, or add a listener`,
+      `${option} cannot change while it runs (to ${after}); restart, or add a listener`,
     );
   }
 }

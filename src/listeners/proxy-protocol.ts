@@ -6,8 +6,8 @@
  */
 import { formatIpAddress, parseIpAddress, unmapIpAddress } from '../util/ip-address.ts';
 
-/** Longest header that is taken, TLVs of version 2 included; fits any first TCP segment. */
-export const PROXY_HEADER_BYTES_MAX = 536;
+/** Longest header that is taken, TLVs of version 2 included: a certificate may be among them. */
+export const PROXY_HEADER_BYTES_MAX = 4096;
 
 export interface ProxyHeader {
   readonly kind: 'header';
@@ -119,7 +119,7 @@ function parseV2(buffer: Buffer, start: number, end: number): ProxyResult {
     return malformed('unknown version or command');
   }
   const bytes = V2_FIXED_BYTES + ((buffer[start + 14]! << 8) | buffer[start + 15]!);
-  if (bytes > PROXY_HEADER_BYTES_MAX) return malformed('header longer than 536 bytes');
+  if (bytes > PROXY_HEADER_BYTES_MAX) return malformed('header longer than 4096 bytes');
   const addressBytes = addressBytesOf(family);
   // LOCAL says nothing about the client; its family and block are to be ignored.
   const isLocal = command === COMMAND_LOCAL;

@@ -58,4 +58,5 @@ export function readProxyHeader(
   };
   socket.on('data', onData);
   socket.on('end', onEnd);
+  socket.resume();
 }

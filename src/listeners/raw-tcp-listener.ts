@@ -3,23 +3,19 @@
  * expected and no PROXY header has to be read first. Control plane; the bytes do not come here.
  */
 import type { Acceptor, ListenerInfo, Log } from '../core/ports.ts';
+import { admit, handlerFailed, newCounters } from './admission.ts';
 import type { Listener, ListenerCounters, ListenerOptions } from './listener.ts';
 import { ListenerError } from './listener-error.ts';
-import { assertSameAddress, type ListenerPlan, planListener } from './listener-plan.ts';
+import { assertSameAddress, infoOf, type ListenerPlan, planListener } from './listener-plan.ts';
 import { ListeningSocket } from './listening-socket.ts';
 import { RawTcpServer, type RawTcpSink } from './raw-tcp.ts';
 
 export class RawTcpListener implements Listener {
   info: ListenerInfo;
-  readonly counters: ListenerCounters = {
-    accepted: 0,
-    refused: 0,
-    handshakesFailed: 0,
-    untrusted: 0,
-    acceptErrors: 0,
-  };
+  readonly counters: ListenerCounters = newCounters();
   #plan: ListenerPlan;
   readonly #acceptor: Acceptor;
+  readonly #log: Log;
   readonly #server: RawTcpServer;
   readonly #socket: ListeningSocket;
 
@@ -27,10 +23,12 @@ export class RawTcpListener implements Listener {
     this.#plan = plan;
     this.info = infoOf(plan);
     this.#acceptor = acceptor;
-    this.#server = new RawTcpServer(
-      (sink) => this.#accept(sink),
-      (code) => this.#socket.acceptFailed(code),
-    );
+    this.#log = log;
+    this.#server = new RawTcpServer({
+      accepted: (sink) => this.#accept(sink),
+      acceptFailed: (errno) => this.#socket.acceptFailed(errno),
+      handlerFailed: (error, remoteAddress) => handlerFailed(error, remoteAddress, log),
+    });
     this.#socket = new ListeningSocket(plan, this.#server.server, this.counters, log);
   }
 
@@ -67,18 +65,6 @@ export class RawTcpListener implements Listener {
   #accept(sink: RawTcpSink): void {
     this.counters.accepted++;
     this.#socket.watchDescriptors(this.#server.connections);
-    const handler = this.#acceptor.accept(sink, this.info);
-    if (handler === null) {
-      this.counters.refused++;
-      sink.destroy();
-      return;
-    }
-    sink.handler = handler;
-    sink.resume();
+    admit(sink, this.#acceptor, this.info, this.counters, this.#log);
   }
-}
-
-/** What the core sees of a listener. */
-export function infoOf(plan: ListenerPlan): ListenerInfo {
-  return { name: plan.name, transport: plan.transport, limits: plan.options.limits };
 }

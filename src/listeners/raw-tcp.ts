@@ -2,10 +2,13 @@
  * TCP without net.Socket (data plane): the broker's own reader and writer on Node's TCP handles. One
  * shared read buffer for all connections, no stream machinery, and writes that the kernel takes at
  * once cost one system call and no object. It leans on internals of Node (`_handle`, stream_wrap);
- * `rawTcpSupported` says whether they look as expected, and tcp.ts falls back to net.Socket if not.
+ * `rawTcpSupported` says whether they look as expected; create-listener.ts falls back to streams if not.
  */
 import net from 'node:net';
-import type { ByteHandler, ByteSink, PeerCertificate } from '../core/ports.ts';
+import { getSystemErrorName } from 'node:util';
+import type { ByteHandler, PeerCertificate } from '../core/ports.ts';
+import { normalizeIpAddress } from '../util/ip-address.ts';
+import type { OpenableSink } from './stage.ts';
 
 /** What is used of Node's TCP handle. */
 interface TcpHandle {
@@ -64,8 +67,7 @@ function streamBinding(): StreamBinding | null {
 }
 
 /** False on a Node whose internals differ, or with CAUSEWAY_NO_RAW_TCP=1. */
-export const rawTcpSupported: boolean =
-  binding !== null && process.env.CAUSEWAY_NO_RAW_TCP !== '1';
+export const rawTcpSupported: boolean = binding !== null && process.env.CAUSEWAY_NO_RAW_TCP !== '1';
 
 const READ_BUFFER_BYTES = 64 * 1024;
 /** Half-open connections of clients without keep-alive are noticed by TCP after this. */
@@ -95,24 +97,35 @@ function onWriteComplete(this: WriteRequest, status: number): void {
 
 /** Enough of a ByteSink's life for the states below; a closed sink never goes back. */
 const OPEN = 0;
+/** `end` was called: input is drained, nothing more is written. */
 const ENDING = 1;
-const CLOSED = 2;
+/** As ENDING, and the client has ended too: over when the unfinished write is. */
+const ENDED_BY_BOTH = 2;
+const CLOSED = 3;
 
-export class RawTcpSink implements ByteSink {
+/** What a sink needs of its server. */
+interface SinkOwner {
+  sinkClosed(): void;
+  handlerFailed(error: unknown, remoteAddress: string): void;
+}
+
+export class RawTcpSink implements OpenableSink {
   readonly certificate: PeerCertificate | null = null;
-  handler: ByteHandler | null = null;
   readonly #handle: TcpHandle;
-  readonly #onGone: () => void;
+  readonly #owner: SinkOwner;
+  #handler: ByteHandler | null = null;
   #phase = OPEN;
-  #unsent = 0;
-  #reading = false;
+  /** A write is unfinished: its memory is held and `onDrained` is due. */
+  #isWriting = false;
+  /** What the core wants; nothing is read before there is a handler. */
+  #wantsBytes = true;
   #lingerMs = 0;
   #lingerTimer: NodeJS.Timeout | null = null;
   #peer: { address?: string; port?: number } | null = null;
 
-  constructor(handle: TcpHandle, onGone: () => void) {
+  constructor(handle: TcpHandle, owner: SinkOwner) {
     this.#handle = handle;
-    this.#onGone = onGone;
+    this.#owner = owner;
     handle.sink = this;
     handle.onread = onRead;
     handle.useUserBuffer(readBuffer);
@@ -126,6 +139,11 @@ export class RawTcpSink implements ByteSink {
 
   get remotePort(): number {
     return this.#peerName().port ?? 0;
+  }
+
+  open(handler: ByteHandler): void {
+    this.#handler = handler;
+    if (this.#phase === OPEN && this.#wantsBytes) this.#readStart();
   }
 
   write(buffer: Buffer, start: number, end: number): boolean {
@@ -146,35 +164,34 @@ export class RawTcpSink implements ByteSink {
     request.sink = this;
     // Held here until the kernel has taken it.
     request.buffer = bytes;
-    this.#unsent = this.#handle.writeQueueSize;
+    this.#isWriting = true;
     return false;
   }
 
   unsentBytes(): number {
-    return this.#unsent;
+    // libuv may have sent the rest already and not told yet: the memory is still held then.
+    return this.#isWriting ? Math.max(1, this.#handle.writeQueueSize) : 0;
   }
 
   pause(): void {
-    if (!this.#reading || this.#phase !== OPEN) return;
-    this.#reading = false;
-    this.#handle.readStop();
+    if (this.#phase !== OPEN || !this.#wantsBytes) return;
+    this.#wantsBytes = false;
+    if (this.#handler !== null) this.#handle.readStop();
   }
 
   resume(): void {
-    if (this.#reading || this.#phase === CLOSED) return;
-    this.#reading = true;
-    const error = this.#handle.readStart();
-    if (error !== 0) this.#close(errorOf('read', error));
+    if (this.#phase !== OPEN || this.#wantsBytes) return;
+    this.#wantsBytes = true;
+    if (this.#handler !== null) this.#readStart();
   }
 
   end(lingerMs: number): void {
     if (this.#phase !== OPEN) return;
-    this.resume();
-    if ((this.#phase as number) === CLOSED) return;
     this.#phase = ENDING;
     this.#lingerMs = lingerMs;
-    if (this.#unsent === 0) this.#shutdown();
-    else this.#armLinger();
+    if (!this.#wantsBytes || this.#handler === null) this.#readStart();
+    if (this.#isWriting) this.#armLinger();
+    else this.#shutdown();
   }
 
   destroy(): void {
@@ -185,24 +202,45 @@ export class RawTcpSink implements ByteSink {
   received(count: number): void {
     if (count > 0) {
       // While ending, input is drained so that no reset destroys the last packet sent.
-      if (this.#phase === OPEN) this.handler?.onBytes(readBuffer, 0, count);
+      if (this.#phase !== OPEN) return;
+      try {
+        this.#handler?.onBytes(readBuffer, 0, count);
+      } catch (error) {
+        this.#blame(error);
+      }
+    } else if (count === UV_EOF) {
+      // A client that has said its last may still read ours.
+      if (this.#phase === ENDING && this.#isWriting) this.#phase = ENDED_BY_BOTH;
+      else this.#close(null);
     } else if (count < 0) {
-      this.#close(count === UV_EOF ? null : errorOf('read', count));
+      this.#close(errorOf('read', count));
     }
   }
 
   writeCompleted(status: number): void {
-    this.#unsent = 0;
+    this.#isWriting = false;
     if (status < 0) {
       this.#close(errorOf('write', status));
     } else if (this.#phase === ENDING) {
       this.#shutdown();
+    } else if (this.#phase === ENDED_BY_BOTH) {
+      this.#close(null);
     } else if (this.#phase === OPEN) {
-      this.handler?.onDrained();
+      try {
+        this.#handler?.onDrained();
+      } catch (error) {
+        this.#blame(error);
+      }
     }
   }
 
+  #readStart(): void {
+    const error = this.#handle.readStart();
+    if (error !== 0) this.#close(errorOf('read', error));
+  }
+
   #shutdown(): void {
+    if (this.#phase === CLOSED) return;
     const request = new binding!.ShutdownWrap();
     request.oncomplete = () => {};
     if (this.#handle.shutdown(request) !== 0) this.#close(null);
@@ -210,30 +248,44 @@ export class RawTcpSink implements ByteSink {
   }
 
   #armLinger(): void {
-    if (this.#lingerTimer === null) {
+    if (this.#lingerTimer === null && this.#phase !== CLOSED) {
       this.#lingerTimer = setTimeout(() => this.#close(null), this.#lingerMs);
     }
   }
 
+  /** The core catches its own errors; one that escapes must not end the process. */
+  #blame(error: unknown): void {
+    this.#owner.handlerFailed(error, this.remoteAddress);
+    if (this.#phase !== OPEN) return;
+    this.#close(error instanceof Error ? error : new Error('connection handler failed'));
+  }
+
   #close(error: Error | null): void {
     if (this.#phase === CLOSED) return;
+    // What fails after the core has ended the connection is no news.
+    const reported = this.#phase === OPEN ? error : null;
     this.#phase = CLOSED;
-    this.#reading = false;
     if (this.#lingerTimer !== null) clearTimeout(this.#lingerTimer);
-    const handler = this.handler;
     // Never called back from inside write or resume: close completes in a later phase of the loop.
     this.#handle.close(() => {
       this.#handle.sink = null;
-      this.handler = null;
-      this.#onGone();
-      handler?.onClosed(error);
+      const handler = this.#handler;
+      this.#handler = null;
+      this.#owner.sinkClosed();
+      try {
+        handler?.onClosed(reported);
+      } catch (failure) {
+        this.#owner.handlerFailed(failure, this.remoteAddress);
+      }
     });
   }
 
   #peerName(): { address?: string; port?: number } {
     if (this.#peer === null) {
-      this.#peer = {};
-      this.#handle.getpeername(this.#peer);
+      const peer: { address?: string; port?: number } = {};
+      this.#handle.getpeername(peer);
+      if (peer.address !== undefined) peer.address = normalizeIpAddress(peer.address);
+      this.#peer = peer;
     }
     return this.#peer;
   }
@@ -247,34 +299,39 @@ function newRequest(): WriteRequest {
   return request;
 }
 
-function errorOf(operation: string, code: number): Error {
-  return new Error(`${operation} failed (uv ${code})`);
+/** As Node's streams say it. */
+function errorOf(syscall: string, errno: number): Error {
+  const code = getSystemErrorName(errno);
+  return Object.assign(new Error(`${syscall} ${code}`), { errno, code, syscall });
+}
+
+/** What a server tells its listener. */
+export interface RawTcpEvents {
+  /** Gets each accepted sink, and opens or destroys it. */
+  accepted(sink: RawTcpSink): void;
+  /** An accept failed (EMFILE), by libuv's error number. */
+  acceptFailed(errno: number): void;
+  handlerFailed(error: unknown, remoteAddress: string): void;
 }
 
 /** Accepts on a net.Server's listening handle and hands out sinks instead of sockets. */
-export class RawTcpServer {
+export class RawTcpServer implements SinkOwner {
   readonly #server: net.Server;
+  readonly #events: RawTcpEvents;
   #connections = 0;
 
-  /**
-   * `onConnection` gets each accepted sink, sets its `handler` and calls `resume`, or destroys it;
-   * `onAcceptError` hears of failed accepts (EMFILE) by libuv's error number.
-   */
-  constructor(onConnection: (sink: RawTcpSink) => void, onAcceptError: (code: number) => void) {
+  constructor(events: RawTcpEvents) {
+    this.#events = events;
     this.#server = net.createServer();
     this.#server.on('listening', () => {
       const listening = (this.#server as unknown as { _handle: ServerHandle })._handle;
       listening.onconnection = (status, handle) => {
         if (status !== 0 || handle === undefined) {
-          onAcceptError(status);
+          events.acceptFailed(status);
           return;
         }
         this.#connections++;
-        onConnection(
-          new RawTcpSink(handle, () => {
-            this.#connections--;
-          }),
-        );
+        events.accepted(new RawTcpSink(handle, this));
       };
     });
   }
@@ -285,5 +342,13 @@ export class RawTcpServer {
 
   get connections(): number {
     return this.#connections;
+  }
+
+  sinkClosed(): void {
+    this.#connections--;
+  }
+
+  handlerFailed(error: unknown, remoteAddress: string): void {
+    this.#events.handlerFailed(error, remoteAddress);
   }
 }

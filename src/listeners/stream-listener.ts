@@ -5,29 +5,29 @@
  */
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Acceptor, ListenerInfo, Log } from '../core/ports.ts';
-import { Arrival, endpointKey } from './arrival.ts';
+import { normalizeIpAddress } from '../util/ip-address.ts';
+import { admit, newCounters } from './admission.ts';
+import { Arrival } from './arrival.ts';
 import type { Listener, ListenerCounters, ListenerOptions } from './listener.ts';
 import { ListenerError } from './listener-error.ts';
-import { assertSameAddress, type ListenerPlan, planListener } from './listener-plan.ts';
+import { assertSameAddress, infoOf, type ListenerPlan, planListener } from './listener-plan.ts';
 import { ListeningSocket } from './listening-socket.ts';
 import { LogThrottle } from './log-throttle.ts';
 import { isTrusted, readProxyHeader } from './proxy-stage.ts';
-import { infoOf } from './raw-tcp-listener.ts';
 import type { OpenableSink, Stage, StageHost } from './stage.ts';
 import { StreamSink } from './stream-sink.ts';
 import { TlsStage } from './tls.ts';
 import { loadTlsMaterial } from './tls-material.ts';
 import { WebSocketStage } from './web-socket.ts';
 
+/** Half-open connections of clients without keep-alive are noticed by TCP after this. */
+const TCP_KEEPALIVE_MS = 300_000;
+/** How long a client may read why it was refused. */
+const REFUSED_LINGER_MS = 1000;
+
 export class StreamListener implements Listener, StageHost {
   info: ListenerInfo;
-  readonly counters: ListenerCounters = {
-    accepted: 0,
-    refused: 0,
-    handshakesFailed: 0,
-    untrusted: 0,
-    acceptErrors: 0,
-  };
+  readonly counters: ListenerCounters = newCounters();
   #plan: ListenerPlan;
   #stage: Stage | null = null;
   readonly #acceptor: Acceptor;
@@ -35,9 +35,8 @@ export class StreamListener implements Listener, StageHost {
   readonly #throttle: LogThrottle = new LogThrottle();
   readonly #server: Server;
   readonly #socket: ListeningSocket;
-  /** Sockets in handshakes: by themselves, and by their endpoints for the TLS sockets around them. */
-  readonly #arrivals: Map<Socket | string, Arrival> = new Map();
-  #handshakes = 0;
+  /** In handshakes, or refused and not yet closed. */
+  readonly #arrivals: Set<Arrival> = new Set();
   #connections = 0;
 
   constructor(plan: ListenerPlan, acceptor: Acceptor, log: Log) {
@@ -45,10 +44,13 @@ export class StreamListener implements Listener, StageHost {
     this.info = infoOf(plan);
     this.#acceptor = acceptor;
     this.#log = log;
-    // Half-open: the broker ends its own side when it has said its last word.
-    this.#server = createServer({ pauseOnConnect: true, noDelay: true }, (socket) =>
-      this.#accept(socket),
-    );
+    const socketOptions = {
+      pauseOnConnect: true,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: TCP_KEEPALIVE_MS,
+    };
+    this.#server = createServer(socketOptions, (socket) => this.#accept(socket));
     this.#socket = new ListeningSocket(plan, this.#server, this.counters, log);
   }
 
@@ -82,44 +84,52 @@ export class StreamListener implements Listener, StageHost {
 
   async stop(): Promise<void> {
     await this.#socket.close();
-    for (const [key, arrival] of [...this.#arrivals]) {
-      if (typeof key === 'string') continue;
+    for (const arrival of [...this.#arrivals]) {
       this.#settle(arrival);
       arrival.socket.destroy();
     }
   }
 
+  /** The stages of one plan, the first one outermost. */
   async #makeStage(plan: ListenerPlan): Promise<Stage> {
     const { tls, handshakeTimeoutMs } = plan.options;
-    const material = tls === undefined ? null : await loadTlsMaterial(tls, plan.name, this.#log);
-    if (plan.websocketPath !== '') return new WebSocketStage(plan, material, this, this.#log);
-    if (material !== null) return new TlsStage(material, handshakeTimeoutMs, this, this.#log);
-    return { take: (arrival) => this.#takePlain(arrival) };
+    const isWebSocket = plan.websocketPath !== '';
+    const inner: Stage = isWebSocket
+      ? new WebSocketStage(plan, this, this.#log)
+      : { take: (arrival) => this.#takeStream(arrival) };
+    if (tls === undefined) return inner;
+    const material = await loadTlsMaterial(tls, plan.name, this.#log);
+    // What https servers say; MQTT has no name there, and clients that offer one get no answer.
+    const secure = isWebSocket ? { ...material, ALPNProtocols: ['http/1.1'] } : material;
+    return new TlsStage(secure, handshakeTimeoutMs, this, inner);
   }
 
   #accept(socket: Socket): void {
     this.counters.accepted++;
     this.#connections++;
-    socket.once('close', () => {
-      this.#connections--;
-    });
     // Errors of a socket nobody listens to would end the process; `close` follows each.
-    socket.on('error', () => {});
+    socket.on('error', ignore);
     this.#socket.watchDescriptors(this.#connections);
-    if (this.#handshakes >= this.#plan.handshakesMax) {
+    if (this.#arrivals.size >= this.#plan.handshakesMax) {
       this.counters.refused++;
+      socket.once('close', () => {
+        this.#connections--;
+      });
       socket.destroy();
+      this.#tell('too many unfinished handshakes', normalizeIpAddress(socket.remoteAddress ?? ''));
       return;
     }
     const arrival = new Arrival(socket, this.#plan.options.handshakeTimeoutMs, () => {
-      this.failed(arrival, 'handshake took too long', arrival.remoteAddress);
+      this.failed(arrival, 'handshake took too long');
       socket.destroy();
     });
-    this.#arrivals.set(socket, arrival);
-    // All Unix clients have the same, empty endpoint; nothing wraps their sockets either.
-    if (this.#plan.unixPath === '') this.#arrivals.set(arrival.key, arrival);
-    this.#handshakes++;
-    socket.once('close', () => this.#settle(arrival));
+    this.#arrivals.add(arrival);
+    socket.once('close', () => {
+      this.#connections--;
+      if (!this.#arrivals.has(arrival)) return;
+      this.failed(arrival, 'connection ended within the handshake');
+      this.#settle(arrival);
+    });
     const { proxies } = this.#plan;
     if (proxies === null) {
       this.#stage!.take(arrival);
@@ -127,58 +137,48 @@ export class StreamListener implements Listener, StageHost {
     }
     if (!isTrusted(arrival.remoteAddress, proxies)) {
       this.counters.untrusted++;
-      this.#refuse(arrival, 'not from a trusted proxy', false);
+      this.#settle(arrival);
+      this.#tell('not from a trusted proxy', arrival.remoteAddress);
+      socket.destroy();
       return;
     }
     readProxyHeader(
       arrival,
       () => this.#stage!.take(arrival),
-      (problem) => this.#refuse(arrival, problem, true),
+      (problem) => {
+        this.failed(arrival, problem);
+        socket.destroy();
+      },
     );
   }
 
-  #takePlain(arrival: Arrival): void {
+  /** MQTT follows at once. */
+  #takeStream(arrival: Arrival): void {
+    const isUnix = this.#plan.unixPath !== '';
     this.arrived(
       arrival,
-      new StreamSink(arrival.socket, {
-        remoteAddress: this.#plan.unixPath === '' ? arrival.remoteAddress : '',
+      new StreamSink(arrival.stream, {
+        remoteAddress: isUnix ? '' : arrival.remoteAddress,
         remotePort: arrival.remotePort,
-        certificate: null,
-        copiesWrites: false,
+        certificate: arrival.certificate,
+        copiesWrites: arrival.isEncrypted,
         log: this.#log,
       }),
     );
   }
 
-  #refuse(arrival: Arrival, problem: string, counts: boolean): void {
-    if (counts) this.failed(arrival, problem, arrival.remoteAddress);
-    else {
-      this.#settle(arrival);
-      this.#tell(problem, arrival.remoteAddress);
-    }
-    arrival.socket.destroy();
-  }
-
-  arrivalOf(socket: Socket): Arrival | null {
-    return this.#arrivals.get(socket) ?? this.#arrivals.get(endpointKey(socket)) ?? null;
-  }
-
   arrived(arrival: Arrival, sink: OpenableSink): void {
-    this.#settle(arrival);
-    const handler = this.#acceptor.accept(sink, this.info);
-    if (handler === null) {
-      this.counters.refused++;
-      sink.destroy();
-      return;
-    }
-    sink.open(handler);
+    if (this.#settle(arrival)) admit(sink, this.#acceptor, this.info, this.counters, this.#log);
+    else sink.destroy();
   }
 
-  failed(arrival: Arrival | null, problem: string, remoteAddress: string): void {
-    // One arrival fails once, however many layers report it.
-    if (arrival !== null && !this.#settle(arrival)) return;
+  failed(arrival: Arrival, problem: string): void {
+    if (arrival.hasFailed || !this.#arrivals.has(arrival)) return;
+    arrival.hasFailed = true;
     this.counters.handshakesFailed++;
-    this.#tell(problem, remoteAddress);
+    this.#tell(problem, arrival.remoteAddress);
+    // The stage may have sent an answer; who does not close after it is closed.
+    arrival.limit(REFUSED_LINGER_MS);
   }
 
   #tell(problem: string, remoteAddress: string): void {
@@ -190,10 +190,9 @@ export class StreamListener implements Listener, StageHost {
 
   /** False: it was settled before. */
   #settle(arrival: Arrival): boolean {
-    if (!this.#arrivals.delete(arrival.socket)) return false;
-    if (this.#arrivals.get(arrival.key) === arrival) this.#arrivals.delete(arrival.key);
     arrival.settle();
-    this.#handshakes--;
-    return true;
+    return this.#arrivals.delete(arrival);
   }
 }
+
+function ignore(): void {}

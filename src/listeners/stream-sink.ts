@@ -4,7 +4,9 @@
  * Nothing here calls the core from inside a call of the core: all of it follows stream events.
  */
 import type { Duplex } from 'node:stream';
-import type { ByteHandler, ByteSink, Log, PeerCertificate } from '../core/ports.ts';
+import type { ByteHandler, Log, PeerCertificate } from '../core/ports.ts';
+import { handlerFailed } from './admission.ts';
+import type { OpenableSink } from './stage.ts';
 
 /** Set on the stream, so that one function per event serves all connections. */
 const sinkKey: unique symbol = Symbol('sink');
@@ -40,7 +42,7 @@ function onClose(this: Carrier): void {
   this[sinkKey]?.closed();
 }
 
-export class StreamSink implements ByteSink {
+export class StreamSink implements OpenableSink {
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly certificate: PeerCertificate | null;
@@ -54,8 +56,9 @@ export class StreamSink implements ByteSink {
   #isOwingDrained = false;
   #error: Error | null = null;
   #lingerTimer: NodeJS.Timeout | null = null;
-  readonly #onWritten = (): void => {
-    if (!this.#isOwingDrained || this.#stream.writableLength !== 0) return;
+  readonly #onWritten = (error?: Error | null): void => {
+    // A write that failed is followed by the close.
+    if (error || !this.#isOwingDrained || this.#stream.writableLength !== 0) return;
     this.#isOwingDrained = false;
     if (this.#phase === OPEN) this.#guard((handler) => handler.onDrained());
   };
@@ -72,7 +75,6 @@ export class StreamSink implements ByteSink {
     stream.on('close', onClose);
   }
 
-  /** The broker has taken the connection: bytes flow to `handler` from now on. */
   open(handler: ByteHandler): void {
     this.#handler = handler;
     this.#stream.on('data', onData);
@@ -126,10 +128,8 @@ export class StreamSink implements ByteSink {
   /** From `onData`; not for the core. */
   received(chunk: Buffer): void {
     if (this.#phase !== OPEN) return;
-    const handler = this.#handler;
-    if (handler === null) return;
     try {
-      handler.onBytes(chunk, 0, chunk.length);
+      this.#handler?.onBytes(chunk, 0, chunk.length);
     } catch (error) {
       this.#blame(error);
     }
@@ -161,7 +161,7 @@ export class StreamSink implements ByteSink {
   }
 
   #blame(error: unknown): void {
-    this.#log.error({ err: error, remoteAddress: this.remoteAddress }, 'connection handler failed');
+    handlerFailed(error, this.remoteAddress, this.#log);
     if (this.#phase !== OPEN) return;
     this.#error = error instanceof Error ? error : new Error('connection handler failed');
     this.#phase = ENDING;

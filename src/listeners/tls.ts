@@ -1,55 +1,70 @@
 /**
- * The TLS handshake of one listener. Its tls.Server never listens: it is fed with accepted sockets,
- * so that a PROXY header can come first and a reload is a new server for new connections.
+ * The TLS handshake of one listener, for MQTT itself or for the WebSocket stage behind it. Its
+ * tls.Server never listens: it is fed with accepted sockets, so that a PROXY header can come first
+ * and a reload is a new server for new connections. Control plane.
  */
+import type { Socket } from 'node:net';
 import {
   createServer,
   type TlsOptions as NodeTlsOptions,
   type Server,
   type TLSSocket,
 } from 'node:tls';
-import type { Log } from '../core/ports.ts';
 import type { Arrival } from './arrival.ts';
 import { peerCertificate } from './peer-certificate.ts';
 import type { Stage, StageHost } from './stage.ts';
-import { StreamSink } from './stream-sink.ts';
 
 export class TlsStage implements Stage {
   readonly #server: Server;
+  /** Node does not link the TLS socket it makes to the socket it was given; their endpoints do. */
+  readonly #arrivals: Map<string, Arrival> = new Map();
 
-  constructor(material: NodeTlsOptions, handshakeTimeoutMs: number, host: StageHost, log: Log) {
+  /** `next` gets the arrivals whose handshake is done. */
+  constructor(
+    material: NodeTlsOptions,
+    handshakeTimeoutMs: number,
+    host: Pick<StageHost, 'failed'>,
+    next: Stage,
+  ) {
     this.#server = createServer({ ...material, handshakeTimeout: handshakeTimeoutMs });
-    watchHandshakes(this.#server, host);
+    this.#server.on('tlsClientError', (error: Error, socket: TLSSocket) => {
+      const arrival = this.#release(socket);
+      if (arrival !== null) host.failed(arrival, `TLS handshake failed: ${error.message}`);
+      socket.destroy();
+    });
     this.#server.on('secureConnection', (socket) => {
-      const arrival = host.arrivalOf(socket);
+      const arrival = this.#release(socket);
       if (arrival === null) {
         socket.destroy();
         return;
       }
       socket.disableRenegotiation();
-      host.arrived(
-        arrival,
-        new StreamSink(socket, {
-          remoteAddress: arrival.remoteAddress,
-          remotePort: arrival.remotePort,
-          certificate: peerCertificate(socket),
-          copiesWrites: true,
-          log,
-        }),
-      );
+      arrival.stream = socket;
+      arrival.certificate = peerCertificate(socket);
+      next.take(arrival);
     });
   }
 
   take(arrival: Arrival): void {
-    this.#server.emit('connection', arrival.socket);
+    const { socket } = arrival;
+    const key = endpointKey(socket);
+    this.#arrivals.set(key, arrival);
+    socket.once('close', () => {
+      if (this.#arrivals.get(key) === arrival) this.#arrivals.delete(key);
+    });
+    this.#server.emit('connection', socket);
+  }
+
+  /** The arrival whose connection this TLS socket carries; null when it has gone. */
+  #release(socket: TLSSocket): Arrival | null {
+    const key = endpointKey(socket);
+    const arrival = this.#arrivals.get(key) ?? null;
+    this.#arrivals.delete(key);
+    return arrival;
   }
 }
 
-/** Reports failed TLS handshakes; for plain TLS and for https servers. */
-export function watchHandshakes(server: Server, host: StageHost): void {
-  server.on('tlsClientError', (error: Error, socket: TLSSocket) => {
-    const arrival = socket.destroyed ? null : host.arrivalOf(socket);
-    host.failed(arrival, `TLS handshake failed: ${error.message}`, socket.remoteAddress ?? '');
-    socket.destroy();
-  });
+/** Both ends of a TCP connection: the same for a socket and for the TLS socket around it. */
+function endpointKey(socket: Socket): string {
+  return `${socket.remoteAddress}|${socket.remotePort}|${socket.localAddress}|${socket.localPort}`;
 }

@@ -6,6 +6,7 @@
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import type { ByteHandler, Log, PeerCertificate } from '../core/ports.ts';
+import { handlerFailed } from './admission.ts';
 import type { OpenableSink } from './stage.ts';
 
 const OPEN = 0;
@@ -14,6 +15,9 @@ const CLOSED = 2;
 
 const CLOSE_NORMAL = 1000;
 const CLOSE_UNSUPPORTED_DATA = 1003;
+
+/** How long a closing that the broker did not ask for may take. */
+export const CLOSE_TIMEOUT_MS: number = 1000;
 
 export interface WebSocketSinkOptions {
   readonly remoteAddress: string;
@@ -34,13 +38,19 @@ export class WebSocketSink implements OpenableSink {
   readonly #log: Log;
   #handler: ByteHandler | null = null;
   #phase = OPEN;
+  #isPaused = false;
+  /** The last write left some: `onDrained` is due. */
   #isOwingDrained = false;
+  /** Own writes that have not been reported; pongs may wait behind them in the stream. */
+  #writesOpen = 0;
   #error: Error | null = null;
   #lingerTimer: NodeJS.Timeout | null = null;
-  readonly #onWritten = (): void => {
-    if (!this.#isOwingDrained || this.#webSocket.bufferedAmount !== 0) return;
+  readonly #onWritten = (error?: Error | null): void => {
+    this.#writesOpen--;
+    // A write that failed is followed by the close.
+    if (error || !this.#isOwingDrained || this.#writesOpen > 0) return;
     this.#isOwingDrained = false;
-    if (this.#phase === OPEN) this.#handler?.onDrained();
+    if (this.#phase === OPEN) this.#guard((handler) => handler.onDrained());
   };
 
   /** `stream` is the socket below the WebSocket. */
@@ -57,19 +67,25 @@ export class WebSocketSink implements OpenableSink {
     webSocket.pause();
     webSocket.on('message', (data, isBinary) => this.#received(data as Buffer, isBinary));
     webSocket.on('error', (error) => {
-      if (this.#phase === OPEN) this.#error ??= error;
+      this.#failed(error);
+      // Broken frames: ws has sent a closing frame with the reason.
+      this.#phase = ENDING;
+      this.#armLinger(CLOSE_TIMEOUT_MS);
     });
+    // What ws leaves out: it reports no error of the socket below.
+    stream.on('error', (error) => this.#failed(error));
     webSocket.on('close', () => this.#closed());
   }
 
   open(handler: ByteHandler): void {
     this.#handler = handler;
-    this.#webSocket.resume();
+    if (!this.#isPaused) this.#webSocket.resume();
   }
 
   write(buffer: Buffer, start: number, end: number): boolean {
     if (this.#phase !== OPEN || this.#webSocket.readyState !== this.#webSocket.OPEN) return true;
     const bytes = buffer.subarray(start, end);
+    this.#writesOpen++;
     this.#webSocket.send(
       this.#copiesWrites ? Buffer.from(bytes) : bytes,
       { binary: true, compress: false },
@@ -81,20 +97,23 @@ export class WebSocketSink implements OpenableSink {
   }
 
   unsentBytes(): number {
-    return this.#isOwingDrained ? this.#webSocket.bufferedAmount : 0;
+    return this.#isOwingDrained ? Math.max(1, this.#stream.writableLength) : 0;
   }
 
   pause(): void {
-    if (this.#phase === OPEN) this.#webSocket.pause();
+    if (this.#phase !== OPEN || this.#isPaused) return;
+    this.#isPaused = true;
+    this.#webSocket.pause();
   }
 
   resume(): void {
-    if (this.#phase === OPEN) this.#webSocket.resume();
+    if (this.#phase !== OPEN || !this.#isPaused) return;
+    this.#isPaused = false;
+    if (this.#handler !== null) this.#webSocket.resume();
   }
 
   end(lingerMs: number): void {
     if (this.#phase !== OPEN) return;
-    this.#phase = ENDING;
     this.#finish(CLOSE_NORMAL, '', lingerMs);
   }
 
@@ -107,38 +126,47 @@ export class WebSocketSink implements OpenableSink {
     if (this.#phase !== OPEN) return;
     if (!isBinary) {
       this.#error = new Error('text frame: MQTT needs binary frames');
-      this.#phase = ENDING;
-      this.#finish(CLOSE_UNSUPPORTED_DATA, 'MQTT needs binary frames', LINGER_MS);
+      this.#finish(CLOSE_UNSUPPORTED_DATA, 'MQTT needs binary frames', CLOSE_TIMEOUT_MS);
       return;
     }
-    try {
-      this.#handler?.onBytes(data, 0, data.length);
-    } catch (error) {
-      this.#log.error(
-        { err: error, remoteAddress: this.remoteAddress },
-        'connection handler failed',
-      );
-      this.#error = error instanceof Error ? error : new Error('connection handler failed');
-      this.destroy();
-    }
+    this.#guard((handler) => handler.onBytes(data, 0, data.length));
   }
 
   /** Sends the closing frame and reads on until the client's has come. */
   #finish(code: number, reason: string, lingerMs: number): void {
+    this.#phase = ENDING;
     this.#webSocket.resume();
     this.#webSocket.close(code, reason);
-    this.#lingerTimer = setTimeout(() => this.#webSocket.terminate(), lingerMs);
+    this.#armLinger(lingerMs);
+  }
+
+  #armLinger(lingerMs: number): void {
+    this.#lingerTimer ??= setTimeout(() => this.#webSocket.terminate(), lingerMs);
+  }
+
+  #failed(error: Error): void {
+    // What fails after the core has ended the connection is no news.
+    if (this.#phase === OPEN) this.#error ??= error;
   }
 
   #closed(): void {
     if (this.#phase === CLOSED) return;
     this.#phase = CLOSED;
     if (this.#lingerTimer !== null) clearTimeout(this.#lingerTimer);
-    const handler = this.#handler;
+    this.#guard((handler) => handler.onClosed(this.#error));
     this.#handler = null;
-    handler?.onClosed(this.#error);
+  }
+
+  /** The core catches its own errors; one that escapes must not end the process. */
+  #guard(call: (handler: ByteHandler) => void): void {
+    if (this.#handler === null) return;
+    try {
+      call(this.#handler);
+    } catch (error) {
+      handlerFailed(error, this.remoteAddress, this.#log);
+      if (this.#phase !== OPEN) return;
+      this.#error = error instanceof Error ? error : new Error('connection handler failed');
+      this.destroy();
+    }
   }
 }
-
-/** For closing frames that the broker did not ask for. */
-const LINGER_MS = 1000;

@@ -1,20 +1,17 @@
 /**
  * The WebSocket handshake of one listener: path, subprotocol, Origin, nothing else. Its HTTP server
- * never listens: it is fed with accepted sockets, as the TLS stage is. Control plane.
+ * never listens: it is fed with the streams of arrivals, plain or out of the TLS stage, whose time
+ * and number the listener bounds. Control plane.
  */
-import http, { type IncomingMessage } from 'node:http';
-import https from 'node:https';
+import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { TlsOptions as NodeTlsOptions, TLSSocket } from 'node:tls';
 import { WebSocketServer } from 'ws';
 import type { Log } from '../core/ports.ts';
 import type { Arrival } from './arrival.ts';
 import type { ListenerPlan } from './listener-plan.ts';
-import { peerCertificate } from './peer-certificate.ts';
 import type { Stage, StageHost } from './stage.ts';
-import { watchHandshakes } from './tls.ts';
-import { WebSocketSink } from './web-socket-sink.ts';
+import { CLOSE_TIMEOUT_MS, WebSocketSink } from './web-socket-sink.ts';
 
 /** Subprotocols of MQTT; `mqttv3.1` is what 3.1 clients ask for. */
 const SUBPROTOCOLS = ['mqtt', 'mqttv3.1'];
@@ -27,102 +24,91 @@ const PACKET_BYTES_MAX_DEFAULT = 1024 * 1024;
 const FRAGMENTS_MAX = 4096;
 
 export class WebSocketStage implements Stage {
-  readonly #server: http.Server | https.Server;
+  readonly #server: http.Server = http.createServer({ maxHeaderSize: HEADER_BYTES_MAX });
   readonly #webSockets: WebSocketServer;
   readonly #plan: ListenerPlan;
   readonly #host: StageHost;
   readonly #log: Log;
+  readonly #arrivals: WeakMap<Duplex, Arrival> = new WeakMap();
 
-  /** `material` is null for `ws://`. */
-  constructor(plan: ListenerPlan, material: NodeTlsOptions | null, host: StageHost, log: Log) {
+  constructor(plan: ListenerPlan, host: StageHost, log: Log) {
     this.#plan = plan;
     this.#host = host;
     this.#log = log;
-    const options = {
-      maxHeaderSize: HEADER_BYTES_MAX,
-      headersTimeout: plan.options.handshakeTimeoutMs,
-      requestTimeout: plan.options.handshakeTimeoutMs,
-      keepAlive: false,
-    };
-    if (material === null) {
-      this.#server = http.createServer(options);
-    } else {
-      const server = https.createServer({
-        ...options,
-        ...material,
-        handshakeTimeout: plan.options.handshakeTimeoutMs,
-      });
-      watchHandshakes(server, host);
-      this.#server = server;
-    }
-    this.#server.maxHeadersCount = HEADERS_MAX;
     const packetBytesMax = plan.options.limits.packetBytesMax ?? PACKET_BYTES_MAX_DEFAULT;
     const webSocketOptions = {
       noServer: true,
       perMessageDeflate: false,
       maxPayload: packetBytesMax + MESSAGE_BYTES_MARGIN,
       maxFragments: FRAGMENTS_MAX,
+      // Text is refused, so nobody reads it.
       skipUTF8Validation: true,
       clientTracking: false,
+      closeTimeout: CLOSE_TIMEOUT_MS,
       handleProtocols: (offered: Set<string>) =>
         SUBPROTOCOLS.find((protocol) => offered.has(protocol)) ?? false,
     };
     this.#webSockets = new WebSocketServer(webSocketOptions);
-    this.#server.on('request', (request, response) => {
-      const isOurs = pathOf(request) === plan.websocketPath;
-      const status = isOurs ? 426 : 404;
-      response.writeHead(status, {
-        'content-type': 'text/plain',
-        connection: 'close',
-        ...(isOurs ? { upgrade: 'websocket' } : {}),
-      });
-      response.end(
-        isOurs
-          ? 'This is an MQTT broker: connect with WebSocket, subprotocol mqtt.\n'
-          : 'Not found.\n',
-      );
-      this.#fail(request, `plain HTTP request answered with ${status}`);
+    this.#webSockets.on('wsClientError', (error, stream, request) => {
+      this.#refuse(request, stream, 400, error.message);
     });
-    this.#server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
-    this.#server.on('clientError', (error, socket) => {
-      if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
-      const arrival = host.arrivalOf(socket as Socket);
-      host.failed(arrival, `HTTP: ${error.message}`, arrival?.remoteAddress ?? '');
+    this.#server.maxHeadersCount = HEADERS_MAX;
+    this.#server.on('request', (request, response) => this.#answer(request, response));
+    this.#server.on('upgrade', (request, stream, head) => this.#upgrade(request, stream, head));
+    this.#server.on('clientError', (error: Error, stream) => {
+      if (stream.writable) stream.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n');
+      const arrival = this.#arrivals.get(stream);
+      if (arrival !== undefined) host.failed(arrival, `HTTP: ${error.message}`);
     });
   }
 
   take(arrival: Arrival): void {
-    this.#server.emit('connection', arrival.socket);
-    // It was accepted paused. TLS reads from the handle by itself.
-    if (this.#plan.transport === 'ws') arrival.socket.resume();
+    const { stream } = arrival;
+    this.#arrivals.set(stream, arrival);
+    this.#server.emit('connection', stream);
+    stream.resume();
   }
 
-  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  /** A plain HTTP request. */
+  #answer(request: IncomingMessage, response: ServerResponse): void {
+    const isOurs = pathOf(request) === this.#plan.websocketPath;
+    const status = isOurs ? 426 : 404;
+    response.writeHead(status, {
+      'content-type': 'text/plain',
+      connection: 'close',
+      ...(isOurs ? { upgrade: 'websocket' } : {}),
+    });
+    response.end(
+      isOurs
+        ? 'This is an MQTT broker: connect with WebSocket, subprotocol mqtt.\n'
+        : 'Not found.\n',
+    );
+    const arrival = this.#arrivals.get(request.socket);
+    if (arrival !== undefined) {
+      this.#host.failed(arrival, `plain HTTP request answered with ${status}`);
+    }
+  }
+
+  #upgrade(request: IncomingMessage, stream: Duplex, head: Buffer): void {
+    const arrival = this.#arrivals.get(request.socket);
+    if (arrival === undefined || arrival.hasFailed || stream !== request.socket) {
+      // The last: Node wraps the socket of a request with a body, which no WebSocket client sends.
+      request.socket.destroy();
+      return;
+    }
     const refusal = this.#refusal(request);
     if (refusal !== null) {
-      const [status, text] = refusal;
-      const body = `${text}\n`;
-      socket.end(
-        `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\nConnection: close\r\n` +
-          `Content-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-      );
-      this.#fail(request, text);
+      this.#refuse(request, stream, refusal[0], refusal[1]);
       return;
     }
-    const arrival = this.#host.arrivalOf(socket as Socket);
-    if (arrival === null) {
-      socket.destroy();
-      return;
-    }
-    const isTls = this.#plan.transport === 'wss';
-    this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
+    this.#webSockets.handleUpgrade(request, stream as Socket, head, (webSocket) => {
       this.#host.arrived(
         arrival,
-        new WebSocketSink(webSocket, socket, {
+        new WebSocketSink(webSocket, stream, {
           remoteAddress: arrival.remoteAddress,
           remotePort: arrival.remotePort,
-          certificate: isTls ? peerCertificate(socket as TLSSocket) : null,
-          copiesWrites: isTls,
+          certificate: arrival.certificate,
+          copiesWrites: arrival.isEncrypted,
           log: this.#log,
         }),
       );
@@ -146,9 +132,16 @@ export class WebSocketStage implements Stage {
     return null;
   }
 
-  #fail(request: IncomingMessage, problem: string): void {
-    const arrival = this.#host.arrivalOf(request.socket);
-    this.#host.failed(arrival, problem, arrival?.remoteAddress ?? '');
+  #refuse(request: IncomingMessage, stream: Duplex, status: number, text: string): void {
+    const body = `${text}\n`;
+    stream.end(
+      `HTTP/1.1 ${status} ${http.STATUS_CODES[status]}\r\nConnection: close\r\n` +
+        `Content-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+    );
+    // Read on: unread input at the close would reset the answer away.
+    stream.resume();
+    const arrival = this.#arrivals.get(request.socket);
+    if (arrival !== undefined) this.#host.failed(arrival, text);
   }
 }
 
