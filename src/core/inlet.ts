@@ -34,6 +34,8 @@ export class Inlet implements ByteHandler {
   #partialFill = 0;
   /** Whole input that arrived while parsing was held, in order, or null. */
   #held: Buffer[] | null = null;
+  /** A chunk is being parsed: what is held comes after it. */
+  #isConsuming = false;
 
   constructor(connection: Connection) {
     this.#connection = connection;
@@ -52,6 +54,8 @@ export class Inlet implements ByteHandler {
       return;
     }
     this.#consume(buffer, start, end);
+    // Held and released again while it was parsed.
+    if (this.#held !== null) this.#goOn();
   }
 
   onDrained(): void {
@@ -66,6 +70,7 @@ export class Inlet implements ByteHandler {
 
   /** Goes on with what was held, until the next hold. */
   #goOn(): void {
+    if (this.#isConsuming) return;
     while (this.#held !== null && this.#connection.holds === 0 && !this.#connection.closed) {
       const chunk = this.#held.shift()!;
       if (this.#held.length === 0) this.#held = null;
@@ -86,6 +91,7 @@ export class Inlet implements ByteHandler {
 
   #consume(buffer: Buffer, start: number, end: number): void {
     const connection = this.#connection;
+    this.#isConsuming = true;
     try {
       let position = start;
       if (this.#partial !== null) position = this.#completePartial(buffer, start, end);
@@ -95,8 +101,6 @@ export class Inlet implements ByteHandler {
           if (connection.holds !== 0) this.#holdFirst(buffer, position, end);
           else this.#keepPartial(buffer, position, end);
         }
-      } else if (position < end && !connection.closed) {
-        this.#holdFirst(buffer, position, end);
       }
       if (connection.needsPump) {
         connection.needsPump = false;
@@ -104,6 +108,8 @@ export class Inlet implements ByteHandler {
       }
     } catch (error) {
       this.#fail(error);
+    } finally {
+      this.#isConsuming = false;
     }
   }
 
@@ -151,10 +157,12 @@ export class Inlet implements ByteHandler {
     const whole = this.#partial!;
     const bytes = this.#partialFill;
     if (packetEnd(whole, 0, bytes, this.#bytesMax()) !== bytes) return position;
-    if (this.#connection.holds !== 0) return position;
     this.#partial = null;
-    if (!this.#dispatch(whole, 0, bytes)) this.#holdFirst(whole, 0, bytes);
-    return position;
+    if (this.#dispatch(whole, 0, bytes)) return position;
+    // Handed in again later, before what follows it.
+    if (position < end) this.#holdFirst(buffer, position, end);
+    this.#holdFirst(whole, 0, bytes);
+    return end;
   }
 
   #growPartial(fill: number, wanted: number): void {
