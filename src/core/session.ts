@@ -85,8 +85,10 @@ export class Session {
   version: 3 | 4 | 5 = 4;
   /** Seconds the session outlives its connection; 0: not at all. */
   expiryIntervalS = 0;
-  /** The store has a record of it: its queue survives a crash. */
+  /** Outlives its connection, so its queue survives a crash. */
   durable = false;
+  /** The store has a record of it: durable, or with a will that a crash must not swallow. */
+  recorded = false;
   /** Wall-clock ms at which the last connection ended; 0: connected. */
   disconnectedAtMs = 0;
 

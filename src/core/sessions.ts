@@ -88,7 +88,10 @@ export class Sessions {
     // swallow the will.
     session.durable = session.durable || options.expiryIntervalS > 0;
     let ticket: Ticket = 0;
-    if (session.durable || session.will !== null) ticket = core.store.saveSession(session.record());
+    if (session.durable || session.will !== null) {
+      session.recorded = true;
+      ticket = core.store.saveSession(session.record());
+    }
     return { session, present, ticket: session.durable ? ticket : 0 };
   }
 
@@ -142,7 +145,7 @@ export class Sessions {
       session.subscriptions = null;
     }
     this.#delivery.discardQueue(session);
-    if (session.durable || session.will !== null) core.store.deleteSession(session.number);
+    if (session.recorded) core.store.deleteSession(session.number);
     session.will = null;
     if (core.sessions.get(session.clientId) === session) core.sessions.delete(session.clientId);
     core.sessionsByNumber.delete(session.number);
@@ -185,6 +188,7 @@ export class Sessions {
     session.version = record.protocolVersion;
     session.expiryIntervalS = record.expiryIntervalS;
     session.durable = true;
+    session.recorded = true;
     session.tailSeq = restored.tailSeq;
     session.loadedSeq = Math.max(0, restored.headSeq - 1);
     if (restored.queuedMessages === 0) session.loadedSeq = restored.tailSeq;
