@@ -123,7 +123,8 @@ export class Delivery {
       !wasSpilled &&
       publication !== null &&
       (entry.qos === 1 || entry.durable) &&
-      this.#canSend(session, outlet)
+      this.#canSend(session, outlet) &&
+      !(session.durable && this.#idIsTaken(session, entry.seq))
     ) {
       session.loadedSeq = entry.seq;
       this.#sendEntry(session, outlet, entry, publication);
@@ -266,7 +267,8 @@ export class Delivery {
   ): void {
     const core = this.#core;
     const inflight = (session.inflight ??= new Inflight());
-    const sequence = session.durable ? entry.seq : entry.message.sequence;
+    // Ids follow from a rising number; that of a message which waited (a replay, a will) lags behind.
+    const sequence = session.durable ? entry.seq : (current?.sequence ?? core.nextSequence++);
     const id = session.durable ? (entry.seq % PACKET_IDS) + 1 : inflight.idFor(sequence);
     if (entry.state === EntryState.RELEASED) {
       const start = core.outbox.reserve(4);

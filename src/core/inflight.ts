@@ -13,6 +13,8 @@ export const InflightState = {
 } as const;
 
 const CAPACITY_MIN = 8;
+/** Holes tolerated behind an ack that does not come, beside four times what is open. */
+const HOLES_MIN = 64;
 
 export class Inflight {
   /** Messages not settled: what Receive Maximum bounds. */
@@ -26,7 +28,7 @@ export class Inflight {
   #head = 0;
   #tail = 0;
 
-  /** Positions in use, settled holes included. */
+  /** Positions in use, settled holes included; bounded by what is open. */
   get span(): number {
     return this.#tail - this.#head;
   }
@@ -93,7 +95,10 @@ export class Inflight {
     this.#states[position & (this.#ids.length - 1)] = state;
   }
 
-  /** Ends the message at a position; the head moves over everything that has ended. */
+  /**
+   * Ends the message at a position; the head moves over everything that has ended. Positions from
+   * before are void afterwards.
+   */
   settle(position: number): void {
     const mask = this.#ids.length - 1;
     this.#states[position & mask] = InflightState.DONE;
@@ -102,7 +107,33 @@ export class Inflight {
     while (this.#head < this.#tail && this.#states[this.#head & mask] === InflightState.DONE) {
       this.#head++;
     }
-    if (this.#head === this.#tail && mask >= CAPACITY_MIN * 8) this.#reset();
+    const span = this.#tail - this.#head;
+    if (span === 0) {
+      if (mask >= CAPACITY_MIN * 8) this.#reset();
+    } else if (span > this.open * 4 + HOLES_MIN) {
+      this.#compact();
+    }
+  }
+
+  /** Moves what is open together: one ack that never comes must not make every search longer. */
+  #compact(): void {
+    const mask = this.#ids.length - 1;
+    let to = this.#head;
+    for (let position = this.#head; position < this.#tail; position++) {
+      const slot = position & mask;
+      if (this.#states[slot] === InflightState.DONE) continue;
+      const free = to++ & mask;
+      this.#ids[free] = this.#ids[slot]!;
+      this.#states[free] = this.#states[slot]!;
+      this.#sequences[free] = this.#sequences[slot]!;
+      if (this.#entries !== null) this.#entries[free] = this.#entries[slot]!;
+    }
+    if (this.#entries !== null) {
+      for (let position = to; position < this.#tail; position++) {
+        this.#entries[position & mask] = null;
+      }
+    }
+    this.#tail = to;
   }
 
   #grow(): void {

@@ -50,7 +50,7 @@ export class Publisher {
     const shared = this.#core.router.groupOf(group, filter);
     if (shared === null) return false;
     const publication = this.#publication;
-    publication.setMessage(message, message.sequence);
+    publication.setMessage(message, this.#core.nextSequence++);
     publication.from = null;
     publication.fromId = '';
     publication.expiryS = -1;
