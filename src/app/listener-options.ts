@@ -25,6 +25,7 @@ export function listenerOptions(config: Config, listener: ListenerConfig): Liste
         ? (listener.limits?.packetBytesMax ?? config.limits.packetBytesMax)
         : listener.limits?.packetBytesMax,
     },
+    connectBytesMax: config.limits.connectBytesMax,
     handshakeTimeoutMs: config.limits.connectTimeoutMs,
   };
 }

@@ -61,6 +61,8 @@ export interface ListenerOptions {
    * complete; `packetBytesMax` bounds them too, so hand in the effective value for ws and wss.
    */
   readonly limits: ListenerLimits;
+  /** ws and wss: bytes a client may send before its CONNECT is answered; default: the limit's. */
+  readonly connectBytesMax?: number | undefined;
   /** Connections the kernel may hold until they are accepted; default 4096. */
   readonly backlog?: number | undefined;
   /** From the accepted socket to the end of PROXY header, TLS and WebSocket handshakes. */

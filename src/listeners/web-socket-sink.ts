@@ -26,6 +26,8 @@ export interface WebSocketSinkOptions {
   /** TLS below: it may read the bytes after `write` returned. */
   readonly copiesWrites: boolean;
   readonly log: Log;
+  /** What a client may send before the broker has answered its CONNECT. */
+  readonly bytesUnansweredMax: number;
 }
 
 export class WebSocketSink implements OpenableSink {
@@ -45,6 +47,17 @@ export class WebSocketSink implements OpenableSink {
   #writesOpen = 0;
   #error: Error | null = null;
   #lingerTimer: NodeJS.Timeout | null = null;
+  /** Bytes read before the broker's first answer: ws holds messages whole, so they are bounded here. */
+  #bytesUnanswered = 0;
+  #isAnswered = false;
+  readonly #onChunk = (chunk: Buffer): void => {
+    this.#bytesUnanswered += chunk.length;
+    if (this.#bytesUnanswered <= this.#bytesUnansweredMax || this.#phase !== OPEN) return;
+    this.#error = new Error('too many bytes before CONNECT was accepted');
+    this.#phase = ENDING;
+    this.#webSocket.terminate();
+  };
+  readonly #bytesUnansweredMax: number;
   readonly #onWritten = (error?: Error | null): void => {
     this.#writesOpen--;
     // A write that failed is followed by the close.
@@ -62,6 +75,9 @@ export class WebSocketSink implements OpenableSink {
     this.#log = options.log;
     this.#webSocket = webSocket;
     this.#stream = stream;
+    this.#bytesUnansweredMax = options.bytesUnansweredMax;
+    // Before ws' own listener, which is there already.
+    stream.prependListener('data', this.#onChunk);
     webSocket.binaryType = 'nodebuffer';
     // Nothing is read before the broker has taken the connection.
     webSocket.pause();
@@ -84,6 +100,10 @@ export class WebSocketSink implements OpenableSink {
 
   write(buffer: Buffer, start: number, end: number): boolean {
     if (this.#phase !== OPEN || this.#webSocket.readyState !== this.#webSocket.OPEN) return true;
+    if (!this.#isAnswered) {
+      this.#isAnswered = true;
+      this.#stream.off('data', this.#onChunk);
+    }
     const bytes = buffer.subarray(start, end);
     this.#writesOpen++;
     this.#webSocket.send(

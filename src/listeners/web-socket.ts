@@ -7,6 +7,7 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer } from 'ws';
+import { limitTable } from '../core/limits.ts';
 import type { Log } from '../core/ports.ts';
 import type { Arrival } from './arrival.ts';
 import type { ListenerPlan } from './listener-plan.ts';
@@ -19,9 +20,10 @@ const HEADER_BYTES_MAX = 8192;
 const HEADERS_MAX = 64;
 /** Room for what MQTT clients put into one message beside one packet. */
 const MESSAGE_BYTES_MARGIN = 64 * 1024;
-const PACKET_BYTES_MAX_DEFAULT = 1024 * 1024;
 /** Pieces of one message that are kept until it is whole. */
 const FRAGMENTS_MAX = 4096;
+/** Chunks of an unfinished message; one of a single byte costs hundreds. */
+const BUFFERED_CHUNKS_MAX = 16_384;
 
 export class WebSocketStage implements Stage {
   readonly #server: http.Server = http.createServer({ maxHeaderSize: HEADER_BYTES_MAX });
@@ -35,12 +37,13 @@ export class WebSocketStage implements Stage {
     this.#plan = plan;
     this.#host = host;
     this.#log = log;
-    const packetBytesMax = plan.options.limits.packetBytesMax ?? PACKET_BYTES_MAX_DEFAULT;
+    const packetBytesMax = plan.options.limits.packetBytesMax ?? limitTable.packetBytesMax.default;
     const webSocketOptions = {
       noServer: true,
       perMessageDeflate: false,
       maxPayload: packetBytesMax + MESSAGE_BYTES_MARGIN,
       maxFragments: FRAGMENTS_MAX,
+      maxBufferedChunks: BUFFERED_CHUNKS_MAX,
       // Text is refused, so nobody reads it.
       skipUTF8Validation: true,
       clientTracking: false,
@@ -110,6 +113,9 @@ export class WebSocketStage implements Stage {
           certificate: arrival.certificate,
           copiesWrites: arrival.isEncrypted,
           log: this.#log,
+          bytesUnansweredMax:
+            (this.#plan.options.connectBytesMax ?? limitTable.connectBytesMax.default) +
+            MESSAGE_BYTES_MARGIN,
         }),
       );
     });
@@ -119,6 +125,10 @@ export class WebSocketStage implements Stage {
   #refusal(request: IncomingMessage): [number, string] | null {
     if (pathOf(request) !== this.#plan.websocketPath) {
       return [404, `MQTT is served at ${this.#plan.websocketPath}.`];
+    }
+    // Older versions carry the origin in another header, around the rule below.
+    if (request.headers['sec-websocket-version'] !== '13') {
+      return [400, 'The WebSocket version must be 13.'];
     }
     const { origin, host } = request.headers;
     if (!this.#plan.origins.allows(origin, host)) {
