@@ -38,7 +38,8 @@ export class OriginPolicy {
 
   /** Whether an entry of the allow-list can ever match. */
   static isOrigin(text: string): boolean {
-    return text === '*' || canonicalOrigin(text) !== null;
+    // No page is served from a host with a star in its name.
+    return text === '*' || (!text.includes('*') && canonicalOrigin(text) !== null);
   }
 
   /** `origin` and `host` are the request's headers, undefined when it has none. */
