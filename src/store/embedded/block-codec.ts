@@ -1,14 +1,15 @@
 /**
- * A block: messages that several runs, or one run with large bodies, refer to by ordinal. Written
- * once per commit, decoded as a whole.
+ * A block: messages that several runs refer to by ordinal, written once by the commit that brought
+ * them.
  *
  *   refs u32 · count u32 · messages · checksum
  */
 import type { Message } from '../../core/message.ts';
 import { readU32, writeU32 } from '../../util/bytes.ts';
 import { RecordDamage } from './damage.ts';
-import { readMessage, writeMessage } from './message-codec.ts';
+import { writeMessage } from './message-codec.ts';
 import { checkSeal, SEAL_BYTES, seal } from './seal.ts';
+import { StoredMessages } from './stored-messages.ts';
 import { Cursor } from './varint.ts';
 
 const HEADER_BYTES = 8;
@@ -17,7 +18,7 @@ export const BLOCK_OVERHEAD_BYTES: number = HEADER_BYTES + SEAL_BYTES;
 export interface Block {
   /** How many runs referred to it when it was written. */
   readonly refs: number;
-  readonly messages: readonly Message[];
+  readonly messages: StoredMessages;
 }
 
 /** Appends one block to a slab that has room for it. `finish` follows when `refs` is known. */
@@ -49,23 +50,11 @@ export class BlockWriter {
   }
 }
 
-/** Reads `count` messages; what follows them is the caller's. */
-export function readMessages(cursor: Cursor, count: number): Message[] {
-  const messages: Message[] = [];
-  let sequence = 0;
-  for (let i = 0; i < count; i++) {
-    const message = readMessage(cursor, sequence);
-    messages.push(message);
-    sequence = message.sequence;
-  }
-  return messages;
-}
-
 export function decodeBlock(value: Buffer): Block {
   const end = checkSeal(value);
   if (end < HEADER_BYTES) throw new RecordDamage('block has no header');
   const cursor = new Cursor(value, HEADER_BYTES, end);
-  const messages = readMessages(cursor, readU32(value, 4));
+  const messages = new StoredMessages(cursor, readU32(value, 4));
   cursor.expectEnd();
   return { refs: readU32(value, 0), messages };
 }

@@ -7,8 +7,10 @@
 import type { Message } from '../../core/message.ts';
 import { EntryState, type QueueEntry } from '../../core/queue-entry.ts';
 import { BLOCK_OVERHEAD_BYTES, BlockWriter } from './block-codec.ts';
+import type { BlockCounts } from './block-counts.ts';
 import { bodiesKey, numberKey, PROGRESS_PART, Prefix, RUN_PART, runKey } from './keys.ts';
 import { messageBytesMax, writeMessage } from './message-codec.ts';
+import type { ResidentRuns } from './resident-runs.ts';
 import { OwnBodies, RunWriter } from './run-codec.ts';
 import type { Database } from './run-reader.ts';
 import { RunState } from './run-state.ts';
@@ -22,187 +24,223 @@ const RUN_ENTRIES_MAX = 512;
 const RUN_BODIES_BYTES_MAX = 256 * 1024;
 /** Own bodies beyond this get a record of their own, so that a restart scans short runs. */
 const RUN_OWN_BYTES_MAX = 4 * 1024;
-/** Runs per session that stay in memory after they were written; the rest is read when needed. */
-const RUNS_KEPT_MAX = 64;
 const AREA_BYTES = 64 * 1024;
-/** `storeRef` marks messages of the commit being written: first use + ordinal. */
-const NOT_SHARED = 0;
+/** Areas that a large message has made larger than this are given back. */
+const AREA_BYTES_KEPT = 1024 * 1024;
+/** Marks start again before they leave the small integers. */
+const MARK_MAX = 2 ** 30 - 1;
+/** Only one run refers to the message. */
+const OWN = -1;
+
+/** What one commit writes and removes, should it have to be undone. */
+export interface Written {
+  readonly runs: SessionRun[];
+  readonly blocks: number[];
+  /** Runs whose progress it holds. */
+  readonly progress: SessionRun[];
+  /** Settled runs: on disk and in memory until the commit has succeeded. */
+  readonly removed: SessionRun[];
+}
+
+export interface SessionRun {
+  readonly session: StoredSession;
+  readonly run: RunState;
+}
+
+/** A shared block of the commit being written. */
+interface OpenBlock {
+  readonly number: number;
+  readonly messages: Message[];
+  bytes: number;
+  /** Runs that refer to it. */
+  refs: number;
+  /** The last run that referred to it (a count), and its place in that run's table. */
+  run: number;
+  place: number;
+}
 
 export class CommitWriter {
   readonly #runWriter: RunWriter = new RunWriter(AREA_BYTES);
   #slab: Buffer = Buffer.allocUnsafeSlow(AREA_BYTES);
-  /** Number a shared message gets in this commit; rises for ever, so old marks never match. */
+  /**
+   * `storeRef` of a message is its mark: first mark of the commit + index in the arrays below. Marks
+   * of earlier commits are told apart by comparing the message at that index.
+   */
   #mark = 1;
-  readonly #nextBlock: () => number;
-  /** Runs this commit has brought into memory, and taken out: undone when it fails. */
-  readonly #added: { readonly session: StoredSession; readonly run: RunState }[] = [];
-  readonly #removed: { readonly session: StoredSession; readonly run: RunState }[] = [];
+  #firstMark = 1;
+  #messages: Message[] = [];
+  #uses: number[] = [];
+  /** By index: which of `#blocks`, or OWN, and the place in it. */
+  #blockAt: number[] = [];
+  #ordinalAt: number[] = [];
+  #blocks: OpenBlock[] = [];
+  #runCount = 0;
+  readonly #nextNumber: () => number;
+  readonly #resident: ResidentRuns;
+  readonly #counts: BlockCounts;
+  #written: Written = { runs: [], blocks: [], progress: [], removed: [] };
   entriesWritten = 0;
   entriesElided = 0;
   bytesWritten = 0;
 
-  constructor(nextBlock: () => number) {
-    this.#nextBlock = nextBlock;
+  constructor(nextNumber: () => number, resident: ResidentRuns, counts: BlockCounts) {
+    this.#nextNumber = nextNumber;
+    this.#resident = resident;
+    this.#counts = counts;
   }
 
-  /** A new commit begins. */
-  begin(): void {
-    this.#added.length = 0;
-    this.#removed.length = 0;
-  }
-
-  /** The commit did not reach the disk: memory goes back to what is there. */
-  undo(): void {
-    for (const { session, run } of this.#added) session.removeRun(run);
-    for (const { session, run } of this.#removed) {
-      session.addRun(run);
-      run.isDirty = true;
-    }
+  /** A new commit begins. What it returns is filled in by the calls that follow. */
+  begin(): Written {
+    this.#reset();
+    this.#written = { runs: [], blocks: [], progress: [], removed: [] };
+    return this.#written;
   }
 
   /** Writes the runs of all sessions with pending entries; they move to `committing`. */
   writeRuns(batch: Batch, sessions: readonly StoredSession[]): void {
-    const shared = this.#findShared(sessions);
-    const places = this.#writeBlocks(batch, shared, sessions);
-    for (const session of sessions) this.#writeSession(batch, session, places);
+    if (sessions.length === 0) return;
+    for (const session of sessions) this.#collect(session);
+    this.#placeShared();
+    for (const session of sessions) this.#writeSession(batch, session);
+    for (const block of this.#blocks) this.#writeBlock(batch, block);
+    this.#reset();
   }
 
-  /** Messages that more than one session of this commit refers to, in order of first use. */
-  #findShared(sessions: readonly StoredSession[]): Message[] {
-    const firstMark = this.#mark;
-    const seen: Message[] = [];
-    const uses: number[] = [];
-    for (const session of sessions) {
-      const kept: QueueEntry[] = [];
-      for (const entry of session.pending) {
-        // Acked (or dropped) before the commit leaves: nothing to store.
-        if (entry.state === EntryState.SETTLED) {
-          this.entriesElided++;
-          continue;
-        }
-        kept.push(entry);
-        const { message } = entry;
-        const index = message.storeRef - firstMark;
-        if (index >= 0 && seen[index] === message) {
-          uses[index]!++;
-        } else {
-          message.storeRef = this.#mark++;
-          seen.push(message);
-          uses.push(1);
-        }
+  /** Keeps no message alive between commits. */
+  #reset(): void {
+    this.#blocks = [];
+    this.#messages = [];
+    this.#uses = [];
+    this.#blockAt = [];
+    this.#ordinalAt = [];
+    if (this.#mark > MARK_MAX) this.#mark = 1;
+    this.#firstMark = this.#mark;
+  }
+
+  /** Takes a session's pending entries and counts who refers to which message. */
+  #collect(session: StoredSession): void {
+    const messages = this.#messages;
+    const uses = this.#uses;
+    const firstMark = this.#firstMark;
+    const kept: QueueEntry[] = [];
+    for (const entry of session.pending) {
+      // Acked (or dropped) before the commit leaves: nothing to store.
+      if (entry.state === EntryState.SETTLED) {
+        this.entriesElided++;
+        continue;
       }
-      session.pending = [];
-      session.committing = kept;
+      kept.push(entry);
+      const { message } = entry;
+      const index = message.storeRef - firstMark;
+      if (index >= 0 && index < messages.length && messages[index] === message) {
+        uses[index]!++;
+      } else {
+        message.storeRef = this.#mark++;
+        messages.push(message);
+        uses.push(1);
+      }
     }
-    const shared: Message[] = [];
-    for (let i = 0; i < seen.length; i++) {
-      if (uses[i]! > 1) shared.push(seen[i]!);
-      else seen[i]!.storeRef = NOT_SHARED;
-    }
-    return shared;
+    session.pending = [];
+    session.committing = kept;
   }
 
-  /** Writes shared bodies; returns block and ordinal by mark. */
-  #writeBlocks(
-    batch: Batch,
-    shared: readonly Message[],
-    sessions: readonly StoredSession[],
-  ): Map<number, { readonly block: number; readonly ordinal: number }> {
-    const places: Map<number, { block: number; ordinal: number }> = new Map();
-    if (shared.length === 0) return places;
-    const groups: Message[][] = [];
-    let group: Message[] = [];
+  /** Gives messages that several entries refer to their places in blocks, in order of first use. */
+  #placeShared(): void {
+    const uses = this.#uses;
+    let block: OpenBlock | null = null;
+    for (let i = 0; i < uses.length; i++) {
+      if (uses[i] === 1) {
+        this.#blockAt.push(OWN);
+        this.#ordinalAt.push(0);
+        continue;
+      }
+      const message = this.#messages[i]!;
+      const bytes = messageBytesMax(message);
+      if (block === null || block.bytes + bytes > BLOCK_BYTES) {
+        const number = this.#nextNumber();
+        block = { number, messages: [], bytes: BLOCK_OVERHEAD_BYTES, refs: 0, run: 0, place: 0 };
+        this.#blocks.push(block);
+      }
+      this.#blockAt.push(this.#blocks.length - 1);
+      this.#ordinalAt.push(block.messages.push(message) - 1);
+      block.bytes += bytes;
+    }
+  }
+
+  #writeBlock(batch: Batch, block: OpenBlock): void {
+    this.#makeRoom(block.bytes);
+    const writer = new BlockWriter(this.#slab, 0);
+    for (const message of block.messages) writer.add(message);
+    const end = writer.finish(block.refs);
+    this.#put(batch, numberKey(Prefix.BLOCK, block.number), this.#slab.subarray(0, end));
+    this.#counts.written(block.number, block.refs);
+    this.#written.blocks.push(block.number);
+  }
+
+  /** A session's entries as runs, bounded by entries and by bytes. */
+  #writeSession(batch: Batch, session: StoredSession): void {
+    const entries = session.committing;
+    let start = 0;
     let bytes = 0;
-    for (const message of shared) {
-      const messageBytes = messageBytesMax(message);
-      if (group.length > 0 && bytes + messageBytes > BLOCK_BYTES) {
-        groups.push(group);
-        group = [];
+    for (let i = 0; i < entries.length; i++) {
+      const messageBytes = entries[i]!.message.bytes;
+      const isFull = i - start >= RUN_ENTRIES_MAX || bytes + messageBytes > RUN_BODIES_BYTES_MAX;
+      if (i > start && isFull) {
+        this.#writeRun(batch, session, start, i);
+        start = i;
         bytes = 0;
       }
-      group.push(message);
       bytes += messageBytes;
     }
-    groups.push(group);
-    for (const messages of groups) {
-      const block = this.#nextBlock();
-      messages.forEach((message, ordinal) => {
-        places.set(message.storeRef, { block, ordinal });
-      });
-    }
-    const refs = countRefs(sessions, places);
-    for (const messages of groups) {
-      const block = places.get(messages[0]!.storeRef)!.block;
-      let room = BLOCK_OVERHEAD_BYTES;
-      for (const message of messages) room += messageBytesMax(message);
-      this.#slab = room > this.#slab.length ? Buffer.allocUnsafeSlow(room * 2) : this.#slab;
-      const writer = new BlockWriter(this.#slab, 0);
-      for (const message of messages) writer.add(message);
-      const end = writer.finish(refs.get(block)!);
-      this.#put(batch, numberKey(Prefix.BLOCK, block), this.#slab.subarray(0, end));
-    }
-    return places;
+    if (entries.length > start) this.#writeRun(batch, session, start, entries.length);
   }
 
-  #writeSession(
-    batch: Batch,
-    session: StoredSession,
-    places: ReadonlyMap<number, { readonly block: number; readonly ordinal: number }>,
-  ): void {
+  #writeRun(batch: Batch, session: StoredSession, start: number, end: number): void {
     const entries = session.committing;
-    for (const range of runRanges(entries)) {
-      const writer = this.#runWriter;
-      writer.begin();
-      const blocks: Map<number, number> = new Map();
-      const own: Message[] = [];
-      let ownBytes = 0;
-      for (let i = range.start; i < range.end; i++) {
-        const entry = entries[i]!;
-        const { message } = entry;
-        const place = message.storeRef === NOT_SHARED ? undefined : places.get(message.storeRef);
-        let block = 0;
-        let ordinal = 0;
-        if (place === undefined) {
-          ordinal = own.length;
-          own.push(message);
-          ownBytes += messageBytesMax(message);
-        } else {
-          block = blocks.get(place.block) ?? 0;
-          if (block === 0) {
-            block = writer.addBlock(place.block);
-            blocks.set(place.block, block);
-          }
-          ordinal = place.ordinal;
+    const writer = this.#runWriter;
+    writer.begin();
+    const runCount = ++this.#runCount;
+    const own: Message[] = [];
+    let ownBytes = 0;
+    for (let i = start; i < end; i++) {
+      const entry = entries[i]!;
+      const { message } = entry;
+      const index = message.storeRef - this.#firstMark;
+      const at = this.#blockAt[index]!;
+      let place = 0;
+      let ordinal = 0;
+      if (at === OWN) {
+        ordinal = own.push(message) - 1;
+        ownBytes += messageBytesMax(message);
+      } else {
+        const block = this.#blocks[at]!;
+        if (block.run !== runCount) {
+          block.run = runCount;
+          block.refs++;
+          block.place = writer.addBlock(block.number);
         }
-        writer.entry(
-          entry.seq,
-          entry.qos,
-          entry.retain,
-          entry.subscriptionIds,
-          block,
-          ordinal,
-          message.bytes,
-        );
+        place = block.place;
+        ordinal = this.#ordinalAt[index]!;
       }
-      const hasRecord = ownBytes > RUN_OWN_BYTES_MAX;
-      if (hasRecord) this.#putBodies(batch, session, own, writer.lastSeq);
-      const inRun = own.length === 0 ? OwnBodies.NONE : OwnBodies.IN_RUN;
-      writer.ownMessages(own, hasRecord ? OwnBodies.IN_RECORD : inRun);
-      this.#put(batch, runKey(session.serial, writer.lastSeq, RUN_PART), writer.finish());
-      this.entriesWritten += writer.count;
-      if (session.runs.length < RUNS_KEPT_MAX) {
-        const { firstSeq, lastSeq, count } = writer;
-        const run = new RunState(firstSeq, lastSeq, count, [...writer.blocks], hasRecord);
-        session.addRun(run);
-        this.#added.push({ session, run });
-      }
+      const { seq, qos, retain, subscriptionIds } = entry;
+      writer.entry(seq, qos, retain, subscriptionIds, place, ordinal, message.bytes);
     }
+    const hasRecord = ownBytes > RUN_OWN_BYTES_MAX;
+    if (hasRecord) this.#putBodies(batch, session, own, writer.lastSeq);
+    const inRun = own.length === 0 ? OwnBodies.NONE : OwnBodies.IN_RUN;
+    writer.ownMessages(own, hasRecord ? OwnBodies.IN_RECORD : inRun);
+    this.#put(batch, runKey(session.serial, writer.lastSeq, RUN_PART), writer.finish());
+    this.entriesWritten += writer.count;
+    const { firstSeq, lastSeq, count } = writer;
+    const run = new RunState(firstSeq, lastSeq, count, [...writer.blocks], hasRecord);
+    this.#resident.add(session, run);
+    this.#written.runs.push({ session, run });
   }
 
   #putBodies(batch: Batch, session: StoredSession, own: readonly Message[], lastSeq: number): void {
     let room = SEAL_BYTES;
     for (const message of own) room += messageBytesMax(message);
-    if (room > this.#slab.length) this.#slab = Buffer.allocUnsafeSlow(room * 2);
+    this.#makeRoom(room);
     let pos = 0;
     let sequence = 0;
     for (const message of own) {
@@ -216,18 +254,29 @@ export class CommitWriter {
   /** Writes the progress of a run, or removes it when nothing of it is left. */
   writeProgress(batch: Batch, session: StoredSession, run: RunState): void {
     run.isDirty = false;
-    const key = runKey(session.serial, run.lastSeq, PROGRESS_PART);
+    const progressKey = runKey(session.serial, run.lastSeq, PROGRESS_PART);
     if (!run.isSettled) {
-      this.#put(batch, key, run.encode());
+      this.#put(batch, progressKey, run.encode());
+      run.hasProgressRecord = true;
+      this.#written.progress.push({ session, run });
       return;
     }
+    for (const block of run.blocks) this.#counts.release(block);
     batch.del(runKey(session.serial, run.lastSeq, RUN_PART));
-    batch.del(key);
+    if (run.hasProgressRecord) batch.del(progressKey);
     if (run.hasBodiesRecord) batch.del(bodiesKey(session.serial, run.lastSeq));
-    session.removeRun(run);
-    this.#removed.push({ session, run });
+    this.#written.removed.push({ session, run });
     session.tailSeq = Math.max(session.tailSeq, run.lastSeq);
-    session.isTailDirty = true;
+    // A later run says by itself how far positions have come.
+    if (session.runs.at(-1)!.lastSeq <= session.tailSeq) session.isTailDirty = true;
+  }
+
+  #makeRoom(byteCount: number): void {
+    if (byteCount > this.#slab.length) {
+      this.#slab = Buffer.allocUnsafeSlow(byteCount);
+    } else if (this.#slab.length > AREA_BYTES_KEPT && byteCount <= AREA_BYTES_KEPT) {
+      this.#slab = Buffer.allocUnsafeSlow(AREA_BYTES_KEPT);
+    }
   }
 
   /** The batch copies key and value at once, so both may be reused. */
@@ -235,48 +284,4 @@ export class CommitWriter {
     this.bytesWritten += key.length + value.length;
     batch.put(key, value);
   }
-}
-
-interface Range {
-  readonly start: number;
-  readonly end: number;
-}
-
-/** Cuts a session's entries into runs: bounded by entries and by bytes. */
-function runRanges(entries: readonly QueueEntry[]): Range[] {
-  const ranges: Range[] = [];
-  let start = 0;
-  let bytes = 0;
-  for (let i = 0; i < entries.length; i++) {
-    const messageBytes = entries[i]!.message.bytes;
-    const isFull = i - start >= RUN_ENTRIES_MAX || bytes + messageBytes > RUN_BODIES_BYTES_MAX;
-    if (i > start && isFull) {
-      ranges.push({ start, end: i });
-      start = i;
-      bytes = 0;
-    }
-    bytes += messageBytes;
-  }
-  if (entries.length > start) ranges.push({ start, end: entries.length });
-  return ranges;
-}
-
-/** How many runs will refer to each block. */
-function countRefs(
-  sessions: readonly StoredSession[],
-  places: ReadonlyMap<number, { readonly block: number }>,
-): Map<number, number> {
-  const refs: Map<number, number> = new Map();
-  const ofRun: Set<number> = new Set();
-  for (const session of sessions) {
-    for (const range of runRanges(session.committing)) {
-      ofRun.clear();
-      for (let i = range.start; i < range.end; i++) {
-        const place = places.get(session.committing[i]!.message.storeRef);
-        if (place !== undefined) ofRun.add(place.block);
-      }
-      for (const block of ofRun) refs.set(block, (refs.get(block) ?? 0) + 1);
-    }
-  }
-  return refs;
 }

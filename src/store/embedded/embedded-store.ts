@@ -4,7 +4,6 @@
  * settled is written along, without a sync of its own. It implements the core's `Store` and knows
  * neither sockets nor sessions beyond their records.
  */
-import { chmod, mkdir } from 'node:fs/promises';
 import { ClassicLevel } from 'classic-level';
 import type { Message } from '../../core/message.ts';
 import type {
@@ -18,14 +17,30 @@ import type {
 } from '../../core/ports.ts';
 import { EntryState, type QueueEntry } from '../../core/queue-entry.ts';
 import { BlockCounts } from './block-counts.ts';
-import { CommitWriter } from './commit-writer.ts';
-import { numberKey, Prefix, plainKey, quarantineKey, retainedKey } from './keys.ts';
+import { CommitWriter, type Written } from './commit-writer.ts';
+import { checkVersion, openDirectory, probeSpace } from './data-directory.ts';
+import {
+  bodiesKey,
+  isRunKey,
+  lastSeqOfRunKey,
+  numberKey,
+  PROGRESS_PART,
+  Prefix,
+  plainKey,
+  quarantineKey,
+  RUN_PART,
+  retainedKey,
+  runKey,
+  serialOfRunKey,
+} from './keys.ts';
 import { messageBytesMax, writeMessage } from './message-codec.ts';
-import { recover, SCHEMA_VERSION } from './recovery.ts';
+import { recover } from './recovery.ts';
+import { ResidentRuns } from './resident-runs.ts';
 import { type Database, RunReader } from './run-reader.ts';
+import type { RunState } from './run-state.ts';
 import { SEAL_BYTES, seal } from './seal.ts';
-import { decodeNumbers, encodeNumbers, encodeSession } from './session-codec.ts';
-import { type PendingRead, StoredSession } from './stored-session.ts';
+import { encodeNumbers, encodeSession } from './session-codec.ts';
+import { CHANGE_STRIDE, type PendingRead, StoredSession } from './stored-session.ts';
 import { sweepSome } from './sweeper.ts';
 
 type Batch = ReturnType<Database['batch']>;
@@ -46,6 +61,8 @@ interface Work {
   readonly retained: ReadonlyMap<string, Message | null>;
   /** Session records in it, to be written again if it fails. */
   readonly records: Map<StoredSession, SessionRecord>;
+  /** Null: it did not come to writing. */
+  written: Written | null;
 }
 
 /** Numbers taken from the stored counter at a time. */
@@ -54,10 +71,11 @@ const NUMBERS_RESERVED = 4096;
 const IDLE_FLUSH_MS = 1000;
 const PROBE_MS = 1000;
 const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
+/** What a start writes of the log, twice: free space that makes another try worthwhile. */
+const PROBE_BYTES = 2 * WRITE_BUFFER_BYTES;
 const CACHE_BYTES = 4 * 1024 * 1024;
-
-/** The directory cannot be used; the message says why and what to do. */
-export class StoreOpenError extends Error {}
+/** Each open table is mapped into memory, 2 MiB at most. */
+const OPEN_FILES_MAX = 48;
 
 export class EmbeddedStore implements Store {
   readonly keepsQueues = true;
@@ -75,6 +93,7 @@ export class EmbeddedStore implements Store {
   readonly #reader: RunReader;
   readonly #writer: CommitWriter;
   readonly #counts: BlockCounts;
+  readonly #resident: ResidentRuns = new ResidentRuns();
   readonly #sessions: Map<number, StoredSession> = new Map();
   #events: StoreEvents | null = null;
 
@@ -86,11 +105,16 @@ export class EmbeddedStore implements Store {
   /** Something of the open batch must be synced. */
   #isOpenSynced = false;
   #isScheduled = false;
+  /** A commit is under way, or the database is being opened again. */
   #isCommitting = false;
   #isStopped = false;
   #idle: Promise<void> = Promise.resolve();
+  /** Reads that wait for a commit, over all sessions. */
+  #readsWaiting = 0;
   /** Serials of deleted sessions whose runs are still there. */
   readonly #sweeps: number[] = [];
+  /** What the last commit that failed may have left on the disk all the same. */
+  #uncertain: Written | null = null;
   #reserved = 0;
   #nextNumber = 0;
   #areNumbersDirty = false;
@@ -104,10 +128,14 @@ export class EmbeddedStore implements Store {
       valueEncoding: 'buffer',
       writeBufferSize: WRITE_BUFFER_BYTES,
       cacheSize: CACHE_BYTES,
+      maxOpenFiles: OPEN_FILES_MAX,
     });
-    this.#reader = new RunReader(this.#db, (key, value, why) => this.#quarantine(key, value, why));
-    this.#writer = new CommitWriter(() => this.#takeNumber());
-    this.#counts = new BlockCounts(this.#db);
+    this.#reader = new RunReader(this.#db, this.#resident, this.#quarantine, (session) => {
+      this.#changed(session, false);
+    });
+    this.#counts = new BlockCounts(this.#db, this.#quarantine, options.log);
+    const nextNumber = (): number => this.#takeNumber();
+    this.#writer = new CommitWriter(nextNumber, this.#resident, this.#counts);
   }
 
   get entriesWritten(): number {
@@ -126,46 +154,20 @@ export class EmbeddedStore implements Store {
 
   async start(events: StoreEvents, restore: RestoreVisitor): Promise<void> {
     this.#events = events;
-    await this.#open();
-    await this.#checkVersion();
-    const numbers = await this.#db.get(plainKey(Prefix.NUMBERS));
-    this.#reserved = numbers === undefined ? 1 : (decodeNumbers(numbers)[0] ?? 1);
-    this.#nextNumber = this.#reserved;
-    const quarantine = (key: Buffer, value: Buffer, why: string): Promise<void> =>
-      this.#quarantine(key, value, why);
-    const { sessions, doomed } = await recover(this.#db, restore, quarantine);
-    for (const session of sessions) this.#sessions.set(session.number, session);
-    for (const serial of doomed) this.#sweeps.push(serial);
-    const { scheduler } = this.#options;
-    this.#stopTimers.push(scheduler.every(IDLE_FLUSH_MS, () => this.#schedule()));
-  }
-
-  async #open(): Promise<void> {
-    const { directory } = this.#options;
+    const { directory, log, scheduler } = this.#options;
+    await openDirectory(this.#db, directory, log);
     try {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
-      await chmod(directory, 0o700);
-      await this.#db.open();
+      await checkVersion(this.#db, directory, this.#quarantine);
+      const found = await recover(this.#db, restore, this.#quarantine, log);
+      this.#reserved = found.nextNumber;
+      this.#nextNumber = found.nextNumber;
+      for (const session of found.sessions) this.#sessions.set(session.number, session);
+      for (const serial of found.doomed) this.#sweeps.push(serial);
     } catch (error) {
-      throw openError(directory, error);
-    }
-  }
-
-  async #checkVersion(): Promise<void> {
-    const key = plainKey(Prefix.VERSION);
-    const value = await this.#db.get(key);
-    if (value === undefined) {
-      await this.#db.put(key, encodeNumbers([SCHEMA_VERSION], 1), { sync: true });
-      return;
-    }
-    const found = decodeNumbers(value)[0] ?? 0;
-    if (found > SCHEMA_VERSION) {
       await this.#db.close();
-      throw new StoreOpenError(
-        `the data in ${this.#options.directory} has schema version ${found}, this program knows ` +
-          `${SCHEMA_VERSION}: start the newer program that wrote it, or choose another directory`,
-      );
+      throw error;
     }
+    this.#stopTimers.push(scheduler.every(IDLE_FLUSH_MS, () => this.#schedule()));
   }
 
   async stop(): Promise<void> {
@@ -194,6 +196,7 @@ export class EmbeddedStore implements Store {
     if (session === undefined) return 0;
     session.isDeleted = true;
     this.#sessions.delete(sessionNumber);
+    this.#resident.removeAll(session);
     this.#doomed.push(session);
     return this.#changed(session, true);
   }
@@ -209,13 +212,14 @@ export class EmbeddedStore implements Store {
     if (!entry.durable) return;
     const session = this.#sessions.get(sessionNumber);
     if (session === undefined) return;
-    session.changes.push(entry.seq, EntryState.SETTLED);
+    session.changes.push(entry.seq, EntryState.SETTLED, entry.message.bytes);
     this.#changed(session, false);
   }
 
   release(sessionNumber: number, entry: QueueEntry): Ticket {
-    const session = this.#sessionOf(sessionNumber);
-    session.changes.push(entry.seq, EntryState.RELEASED);
+    const session = this.#sessions.get(sessionNumber);
+    if (session === undefined) return 0;
+    session.changes.push(entry.seq, EntryState.RELEASED, 0);
     return this.#changed(session, true);
   }
 
@@ -227,7 +231,8 @@ export class EmbeddedStore implements Store {
   }
 
   removeInboundId(sessionNumber: number, packetId: number): Ticket {
-    const session = this.#sessionOf(sessionNumber);
+    const session = this.#sessions.get(sessionNumber);
+    if (session === undefined) return 0;
     session.inboundIds.delete(packetId);
     session.isInboundDirty = true;
     return this.#changed(session, true);
@@ -257,23 +262,36 @@ export class EmbeddedStore implements Store {
     }
     const last = session.pending.at(-1) ?? session.committing.at(-1);
     const read: PendingRead = { fromSeq, messagesMax, bytesMax, afterSeq: last?.seq ?? 0, done };
-    if (last !== undefined || this.#isCommitting) {
-      session.waiting.push(read);
-      this.#changed(session, false);
-      this.#schedule();
-    } else {
-      void this.#read(session, read);
-    }
+    if (last !== undefined || this.#isCommitting || !this.#isOpen) this.#readLater(session, read);
+    else void this.#read(session, read);
+  }
+
+  get #isOpen(): boolean {
+    return this.#db.status === 'open';
+  }
+
+  #readLater(session: StoredSession, read: PendingRead): void {
+    session.waiting.push(read);
+    this.#readsWaiting++;
+    this.#changed(session, false);
+    this.#schedule();
   }
 
   async #read(session: StoredSession, read: PendingRead): Promise<void> {
+    let entries: QueueEntry[] = [];
+    let failure: Error | null = null;
     try {
-      await this.#applyChanges(session);
-      const entries = await this.#reader.read(session, read);
-      read.done(entries, null);
+      entries = await this.#reader.read(session, read);
     } catch (error) {
-      read.done([], error as Error);
+      if (this.#isStopped) return;
+      if (!this.#isOpen || /_NOT_OPEN$/.test((error as { code?: string }).code ?? '')) {
+        // The database is being opened again, after a failed write.
+        this.#readLater(session, read);
+        return;
+      }
+      failure = error as Error;
     }
+    read.done(entries, failure);
   }
 
   #sessionOf(sessionNumber: number): StoredSession {
@@ -314,12 +332,15 @@ export class EmbeddedStore implements Store {
     return this.#dirty.length > 0 || this.#retained.size > 0 || this.#doomed.length > 0;
   }
 
-  #hasWork(): boolean {
-    return this.#hasChanges() || this.#sweeps.length > 0;
+  /** A synced change, or somebody who reads, waits for the next commit. */
+  #isAwaited(): boolean {
+    return this.#isOpenSynced || (this.#readsWaiting > 0 && this.#isOpen);
   }
 
   #schedule(): void {
-    if (this.#isScheduled || this.#isCommitting || this.#isStopped || !this.#hasWork()) return;
+    if (this.#isScheduled || this.#isCommitting || this.#isStopped) return;
+    const hasWork = this.writable && (this.#hasChanges() || this.#sweeps.length > 0);
+    if (!hasWork && !this.#isAwaited()) return;
     this.#isScheduled = true;
     this.#options.scheduler.endOfTurn(() => {
       this.#isScheduled = false;
@@ -328,7 +349,7 @@ export class EmbeddedStore implements Store {
   }
 
   #commitNow(): void {
-    if (this.#isCommitting || this.#isStopped || !this.#hasWork()) return;
+    if (this.#isCommitting || this.#isStopped) return;
     this.#isCommitting = true;
     this.#idle = this.#commit();
   }
@@ -339,11 +360,15 @@ export class EmbeddedStore implements Store {
       doomed: this.#doomed,
       retained: this.#retained,
       records: new Map(),
+      written: null,
     };
     this.#dirty = [];
     this.#doomed = [];
     this.#retained = new Map();
-    for (const session of work.sessions) session.isDirty = false;
+    for (const session of work.sessions) {
+      session.isDirty = false;
+      session.applyChanges();
+    }
     const ticket = this.#ticket++;
     const sync = this.#isOpenSynced;
     this.#isOpenSynced = false;
@@ -354,23 +379,21 @@ export class EmbeddedStore implements Store {
     } catch (error) {
       failure = error as Error;
     }
-    if (failure === null) {
-      for (const session of work.doomed) this.#sweeps.push(session.serial);
-    } else {
-      this.#failed(failure, work);
-    }
+    if (failure === null) this.#succeeded(work);
+    else this.#failed(failure, work);
     this.#report(work.sessions, ticket, failure);
     // Between commits, as both change the counts of blocks; acks are on their way already.
     if (this.#sweeps.length > 0 && this.writable) await this.#sweep();
+    if (this.writable) this.#resident.trim();
     this.#isCommitting = false;
     for (const session of work.sessions) this.#readWaiting(session);
-    this.#scheduleNext();
+    if (this.#isAwaited() || this.#sweeps.length > 0) this.#schedule();
   }
 
   async #writeAll(work: Work, sync: boolean): Promise<void> {
     const { sessions } = work;
     const batch = this.#db.batch();
-    this.#writer.begin();
+    work.written = this.#writer.begin();
     // What is pending now belongs to this ticket, whatever comes while runs are read below.
     this.#writer.writeRuns(
       batch,
@@ -380,25 +403,18 @@ export class EmbeddedStore implements Store {
     for (const session of work.doomed) writeDoom(batch, session);
     for (const [topic, message] of work.retained) writeRetained(batch, topic, message);
     for (const session of sessions) {
-      if (session.isDeleted) continue;
-      await this.#applyChanges(session);
-      this.#writeProgress(batch, session);
+      if (session.unresolved.length > 0) await this.#resolve(session);
+    }
+    for (const session of sessions) {
+      if (!session.isDeleted) this.#writeProgress(batch, session);
     }
     await this.#counts.write(batch);
     if (this.#areNumbersDirty) {
       batch.put(plainKey(Prefix.NUMBERS), encodeNumbers([this.#reserved], 1));
       this.#areNumbersDirty = false;
     }
-    await this.#write(batch, sync);
-  }
-
-  /** Goes on at once when something synced, or somebody who reads, waits. */
-  #scheduleNext(): void {
-    const isWaitedFor =
-      this.#isOpenSynced ||
-      this.#sweeps.length > 0 ||
-      this.#dirty.some((session) => session.waiting.length > 0);
-    if (isWaitedFor) this.#schedule();
+    if (batch.length === 0) await batch.close();
+    else await this.#write(batch, sync);
   }
 
   async #write(batch: Batch, sync: boolean): Promise<void> {
@@ -427,24 +443,24 @@ export class EmbeddedStore implements Store {
     }
   }
 
-  /** Brings what was settled and released into the runs' states, reading runs that are not held. */
-  async #applyChanges(session: StoredSession): Promise<void> {
-    const { changes } = session;
-    if (changes.length === 0) return;
-    session.changes = [];
-    for (let i = 0; i < changes.length; i += 2) {
-      const seq = changes[i]!;
-      const run = session.runOf(seq) ?? (await this.#reader.load(session, seq));
-      run?.set(seq, changes[i + 1]!);
+  /** Reads the runs that changes refer to and that are not in memory. */
+  async #resolve(session: StoredSession): Promise<void> {
+    const { unresolved } = session;
+    for (let i = 0; i < unresolved.length && !session.isDeleted; i += CHANGE_STRIDE) {
+      const seq = unresolved[i]!;
+      try {
+        const run = session.runOf(seq) ?? (await this.#reader.load(session, seq));
+        if (run !== null) session.mark(run, seq, unresolved[i + 1]!, unresolved[i + 2]!);
+      } catch (error) {
+        // Delivered again after a restart: more than owed, never less.
+        this.#options.log.error({ err: error, seq }, 'an ack could not be stored');
+      }
     }
+    session.unresolved = [];
   }
 
   #writeProgress(batch: Batch, session: StoredSession): void {
-    for (const run of [...session.runs]) {
-      if (!run.isDirty) continue;
-      if (run.isSettled) for (const block of run.blocks) this.#counts.release(block);
-      this.#writer.writeProgress(batch, session, run);
-    }
+    for (const run of session.takeDirtyRuns()) this.#writer.writeProgress(batch, session, run);
     if (session.isTailDirty) {
       session.isTailDirty = false;
       const key = numberKey(Prefix.TAIL, session.serial);
@@ -471,7 +487,7 @@ export class EmbeddedStore implements Store {
         events.entryDurable(entry, session.number);
         // Settled while the commit was under way: stored all the same, and to be removed again.
         if (wasSettled && !session.isDeleted) {
-          session.changes.push(entry.seq, EntryState.SETTLED);
+          session.changes.push(entry.seq, EntryState.SETTLED, entry.message.bytes);
           this.#changed(session, false);
         }
       }
@@ -482,11 +498,18 @@ export class EmbeddedStore implements Store {
   #readWaiting(session: StoredSession): void {
     if (session.waiting.length === 0) return;
     const firstPending = session.pending[0]?.seq ?? Number.POSITIVE_INFINITY;
-    for (const read of session.waiting.splice(0)) {
-      if (read.afterSeq < firstPending || session.isDeleted) void this.#read(session, read);
-      else session.waiting.push(read);
+    const waiting = session.waiting.splice(0);
+    this.#readsWaiting -= waiting.length;
+    for (const read of waiting) {
+      const isReady = read.afterSeq < firstPending || session.isDeleted;
+      if (isReady && this.#isOpen) void this.#read(session, read);
+      else this.#readLater(session, read);
     }
-    if (session.waiting.length > 0) this.#changed(session, false);
+  }
+
+  #succeeded(work: Work): void {
+    for (const session of work.doomed) this.#sweeps.push(session.serial);
+    for (const { session, run } of work.written?.removed ?? []) this.#resident.remove(session, run);
   }
 
   // ------------------------------------------------------------------ trouble
@@ -494,15 +517,20 @@ export class EmbeddedStore implements Store {
   /** Keeps what must still be written; entries are the publishers' to send again. */
   #failed(failure: Error, work: Work): void {
     this.failedCommits++;
-    this.#writer.undo();
     this.#counts.forget();
+    const { written } = work;
+    if (written !== null) {
+      for (const { session, run } of written.runs) this.#resident.remove(session, run);
+      for (const { session, run } of written.progress) session.touch(run);
+      // Whether settled runs are gone is known when the database has been opened again.
+      this.#uncertain = written;
+    }
     for (const session of work.sessions) {
       for (const entry of session.pending.splice(0)) session.committing.push(entry);
       if (session.isDeleted) continue;
       session.record ??= work.records.get(session) ?? null;
       session.isInboundDirty = true;
       session.isTailDirty ||= session.tailSeq > 0;
-      for (const run of session.runs) run.isDirty ||= run.states.size > 0;
       this.#changed(session, false);
     }
     for (const session of work.doomed) this.#doomed.push(session);
@@ -510,50 +538,112 @@ export class EmbeddedStore implements Store {
       if (!this.#retained.has(topic)) this.#retained.set(topic, message);
     }
     this.#areNumbersDirty = true;
-    if (!this.writable) return;
-    this.writable = false;
-    const { log, scheduler, directory } = this.#options;
-    log.error({ err: failure, directory }, 'commit failed; durable publishes are refused');
-    this.#stopProbe = scheduler.every(PROBE_MS, () => void this.#probe());
+    if (this.writable) this.#refuseWrites(failure, 'commit failed; durable publishes are refused');
   }
 
-  /** Writes a little; when that works, so does the store. */
-  async #probe(): Promise<void> {
+  #refuseWrites(failure: Error, what: string): void {
+    const { log, scheduler, directory } = this.#options;
+    this.writable = false;
+    log.error({ err: failure, directory }, what);
+    this.#stopProbe = scheduler.every(PROBE_MS, () => {
+      if (this.#isCommitting || this.#isStopped) return;
+      this.#isCommitting = true;
+      this.#idle = this.#tryAgain();
+    });
+  }
+
+  /**
+   * Opens the database again once the disk has room. After a write that failed LevelDB must not go on
+   * with the same log: what follows a torn record in it is lost when it is read.
+   */
+  async #tryAgain(): Promise<void> {
+    const { log, directory } = this.#options;
     try {
-      const batch = this.#db.batch();
-      batch.put(plainKey(Prefix.PROBE), encodeNumbers([Date.now()], 1));
-      const { write } = this.#options;
-      if (write === undefined) await batch.write({ sync: true });
-      else await write(batch, true);
-    } catch {
-      return;
+      await probeSpace(directory, PROBE_BYTES);
+      await this.#db.close();
+      await this.#db.open();
+      await this.#settleUncertain();
+      this.writable = true;
+      this.#stopProbe?.();
+      this.#stopProbe = null;
+      log.info({ directory }, 'the store takes writes again');
+    } catch (error) {
+      log.debug({ err: error, directory }, 'the store takes no writes yet');
     }
-    if (this.writable) return;
-    this.writable = true;
-    this.#stopProbe?.();
-    this.#stopProbe = null;
-    this.#options.log.info({ directory: this.#options.directory }, 'the store takes writes again');
+    this.#isCommitting = false;
     this.#schedule();
   }
 
+  /**
+   * Finds out whether the commit that failed is on the disk. If it is, its entries, which their
+   * publishers believe lost, are removed and what it had removed is gone; else it is written again.
+   */
+  async #settleUncertain(): Promise<void> {
+    const { runs, blocks, removed } = this.#uncertain ?? { runs: [], blocks: [], removed: [] };
+    const isGone = removed.length > 0 && !(await this.#hasRun(removed[0]!));
+    const isThere = runs.length > 0 && (await this.#hasRun(runs[0]!));
+    const batch = this.#db.batch();
+    batch.put(plainKey(Prefix.PROBE), encodeNumbers([], 0));
+    if (isGone || isThere) {
+      for (const { session, run } of runs) {
+        batch.del(runKey(session.serial, run.lastSeq, RUN_PART));
+        batch.del(bodiesKey(session.serial, run.lastSeq));
+      }
+      for (const block of blocks) batch.del(numberKey(Prefix.BLOCK, block));
+    }
+    await this.#write(batch, true);
+    this.#uncertain = null;
+    for (const { session, run } of removed) {
+      if (isGone || isThere) {
+        this.#resident.remove(session, run);
+      } else if (!session.isDeleted) {
+        session.touch(run);
+        this.#changed(session, false);
+      }
+    }
+  }
+
+  async #hasRun({ session, run }: { session: StoredSession; run: RunState }): Promise<boolean> {
+    return (await this.#db.get(runKey(session.serial, run.lastSeq, RUN_PART))) !== undefined;
+  }
+
   /** Moves a record that cannot be decoded aside, for people to look at. */
-  async #quarantine(key: Buffer, value: Buffer, why: string): Promise<void> {
+  readonly #quarantine = async (key: Buffer, value: Buffer, why: string): Promise<void> => {
     this.quarantined++;
     const { log } = this.#options;
     log.error({ key: key.toString('hex'), why }, 'damaged record moved aside');
-    await this.#db.batch().put(quarantineKey(key), value).del(key).write({ sync: true });
-  }
+    try {
+      const batch = this.#db.batch().put(quarantineKey(key), value).del(key);
+      // What was settled of a run says nothing without it.
+      if (isRunKey(key))
+        batch.del(runKey(serialOfRunKey(key), lastSeqOfRunKey(key), PROGRESS_PART));
+      await batch.write({ sync: true });
+    } catch (error) {
+      log.error({ err: error, key: key.toString('hex') }, 'it is still in its place');
+    }
+  };
 
   /** Removes some of what a deleted session has left. */
   async #sweep(): Promise<void> {
+    let isWriting = false;
+    const write = (batch: Batch): Promise<void> => {
+      isWriting = true;
+      return this.#write(batch, false);
+    };
     try {
-      const isDone = await sweepSome(this.#db, this.#sweeps[0]!, this.#counts);
+      const isDone = await sweepSome(this.#db, this.#sweeps[0]!, this.#counts, write);
       if (isDone) this.#sweeps.shift();
     } catch (error) {
-      // Its mark stays: the next start goes on.
       this.#counts.forget();
-      this.#sweeps.shift();
-      this.#options.log.error({ err: error }, 'removal of a session stopped');
+      const failure = error as Error;
+      if (isWriting) {
+        // It goes on when writes do.
+        this.#refuseWrites(failure, 'a write failed; durable publishes are refused');
+      } else {
+        // What cannot be read stays, and its mark: the next start tries again.
+        this.#sweeps.shift();
+        this.#options.log.error({ err: failure }, 'what a deleted session has left stays for now');
+      }
     }
   }
 }
@@ -574,17 +664,4 @@ function writeRetained(batch: Batch, topic: string, message: Message | null): vo
   const out = Buffer.allocUnsafe(messageBytesMax(message) + SEAL_BYTES);
   const end = seal(out, 0, writeMessage(out, 0, message, 0));
   batch.put(key, out.subarray(0, end));
-}
-
-function openError(directory: string, error: unknown): StoreOpenError {
-  const { code, cause, message } = error as NodeJS.ErrnoException & { cause?: Error };
-  const inner = cause as NodeJS.ErrnoException | undefined;
-  if (inner?.code === 'LEVEL_LOCKED' || /lock/i.test(inner?.message ?? '')) {
-    return new StoreOpenError(
-      `${directory} is in use by another process; stop it, or choose another directory (--data)`,
-    );
-  }
-  const why = inner?.message ?? message;
-  const what = code === 'EACCES' || /permission/i.test(why) ? 'may not be used by this user' : why;
-  return new StoreOpenError(`${directory} cannot be opened as the data directory: ${what}`);
 }

@@ -1,6 +1,6 @@
 /**
  * One message as bytes, as it stands in blocks, runs, retained and will records. The body is copied
- * as a whole: topic field and payload already lie in one buffer.
+ * as a whole: topic field and payload already lie next to one another.
  */
 import { Message } from '../../core/message.ts';
 import { EMPTY_BUFFER, readU16 } from '../../util/bytes.ts';
@@ -15,6 +15,8 @@ const HAS_PROPERTIES = 0x10;
 const SEQUENCE_FOLLOWS = 0x20;
 const KNOWN_BITS = 0x3f;
 
+/** One message that is kept keeps at most this much of others alive. */
+const SLAB_BYTES = 8 * 1024;
 const HEADER_BYTES_MAX = 1 + 4 * VARINT_BYTES_MAX;
 
 /** Room `writeMessage` may need. */
@@ -51,29 +53,92 @@ export function writeMessage(
   return pos;
 }
 
-/** Body and properties of the message are views of the cursor's buffer. */
-export function readMessage(cursor: Cursor, previousSequence: number): Message {
+interface Header {
+  readonly flags: number;
+  readonly sequence: number;
+  readonly expiresAtMs: number;
+  readonly bodyBytes: number;
+  readonly propertyBytes: number;
+}
+
+function readHeader(cursor: Cursor, previousSequence: number): Header {
   const flags = cursor.u8();
-  const qos = flags & QOS_BITS;
-  if (qos === 3 || (flags & ~KNOWN_BITS) !== 0) throw new RecordDamage('message flags are unknown');
+  if ((flags & QOS_BITS) === 3 || (flags & ~KNOWN_BITS) !== 0) {
+    throw new RecordDamage('message flags are unknown');
+  }
   const distance = cursor.varint();
   const sequence = (flags & SEQUENCE_FOLLOWS) !== 0 ? previousSequence + distance : distance;
   const expiresAtMs = (flags & EXPIRES) !== 0 ? cursor.varint() : 0;
   const bodyBytes = cursor.varint();
   const propertyBytes = (flags & HAS_PROPERTIES) !== 0 ? cursor.varint() : 0;
+  return { flags, sequence, expiresAtMs, bodyBytes, propertyBytes };
+}
+
+/** Where the payload begins; throws when the topic does not fit the body. */
+function payloadStartOf(body: Buffer): number {
+  const payloadStart = body.length < 2 ? body.length + 1 : 2 + readU16(body, 0);
+  if (payloadStart > body.length) throw new RecordDamage('topic is longer than the message');
+  return payloadStart;
+}
+
+/** Walks over a message and returns its sequence. */
+export function skipMessage(cursor: Cursor, previousSequence: number): number {
+  const { sequence, bodyBytes, propertyBytes } = readHeader(cursor, previousSequence);
+  payloadStartOf(cursor.bytes(bodyBytes));
+  cursor.bytes(propertyBytes);
+  return sequence;
+}
+
+/**
+ * Memory for messages that are read back: small ones share pieces of it, so that a message in a
+ * subscriber's window keeps neither its record alive nor a buffer object of its own.
+ */
+export class MessageMemory {
+  #slab: Buffer = EMPTY_BUFFER;
+  #fill = 0;
+  /** Where the last `take` begins in what it returned. */
+  start = 0;
+
+  take(byteCount: number): Buffer {
+    if (byteCount > SLAB_BYTES / 4) {
+      this.start = 0;
+      return Buffer.allocUnsafeSlow(byteCount);
+    }
+    if (this.#fill + byteCount > this.#slab.length) {
+      this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+      this.#fill = 0;
+    }
+    this.start = this.#fill;
+    this.#fill += byteCount;
+    return this.#slab;
+  }
+}
+
+/** The message keeps nothing of the record alive. */
+export function readMessage(
+  cursor: Cursor,
+  previousSequence: number,
+  memory: MessageMemory,
+): Message {
+  const { flags, sequence, expiresAtMs, bodyBytes, propertyBytes } = readHeader(
+    cursor,
+    previousSequence,
+  );
   const body = cursor.bytes(bodyBytes);
-  const properties = propertyBytes > 0 ? cursor.bytes(propertyBytes) : EMPTY_BUFFER;
-  const payloadStart = bodyBytes < 2 ? bodyBytes + 1 : 2 + readU16(body, 0);
-  if (payloadStart > bodyBytes) throw new RecordDamage('topic is longer than the message');
+  const properties = propertyBytes > 0 ? Buffer.from(cursor.bytes(propertyBytes)) : EMPTY_BUFFER;
+  const payloadStart = payloadStartOf(body);
+  const slab = memory.take(bodyBytes);
+  const { start } = memory;
+  body.copy(slab, start);
   return new Message(
     sequence,
     body.utf8Slice(2, payloadStart),
-    body,
-    0,
-    payloadStart,
-    bodyBytes,
+    slab,
+    start,
+    start + payloadStart,
+    start + bodyBytes,
     properties,
-    qos as 0 | 1 | 2,
+    (flags & QOS_BITS) as 0 | 1 | 2,
     (flags & RETAIN) !== 0,
     expiresAtMs,
   );

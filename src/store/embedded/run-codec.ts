@@ -10,10 +10,10 @@
  */
 import type { Message } from '../../core/message.ts';
 import { readU32, writeU32 } from '../../util/bytes.ts';
-import { readMessages } from './block-codec.ts';
 import { RecordDamage } from './damage.ts';
 import { messageBytesMax, writeMessage } from './message-codec.ts';
 import { checkSeal, SEAL_BYTES, seal } from './seal.ts';
+import { StoredMessages } from './stored-messages.ts';
 import { Cursor, VARINT_BYTES_MAX, writeVarint } from './varint.ts';
 
 const QOS_2 = 0x01;
@@ -264,10 +264,12 @@ export function readRunEntries(value: Buffer, footer: RunFooter): RunEntries {
 }
 
 /** The messages that lie in the run itself. */
-export function readRunMessages(value: Buffer, footer: RunFooter): readonly Message[] {
-  if (footer.ownBodies !== OwnBodies.IN_RUN) return [];
+export function readRunMessages(value: Buffer, footer: RunFooter): StoredMessages {
   const cursor = new Cursor(value, footer.entriesEnd, footer.messagesEnd);
-  const messages = readMessages(cursor, footer.ownCount);
+  const messages = new StoredMessages(
+    cursor,
+    footer.ownBodies === OwnBodies.IN_RUN ? footer.ownCount : 0,
+  );
   cursor.expectEnd();
   return messages;
 }

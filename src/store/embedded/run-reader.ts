@@ -1,15 +1,14 @@
 /**
  * Reads runs and bodies back: for a session that works off its queue, and for progress of runs that
- * are not in memory. A damaged record is moved aside and counted; the rest goes on.
+ * are not in memory. A damaged record is moved aside and counted; the rest goes on. Reads run beside
+ * commits: whatever was read before an `await` is checked against memory after it.
  */
 import type { ClassicLevel } from 'classic-level';
-import type { Message } from '../../core/message.ts';
 import { EntryState, QueueEntry } from '../../core/queue-entry.ts';
-import { decodeBlock, readMessages } from './block-codec.ts';
+import { decodeBlock } from './block-codec.ts';
 import { RecordDamage } from './damage.ts';
 import {
   bodiesKey,
-  isRunKey,
   lastSeqOfRunKey,
   numberKey,
   PROGRESS_PART,
@@ -18,6 +17,8 @@ import {
   RUN_PART,
   runKey,
 } from './keys.ts';
+import { MessageMemory } from './message-codec.ts';
+import type { ResidentRuns } from './resident-runs.ts';
 import {
   OwnBodies,
   type RunFooter,
@@ -27,13 +28,18 @@ import {
 } from './run-codec.ts';
 import { RunState } from './run-state.ts';
 import { openSealed } from './seal.ts';
+import { StoredMessages } from './stored-messages.ts';
 import type { StoredSession } from './stored-session.ts';
 
 export type Database = ClassicLevel<Buffer, Buffer>;
+/** Moves a record aside. */
+export type Quarantine = (key: Buffer, value: Buffer, why: string) => Promise<void>;
 
-/** Decoded shared blocks kept for the other sessions that read them. */
+/** Shared blocks kept for the other sessions that read them. */
 const CACHE_BYTES_MAX = 4 * 1024 * 1024;
-const SEQ_MAX = 2 ** 48 - 1;
+const ROWS_AT_ONCE = 64;
+const ROWS_BYTES = 256 * 1024;
+export const SEQ_MAX: number = 2 ** 48 - 1;
 
 export interface ReadOptions {
   readonly fromSeq: number;
@@ -41,120 +47,174 @@ export interface ReadOptions {
   readonly bytesMax: number;
 }
 
+/** A run as it lies on disk, with its progress record. */
+interface StoredRun {
+  readonly key: Buffer;
+  readonly lastSeq: number;
+  readonly value: Buffer;
+  readonly progress: Buffer | null;
+}
+
 export class RunReader {
   readonly #db: Database;
-  readonly #quarantine: (key: Buffer, value: Buffer, why: string) => Promise<void>;
-  /** Block number -> messages, least recently used first. */
-  readonly #cache: Map<number, { readonly messages: readonly Message[]; readonly bytes: number }> =
+  readonly #quarantine: Quarantine;
+  readonly #resident: ResidentRuns;
+  /** Called when reading has changed what is to be written of a session. */
+  readonly #touched: (session: StoredSession) => void;
+  /** Least recently used first. */
+  readonly #cache: Map<number, { readonly messages: StoredMessages; readonly bytes: number }> =
     new Map();
   #cacheBytes = 0;
+  readonly #memory: MessageMemory = new MessageMemory();
 
   constructor(
     db: Database,
-    quarantine: (key: Buffer, value: Buffer, why: string) => Promise<void>,
+    resident: ResidentRuns,
+    quarantine: Quarantine,
+    touched: (session: StoredSession) => void,
   ) {
     this.#db = db;
+    this.#resident = resident;
     this.#quarantine = quarantine;
+    this.#touched = touched;
   }
 
-  /** Unsettled entries from a position on, in order; their runs stay in `session.runs`. */
+  /** Unsettled entries from a position on, in order; their runs come into memory. */
   async read(session: StoredSession, options: ReadOptions): Promise<QueueEntry[]> {
+    const { fromSeq, messagesMax, bytesMax } = options;
     const entries: QueueEntry[] = [];
     let bytes = 0;
-    let fromSeq = options.fromSeq;
-    while (entries.length < options.messagesMax && bytes < options.bytesMax) {
-      const found = await this.#nextRun(session, fromSeq);
-      if (found === null) break;
-      const { run, value, footer } = found;
-      fromSeq = run.lastSeq + 1;
-      if (value === null || footer === null) continue;
-      const seqs = await this.#entriesOf(session, run, value, footer);
-      for (const entry of seqs) {
-        if (entry.seq < options.fromSeq || entry.state === EntryState.SETTLED) continue;
-        if (entries.length >= options.messagesMax || bytes >= options.bytesMax) break;
+    const take = async (stored: StoredRun): Promise<boolean> => {
+      for (const entry of await this.#entriesOf(session, stored, fromSeq)) {
+        if (entries.length > 0 && (entries.length >= messagesMax || bytes >= bytesMax))
+          return false;
         entries.push(entry);
         bytes += entry.message.bytes;
       }
-    }
-    return entries;
+      return entries.length < messagesMax && bytes < bytesMax;
+    };
+    let next = fromSeq;
+    while (next !== -1) next = await this.#walk(session, next, take);
+    return session.isDeleted ? [] : entries;
   }
 
   /** Brings the run that holds a position into memory; null: there is none. */
   async load(session: StoredSession, seq: number): Promise<RunState | null> {
-    const found = await this.#nextRun(session, seq);
-    return found !== null && found.run.firstSeq <= seq ? found.run : null;
+    for (;;) {
+      const removals = session.removals;
+      const [stored] = await this.#rows(session, seq, 2);
+      if (session.isDeleted || stored === undefined) return null;
+      if (session.removals !== removals) continue;
+      const footer = await this.#footerOf(stored);
+      if (footer === null || footer.firstSeq > seq) return null;
+      if (session.removals === removals) return this.#residentOf(session, stored, footer);
+    }
   }
 
-  /** The first run that ends at or after a position. `value` null: it is damaged. */
-  async #nextRun(
+  /**
+   * Hands runs from a position on to `take` until it says false. Returns where to begin anew because
+   * memory has changed meanwhile, or -1 at the end.
+   */
+  async #walk(
     session: StoredSession,
-    seq: number,
-  ): Promise<{ run: RunState; value: Buffer | null; footer: RunFooter | null } | null> {
-    const iterator = this.#db.iterator({
-      gte: runKey(session.serial, seq, RUN_PART),
-      lte: runKey(session.serial, SEQ_MAX, PROGRESS_PART),
-      limit: 2,
-    });
-    const rows = await iterator.all();
-    const [first, second] = rows;
-    if (first === undefined) return null;
-    const [key, value] = first;
-    if (!isRunKey(key) || partOfRunKey(key) !== RUN_PART) {
-      // Progress of a run that is not there: nothing to make of it.
-      await this.#quarantine(key, value, 'progress without a run');
-      return this.#nextRun(session, seq);
-    }
-    const lastSeq = lastSeqOfRunKey(key);
-    try {
-      const footer = readRunFooter(value, lastSeq);
-      const known = session.runs.find((run) => run.lastSeq === lastSeq);
-      if (known !== undefined) return { run: known, value, footer };
-      const run = runStateOf(footer);
-      if (
-        second !== undefined &&
-        partOfRunKey(second[0]) === PROGRESS_PART &&
-        lastSeqOfRunKey(second[0]) === lastSeq
-      ) {
-        await this.#takeProgress(run, second[0], second[1]);
+    fromSeq: number,
+    take: (stored: StoredRun) => Promise<boolean>,
+  ): Promise<number> {
+    let next = fromSeq;
+    for (;;) {
+      const removals = session.removals;
+      const runs = await this.#rows(session, next, ROWS_AT_ONCE);
+      if (runs.length === 0) return -1;
+      for (const stored of runs) {
+        if (session.isDeleted) return -1;
+        if (session.removals !== removals) return next;
+        if (!(await take(stored))) return -1;
+        next = stored.lastSeq + 1;
       }
-      session.addRun(run);
-      return { run, value, footer };
-    } catch (error) {
-      if (!(error instanceof RecordDamage)) throw error;
-      await this.#quarantine(key, value, error.message);
-      return this.#nextRun(session, lastSeq + 1);
     }
   }
 
-  async #takeProgress(run: RunState, key: Buffer, value: Buffer): Promise<void> {
+  /** At most `limit` rows, as whole runs; one run at least if there is one. */
+  async #rows(session: StoredSession, fromSeq: number, limit: number): Promise<StoredRun[]> {
+    const rows = await this.#db
+      .iterator({
+        gte: runKey(session.serial, fromSeq, RUN_PART),
+        lte: runKey(session.serial, SEQ_MAX, PROGRESS_PART),
+        limit,
+        highWaterMarkBytes: ROWS_BYTES,
+      })
+      .all();
+    const runs: StoredRun[] = [];
+    for (let i = 0; i < rows.length; i++) {
+      const [key, value] = rows[i]!;
+      // Progress without its run is found, and moved aside, at the next start.
+      if (partOfRunKey(key) !== RUN_PART) continue;
+      const lastSeq = lastSeqOfRunKey(key);
+      const following = rows[i + 1];
+      // Whether progress follows the last row is not known: the next read begins with that run.
+      if (following === undefined && rows.length === limit && runs.length > 0) break;
+      const hasProgress = following !== undefined && isProgressOf(following[0], lastSeq);
+      runs.push({ key, lastSeq, value, progress: hasProgress ? following[1] : null });
+    }
+    return runs;
+  }
+
+  async #footerOf(stored: StoredRun): Promise<RunFooter | null> {
     try {
-      run.decode(value);
+      return readRunFooter(stored.value, stored.lastSeq);
     } catch (error) {
       if (!(error instanceof RecordDamage)) throw error;
-      // Without it entries are delivered again: more than owed, never less.
-      await this.#quarantine(key, value, error.message);
+      await this.#quarantine(stored.key, stored.value, error.message);
+      return null;
     }
   }
 
+  /** The run in memory; made from what was read when it is not there. */
+  #residentOf(session: StoredSession, stored: StoredRun, footer: RunFooter): RunState {
+    session.applyChanges();
+    const there = session.runEndingAt(stored.lastSeq);
+    if (there !== null) return there;
+    let run = runStateOf(footer);
+    if (stored.progress !== null) {
+      try {
+        run.decode(stored.progress);
+      } catch (error) {
+        if (!(error instanceof RecordDamage)) throw error;
+        // Without it entries are delivered again: more than owed, never less.
+        run = runStateOf(footer);
+        const key = runKey(session.serial, stored.lastSeq, PROGRESS_PART);
+        void this.#quarantine(key, stored.progress, error.message);
+      }
+    }
+    run = this.#resident.add(session, run);
+    session.applyChangesTo(run);
+    return run;
+  }
+
+  /** The unsettled entries of a run from a position on. */
   async #entriesOf(
     session: StoredSession,
-    run: RunState,
-    value: Buffer,
-    footer: RunFooter,
+    stored: StoredRun,
+    fromSeq: number,
   ): Promise<QueueEntry[]> {
-    const key = runKey(session.serial, run.lastSeq, RUN_PART);
+    const footer = await this.#footerOf(stored);
+    if (footer === null) return [];
+    const run = this.#residentOf(session, stored, footer);
+    if (run.isSettled) return [];
+    const entries: QueueEntry[] = [];
     try {
-      const decoded = readRunEntries(value, footer);
-      const bodies: (readonly Message[] | null)[] = [await this.#own(session, value, footer)];
+      const decoded = readRunEntries(stored.value, footer);
+      const bodies: (StoredMessages | null)[] = [await this.#own(session, stored.value, footer)];
       for (const block of footer.blocks) bodies.push(await this.#block(block));
-      const entries: QueueEntry[] = [];
       for (let i = 0; i < decoded.seqs.length; i++) {
         const seq = decoded.seqs[i]!;
-        const message = bodies[decoded.blocks[i]!]?.[decoded.ordinals[i]!];
+        const state = run.stateOf(seq);
+        if (seq < fromSeq || state === EntryState.SETTLED) continue;
+        const message = bodies[decoded.blocks[i]!]?.at(decoded.ordinals[i]!, this.#memory);
         if (message === undefined) {
           // Its body is damaged and has been moved aside: nothing can be delivered.
-          run.set(seq, EntryState.SETTLED);
-          session.isDirty = true;
+          session.mark(run, seq, EntryState.SETTLED, 0);
+          this.#touched(session);
           continue;
         }
         const entry = new QueueEntry(
@@ -165,15 +225,15 @@ export class RunReader {
           decoded.subscriptionIds[i]!,
           true,
         );
-        entry.state = run.stateOf(seq);
+        entry.state = state;
         // Whether it was sent before a restart is not known for QoS 1: it goes out without DUP.
-        entry.sentBefore = entry.state === EntryState.RELEASED;
+        entry.sentBefore = state === EntryState.RELEASED;
         entries.push(entry);
       }
       return entries;
     } catch (error) {
       if (!(error instanceof RecordDamage)) throw error;
-      await this.#quarantine(key, value, error.message);
+      await this.#quarantine(stored.key, stored.value, error.message);
       return [];
     }
   }
@@ -182,14 +242,14 @@ export class RunReader {
     session: StoredSession,
     value: Buffer,
     footer: RunFooter,
-  ): Promise<readonly Message[] | null> {
+  ): Promise<StoredMessages | null> {
     if (footer.ownBodies !== OwnBodies.IN_RECORD) return readRunMessages(value, footer);
     const key = bodiesKey(session.serial, footer.lastSeq);
     const stored = await this.#db.get(key);
     if (stored === undefined) return null;
     try {
       const cursor = openSealed(stored);
-      const messages = readMessages(cursor, footer.ownCount);
+      const messages = new StoredMessages(cursor, footer.ownCount);
       cursor.expectEnd();
       return messages;
     } catch (error) {
@@ -199,7 +259,7 @@ export class RunReader {
     }
   }
 
-  async #block(block: number): Promise<readonly Message[] | null> {
+  async #block(block: number): Promise<StoredMessages | null> {
     const cached = this.#cache.get(block);
     if (cached !== undefined) {
       this.#cache.delete(block);
@@ -211,13 +271,7 @@ export class RunReader {
     if (value === undefined) return null;
     try {
       const { messages } = decodeBlock(value);
-      this.#cache.set(block, { messages, bytes: value.length });
-      this.#cacheBytes += value.length;
-      for (const [oldest, { bytes }] of this.#cache) {
-        if (this.#cacheBytes <= CACHE_BYTES_MAX || oldest === block) break;
-        this.#cache.delete(oldest);
-        this.#cacheBytes -= bytes;
-      }
+      this.#keep(block, messages, value.length);
       return messages;
     } catch (error) {
       if (!(error instanceof RecordDamage)) throw error;
@@ -225,6 +279,22 @@ export class RunReader {
       return null;
     }
   }
+
+  #keep(block: number, messages: StoredMessages, bytes: number): void {
+    // Another read of the same block may have come first, or one record be too large for the cache.
+    if (this.#cache.has(block) || bytes > CACHE_BYTES_MAX / 4) return;
+    this.#cache.set(block, { messages, bytes });
+    this.#cacheBytes += bytes;
+    for (const [oldest, kept] of this.#cache) {
+      if (this.#cacheBytes <= CACHE_BYTES_MAX) break;
+      this.#cache.delete(oldest);
+      this.#cacheBytes -= kept.bytes;
+    }
+  }
+}
+
+function isProgressOf(key: Buffer, lastSeq: number): boolean {
+  return partOfRunKey(key) === PROGRESS_PART && lastSeqOfRunKey(key) === lastSeq;
 }
 
 export function runStateOf(footer: RunFooter): RunState {

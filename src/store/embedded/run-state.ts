@@ -1,8 +1,9 @@
 /**
- * What of a stored run is settled or released. In memory only for runs whose entries the core holds;
+ * What of a stored run is settled or released. In memory for runs whose entries the core may hold;
  * on disk as the run's progress record, written when it changed and while something is left.
  *
- *   count varint · (distance from the first position varint · state varint) … · checksum
+ *   settled bytes varint · count varint · (distance from the first position varint · state varint) …
+ *   · checksum
  */
 import { EntryState } from '../../core/queue-entry.ts';
 import { openSealed, SEAL_BYTES, seal } from './seal.ts';
@@ -16,10 +17,15 @@ export class RunState {
   /** Shared blocks it refers to. */
   readonly blocks: readonly number[];
   readonly hasBodiesRecord: boolean;
-  settledCount = 0;
-  /** Position -> EntryState.RELEASED or SETTLED. */
-  readonly states: Map<number, number> = new Map();
+  /** Its progress is on disk, and has to be removed with it. */
+  hasProgressRecord = false;
+  /** Changed since its progress was written; kept by `StoredSession`. */
   isDirty = false;
+  settledCount = 0;
+  /** Sum of `Message.bytes` over what is settled. */
+  settledBytes = 0;
+  /** Position -> EntryState.RELEASED or SETTLED; null: none, or all are settled. */
+  #states: Map<number, number> | null = null;
 
   constructor(
     firstSeq: number,
@@ -40,23 +46,34 @@ export class RunState {
   }
 
   stateOf(seq: number): number {
-    return this.states.get(seq) ?? EntryState.QUEUED;
+    if (this.isSettled) return EntryState.SETTLED;
+    return this.#states?.get(seq) ?? EntryState.QUEUED;
   }
 
-  set(seq: number, state: number): void {
-    const before = this.states.get(seq);
-    if (before === state || before === EntryState.SETTLED) return;
-    this.states.set(seq, state);
-    if (state === EntryState.SETTLED) this.settledCount++;
-    this.isDirty = true;
+  /** True when that changed something. `seq` is the position of one of its entries. */
+  set(seq: number, state: number, messageBytes: number): boolean {
+    const before = this.stateOf(seq);
+    if (before === state || before === EntryState.SETTLED) return false;
+    if (state === EntryState.SETTLED) {
+      this.settledCount++;
+      this.settledBytes += messageBytes;
+    }
+    if (this.isSettled) this.#states = null;
+    else (this.#states ??= new Map()).set(seq, state);
+    return true;
   }
 
   encode(): Buffer {
-    const out = Buffer.allocUnsafe((1 + 2 * this.states.size) * VARINT_BYTES_MAX + SEAL_BYTES);
-    let pos = writeVarint(out, 0, this.states.size);
-    for (const [seq, state] of this.states) {
-      pos = writeVarint(out, pos, seq - this.firstSeq);
-      pos = writeVarint(out, pos, state);
+    const states = this.#states;
+    const count = states?.size ?? 0;
+    const out = Buffer.allocUnsafe((2 + 2 * count) * VARINT_BYTES_MAX + SEAL_BYTES);
+    let pos = writeVarint(out, 0, this.settledBytes);
+    pos = writeVarint(out, pos, count);
+    if (states !== null) {
+      for (const [seq, state] of states) {
+        pos = writeVarint(out, pos, seq - this.firstSeq);
+        pos = writeVarint(out, pos, state);
+      }
     }
     return out.subarray(0, seal(out, 0, pos));
   }
@@ -64,12 +81,14 @@ export class RunState {
   /** Takes over a stored progress record. */
   decode(value: Buffer): void {
     const cursor = openSealed(value);
+    const settledBytes = cursor.varint();
     const count = cursor.varint();
     for (let i = 0; i < count; i++) {
       const seq = this.firstSeq + cursor.varint();
-      this.set(seq, cursor.varint());
+      this.set(seq, cursor.varint(), 0);
     }
     cursor.expectEnd();
-    this.isDirty = false;
+    this.settledBytes = settledBytes;
+    this.hasProgressRecord = true;
   }
 }

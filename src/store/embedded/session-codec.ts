@@ -6,7 +6,7 @@
  */
 import type { SessionRecord, SubscriptionRecord } from '../../core/ports.ts';
 import { RecordDamage } from './damage.ts';
-import { messageBytesMax, readMessage, writeMessage } from './message-codec.ts';
+import { MessageMemory, messageBytesMax, readMessage, writeMessage } from './message-codec.ts';
 import { openSealed, SEAL_BYTES, seal } from './seal.ts';
 import { VARINT_BYTES_MAX, writeVarint } from './varint.ts';
 
@@ -57,7 +57,10 @@ export function decodeSession(value: Buffer, sessionNumber: number): SessionReco
   } catch {
     throw new RecordDamage('session record is no JSON');
   }
-  const will = stored.will === null ? null : { ...stored.will, message: readMessage(cursor, 0) };
+  const will =
+    stored.will === null
+      ? null
+      : { ...stored.will, message: readMessage(cursor, 0, new MessageMemory()) };
   cursor.expectEnd();
   return {
     sessionNumber,

@@ -12,6 +12,9 @@ export interface PendingRead {
   readonly done: (entries: QueueEntry[], error: Error | null) => void;
 }
 
+/** Numbers that one change takes in `changes`: position, state, bytes of the message. */
+export const CHANGE_STRIDE = 3;
+
 export class StoredSession {
   /** The core's number. */
   readonly number: number;
@@ -23,19 +26,26 @@ export class StoredSession {
   pending: QueueEntry[] = [];
   /** Entries of the commit under way. */
   committing: QueueEntry[] = [];
-  /** Settled or released since the last commit: position, state, position, state … */
+  /** Settled or released since the last commit, in steps of CHANGE_STRIDE. */
   changes: number[] = [];
-  /** Runs whose entries the core may hold, in order of position. */
+  /** Changes whose runs the next commit has to read first. */
+  unresolved: number[] = [];
+  /** Runs in memory, in order of position. `ResidentRuns` adds and removes. */
   readonly runs: RunState[] = [];
+  /** Rises whenever a run leaves memory: what was read of the disk before may be out of date. */
+  removals = 0;
   readonly inboundIds: Set<number> = new Set();
   isInboundDirty = false;
   /** Highest position of a run that has been removed; 0: none. */
   tailSeq = 0;
   isTailDirty = false;
+  /** It is in the store's list of what the next commit looks at. */
   isDirty = false;
   isDeleted = false;
   /** Reads that wait for a commit. */
   readonly waiting: PendingRead[] = [];
+  /** Runs whose progress has to be written. */
+  #dirtyRuns: RunState[] = [];
 
   constructor(number: number, serial: number) {
     this.number = number;
@@ -44,6 +54,18 @@ export class StoredSession {
 
   /** The run in memory that holds the position, or null. */
   runOf(seq: number): RunState | null {
+    const run = this.runs[this.#indexOf(seq)];
+    return run !== undefined && run.firstSeq <= seq ? run : null;
+  }
+
+  /** The run in memory that ends at the position, or null. */
+  runEndingAt(lastSeq: number): RunState | null {
+    const run = this.runs[this.#indexOf(lastSeq)];
+    return run !== undefined && run.lastSeq === lastSeq ? run : null;
+  }
+
+  /** Index of the first run that ends at or after the position. */
+  #indexOf(seq: number): number {
     const { runs } = this;
     let low = 0;
     let high = runs.length;
@@ -52,20 +74,70 @@ export class StoredSession {
       if (runs[middle]!.lastSeq < seq) low = middle + 1;
       else high = middle;
     }
-    const run = runs[low];
-    return run !== undefined && run.firstSeq <= seq ? run : null;
+    return low;
   }
 
-  /** Keeps a run in memory, in its place. */
-  addRun(run: RunState): void {
+  /** Puts a run in its place; returns the one that is there already, if one is. */
+  insertRun(run: RunState): RunState {
     const { runs } = this;
-    let at = runs.length;
-    while (at > 0 && runs[at - 1]!.lastSeq > run.lastSeq) at--;
-    if (runs[at - 1]?.lastSeq !== run.lastSeq) runs.splice(at, 0, run);
+    const last = runs.at(-1);
+    if (last === undefined || last.lastSeq < run.lastSeq) {
+      runs.push(run);
+      return run;
+    }
+    const at = this.#indexOf(run.lastSeq);
+    const there = runs[at]!;
+    if (there.lastSeq === run.lastSeq) return there;
+    runs.splice(at, 0, run);
+    return run;
   }
 
   removeRun(run: RunState): void {
-    const at = this.runs.indexOf(run);
-    if (at !== -1) this.runs.splice(at, 1);
+    const at = this.#indexOf(run.lastSeq);
+    if (this.runs[at] !== run) return;
+    this.runs.splice(at, 1);
+    this.removals++;
+  }
+
+  /** Sets the state of an entry in its run. */
+  mark(run: RunState, seq: number, state: number, messageBytes: number): void {
+    if (run.set(seq, state, messageBytes)) this.touch(run);
+  }
+
+  /** The run's progress has to be written (again). */
+  touch(run: RunState): void {
+    if (run.isDirty) return;
+    run.isDirty = true;
+    this.#dirtyRuns.push(run);
+  }
+
+  takeDirtyRuns(): RunState[] {
+    const dirty = this.#dirtyRuns;
+    if (dirty.length > 0) this.#dirtyRuns = [];
+    return dirty;
+  }
+
+  /** Brings changes into the runs in memory; those of other runs become `unresolved`. */
+  applyChanges(): void {
+    const { changes } = this;
+    if (changes.length === 0) return;
+    this.changes = [];
+    let run: RunState | null = null;
+    for (let i = 0; i < changes.length; i += CHANGE_STRIDE) {
+      const seq = changes[i]!;
+      if (run === null || seq < run.firstSeq || seq > run.lastSeq) run = this.runOf(seq);
+      if (run !== null) this.mark(run, seq, changes[i + 1]!, changes[i + 2]!);
+      else this.unresolved.push(seq, changes[i + 1]!, changes[i + 2]!);
+    }
+  }
+
+  /** A run has just come into memory: what has been changed about it and is not written yet. */
+  applyChangesTo(run: RunState): void {
+    const { unresolved } = this;
+    for (let i = 0; i < unresolved.length; i += CHANGE_STRIDE) {
+      const seq = unresolved[i]!;
+      if (seq < run.firstSeq || seq > run.lastSeq) continue;
+      this.mark(run, seq, unresolved[i + 1]!, unresolved[i + 2]!);
+    }
   }
 }

@@ -15,22 +15,24 @@ import {
   runKey,
 } from './keys.ts';
 import { readRunFooter } from './run-codec.ts';
-import type { Database } from './run-reader.ts';
+import { type Database, SEQ_MAX } from './run-reader.ts';
 
-const RUNS_AT_ONCE = 256;
-const SEQ_MAX = 2 ** 48 - 1;
+const ROWS_AT_ONCE = 256;
+const ROWS_BYTES = 256 * 1024;
 
-/** One step; true when nothing of the session is left. */
+/** One step; true when nothing of the session is left. `write` writes the batch. */
 export async function sweepSome(
   db: Database,
   serial: number,
   counts: BlockCounts,
+  write: (batch: ReturnType<Database['batch']>) => Promise<void>,
 ): Promise<boolean> {
   const rows = await db
     .iterator({
       gte: runKey(serial, 0, RUN_PART),
       lte: runKey(serial, SEQ_MAX, PROGRESS_PART),
-      limit: RUNS_AT_ONCE,
+      limit: ROWS_AT_ONCE,
+      highWaterMarkBytes: ROWS_BYTES,
     })
     .all();
   const batch = db.batch();
@@ -48,6 +50,6 @@ export async function sweepSome(
   }
   await counts.write(batch);
   if (rows.length === 0) batch.del(numberKey(Prefix.DOOMED, serial));
-  await batch.write();
+  await write(batch);
   return rows.length === 0;
 }

@@ -40,7 +40,7 @@ export class MemoryStore implements Store {
     _bytesMax: number,
     done: (entries: QueueEntry[], error: Error | null) => void,
   ): void {
-    done([], null);
+    queueMicrotask(() => done([], null));
   }
 
   addInboundId(): Ticket {

@@ -1,0 +1,39 @@
+/**
+ * Messages of one record, by ordinal, as blocks, runs and bodies records hold them. Decoding walks
+ * over the headers only; a message is made when it is asked for, and keeps nothing of the record alive.
+ */
+import type { Message } from '../../core/message.ts';
+import { type MessageMemory, readMessage, skipMessage } from './message-codec.ts';
+import { Cursor } from './varint.ts';
+
+export class StoredMessages {
+  readonly #buffer: Buffer;
+  readonly #starts: number[] = [];
+  /** Sequence of the message before; the first has 0. */
+  readonly #previous: number[] = [];
+  readonly #end: number;
+
+  /** Reads `count` messages from the cursor on; what follows them is the caller's. */
+  constructor(cursor: Cursor, count: number) {
+    this.#buffer = cursor.buffer;
+    let sequence = 0;
+    for (let i = 0; i < count; i++) {
+      this.#starts.push(cursor.pos);
+      this.#previous.push(sequence);
+      sequence = skipMessage(cursor, sequence);
+    }
+    this.#end = cursor.pos;
+  }
+
+  get count(): number {
+    return this.#starts.length;
+  }
+
+  /** Undefined beyond the last one. */
+  at(ordinal: number, memory: MessageMemory): Message | undefined {
+    const start = this.#starts[ordinal];
+    if (start === undefined) return undefined;
+    const cursor = new Cursor(this.#buffer, start, this.#end);
+    return readMessage(cursor, this.#previous[ordinal]!, memory);
+  }
+}

@@ -1,0 +1,470 @@
+/**
+ * What every store keeps to, whatever it writes to (core/ports.ts: SessionStore, RetainedStore). Run
+ * by the tests of each implementation; what asks for a record that outlives the store is left to
+ * those that have one.
+ */
+import type { Test } from 'tap';
+import { Message } from '../../src/core/message.ts';
+import type { RestoredSession, Store } from '../../src/core/ports.ts';
+import { EntryState, QueueEntry } from '../../src/core/queue-entry.ts';
+import {
+  entryOf,
+  read,
+  release,
+  type StoreRecorder,
+  sessionRecord,
+  settle,
+  textMessage,
+  textOf,
+} from './store-recorder.ts';
+
+export interface StoreSubject {
+  readonly store: Store;
+  readonly events: StoreRecorder;
+}
+
+export interface StoreHome {
+  /** Makes a store over what an earlier one of this home has left, and starts it. */
+  open(): Promise<StoreSubject>;
+}
+
+/** `makeHome` gives a new place for each test; it registers its own teardown. */
+export function storeContract(
+  t: Test,
+  makeHome: (t: Test) => StoreHome,
+  { isDurable }: { readonly isDurable: boolean },
+): void {
+  everyStore(t, makeHome);
+  if (!isDurable) return;
+  appending(t, makeHome);
+  reading(t, makeHome);
+  reopening(t, makeHome);
+}
+
+function everyStore(t: Test, makeHome: (t: Test) => StoreHome): void {
+  t.test('an entry is durable before its ticket is reported', async (t) => {
+    const { store, events } = await makeHome(t).open();
+    t.ok(store.writable);
+    await events.done(store.saveSession(sessionRecord(1, 'c')));
+    const entry = entryOf(1, textMessage('x'));
+    const ticket = store.append(1, entry);
+    t.equal(entry.durable, ticket === 0, 'ticket 0 means durable at return');
+    await events.done(ticket);
+    t.ok(entry.durable);
+    t.equal(events.lastError, null);
+    settle(store, 1, entry);
+    await store.stop();
+  });
+
+  t.test('tickets never fall', async (t) => {
+    const { store, events } = await makeHome(t).open();
+    const tickets = [store.saveSession(sessionRecord(1, 'c'))];
+    for (let seq = 1; seq <= 20; seq++) {
+      tickets.push(store.append(1, entryOf(seq, textMessage(`${seq}`))));
+      if (seq % 5 === 0) await events.done(tickets.at(-1)!);
+    }
+    tickets.push(store.addInboundId(1, 7), store.removeInboundId(1, 7));
+    tickets.push(store.putRetained(textMessage('r')), store.removeRetained('a/b'));
+    tickets.push(store.deleteSession(1));
+    await events.done(tickets.at(-1)!);
+    t.same(
+      tickets,
+      tickets.toSorted((a, b) => a - b),
+    );
+    await store.stop();
+  });
+
+  t.test('read answers once, and later', async (t) => {
+    const { store } = await makeHome(t).open();
+    for (const known of [true, false]) {
+      if (known) store.saveSession(sessionRecord(1, 'c'));
+      let answers = 0;
+      const answered = new Promise<void>((resolve) => {
+        store.read(known ? 1 : 99, 1, 10, 1000, (entries, error) => {
+          answers++;
+          t.same(entries, []);
+          t.equal(error, null);
+          resolve();
+        });
+      });
+      t.equal(answers, 0, 'not within the call');
+      await answered;
+      t.equal(answers, 1);
+    }
+    await store.stop();
+  });
+
+  t.test('stops twice without harm', async (t) => {
+    const { store } = await makeHome(t).open();
+    await store.stop();
+    await store.stop();
+  });
+}
+
+function appending(t: Test, makeHome: (t: Test) => StoreHome): void {
+  t.test('entries of a session are reported in order, then their ticket', async (t) => {
+    const { store, events } = await makeHome(t).open();
+    store.saveSession(sessionRecord(1, 'a'));
+    store.saveSession(sessionRecord(2, 'b'));
+    let ticket = 0;
+    for (let seq = 1; seq <= 100; seq++) {
+      const message = textMessage(`${seq}`);
+      store.append(1, entryOf(seq, message));
+      ticket = store.append(2, entryOf(seq, message, 2));
+      if (seq % 7 === 0) await new Promise(setImmediate);
+    }
+    await events.done(ticket);
+    const expected = Array.from({ length: 100 }, (_, i) => i + 1);
+    t.same(events.of('durable', 1), expected);
+    t.same(events.of('durable', 2), expected);
+    const lastEntry = events.reported.findLastIndex(({ kind }) => kind === 'durable');
+    const report = events.reported.findIndex(
+      ({ kind, ticket: reported }) => kind === 'committed' && reported === ticket,
+    );
+    t.ok(lastEntry < report, 'the ticket comes after its entries');
+    await store.stop();
+  });
+
+  t.test('what is settled before its commit leaves is never written', async (t) => {
+    const home = makeHome(t);
+    const { store, events } = await home.open();
+    await events.done(store.saveSession(sessionRecord(1, 'c')));
+    const early = entryOf(1, textMessage('acked at once'));
+    const kept = entryOf(2, textMessage('kept'));
+    store.append(1, early);
+    const ticket = store.append(1, kept);
+    settle(store, 1, early);
+    await events.done(ticket);
+    t.notOk(early.durable);
+    t.same(events.of('durable', 1), [2], 'nothing is said of the one that is not owed any more');
+    await store.stop();
+    const again = await home.open();
+    t.equal(again.events.sessions.get('c')!.queuedMessages, 1);
+    t.same((await read(again.store, theNumber(again, 'c'))).map(textOfEntry), ['kept']);
+    await again.store.stop();
+  });
+
+  t.test('what is settled while its commit is under way does not come back', async (t) => {
+    const home = makeHome(t);
+    const { store, events } = await home.open();
+    await events.done(store.saveSession(sessionRecord(1, 'c')));
+    const entry = entryOf(1, textMessage('x'));
+    const ticket = store.append(1, entry);
+    // Past the end of this turn, where the commit begins, and before its fsync can be done.
+    await new Promise<void>((resolve) => setImmediate(() => queueMicrotask(resolve)));
+    settle(store, 1, entry);
+    await events.done(ticket);
+    await store.stop();
+    const again = await home.open();
+    t.equal(again.events.sessions.get('c')!.queuedMessages, 0);
+    t.same(await read(again.store, theNumber(again, 'c')), []);
+    await again.store.stop();
+  });
+
+  t.test('deleting a session frees who waits for its entries', async (t) => {
+    const home = makeHome(t);
+    const { store, events } = await home.open();
+    await events.done(store.saveSession(sessionRecord(1, 'c')));
+    store.append(1, entryOf(1, textMessage('x')));
+    const ticket = store.deleteSession(1);
+    await events.done(ticket);
+    t.same(events.of('durable', 1), [1], 'the publisher gets its ack');
+    t.same(await read(store, 1), []);
+    t.equal(store.deleteSession(1), 0, 'twice is nothing');
+    await store.stop();
+    const again = await home.open();
+    t.equal(again.events.sessions.size, 0);
+    await again.store.stop();
+  });
+
+  t.test('deleting a session while its commit is under way frees them too', async (t) => {
+    const home = makeHome(t);
+    const { store, events } = await home.open();
+    await events.done(store.saveSession(sessionRecord(1, 'c')));
+    store.append(1, entryOf(1, textMessage('x')));
+    await new Promise<void>((resolve) => setImmediate(() => queueMicrotask(resolve)));
+    store.append(1, entryOf(2, textMessage('y')));
+    await events.done(store.deleteSession(1));
+    t.same(events.of('durable', 1), [1, 2]);
+    await store.stop();
+    t.equal((await home.open()).events.sessions.size, 0);
+  });
+}
+
+function reading(t: Test, makeHome: (t: Test) => StoreHome): void {
+  t.test('a queue is read in windows and in order while it grows and is settled', async (t) => {
+    const home = makeHome(t);
+    const { store, events } = await home.open();
+    await events.done(store.saveSession(sessionRecord(1, 'c')));
+    let tail = 0;
+    const append = (count: number): void => {
+      for (let i = 0; i < count; i++) {
+        tail++;
+        store.append(1, entryOf(tail, textMessage(`m${tail}`)));
+      }
+    };
+    append(2000);
+    let expected = 1;
+    const total = 6000;
+    while (expected <= total) {
+      // Appended before the read is asked for: an empty answer must not hide it.
+      if (tail < total) append(Math.min(total - tail, 1 + ((expected * 7) % 300)));
+      const tailWhenAsked = tail;
+      const entries = await read(store, 1, { fromSeq: expected, messagesMax: 256 });
+      t.ok(entries.length > 0 || expected > tailWhenAsked, 'what was appended is there');
+      t.ok(entries.length <= 256);
+      for (const entry of entries) {
+        if (entry.seq !== expected || textOf(entry.message) !== `m${expected}`) {
+          t.fail(`got ${entry.seq} ${textOf(entry.message)} in place of ${expected}`);
+          return;
+        }
+        expected++;
+        if (entry.seq % 3 !== 0) settle(store, 1, entry);
+      }
+    }
+    const left = await read(store, 1);
+    t.same(
+      left.map(({ seq }) => seq),
+      Array.from({ length: total / 3 }, (_, i) => (i + 1) * 3),
+      'only what is not settled',
+    );
+    await store.stop();
+    const again = await home.open();
+    const restored = again.events.sessions.get('c')!;
+    t.equal(restored.queuedMessages, total / 3);
+    t.equal(
+      restored.queuedBytes,
+      left.reduce((sum, { message }) => sum + message.bytes, 0),
+      'bytes to the byte',
+    );
+    t.equal(restored.tailSeq, total);
+    t.ok(restored.headSeq <= 3);
+    const reread = await read(again.store, restored.record.sessionNumber);
+    t.same(reread.map(textOfEntry), left.map(textOfEntry));
+    await again.store.stop();
+  });
+
+  t.test('a read is bounded by messages and bytes, with one message at least', async (t) => {
+    const { store, events } = await makeHome(t).open();
+    store.saveSession(sessionRecord(1, 'c'));
+    let ticket = 0;
+    for (let seq = 1; seq <= 50; seq++) {
+      ticket = store.append(1, entryOf(seq, textMessage('x'.repeat(1000))));
+    }
+    await events.done(ticket);
+    t.same((await read(store, 1, { messagesMax: 7 })).map(seqOf), [1, 2, 3, 4, 5, 6, 7]);
+    t.same((await read(store, 1, { fromSeq: 10, bytesMax: 2500 })).map(seqOf), [10, 11, 12]);
+    t.same((await read(store, 1, { fromSeq: 49, bytesMax: 1 })).map(seqOf), [49]);
+    t.same(await read(store, 1, { fromSeq: 51 }), []);
+    await store.stop();
+  });
+
+  t.test('everything of an entry comes back', async (t) => {
+    const home = makeHome(t);
+    const { store, events } = await home.open();
+    store.saveSession(sessionRecord(1, 'c'));
+    store.saveSession(sessionRecord(2, 'd'));
+    const plain = textMessage('plain', 'täst/…');
+    const message = new Message(
+      2 ** 45,
+      't/1',
+      Buffer.from('..\0\x03t/1payload..'),
+      2,
+      7,
+      14,
+      Buffer.from([0x26, 0, 1, 0x61, 0, 1, 0x62]),
+      2,
+      true,
+      2 ** 41,
+    );
+    const ids = [1, 268_435_455];
+    const big = textMessage('b'.repeat(300_000));
+    store.append(1, new QueueEntry(1, plain, 1, false, null, false));
+    store.append(1, new QueueEntry(5, message, 2, true, ids, false));
+    store.append(1, new QueueEntry(6, big, 1, false, ids, false));
+    const ticket = store.append(2, new QueueEntry(9, message, 1, false, null, false));
+    await events.done(ticket);
+    await store.stop();
+    const again = await home.open();
+    const [first, second, third] = await read(again.store, theNumber(again, 'c'));
+    t.match(first, { seq: 1, qos: 1, retain: false, subscriptionIds: null, durable: true });
+    t.match(second, { seq: 5, qos: 2, retain: true, subscriptionIds: ids, state: 0 });
+    t.same(third!.subscriptionIds, ids);
+    t.equal(textOf(third!.message), 'b'.repeat(300_000));
+    t.equal(first!.message.topic, 'täst/…');
+    const other = (await read(again.store, theNumber(again, 'd')))[0]!;
+    for (const stored of [second!.message, other.message]) {
+      t.equal(stored.sequence, 2 ** 45);
+      t.equal(stored.topic, 't/1');
+      t.equal(textOf(stored), 'payload');
+      t.same(stored.properties, message.properties);
+      t.match(stored, { qos: 2, retain: true, expiresAtMs: 2 ** 41 });
+      t.equal(stored.bytes, message.bytes);
+    }
+    await again.store.stop();
+  });
+}
+
+function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
+  t.test('session records and wills come back', async (t) => {
+    const home = makeHome(t);
+    const { store, events } = await home.open();
+    const subscription = {
+      filter: '$share/g/a/+',
+      qos: 2,
+      noLocal: true,
+      retainAsPublished: true,
+      retainHandling: 2,
+      subscriptionId: 77,
+    } as const;
+    const record = sessionRecord(1, 'c', {
+      identity: 'user',
+      protocolVersion: 4,
+      expiryIntervalS: 0xffffffff,
+      disconnectedAtMs: 1_700_000_000_000,
+      subscriptions: [subscription],
+      will: { message: textMessage('last words', 'w'), delayS: 30, dueAtMs: 1_700_000_030_000 },
+    });
+    store.saveSession(sessionRecord(1, 'c', { identity: 'before' }));
+    await events.done(store.saveSession(record));
+    await store.stop();
+    const again = await home.open();
+    const restored = again.events.sessions.get('c')!;
+    const { will, sessionNumber, ...rest } = restored.record;
+    const { will: _, sessionNumber: __, ...expected } = record;
+    t.same(rest, expected);
+    t.equal(textOf(will!.message), 'last words');
+    t.match(will, { delayS: 30, dueAtMs: 1_700_000_030_000 });
+    t.match(restored, { headSeq: 1, tailSeq: 0, queuedMessages: 0, queuedBytes: 0 });
+    t.ok(sessionNumber > 0);
+    await again.store.stop();
+  });
+
+  t.test('numbers of sessions stay apart over restarts', async (t) => {
+    const home = makeHome(t);
+    let next = 1;
+    for (let round = 0; round < 4; round++) {
+      const { store, events } = await home.open();
+      for (const { record } of events.sessions.values()) {
+        next = Math.max(next, record.sessionNumber + 1);
+      }
+      const numbers = [...events.sessions.values()].map(({ record }) => record.sessionNumber);
+      t.equal(new Set(numbers).size, round * 3);
+      for (const [clientId, { record }] of events.sessions) {
+        const entries = await read(store, record.sessionNumber);
+        t.same(entries.map(textOfEntry), [clientId], `the queue of ${clientId} is its own`);
+      }
+      let ticket = 0;
+      for (let i = 0; i < 3; i++) {
+        const clientId = `c${round}-${i}`;
+        store.saveSession(sessionRecord(next, clientId));
+        ticket = store.append(next, entryOf(1, textMessage(clientId)));
+        next++;
+      }
+      await events.done(ticket);
+      await store.stop();
+    }
+  });
+
+  t.test('a released QoS 2 entry comes back released', async (t) => {
+    const home = makeHome(t);
+    let { store, events } = await home.open();
+    await events.done(store.saveSession(sessionRecord(1, 'c')));
+    const entries = [1, 2, 3].map((seq) => entryOf(seq, textMessage(`${seq}`), 2));
+    let ticket = 0;
+    for (const entry of entries) ticket = store.append(1, entry);
+    await events.done(ticket);
+    await events.done(release(store, 1, entries[0]!));
+    await events.done(release(store, 1, entries[2]!));
+    settle(store, 1, entries[2]!);
+    await store.stop();
+    ({ store, events } = await home.open());
+    const { record, queuedMessages, headSeq } = events.sessions.get('c')!;
+    t.equal(queuedMessages, 2);
+    t.equal(headSeq, 1);
+    const [first, second, ...none] = await read(store, record.sessionNumber);
+    t.match(first, { seq: 1, state: EntryState.RELEASED, sentBefore: true });
+    t.match(second, { seq: 2, state: EntryState.QUEUED, sentBefore: false });
+    t.same(none, []);
+    settle(store, record.sessionNumber, first!);
+    await store.stop();
+    ({ store, events } = await home.open());
+    t.equal(events.sessions.get('c')!.headSeq, 2);
+    t.same((await read(store, record.sessionNumber)).map(seqOf), [2]);
+    await store.stop();
+  });
+
+  t.test('positions go on after everything was settled', async (t) => {
+    const home = makeHome(t);
+    for (let round = 0; round < 3; round++) {
+      const { store, events } = await home.open();
+      let number = 1;
+      if (round === 0) {
+        await events.done(store.saveSession(sessionRecord(1, 'c')));
+      } else {
+        const restored: RestoredSession = events.sessions.get('c')!;
+        number = restored.record.sessionNumber;
+        t.match(restored, {
+          tailSeq: round * 10,
+          headSeq: round * 10 + 1,
+          queuedMessages: 0,
+          queuedBytes: 0,
+        });
+      }
+      for (let i = 1; i <= 10; i++) {
+        const entry = entryOf(round * 10 + i, textMessage('x'));
+        await events.done(store.append(number, entry));
+        settle(store, number, entry);
+      }
+      await store.stop();
+    }
+  });
+
+  t.test('inbound ids come back until they are removed', async (t) => {
+    const home = makeHome(t);
+    let { store, events } = await home.open();
+    store.saveSession(sessionRecord(1, 'c'));
+    for (const id of [1, 300, 65_535]) store.addInboundId(1, id);
+    await events.done(store.removeInboundId(1, 300));
+    await store.stop();
+    ({ store, events } = await home.open());
+    const { record, inboundIds } = events.sessions.get('c')!;
+    t.same(new Set(inboundIds), new Set([1, 65_535]));
+    store.removeInboundId(record.sessionNumber, 1);
+    await events.done(store.removeInboundId(record.sessionNumber, 65_535));
+    await store.stop();
+    ({ store, events } = await home.open());
+    t.same(events.sessions.get('c')!.inboundIds, []);
+    await store.stop();
+  });
+
+  t.test('retained messages are replaced and removed', async (t) => {
+    const home = makeHome(t);
+    let { store, events } = await home.open();
+    store.putRetained(textMessage('old', 'r/1'));
+    await events.done(store.putRetained(textMessage('gone', 'r/2')));
+    store.putRetained(textMessage('new', 'r/1'));
+    store.putRetained(textMessage('third', 'r/3'));
+    await events.done(store.removeRetained('r/2'));
+    await store.stop();
+    ({ store, events } = await home.open());
+    const found = [...events.retainedMessages].map(([topic, message]) => [topic, textOf(message)]);
+    t.same(found, [
+      ['r/1', 'new'],
+      ['r/3', 'third'],
+    ]);
+    await store.stop();
+  });
+}
+
+function theNumber(subject: StoreSubject, clientId: string): number {
+  return subject.events.sessions.get(clientId)!.record.sessionNumber;
+}
+
+function textOfEntry(entry: QueueEntry): string {
+  return textOf(entry.message);
+}
+
+function seqOf(entry: QueueEntry): number {
+  return entry.seq;
+}
