@@ -8,6 +8,7 @@ import { writeAck } from '../wire/ack.ts';
 import { PacketType } from '../wire/packet-type.ts';
 import type { Core } from './core.ts';
 import { Inflight, InflightState } from './inflight.ts';
+import type { MessageWaiter } from './message.ts';
 import type { Outlet } from './outlet.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
@@ -28,6 +29,8 @@ export class Delivery {
   readonly #encoder: PublishEncoder;
   /** For entries that are sent from the queue. */
   readonly #queued: Publication = new Publication();
+  /** Told at the end of the turn that a message of theirs became safe. */
+  readonly #toldLater: Set<MessageWaiter> = new Set();
 
   constructor(core: Core, encoder: PublishEncoder) {
     this.#core = core;
@@ -140,6 +143,8 @@ export class Delivery {
     const queue = (session.queue ??= new Ring());
     if (this.#core.store.keepsQueues && session.durable) {
       if (wasSpilled || queue.length >= WINDOW_ENTRIES) return;
+      // Until something is spilled, all that is queued is in memory.
+      if (queue.length > 0 && session.queuedBytes > WINDOW_BYTES) return;
     }
     queue.push(entry);
     session.loadedSeq = entry.seq;
@@ -170,7 +175,10 @@ export class Delivery {
       outlet.slow = false;
       if (outlet.waiters !== null && outlet.pendingBytes === 0) releaseWaiters(outlet);
     }
-    if (queue !== null && queue.length === 0 && core.store.keepsQueues) session.queue = null;
+    // Waiters may have run meanwhile and begun another queue.
+    if (queue?.length === 0 && session.queue === queue && core.store.keepsQueues) {
+      session.queue = null;
+    }
   }
 
   /** A connection has taken the session: everything unsettled is sent again, in order. */
@@ -200,6 +208,11 @@ export class Delivery {
 
   /** Nothing more is owed for the entry. */
   settle(session: Session, entry: QueueEntry): void {
+    this.#settle(session, entry, false);
+  }
+
+  /** `inFanout`: the publisher who waits must not go on from inside somebody else's fan-out. */
+  #settle(session: Session, entry: QueueEntry, inFanout: boolean): void {
     if (entry.state === EntryState.SETTLED) return;
     entry.state = EntryState.SETTLED;
     const core = this.#core;
@@ -212,7 +225,7 @@ export class Delivery {
     core.store.settle(session.number, entry);
     if (!entry.durable) {
       core.stats.acksElided++;
-      this.#safe(entry);
+      this.#safe(entry, inFanout);
     }
   }
 
@@ -220,22 +233,34 @@ export class Delivery {
   stored(entry: QueueEntry, sessionNumber: number, failed: boolean): void {
     if (entry.state === EntryState.SETTLED) return;
     if (failed) entry.message.failed = true;
-    this.#safe(entry);
+    this.#safe(entry, false);
     const session = this.#core.sessionsByNumber.get(sessionNumber);
     if (session === undefined) return;
     if (failed) {
+      // The store has nothing more to say about it.
+      entry.durable = true;
       this.#core.drop('store_failed', session.clientId, entry.message.topic);
       // A QoS 2 entry that was never sent must not be: its publisher will send it again.
       if (entry.state === EntryState.QUEUED) this.settle(session, entry);
-      entry.durable = true;
     } else if (entry.qos === 2 && session.outlet !== null) {
       this.pump(session);
     }
   }
 
-  #safe(entry: QueueEntry): void {
+  #safe(entry: QueueEntry, isLater: boolean): void {
     const message = entry.message;
-    if (--message.unsafeCount === 0 && message.waiter !== null) message.waiter.messageSafe();
+    if (--message.unsafeCount > 0 || message.waiter === null) return;
+    if (!isLater) {
+      message.waiter.messageSafe();
+      return;
+    }
+    this.#toldLater.add(message.waiter);
+    if (this.#toldLater.size > 1) return;
+    this.#core.scheduler.endOfTurn(() => {
+      const waiters = [...this.#toldLater];
+      this.#toldLater.clear();
+      for (const waiter of waiters) waiter.messageSafe();
+    });
   }
 
   /** Drops everything of an ending session, or hands QoS 1 of shared groups to other members. */
@@ -362,21 +387,10 @@ export class Delivery {
   #makeRoom(session: Session, publication: Publication): boolean {
     const core = this.#core;
     const limits = core.limits;
-    if (
-      session.queuedMessages < limits.queueMessagesMax &&
-      session.queuedBytes < limits.queueBytesMax
-    ) {
-      return true;
-    }
+    if (!this.#isFull(session)) return true;
     if (core.queueOverflow === 'drop_oldest' && limits.queueMessagesMax > 0) {
-      const oldest = session.queue?.shift();
-      if (oldest !== undefined) {
-        if (oldest.state !== EntryState.SETTLED) {
-          core.drop('queue_full', session.clientId, oldest.message.topic);
-          this.settle(session, oldest);
-        }
-        return true;
-      }
+      // Several small ones may have to go for a large one.
+      while (this.#dropOldest(session)) if (!this.#isFull(session)) return true;
       // The oldest are only in the store: read them so that the next ones can go. Until then the
       // queue may exceed its bound by one window.
       if (session.spilled && session.queuedMessages < limits.queueMessagesMax + WINDOW_ENTRIES) {
@@ -387,6 +401,33 @@ export class Delivery {
     core.drop('queue_full', session.clientId, publication.topic);
     if (core.queueOverflow === 'disconnect' && session.owner !== null) {
       core.closeLater(session.owner, 'queue_overflow');
+    }
+    return false;
+  }
+
+  #isFull(session: Session): boolean {
+    const limits = this.#core.limits;
+    return (
+      session.queuedMessages >= limits.queueMessagesMax ||
+      session.queuedBytes >= limits.queueBytesMax
+    );
+  }
+
+  /** Takes the oldest entry out of the queue; false: there is none that may go. */
+  #dropOldest(session: Session): boolean {
+    const queue = session.queue;
+    if (queue === null) return false;
+    for (let index = 0; index < queue.length; index++) {
+      const entry = queue.at(index)!;
+      // A QoS 2 exchange that has begun is finished, or the client keeps its packet id for ever.
+      const hasBegun = entry.sentBefore || entry.state === EntryState.RELEASED;
+      if (entry.qos === 2 && hasBegun && entry.state !== EntryState.SETTLED) continue;
+      queue.remove(index);
+      if (entry.state !== EntryState.SETTLED) {
+        this.#core.drop('queue_full', session.clientId, entry.message.topic);
+        this.#settle(session, entry, true);
+      }
+      return true;
     }
     return false;
   }

@@ -46,6 +46,16 @@ export class Ring<T> {
     return this.#items[(this.#head + index) & (this.#items.length - 1)];
   }
 
+  /** Takes out the item at `index`; those before it move, so it is cheap near the head. */
+  remove(index: number): void {
+    if (index >= this.length) return;
+    const mask = this.#items.length - 1;
+    for (let i = index; i > 0; i--) {
+      this.#items[(this.#head + i) & mask] = this.#items[(this.#head + i - 1) & mask];
+    }
+    this.shift();
+  }
+
   /** Items it has memory for. */
   get capacity(): number {
     return this.#items.length;

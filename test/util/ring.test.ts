@@ -7,6 +7,7 @@ const operation = fc.oneof(
   { weight: 5, arbitrary: fc.record({ kind: fc.constant('push' as const) }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('unshift' as const) }) },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant('shift' as const) }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('remove' as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('drain' as const) }) },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('burst' as const) }) },
 );
@@ -26,6 +27,10 @@ t.test('any order of operations leaves what an array would hold', async (t) => {
           model.unshift(next);
         } else if (kind === 'shift') {
           if (ring.shift() !== model.shift()) return false;
+        } else if (kind === 'remove') {
+          const index = next % (model.length + 2);
+          ring.remove(index);
+          model.splice(index, 1);
         } else if (kind === 'burst') {
           for (let i = 0; i < 1500; i++) {
             ring.push(++next);
