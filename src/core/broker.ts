@@ -92,8 +92,11 @@ export class Broker implements Acceptor, Admin {
     }
     core.settledTicket = Math.max(core.settledTicket, ticket);
     for (const owner of [...this.#services.parked]) owner.releaseParked();
-    // Nobody waits for these any more.
-    if (core.failedTickets.size > FAILED_TICKETS_MAX) core.failedTickets.clear();
+    // Nobody waits for the oldest any more.
+    for (const oldest of core.failedTickets) {
+      if (core.failedTickets.size <= FAILED_TICKETS_MAX) break;
+      core.failedTickets.delete(oldest);
+    }
   }
 
   accept(sink: ByteSink, listener: ListenerInfo): ByteHandler | null {

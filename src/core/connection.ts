@@ -25,6 +25,7 @@ import type {
 import type { TopicEntry } from './route-cache.ts';
 import type { Services } from './services.ts';
 import type { Session, SessionOwner } from './session.ts';
+import { UnansweredPubrec } from './unanswered-pubrec.ts';
 
 /** Where a connection stands. */
 export const Phase = {
@@ -236,6 +237,8 @@ export class Connection
     if (isError && this.version !== 5) {
       // 3.x has no negative ack: what may be tried again is left open by closing.
       if (reasonCode === ReasonCode.QUOTA_EXCEEDED) {
+        // It will come again, and is then no repetition.
+        if (type === PacketType.PUBREC) this.session?.inboundIds?.delete(packetId);
         this.close('store_failed');
         return;
       }
@@ -243,7 +246,10 @@ export class Connection
     } else {
       this.sendAck(type, packetId, reasonCode);
     }
-    if (type !== PacketType.PUBREC || (isError && this.version === 5)) this.inboundOpen--;
+    if (type !== PacketType.PUBREC || (isError && this.version === 5)) {
+      // Not below 0: a PUBCOMP may end what an earlier connection began.
+      if (this.inboundOpen > 0) this.inboundOpen--;
+    }
     if (isError && type === PacketType.PUBREC && this.version === 5) {
       this.session?.inboundIds?.delete(packetId);
     }
@@ -341,10 +347,11 @@ export class Connection
   close(reason: CloseReason, reasonString: string | null = null): void {
     if (this.closed) return;
     const { core } = this.services;
-    const wasOpen = this.phase === Phase.OPEN;
+    // Nothing precedes CONNACK [MQTT5-3.2.0-1]; with it the session has got its outlet.
+    const isAccepted = this.session !== null && this.session.outlet === this.outlet;
     this.phase = Phase.CLOSED;
     const spec = closeTable[reason];
-    if (wasOpen && this.version === 5 && spec.reasonCode >= 0) {
+    if (isAccepted && this.version === 5 && spec.reasonCode >= 0) {
       this.#sendDisconnect(spec.reasonCode, this.wantsProblemInformation ? reasonString : null);
     }
     this.#finish(reason);
@@ -383,6 +390,25 @@ export class Connection
     this.services.core.outbox.discard(this.outlet);
   }
 
+  /** Acks that were not sent: QoS 1 comes again as new, QoS 2 must be known when it comes again. */
+  #abandonParked(): void {
+    const parked = this.#parked;
+    if (parked === null) return;
+    this.#parked = null;
+    this.services.core.stats.parkedAcks -= parked.length;
+    const session = this.session;
+    if (session === null || session.inboundIds === null) return;
+    while (parked.length > 0) {
+      const ack = parked.shift()!;
+      if (ack.type !== PacketType.PUBREC || ack.bytes !== null) continue;
+      session.unanswered ??= new Map();
+      session.unanswered.set(
+        ack.packetId,
+        new UnansweredPubrec(ack.reasonCode, ack.ticket, ack.message),
+      );
+    }
+  }
+
   #finish(reason: CloseReason): void {
     const { core, parked, sessions, connections, connectionsByListener } = this.services;
     core.wheel.cancel(this.timer);
@@ -392,8 +418,7 @@ export class Connection
       const index = waiters ? waiters.indexOf(this) : -1;
       if (index !== -1) waiters!.splice(index, 1);
     }
-    if (this.#parked !== null) core.stats.parkedAcks -= this.#parked.length;
-    this.#parked = null;
+    this.#abandonParked();
     parked.delete(this);
     this.goOn = null;
     connections.delete(this);

@@ -12,6 +12,7 @@ import type { Message } from './message.ts';
 import type { Outlet } from './outlet.ts';
 import type { ClientGate, SessionRecord, SubscriptionRecord } from './ports.ts';
 import type { QueueEntry } from './queue-entry.ts';
+import type { UnansweredPubrec } from './unanswered-pubrec.ts';
 
 /** One filter of one session, and one receiver of a matched message. */
 export class Subscription {
@@ -115,6 +116,8 @@ export class Session {
 
   /** Inbound QoS 2 ids between PUBREC and PUBREL. */
   inboundIds: Set<number> | null = null;
+  /** Of those, the ones whose PUBREC was not sent before the connection ended; null: none. */
+  unanswered: Map<number, UnansweredPubrec> | null = null;
   will: Will | null = null;
   /** Wall-clock ms at which the will is due; 0: not pending. */
   willDueAtMs = 0;

@@ -105,6 +105,7 @@ function handlePubrel(connection: Connection, session: Session): void {
     connection.sendAck(PacketType.PUBCOMP, packetId, reasonCode);
     return;
   }
+  session.unanswered?.delete(packetId);
   // The id is forgotten before PUBCOMP: else a crash would take its next use for a repetition.
   const ticket = session.durable ? core.store.removeInboundId(session.number, packetId) : 0;
   connection.ackWhenSafe(PacketType.PUBCOMP, packetId, 0, ticket, null);

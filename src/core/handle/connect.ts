@@ -242,7 +242,6 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
   const { stats } = core;
   stats.clientsConnected++;
   stats.clientsConnectedMaximum = Math.max(stats.clientsConnectedMaximum, stats.clientsConnected);
-  connection.inboundOpen = session.inboundIds?.size ?? 0;
   connection.connectedAtMs = core.clock.wallMs();
   session.owner = connection;
   session.gate = decision.client;
@@ -278,7 +277,7 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
     (failed) => {
       if (connection.closed || session.owner !== connection) return;
       if (failed) {
-        connection.close('store_failed');
+        refuse(connection, ReasonCode.SERVER_UNAVAILABLE);
         return;
       }
       core.stats.connectsAccepted++;

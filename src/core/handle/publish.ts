@@ -12,6 +12,7 @@ import { ALLOW, type Ticket, WAIT } from '../ports.ts';
 import type { Publication } from '../publication.ts';
 import { RETAINED_REFUSED } from '../publisher.ts';
 import type { TopicEntry } from '../route-cache.ts';
+import type { Session } from '../session.ts';
 
 /** Returns false when the gate has not decided: the same packet is handed in again later. */
 export function handlePublish(
@@ -136,7 +137,8 @@ function sendAcked(
   let ticket = retainTicket;
   fanout.send(inbound, entry.route);
   const route = entry.route;
-  let reasonCode = retainReason;
+  // 3.x has no word for what was delivered and not retained.
+  let reasonCode = connection.version === 5 ? retainReason : ReasonCode.SUCCESS;
   if (reasonCode === ReasonCode.SUCCESS && connection.version === 5) {
     if (route.size === 0) reasonCode = ReasonCode.NO_MATCHING_SUBSCRIBERS;
     else if (fanout.reached === 0 && fanout.refused > 0) reasonCode = ReasonCode.QUOTA_EXCEEDED;
@@ -162,11 +164,7 @@ function admit(connection: Connection, packetId: number, qos: number): boolean {
   const session = connection.session!;
   if (qos === 2) {
     session.inboundIds ??= new Set();
-    if (session.inboundIds.has(packetId)) {
-      // [MQTT5-4.3.3-10]: PUBREC again, not delivered again; parked behind the first while that waits.
-      connection.sendWhenSafe(PacketType.PUBREC, repeatedPubrec(packetId), 0, null);
-      return false;
-    }
+    if (session.inboundIds.has(packetId) && repeat(connection, session, packetId)) return false;
     session.inboundIds.add(packetId);
   }
   connection.inboundOpen++;
@@ -175,6 +173,23 @@ function admit(connection: Connection, packetId: number, qos: number): boolean {
     connection.close('receive_maximum');
     return false;
   }
+  return true;
+}
+
+/** [MQTT5-4.3.3-10]: PUBREC again, not delivered again; false: it was never taken after all. */
+function repeat(connection: Connection, session: Session, packetId: number): boolean {
+  const unanswered = session.unanswered?.get(packetId);
+  if (unanswered === undefined) {
+    // Parked behind the first PUBREC while that waits.
+    connection.sendWhenSafe(PacketType.PUBREC, repeatedPubrec(packetId), 0, null);
+    return true;
+  }
+  session.unanswered!.delete(packetId);
+  const { reasonCode, ticket, message, failed } = unanswered;
+  // The store failed while nobody was there to be told.
+  if (failed || connection.services.core.failedTickets.has(ticket) || reasonCode >= 0x80)
+    return false;
+  connection.ackWhenSafe(PacketType.PUBREC, packetId, reasonCode, ticket, message);
   return true;
 }
 
