@@ -165,6 +165,10 @@ t.test('after UNSUBACK nothing newer may come', async (t) => {
   t.equal(ledger.verdict().unwanted, 0, 'what was under way');
   ledger.deliveredMessage('s', one, 2);
   t.match(ledger.verdict(), { unwanted: 1, isClean: false });
+  ledger.subscribing('s', 'a/#');
+  acked(ledger, one, 1);
+  ledger.deliveredMessage('s', one, 3);
+  t.equal(ledger.verdict().unwanted, 1, 'the broker may begin before its SUBACK');
 });
 
 t.test('a retained message is the last acked one or one on its way', async (t) => {

@@ -203,10 +203,14 @@ export class Ledger {
     });
   }
 
+  /** SUBSCRIBE leaves: messages may come before its SUBACK. */
+  subscribing(name: string, filter: string): void {
+    this.#readers.get(name)!.ended.delete(filter);
+  }
+
   /** SUBACK came. A session that is told so again keeps its older claim. */
   subscribed(name: string, filter: string, qos: QoS): void {
     const reader = this.#readers.get(name)!;
-    reader.ended.delete(filter);
     const before = reader.subscriptions.get(filter);
     if (before === undefined || before.qos !== qos) {
       reader.subscriptions.set(filter, { qos, since: ++this.#now });

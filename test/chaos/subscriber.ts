@@ -211,6 +211,7 @@ export class Subscriber {
       this.#link?.send(unsubscribe({ version, packetId, filters }));
       return;
     }
+    for (const filter of filters) this.#stage.ledger.subscribing(this.#name, plain(filter));
     const subscriptions = filters.map((filter) => ({ filter, qos }));
     this.#link?.send(subscribe({ version, packetId, subscriptions }));
   }
