@@ -36,9 +36,8 @@ export async function loadTlsMaterial(
   try {
     key = createPrivateKey({ key: keyText, format: 'pem' });
   } catch (error) {
-    const what = /passphrase|bad decrypt/i.test(messageOf(error))
-      ? 'is encrypted'
-      : 'is no PEM key';
+    // Both PEM forms say so in plain text; the error differs by form and version of OpenSSL.
+    const what = keyText.includes('ENCRYPTED') ? 'is encrypted' : 'is no PEM key';
     return fail(`tls.keyFile ${options.keyFile} ${what}: ${messageOf(error)}`, error);
   }
   if (!leaf.checkPrivateKey(key)) {

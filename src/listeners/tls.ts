@@ -16,6 +16,8 @@ import type { Stage, StageHost } from './stage.ts';
 
 export class TlsStage implements Stage {
   readonly #server: Server;
+  readonly #host: Pick<StageHost, 'failed'>;
+  readonly #leftInHandshake: string;
   /** Node does not link the TLS socket it makes to the socket it was given; their endpoints do. */
   readonly #arrivals: Map<string, Arrival> = new Map();
 
@@ -26,6 +28,11 @@ export class TlsStage implements Stage {
     host: Pick<StageHost, 'failed'>,
     next: Stage,
   ) {
+    this.#host = host;
+    // Node ends the connection of an unverified certificate without an event that says so.
+    this.#leftInHandshake = material.rejectUnauthorized
+      ? 'ended within the TLS handshake: the client left, or tls.caFile does not verify its certificate'
+      : 'the client left within the TLS handshake';
     this.#server = createServer({ ...material, handshakeTimeout: handshakeTimeoutMs });
     this.#server.on('tlsClientError', (error: Error, socket: TLSSocket) => {
       const arrival = this.#release(socket);
@@ -49,8 +56,10 @@ export class TlsStage implements Stage {
     const { socket } = arrival;
     const key = endpointKey(socket);
     this.#arrivals.set(key, arrival);
-    socket.once('close', () => {
-      if (this.#arrivals.get(key) === arrival) this.#arrivals.delete(key);
+    socket.prependOnceListener('close', () => {
+      if (this.#arrivals.get(key) !== arrival) return;
+      this.#arrivals.delete(key);
+      this.#host.failed(arrival, this.#leftInHandshake);
     });
     this.#server.emit('connection', socket);
   }
