@@ -8,6 +8,8 @@ import type { Route } from './route.ts';
 
 const SLOTS_MIN = 1024;
 const SLOTS_MAX = 65_536;
+/** Topic bytes that count like one receiver: long topics must not fill memory either. */
+const TOPIC_BYTES_SHIFT = 4;
 
 /** A topic that has been seen: its checked text, its bytes and its route. */
 export class TopicEntry {
@@ -23,6 +25,8 @@ export class TopicEntry {
   route: Route;
   /** Router generation the route belongs to. */
   generation: number;
+  /** In the cache, and counted there. */
+  isCached = false;
 
   constructor(
     hash: number,
@@ -40,6 +44,11 @@ export class TopicEntry {
     this.levels = topicLevelCount(topic);
     this.route = route;
     this.generation = generation;
+  }
+
+  /** What it counts for against `receiversMax`. */
+  get weight(): number {
+    return this.route.size + (this.field.length >>> TOPIC_BYTES_SHIFT);
   }
 
   /** Whether the view's topic is this one, byte by byte. */
@@ -60,12 +69,16 @@ export class TopicEntry {
 export class RouteCache {
   #slots: (TopicEntry | null)[] = new Array(SLOTS_MIN).fill(null);
   #used = 0;
-  /** Receivers in all cached routes, against `receiversMax`. */
+  /** Receivers in all cached routes, and their topics as receivers, against `receiversMax`. */
   #receivers = 0;
   receiversMax: number;
 
   constructor(receiversMax: number) {
     this.receiversMax = receiversMax;
+  }
+
+  get receivers(): number {
+    return this.#receivers;
   }
 
   /** FNV-1a over the view's topic. */
@@ -85,22 +98,30 @@ export class RouteCache {
   }
 
   put(entry: TopicEntry): void {
-    if (this.#receivers > this.receiversMax) this.clear();
+    if (this.#receivers + entry.weight > this.receiversMax) this.clear();
     if (this.#used * 2 > this.#slots.length && this.#slots.length < SLOTS_MAX) this.#grow();
     const slot = entry.hash & (this.#slots.length - 1);
     const replaced = this.#slots[slot]!;
     if (replaced === null) this.#used++;
-    else this.#receivers -= replaced.route.size;
+    else this.#forget(replaced);
     this.#slots[slot] = entry;
-    this.#receivers += entry.route.size;
+    entry.isCached = true;
+    this.#receivers += entry.weight;
   }
 
-  /** Counts a route that was recompiled in place. */
-  recount(before: number, after: number): void {
-    this.#receivers += after - before;
+  /** Puts a recompiled route in place; publishers may keep entries that the cache has forgotten. */
+  replaceRoute(entry: TopicEntry, route: Route): void {
+    if (entry.isCached) this.#receivers += route.size - entry.route.size;
+    entry.route = route;
+  }
+
+  #forget(entry: TopicEntry): void {
+    entry.isCached = false;
+    this.#receivers -= entry.weight;
   }
 
   clear(): void {
+    for (const entry of this.#slots) if (entry !== null) entry.isCached = false;
     this.#slots = new Array(SLOTS_MIN).fill(null);
     this.#used = 0;
     this.#receivers = 0;
@@ -109,18 +130,15 @@ export class RouteCache {
   #grow(): void {
     const slots: (TopicEntry | null)[] = new Array(this.#slots.length * 2).fill(null);
     let used = 0;
-    let receivers = 0;
     for (const entry of this.#slots) {
       if (entry === null) continue;
       const slot = entry.hash & (slots.length - 1);
       const other = slots[slot]!;
       if (other === null) used++;
-      else receivers -= other.route.size;
+      else this.#forget(other);
       slots[slot] = entry;
-      receivers += entry.route.size;
     }
     this.#slots = slots;
     this.#used = used;
-    this.#receivers = receivers;
   }
 }

@@ -98,10 +98,8 @@ export class Router {
       return;
     }
     this.#stats.routeMisses++;
-    const before = entry.route.size;
-    entry.route = this.match(entry.topic);
+    this.cache.replaceRoute(entry, this.match(entry.topic));
     entry.generation = generation;
-    this.cache.recount(before, entry.route.size);
   }
 
   /** Compiles the receivers of a topic, without the cache. */
