@@ -1,0 +1,117 @@
+/**
+ * core/retained: what a filter finds against the definition, walks that stop and go on while the index
+ * changes, and counters that end at 0.
+ */
+import fc from 'fast-check';
+import t from 'tap';
+import { type Message, makeMessage } from '../../src/core/message.ts';
+import { RetainedIndex } from '../../src/core/retained.ts';
+import { Stats } from '../../src/core/stats.ts';
+
+function matches(filter: string, topic: string): boolean {
+  const f = filter.split('/');
+  const l = topic.split('/');
+  if (topic.startsWith('$') && (f[0] === '#' || f[0] === '+')) return false;
+  for (let i = 0; i < f.length; i++) {
+    if (f[i] === '#') return true;
+    if (i >= l.length) return false;
+    if (f[i] !== '+' && f[i] !== l[i]) return false;
+  }
+  return f.length === l.length;
+}
+
+const level = fc.constantFrom('a', 'b', 'c', '', '$x', '__proto__', 'constructor');
+const topic = fc
+  .array(level, { minLength: 1, maxLength: 4 })
+  .map((levels) => levels.join('/'))
+  .filter((name) => name !== '');
+const filter = fc
+  .tuple(
+    fc.array(fc.oneof(level, fc.constant('+')), { minLength: 0, maxLength: 3 }),
+    fc.constantFrom('#', '+', 'a', 'b', ''),
+  )
+  .map(([levels, last]) => [...levels, last].join('/'));
+
+function found(index: RetainedIndex, pattern: string, budget: number): string[] {
+  const walk = index.walk(pattern);
+  const out: Message[] = [];
+  for (let turns = 0; !walk.done; turns++) {
+    if (turns > 10_000) throw new Error('the walk never ends');
+    if (walk.take(budget, out) > budget) throw new Error('over its budget');
+  }
+  return out.map((message) => message.topic).sort();
+}
+
+t.test('a walk finds what the definition says, at any budget', async (t) => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.tuple(topic, fc.boolean()), { maxLength: 60 }),
+      filter,
+      fc.integer({ min: 1, max: 7 }),
+      (changes, pattern, budget) => {
+        const stats = new Stats();
+        const index = new RetainedIndex(stats);
+        const model = new Set<string>();
+        for (const [name, isPut] of changes) {
+          if (isPut) {
+            index.put(makeMessage(1, name, Buffer.from('x')));
+            model.add(name);
+          } else if (index.remove(name) !== model.delete(name)) {
+            throw new Error('remove lied');
+          }
+        }
+        const expected = [...model].filter((name) => matches(pattern, name)).sort();
+        if (found(index, pattern, budget).join(' ') !== expected.join(' ')) {
+          throw new Error(`${pattern} on ${[...model].join(' ')}`);
+        }
+        for (const name of model) if (index.get(name)?.topic !== name) throw new Error('get lied');
+        if (stats.retainedMessages !== model.size) throw new Error('miscounted');
+        for (const name of model) index.remove(name);
+        if (stats.retainedMessages !== 0 || stats.retainedBytes !== 0) throw new Error('leftovers');
+      },
+    ),
+    { numRuns: 1000 },
+  );
+  t.pass('index and definition agree');
+});
+
+t.test('changes during a walk: what stays is found once, what goes at most once', async (t) => {
+  fc.assert(
+    fc.property(
+      fc.uniqueArray(topic, { minLength: 1, maxLength: 20 }),
+      fc.array(fc.tuple(topic, fc.boolean()), { maxLength: 30 }),
+      filter,
+      (initial, changes, pattern) => {
+        const index = new RetainedIndex(new Stats());
+        for (const name of initial) index.put(makeMessage(1, name, Buffer.from('x')));
+        const touched = new Set(changes.map(([name]) => name));
+        const walk = index.walk(pattern);
+        const out: Message[] = [];
+        const seen = new Map<string, number>();
+        for (let turns = 0; !walk.done; turns++) {
+          walk.take(1, out);
+          for (const message of out.splice(0)) {
+            seen.set(message.topic, (seen.get(message.topic) ?? 0) + 1);
+          }
+          const change = changes[turns];
+          if (change !== undefined) {
+            if (change[1]) index.put(makeMessage(2, change[0], Buffer.from('y')));
+            else index.remove(change[0]);
+          }
+          if (turns > 1000) throw new Error('the walk never ends');
+        }
+        for (const name of initial) {
+          if (touched.has(name)) continue;
+          const times = seen.get(name) ?? 0;
+          if (times !== (matches(pattern, name) ? 1 : 0))
+            throw new Error(`${name}: ${times} times`);
+        }
+        for (const name of seen.keys()) {
+          if (!matches(pattern, name)) throw new Error(`${name} is not asked for`);
+        }
+      },
+    ),
+    { numRuns: 1000 },
+  );
+  t.pass('nothing untouched is missed or doubled');
+});
