@@ -103,13 +103,12 @@ export class Fanout {
     return outcome;
   }
 
-  /** Gives a message that a leaving member has not acked to another member; false: nobody else. */
+  /** Gives a message that a leaving member has not acked to another; false: nobody can take it. */
   redispatch(publication: Publication, group: SharedGroup, leaving: Session): boolean {
     const core = this.#core;
     const member = group.choose(core.sharedStrategy, core.random, '', 0, publication.view.qos);
     if (member === null || member.session === leaving || !member.session.connected) return false;
     this.#encoder.begin();
-    this.#deliverTo(publication, member, member.fullFilter);
-    return true;
+    return this.#deliverTo(publication, member, member.fullFilter) !== Outcome.REFUSED;
   }
 }

@@ -23,6 +23,7 @@ export class SharedGroup {
     const index = this.members.findIndex((other) => other.session === member.session);
     if (index === -1) this.members.push(member);
     else this.members[index] = member;
+    if (this.#sticky?.session === member.session) this.#sticky = member;
   }
 
   remove(session: Session): void {
