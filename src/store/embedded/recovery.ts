@@ -167,6 +167,7 @@ async function countQueues(db: Database, quarantine: Quarantine): Promise<Map<nu
   let lastSerial = -1;
   let lastFooter: RunFooter | null = null;
   let lastValue: Buffer | null = null;
+  let damaged: Buffer | null = null;
   for await (const rows of rowsOf(db, Prefix.RUN)) {
     for (const [key, value] of rows) {
       if (!isRunKey(key)) {
@@ -175,6 +176,8 @@ async function countQueues(db: Database, quarantine: Quarantine): Promise<Map<nu
       }
       const serial = serialOfRunKey(key);
       const lastSeq = lastSeqOfRunKey(key);
+      // Its progress has gone with a run that was moved aside.
+      if (damaged !== null && isProgressOf(key, damaged)) continue;
       try {
         if (partOfRunKey(key) === PROGRESS_PART) {
           if (serial !== lastSerial || lastFooter?.lastSeq !== lastSeq) {
@@ -190,10 +193,18 @@ async function countQueues(db: Database, quarantine: Quarantine): Promise<Map<nu
       } catch (error) {
         if (!(error instanceof RecordDamage)) throw error;
         await quarantine(key, value, error.message);
+        damaged = key;
       }
     }
   }
   return queues;
+}
+
+function isProgressOf(key: Buffer, run: Buffer): boolean {
+  const { length } = run;
+  return (
+    partOfRunKey(key) === PROGRESS_PART && key.compare(run, 0, length - 1, 0, length - 1) === 0
+  );
 }
 
 function add(queues: Map<number, QueueCount>, serial: number, footer: RunFooter): void {
