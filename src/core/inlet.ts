@@ -15,7 +15,7 @@ import { PINGRESP } from '../wire/ping.ts';
 import { ProtocolError } from '../wire/protocol-error.ts';
 import { ReasonCode } from '../wire/reason-code.ts';
 import type { CloseReason } from './close-reason.ts';
-import { type Connection, Phase } from './connection.ts';
+import { type Connection, Hold, Phase } from './connection.ts';
 import { handleAck } from './handle/ack.ts';
 import { handleAuth } from './handle/auth.ts';
 import { handleConnect } from './handle/connect.ts';
@@ -26,6 +26,11 @@ import type { ByteHandler } from './ports.ts';
 
 /** First allocation for an incomplete packet; it grows with what has arrived, not what is announced. */
 const PARTIAL_BYTES_MIN = 256;
+/**
+ * A whole packet is a sign of life, a byte of one is not: a client could feed us one for ever. A chunk
+ * of this size is, so that a large packet may take its time on a slow line.
+ */
+const LIVELY_BYTES = 512;
 
 export class Inlet implements ByteHandler {
   readonly #connection: Connection;
@@ -47,7 +52,6 @@ export class Inlet implements ByteHandler {
     if (connection.closed) return;
     const { core } = connection.services;
     core.stats.bytesReceived += end - start;
-    connection.lastActivityMs = core.clock.monotonicMs();
     if (connection.holds !== 0) {
       // The socket is paused; this was on its way already.
       this.#hold(buffer, start, end);
@@ -94,17 +98,29 @@ export class Inlet implements ByteHandler {
     this.#isConsuming = true;
     try {
       let position = start;
+      let isLively = end - start >= LIVELY_BYTES;
       if (this.#partial !== null) position = this.#completePartial(buffer, start, end);
       if (this.#partial === null) {
         position = this.#parse(buffer, position, end);
+        isLively ||= position > start;
         if (position < end && !connection.closed) {
           if (connection.holds !== 0) this.#holdFirst(buffer, position, end);
           else this.#keepPartial(buffer, position, end);
         }
       }
+      // [MQTT5-3.1.2-22] [MQTT311-3.1.2-24]
+      if (isLively) connection.lastActivityMs = connection.services.core.clock.monotonicMs();
       if (connection.needsPump) {
         connection.needsPump = false;
         if (!connection.closed) connection.services.delivery.pump(connection.session!);
+      }
+      // Answers are not dropped: who does not read them is not read either.
+      const { outlet } = connection;
+      if (outlet.pendingBytes > 0) {
+        const { outboxBytesMax } = connection.services.core.limits;
+        if (outlet.pendingBytes >= outboxBytesMax && !connection.closed) {
+          connection.hold(Hold.OUTLET);
+        }
       }
     } catch (error) {
       this.#fail(error);
