@@ -53,7 +53,7 @@ function readUrl(
 ): Pick<ListenerPlan, 'transport' | 'scheme' | 'host' | 'port' | 'unixPath'> & { path: string } {
   if (url.startsWith('unix:')) {
     const file = url.slice('unix:'.length).replace(/^\/\/(?=\/)/, '');
-    if (!file.startsWith('/')) fail('a Unix socket needs an absolute path: unix:/run/name.sock');
+    if (!/^\/(?!\/)/.test(file)) fail('a Unix socket needs an absolute path: unix:/run/name.sock');
     if (file.includes('\0') || file.endsWith('/')) fail('the path does not name a file');
     return { transport: 'unix', scheme: 'unix', host: '', port: 0, unixPath: file, path: '' };
   }

@@ -33,8 +33,15 @@ export async function listenOnUnixPath(
   const folder = await mkdtemp(join(dirname(path), '.'));
   const temporary = join(folder, 's');
   try {
-    if (Buffer.byteLength(temporary) > PATH_BYTES_MAX || Buffer.byteLength(path) > PATH_BYTES_MAX) {
+    if (Buffer.byteLength(path) > PATH_BYTES_MAX) {
       throw coded('ENAMETOOLONG', `the path may have at most ${PATH_BYTES_MAX} bytes`);
+    }
+    if (Buffer.byteLength(temporary) > PATH_BYTES_MAX) {
+      const folderBytesMax = PATH_BYTES_MAX - (temporary.length - dirname(path).length);
+      throw coded(
+        'ENAMETOOLONG',
+        `the path of its folder may have at most ${folderBytesMax} bytes`,
+      );
     }
     server.listen({ path: temporary, backlog });
     await once(server, 'listening');

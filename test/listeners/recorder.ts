@@ -109,6 +109,11 @@ export class RecordingAcceptor implements Acceptor {
     return connection;
   }
 
+  /** Forgets those that came and were not asked for. */
+  skip(): void {
+    this.#taken = this.connections.length;
+  }
+
   /** The next connection nobody has asked for yet. */
   async next(): Promise<RecordedConnection> {
     const index = this.#taken++;
