@@ -45,6 +45,8 @@ export const Hold = {
   AUDIENCE: 2,
   /** Too many acks wait for the store. */
   PARKED: 4,
+  /** The client does not read what it has been answered. */
+  OUTLET: 8,
 } as const;
 
 /** A client that does not know Receive Maximum is read on until this many acks are parked. */
@@ -297,6 +299,7 @@ export class Connection
     releaseWaiters(this.outlet);
     const session = this.session;
     if (session !== null && session.outlet === this.outlet) this.services.delivery.pump(session);
+    this.release(Hold.OUTLET);
   }
 
   // ------------------------------------------------------------------ time
