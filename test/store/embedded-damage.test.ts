@@ -76,7 +76,7 @@ async function look(subject: EmbeddedSubject): Promise<Found> {
 function damage(home: EmbeddedHome, kind: string, nth: number, part?: number): Promise<Buffer> {
   return home.raw(async (db) => {
     const keys = await db.keys({ gte: Buffer.from(kind), lt: afterKind(kind) }).all();
-    const key = keys.filter((one) => part === undefined || one[13] === part)[nth]!;
+    const key = keys.filter((one) => part === undefined || one[17] === 0x30 + part)[nth]!;
     const value = (await db.get(key))!;
     value[Math.floor(value.length / 2)]! ^= 0x40;
     await db.put(key, value);

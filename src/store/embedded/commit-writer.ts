@@ -8,7 +8,7 @@ import type { Message } from '../../core/message.ts';
 import { EntryState, type QueueEntry } from '../../core/queue-entry.ts';
 import { BLOCK_OVERHEAD_BYTES, BlockWriter } from './block-codec.ts';
 import type { BlockCounts } from './block-counts.ts';
-import { bodiesKey, numberKey, PROGRESS_PART, Prefix, RUN_PART, runKey } from './keys.ts';
+import { bodiesKey, numberKey, Prefix, progressKey, runKey } from './keys.ts';
 import { messageBytesMax, writeMessage } from './message-codec.ts';
 import type { ResidentRuns } from './resident-runs.ts';
 import { OwnBodies, RunWriter } from './run-codec.ts';
@@ -229,10 +229,10 @@ export class CommitWriter {
     if (hasRecord) this.#putBodies(batch, session, own, writer.lastSeq);
     const inRun = own.length === 0 ? OwnBodies.NONE : OwnBodies.IN_RUN;
     writer.ownMessages(own, hasRecord ? OwnBodies.IN_RECORD : inRun);
-    this.#put(batch, runKey(session.serial, writer.lastSeq, RUN_PART), writer.finish());
+    this.#put(batch, runKey(session.serial, writer), writer.finish());
     this.entriesWritten += writer.count;
-    const { firstSeq, lastSeq, count } = writer;
-    const run = new RunState(firstSeq, lastSeq, count, [...writer.blocks], hasRecord);
+    const { firstSeq, lastSeq, count, bytes } = writer;
+    const run = new RunState(firstSeq, lastSeq, count, bytes, [...writer.blocks], hasRecord);
     this.#resident.add(session, run);
     this.#written.runs.push({ session, run });
   }
@@ -254,16 +254,16 @@ export class CommitWriter {
   /** Writes the progress of a run, or removes it when nothing of it is left. */
   writeProgress(batch: Batch, session: StoredSession, run: RunState): void {
     run.isDirty = false;
-    const progressKey = runKey(session.serial, run.lastSeq, PROGRESS_PART);
+    const key = progressKey(session.serial, run.lastSeq);
     if (!run.isSettled) {
-      this.#put(batch, progressKey, run.encode());
+      this.#put(batch, key, run.encode());
       run.hasProgressRecord = true;
       this.#written.progress.push({ session, run });
       return;
     }
     for (const block of run.blocks) this.#counts.release(block);
-    batch.del(runKey(session.serial, run.lastSeq, RUN_PART));
-    if (run.hasProgressRecord) batch.del(progressKey);
+    batch.del(runKey(session.serial, run));
+    if (run.hasProgressRecord) batch.del(key);
     if (run.hasBodiesRecord) batch.del(bodiesKey(session.serial, run.lastSeq));
     this.#written.removed.push({ session, run });
     session.tailSeq = Math.max(session.tailSeq, run.lastSeq);

@@ -21,17 +21,14 @@ import { CommitWriter, type Written } from './commit-writer.ts';
 import { checkVersion, openDirectory, probeSpace } from './data-directory.ts';
 import {
   bodiesKey,
-  isRunKey,
-  lastSeqOfRunKey,
   numberKey,
-  PROGRESS_PART,
   Prefix,
   plainKey,
+  progressKey,
   quarantineKey,
-  RUN_PART,
+  RunKeyView,
   retainedKey,
   runKey,
-  serialOfRunKey,
 } from './keys.ts';
 import { messageBytesMax, writeMessage } from './message-codec.ts';
 import { recover } from './recovery.ts';
@@ -586,7 +583,7 @@ export class EmbeddedStore implements Store {
     batch.put(plainKey(Prefix.PROBE), encodeNumbers([], 0));
     if (isGone || isThere) {
       for (const { session, run } of runs) {
-        batch.del(runKey(session.serial, run.lastSeq, RUN_PART));
+        batch.del(runKey(session.serial, run));
         batch.del(bodiesKey(session.serial, run.lastSeq));
       }
       for (const block of blocks) batch.del(numberKey(Prefix.BLOCK, block));
@@ -604,7 +601,7 @@ export class EmbeddedStore implements Store {
   }
 
   async #hasRun({ session, run }: { session: StoredSession; run: RunState }): Promise<boolean> {
-    return (await this.#db.get(runKey(session.serial, run.lastSeq, RUN_PART))) !== undefined;
+    return (await this.#db.get(runKey(session.serial, run))) !== undefined;
   }
 
   /** Moves a record that cannot be decoded aside, for people to look at. */
@@ -615,8 +612,10 @@ export class EmbeddedStore implements Store {
     try {
       const batch = this.#db.batch().put(quarantineKey(key), value).del(key);
       // What was settled of a run says nothing without it.
-      if (isRunKey(key))
-        batch.del(runKey(serialOfRunKey(key), lastSeqOfRunKey(key), PROGRESS_PART));
+      const view = new RunKeyView();
+      if (key[0] === Prefix.RUN && view.parseBytes(key)) {
+        batch.del(progressKey(view.serial, view.lastSeq));
+      }
       await batch.write({ sync: true });
     } catch (error) {
       log.error({ err: error, key: key.toString('hex') }, 'it is still in its place');

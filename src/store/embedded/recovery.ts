@@ -1,23 +1,21 @@
 /**
  * What a start finds: sessions with the state of their queues, inbound ids, retained messages,
- * sessions whose removal was under way. Reads every run's footer, no bodies.
+ * sessions whose removal was under way. Of queues it reads the keys, and of runs that are settled in
+ * part their progress; no bodies.
  */
 import type { Log, RestoredSession, RestoreVisitor } from '../../core/ports.ts';
 import { EntryState } from '../../core/queue-entry.ts';
 import { RecordDamage } from './damage.ts';
 import {
   afterPrefix,
-  isRunKey,
   type KeyPrefix,
-  lastSeqOfRunKey,
   numberKey,
   numberOfKey,
-  PROGRESS_PART,
   Prefix,
-  partOfRunKey,
   plainKey,
   quarantineKey,
-  serialOfRunKey,
+  type RunBounds,
+  RunKeyView,
 } from './keys.ts';
 import { MessageMemory, readMessage } from './message-codec.ts';
 import { type RunFooter, readRunEntries, readRunFooter } from './run-codec.ts';
@@ -138,10 +136,13 @@ async function nextNumber(db: Database, quarantine: Quarantine): Promise<number>
   const value = await db.get(key);
   const numbers = value && (await decoded(key, value, decodeNumbers, quarantine));
   let next = numbers?.[0] ?? 1;
+  const view = new RunKeyView();
   for (const prefix of NUMBERED) {
     const range = { gte: plainKey(prefix), lt: afterPrefix(prefix) };
     const [last] = await db.keys({ ...range, reverse: true, limit: 1 }).all();
-    if (last !== undefined && last.length >= 7) next = Math.max(next, last.readUIntBE(1, 6) + 1);
+    if (last === undefined || last.length < 7) continue;
+    if (prefix !== Prefix.RUN) next = Math.max(next, last.readUIntBE(1, 6) + 1);
+    else if (view.parseBytes(last)) next = Math.max(next, view.serial + 1);
   }
   return next;
 }
@@ -161,70 +162,62 @@ async function numbersBySerial(
   return found;
 }
 
-/** Unsettled messages per session, from footers and progress records. */
+/** Unsettled messages per session, from the keys of runs and from progress records. */
 async function countQueues(db: Database, quarantine: Quarantine): Promise<Map<number, QueueCount>> {
   const queues: Map<number, QueueCount> = new Map();
+  const view = new RunKeyView();
   let lastSerial = -1;
-  let lastFooter: RunFooter | null = null;
-  let lastValue: Buffer | null = null;
-  let damaged: Buffer | null = null;
-  for await (const rows of rowsOf(db, Prefix.RUN)) {
-    for (const [key, value] of rows) {
-      if (!isRunKey(key)) {
-        await quarantine(key, value, 'key of unknown form');
+  let lastSeq = -1;
+  let lastKey = '';
+  for await (const keys of runKeys(db)) {
+    for (const key of keys) {
+      const isKnown = view.parse(key);
+      if (isKnown && !view.isProgress) {
+        lastSerial = view.serial;
+        lastSeq = view.lastSeq;
+        lastKey = key;
+        add(queues, view);
         continue;
       }
-      const serial = serialOfRunKey(key);
-      const lastSeq = lastSeqOfRunKey(key);
-      // Its progress has gone with a run that was moved aside.
-      if (damaged !== null && isProgressOf(key, damaged)) continue;
-      try {
-        if (partOfRunKey(key) === PROGRESS_PART) {
-          if (serial !== lastSerial || lastFooter?.lastSeq !== lastSeq) {
-            throw new RecordDamage('progress without a run');
-          }
-          subtract(queues.get(serial)!, lastFooter, lastValue!, value);
-        } else {
-          lastFooter = readRunFooter(value, lastSeq);
-          lastSerial = serial;
-          lastValue = value;
-          add(queues, serial, lastFooter);
-        }
-      } catch (error) {
-        if (!(error instanceof RecordDamage)) throw error;
-        await quarantine(key, value, error.message);
-        damaged = key;
+      const value = await db.get(Buffer.from(key));
+      if (value === undefined) continue;
+      if (!isKnown) {
+        await quarantine(Buffer.from(key), value, 'key of unknown form');
+      } else if (view.serial !== lastSerial || view.lastSeq !== lastSeq) {
+        await quarantine(Buffer.from(key), value, 'progress without a run');
+      } else {
+        const run = await db.get(Buffer.from(lastKey));
+        const queue = queues.get(lastSerial)!;
+        const decode = (progress: Buffer): true => subtract(queue, lastSeq, run!, progress);
+        await decoded(Buffer.from(key), value, decode, quarantine);
       }
     }
   }
   return queues;
 }
 
-function isProgressOf(key: Buffer, run: Buffer): boolean {
-  const { length } = run;
-  return (
-    partOfRunKey(key) === PROGRESS_PART && key.compare(run, 0, length - 1, 0, length - 1) === 0
-  );
-}
-
-function add(queues: Map<number, QueueCount>, serial: number, footer: RunFooter): void {
-  const queue = queues.get(serial);
+function add(queues: Map<number, QueueCount>, run: RunBounds & { readonly serial: number }): void {
+  const queue = queues.get(run.serial);
   if (queue === undefined) {
-    queues.set(serial, {
-      headSeq: footer.firstSeq,
-      tailSeq: footer.lastSeq,
-      messages: footer.count,
-      bytes: footer.bytes,
-    });
+    const { firstSeq, lastSeq, count, bytes } = run;
+    queues.set(run.serial, { headSeq: firstSeq, tailSeq: lastSeq, messages: count, bytes });
   } else {
-    queue.tailSeq = footer.lastSeq;
-    queue.messages += footer.count;
-    queue.bytes += footer.bytes;
+    queue.tailSeq = run.lastSeq;
+    queue.messages += run.count;
+    queue.bytes += run.bytes;
   }
 }
 
 /** Takes what is settled of a run off the counts. */
-function subtract(queue: QueueCount, footer: RunFooter, run: Buffer, progress: Buffer): void {
+function subtract(queue: QueueCount, lastSeq: number, run: Buffer, progress: Buffer): true {
+  let footer: RunFooter;
+  try {
+    footer = readRunFooter(run, lastSeq);
+  } catch (error) {
+    if (!(error instanceof RecordDamage)) throw error;
+    // Whoever reads the run moves it aside, and its progress with it.
+    return true;
+  }
   const state = runStateOf(footer);
   state.decode(progress);
   queue.messages -= state.settledCount;
@@ -235,6 +228,7 @@ function subtract(queue: QueueCount, footer: RunFooter, run: Buffer, progress: B
       queue.headSeq = seq + 1;
     }
   }
+  return true;
 }
 
 async function decoded<T>(
@@ -249,6 +243,25 @@ async function decoded<T>(
     if (!(error instanceof RecordDamage)) throw error;
     await quarantine(key, value, error.message);
     return null;
+  }
+}
+
+/** Keys of runs and of their progress, as the text they are. */
+async function* runKeys(db: Database): AsyncGenerator<string[]> {
+  const iterator = db.keys<string>({
+    gte: 'q',
+    lt: 'r',
+    keyEncoding: 'utf8',
+    highWaterMarkBytes: ROWS_BYTES,
+  });
+  try {
+    for (;;) {
+      const keys = await iterator.nextv(ROWS_AT_ONCE);
+      if (keys.length === 0) return;
+      yield keys;
+    }
+  } finally {
+    await iterator.close();
   }
 }
 

@@ -7,16 +7,7 @@ import type { ClassicLevel } from 'classic-level';
 import { EntryState, QueueEntry } from '../../core/queue-entry.ts';
 import { decodeBlock } from './block-codec.ts';
 import { RecordDamage } from './damage.ts';
-import {
-  bodiesKey,
-  lastSeqOfRunKey,
-  numberKey,
-  PROGRESS_PART,
-  Prefix,
-  partOfRunKey,
-  RUN_PART,
-  runKey,
-} from './keys.ts';
+import { bodiesKey, numberKey, Prefix, progressKey, RunKeyView, runRange } from './keys.ts';
 import { MessageMemory } from './message-codec.ts';
 import type { ResidentRuns } from './resident-runs.ts';
 import {
@@ -39,7 +30,6 @@ export type Quarantine = (key: Buffer, value: Buffer, why: string) => Promise<vo
 const CACHE_BYTES_MAX = 4 * 1024 * 1024;
 const ROWS_AT_ONCE = 64;
 const ROWS_BYTES = 256 * 1024;
-export const SEQ_MAX: number = 2 ** 48 - 1;
 
 export interface ReadOptions {
   readonly fromSeq: number;
@@ -66,6 +56,7 @@ export class RunReader {
     new Map();
   #cacheBytes = 0;
   readonly #memory: MessageMemory = new MessageMemory();
+  readonly #keyView: RunKeyView = new RunKeyView();
 
   constructor(
     db: Database,
@@ -138,22 +129,26 @@ export class RunReader {
   async #rows(session: StoredSession, fromSeq: number, limit: number): Promise<StoredRun[]> {
     const rows = await this.#db
       .iterator({
-        gte: runKey(session.serial, fromSeq, RUN_PART),
-        lte: runKey(session.serial, SEQ_MAX, PROGRESS_PART),
+        ...runRange(session.serial, fromSeq),
         limit,
         highWaterMarkBytes: ROWS_BYTES,
       })
       .all();
     const runs: StoredRun[] = [];
+    const view = this.#keyView;
     for (let i = 0; i < rows.length; i++) {
       const [key, value] = rows[i]!;
       // Progress without its run is found, and moved aside, at the next start.
-      if (partOfRunKey(key) !== RUN_PART) continue;
-      const lastSeq = lastSeqOfRunKey(key);
+      if (!view.parseBytes(key) || view.isProgress) continue;
+      const { lastSeq } = view;
       const following = rows[i + 1];
       // Whether progress follows the last row is not known: the next read begins with that run.
       if (following === undefined && rows.length === limit && runs.length > 0) break;
-      const hasProgress = following !== undefined && isProgressOf(following[0], lastSeq);
+      const hasProgress =
+        following !== undefined &&
+        view.parseBytes(following[0]) &&
+        view.isProgress &&
+        view.lastSeq === lastSeq;
       runs.push({ key, lastSeq, value, progress: hasProgress ? following[1] : null });
     }
     return runs;
@@ -182,7 +177,7 @@ export class RunReader {
         if (!(error instanceof RecordDamage)) throw error;
         // Without it entries are delivered again: more than owed, never less.
         run = runStateOf(footer);
-        const key = runKey(session.serial, stored.lastSeq, PROGRESS_PART);
+        const key = progressKey(session.serial, stored.lastSeq);
         void this.#quarantine(key, stored.progress, error.message);
       }
     }
@@ -293,15 +288,12 @@ export class RunReader {
   }
 }
 
-function isProgressOf(key: Buffer, lastSeq: number): boolean {
-  return partOfRunKey(key) === PROGRESS_PART && lastSeqOfRunKey(key) === lastSeq;
-}
-
 export function runStateOf(footer: RunFooter): RunState {
   return new RunState(
     footer.firstSeq,
     footer.lastSeq,
     footer.count,
+    footer.bytes,
     footer.blocks,
     footer.ownBodies === OwnBodies.IN_RECORD,
   );

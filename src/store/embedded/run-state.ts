@@ -14,6 +14,8 @@ export class RunState {
   readonly lastSeq: number;
   /** Entries of the run; positions between them may be missing. */
   readonly count: number;
+  /** Sum of `Message.bytes` over its entries. */
+  readonly bytes: number;
   /** Shared blocks it refers to. */
   readonly blocks: readonly number[];
   readonly hasBodiesRecord: boolean;
@@ -31,12 +33,14 @@ export class RunState {
     firstSeq: number,
     lastSeq: number,
     count: number,
+    bytes: number,
     blocks: readonly number[],
     hasBodiesRecord: boolean,
   ) {
     this.firstSeq = firstSeq;
     this.lastSeq = lastSeq;
     this.count = count;
+    this.bytes = bytes;
     this.blocks = blocks;
     this.hasBodiesRecord = hasBodiesRecord;
   }

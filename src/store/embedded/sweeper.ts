@@ -4,18 +4,9 @@
  */
 import type { BlockCounts } from './block-counts.ts';
 import { RecordDamage } from './damage.ts';
-import {
-  bodiesKey,
-  lastSeqOfRunKey,
-  numberKey,
-  PROGRESS_PART,
-  Prefix,
-  partOfRunKey,
-  RUN_PART,
-  runKey,
-} from './keys.ts';
+import { bodiesKey, numberKey, Prefix, RunKeyView, runRange } from './keys.ts';
 import { readRunFooter } from './run-codec.ts';
-import { type Database, SEQ_MAX } from './run-reader.ts';
+import type { Database } from './run-reader.ts';
 
 const ROWS_AT_ONCE = 256;
 const ROWS_BYTES = 256 * 1024;
@@ -29,17 +20,17 @@ export async function sweepSome(
 ): Promise<boolean> {
   const rows = await db
     .iterator({
-      gte: runKey(serial, 0, RUN_PART),
-      lte: runKey(serial, SEQ_MAX, PROGRESS_PART),
+      ...runRange(serial, 0),
       limit: ROWS_AT_ONCE,
       highWaterMarkBytes: ROWS_BYTES,
     })
     .all();
   const batch = db.batch();
+  const view = new RunKeyView();
   for (const [key, value] of rows) {
     batch.del(key);
-    if (partOfRunKey(key) === PROGRESS_PART) continue;
-    const lastSeq = lastSeqOfRunKey(key);
+    if (!view.parseBytes(key) || view.isProgress) continue;
+    const { lastSeq } = view;
     batch.del(bodiesKey(serial, lastSeq));
     try {
       for (const block of readRunFooter(value, lastSeq).blocks) counts.release(block);
