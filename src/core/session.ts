@@ -90,6 +90,8 @@ export class Session {
   durable = false;
   /** The store has a record of it: durable, or with a will that a crash must not swallow. */
   recorded = false;
+  /** Of the last change to its record. */
+  saveTicket = 0;
   /** Wall-clock ms at which the last connection ended; 0: connected. */
   disconnectedAtMs = 0;
 

@@ -37,6 +37,8 @@ export class Sessions {
   readonly #core: Core;
   readonly #delivery: Delivery;
   readonly #publisher: Publisher;
+  /** Of the last session removed from the store. */
+  #endTicket: Ticket = 0;
 
   constructor(core: Core, delivery: Delivery, publisher: Publisher) {
     this.#core = core;
@@ -92,13 +94,23 @@ export class Sessions {
       session.recorded = true;
       ticket = core.store.saveSession(session.record());
     }
-    return { session, present, ticket: session.durable ? ticket : 0 };
+    if (!session.durable) ticket = 0;
+    // "No session" must stay true over a crash: what was removed must be gone before it is said.
+    if (!present && this.#endTicket > core.settledTicket)
+      ticket = Math.max(ticket, this.#endTicket);
+    return { session, present, ticket };
   }
 
   /** The record changed: subscriptions, expiry, will. Returns the ticket that makes it durable. */
   save(session: Session): Ticket {
     if (session.ended || !session.durable) return 0;
-    return this.#core.store.saveSession(session.record());
+    session.saveTicket = this.#core.store.saveSession(session.record());
+    return session.saveTicket;
+  }
+
+  /** The ticket of a change to its record that is not durable yet; 0: none. */
+  pendingSave(session: Session): Ticket {
+    return session.saveTicket > this.#core.settledTicket ? session.saveTicket : 0;
   }
 
   /** The connection is gone. `publishesWill` unless the client said goodbye. */
@@ -145,7 +157,7 @@ export class Sessions {
       session.subscriptions = null;
     }
     this.#delivery.discardQueue(session);
-    if (session.recorded) core.store.deleteSession(session.number);
+    if (session.recorded) this.#endTicket = core.store.deleteSession(session.number);
     session.will = null;
     if (core.sessions.get(session.clientId) === session) core.sessions.delete(session.clientId);
     core.sessionsByNumber.delete(session.number);

@@ -130,7 +130,8 @@ export function handleUnsubscribe(
       reasonCodes.push(ReasonCode.NO_SUBSCRIPTION_EXISTED);
     }
   }
-  const ticket = changed ? sessions.save(session) : 0;
+  // "No subscription existed" may lean on a removal that is not committed yet.
+  const ticket = changed ? sessions.save(session) : sessions.pendingSave(session);
   connection.sendWhenSafe(
     PacketType.UNSUBACK,
     encodeUnsuback(connection.version, packet.packetId, reasonCodes),
