@@ -45,7 +45,7 @@ export class Fanout {
       const receiver = receivers[i]!;
       // [MQTT5-3.8.3-3]
       if (receiver.noLocal && receiver.session === from) continue;
-      if (this.#deliverTo(publication, receiver, null) === Outcome.PRESSED) {
+      if (this.#deliverOrBlame(publication, receiver, null) === Outcome.PRESSED) {
         pressed++;
         this.pressedBy = receiver.session.outlet;
       }
@@ -56,6 +56,23 @@ export class Fanout {
     }
     // A publisher waits only when at least half of its audience cannot keep up.
     if (pressed * 2 < route.size) this.pressedBy = null;
+  }
+
+  /** An error while delivering is the receiver's: the publisher and the others go on. */
+  #deliverOrBlame(
+    publication: Publication,
+    receiver: Subscription,
+    sharedFilter: string | null,
+  ): Outcome {
+    try {
+      return this.#deliverTo(publication, receiver, sharedFilter);
+    } catch (error) {
+      const { clientId, owner } = receiver.session;
+      this.#core.stats.internalErrors++;
+      this.#core.log.error({ err: error, clientId }, 'delivery failed');
+      if (owner !== null) this.#core.closeLater(owner, 'internal_error');
+      return Outcome.REFUSED;
+    }
   }
 
   #deliverTo(
@@ -98,7 +115,7 @@ export class Fanout {
       core.drop('no_member', '', publication.topic);
       return Outcome.DONE;
     }
-    const outcome = this.#deliverTo(publication, member, member.fullFilter);
+    const outcome = this.#deliverOrBlame(publication, member, member.fullFilter);
     if (outcome === Outcome.PRESSED) this.pressedBy = member.session.outlet;
     return outcome;
   }
@@ -109,6 +126,6 @@ export class Fanout {
     const member = group.choose(core.sharedStrategy, core.random, '', 0, publication.view.qos);
     if (member === null || member.session === leaving || !member.session.connected) return false;
     this.#encoder.begin();
-    return this.#deliverTo(publication, member, member.fullFilter) !== Outcome.REFUSED;
+    return this.#deliverOrBlame(publication, member, member.fullFilter) !== Outcome.REFUSED;
   }
 }

@@ -63,7 +63,11 @@ export class Inlet implements ByteHandler {
   }
 
   onDrained(): void {
-    this.#connection.services.core.outbox.drained(this.#connection.outlet);
+    try {
+      this.#connection.services.core.outbox.drained(this.#connection.outlet);
+    } catch (error) {
+      this.#fail(error);
+    }
   }
 
   onClosed(error: Error | null): void {
