@@ -248,17 +248,20 @@ async function decoded<T>(
 
 /** Keys of runs and of their progress, as the text they are. */
 async function* runKeys(db: Database): AsyncGenerator<string[]> {
-  const iterator = db.keys<string>({
+  const iterator = db.iterator<string, string>({
     gte: 'q',
     lt: 'r',
     keyEncoding: 'utf8',
+    // Without it each row would cost an empty buffer.
+    valueEncoding: 'utf8',
+    values: false,
     highWaterMarkBytes: ROWS_BYTES,
   });
   try {
     for (;;) {
-      const keys = await iterator.nextv(ROWS_AT_ONCE);
-      if (keys.length === 0) return;
-      yield keys;
+      const rows = await iterator.nextv(ROWS_AT_ONCE);
+      if (rows.length === 0) return;
+      yield rows.map(([key]) => key);
     }
   } finally {
     await iterator.close();
