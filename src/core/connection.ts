@@ -240,7 +240,7 @@ export class Connection
       // 3.x has no negative ack: what may be tried again is left open by closing.
       if (reasonCode === ReasonCode.QUOTA_EXCEEDED) {
         // It will come again, and is then no repetition.
-        if (type === PacketType.PUBREC) this.session?.inboundIds?.delete(packetId);
+        if (type === PacketType.PUBREC) this.#forgetInbound(packetId);
         this.close('store_failed');
         return;
       }
@@ -253,8 +253,15 @@ export class Connection
       if (this.inboundOpen > 0) this.inboundOpen--;
     }
     if (isError && type === PacketType.PUBREC && this.version === 5) {
-      this.session?.inboundIds?.delete(packetId);
+      this.#forgetInbound(packetId);
     }
+  }
+
+  /** The message was refused: when it comes again it is new, also after a crash. */
+  #forgetInbound(packetId: number): void {
+    const { session } = this;
+    if (!session?.inboundIds?.delete(packetId) || !session.durable) return;
+    this.services.core.store.removeInboundId(session.number, packetId);
   }
 
   // ------------------------------------------------------------------ audience
