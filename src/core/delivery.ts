@@ -372,6 +372,14 @@ export class Delivery {
     return session.inflight === null || session.inflight.open < session.inflightMax;
   }
 
+  /** An entry with this packet id waits in the queue or in the store, perhaps to be sent again. */
+  awaitsTurn(session: Session, packetId: number): boolean {
+    if (!session.durable) return false;
+    const first = session.queue?.at(0)?.seq ?? session.loadedSeq + 1;
+    const steps = (packetId - 1 - (first % PACKET_IDS) + PACKET_IDS) % PACKET_IDS;
+    return steps <= session.tailSeq - first;
+  }
+
   /** The id an entry must have is still open: one full round of ids behind. */
   #idIsTaken(session: Session, seq: number): boolean {
     const inflight = session.inflight;

@@ -41,6 +41,12 @@ export class ManualTime implements Clock, Scheduler {
     return this.#tasks.length;
   }
 
+  /** The process is gone, and all it had put off with it. */
+  forget(): void {
+    this.#tasks.length = 0;
+    this.#tickers.length = 0;
+  }
+
   /** One turn of the loop. */
   turn(): void {
     for (const task of this.#tasks.splice(0)) task();

@@ -221,6 +221,7 @@ t.test('wills over a restart: due when the delay is over, and never after a good
     end(before.connected(5, 'c', { ...options(delayS, expiryS), keepAliveS: 0 }));
     before.settle();
     const { time } = before;
+    time.forget();
     time.nowMs += 1000;
     const after = await World.durable({ disk, time, commitsAlone: true });
     const watcher = new Watcher(after);

@@ -62,6 +62,8 @@ function handlePubrec(connection: Connection, session: Session): void {
   const inflight = session.inflight;
   const position = inflight === null ? -1 : inflight.find(packetId);
   if (inflight === null || position === -1) {
+    // Sent on an earlier connection: a PUBREL now would make the repetition look new.
+    if (delivery.awaitsTurn(session, packetId)) return;
     // [MQTT5-4.3.3-4]: v5 is told that there is nothing to release; 3.x gets what it expects.
     if (reasonCode < 0x80) {
       connection.sendAck(PacketType.PUBREL, packetId, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND);
