@@ -196,7 +196,7 @@ t.test('topic filters', async (t) => {
 
 t.test(`${KILLS} kills: nothing lost, nothing twice, in order`, async (t) => {
   const seed = Math.floor(Math.random() * 2 ** 31);
-  const report = await runChaos({ seed, kills: KILLS, subject: causeway });
+  const report = await runChaos({ seed, kills: KILLS, subject: (folder) => causeway(folder) });
   t.ok(report.isClean, describeChaos(report));
   t.ok(report.acked > 300 && report.owed > 2000, describeChaos(report));
   t.ok(report.retainedChecked >= 5, describeChaos(report));
@@ -204,11 +204,21 @@ t.test(`${KILLS} kills: nothing lost, nothing twice, in order`, async (t) => {
 });
 
 t.test('a store that forgets is caught', async (t) => {
-  const report = await runChaos({ seed: 4, kills: 3, subject: causeway, plant: 'loss' });
+  const report = await runChaos({
+    seed: 4,
+    kills: 3,
+    subject: (folder) => causeway(folder),
+    plant: 'loss',
+  });
   t.ok(report.lost > 0 && report.sessionsLost > 0, describeChaos(report));
 });
 
 t.test('a message that goes in twice is caught', async (t) => {
-  const report = await runChaos({ seed: 5, kills: 1, subject: causeway, plant: 'duplicate' });
+  const report = await runChaos({
+    seed: 5,
+    kills: 1,
+    subject: (folder) => causeway(folder),
+    plant: 'duplicate',
+  });
   t.ok(report.duplicates > 0 && report.lost === 0, describeChaos(report));
 });

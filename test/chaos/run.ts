@@ -20,7 +20,7 @@ const { values } = parseArgs({
 const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 31));
 const executable = values['causeway-bin'];
 const subjects: Record<string, (folder: string) => Subject | Promise<Subject>> = {
-  causeway: (folder) => causeway(folder, executable === undefined ? undefined : [executable]),
+  causeway: (folder) => causeway(folder, executable === undefined ? {} : { program: [executable] }),
   mosquitto: (folder) => mosquitto(folder, false),
   'mosquitto-saving': (folder) => mosquitto(folder, true),
 };

@@ -27,7 +27,15 @@ export interface Subject {
   readonly wipe: () => void;
 }
 
-export function causeway(folder: string, program?: readonly string[]): Subject {
+export interface CausewayOptions {
+  /** Program and first arguments instead of `node src/cli/main.ts`. */
+  readonly program?: readonly string[];
+  /** SIGTERM makes every end an orderly one, which has to end with 0. */
+  readonly signal?: 'SIGKILL' | 'SIGTERM';
+}
+
+export function causeway(folder: string, options: CausewayOptions = {}): Subject {
+  const { program, signal = 'SIGKILL' } = options;
   const data = join(folder, 'data');
   const start = (): Life => {
     const broker = new Broker({
@@ -40,9 +48,15 @@ export function causeway(folder: string, program?: readonly string[]): Subject {
       exited: broker.exited,
       complaints: () => {
         const errors = broker.errors.map((entry) => JSON.stringify(entry));
-        return broker.noise === '' ? errors : [...errors, broker.noise];
+        if (broker.noise !== '') errors.push(broker.noise);
+        // Before it has taken charge of the signal, the signal ends it.
+        const isStarted = broker.entries.some(({ msg }) => msg === 'ready');
+        if (signal === 'SIGTERM' && isStarted && broker.exit !== null && broker.exit.code !== 0) {
+          errors.push(`ended with ${broker.exit.signal ?? broker.exit.code}`);
+        }
+        return errors;
       },
-      kill: () => broker.signal('SIGKILL'),
+      kill: () => broker.signal(signal),
       rssBytes: () => broker.rssBytes(),
     };
   };

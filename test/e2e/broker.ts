@@ -48,10 +48,10 @@ process.once('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
 
-/** Without tap's hooks, and without options of whoever runs the tests. */
+/** Without options of whoever runs the tests. */
 export function brokerEnvironment(): NodeJS.ProcessEnv {
   const own = Object.entries(process.env).filter(([name]) => !name.startsWith('CAUSEWAY_'));
-  return { ...Object.fromEntries(own), NODE_OPTIONS: '' };
+  return Object.fromEntries(own);
 }
 
 export class Broker {
@@ -72,6 +72,8 @@ export class Broker {
   constructor(options: BrokerOptions = {}) {
     const { listen = options.config === undefined ? ['mqtt://127.0.0.1:0'] : [] } = options;
     const words = [
+      // tap puts NODE_OPTIONS into the environment of whatever is started, given or not.
+      ...['env', '-u', 'NODE_OPTIONS'],
       ...(options.wrap ?? []),
       ...(options.program ?? [process.execPath, main]),
       'start',
