@@ -19,26 +19,15 @@ import { EntryState, type QueueEntry } from '../../core/queue-entry.ts';
 import { BlockCounts } from './block-counts.ts';
 import { CommitWriter, type Written } from './commit-writer.ts';
 import { checkVersion, openDirectory, probeSpace } from './data-directory.ts';
-import {
-  bodiesKey,
-  numberKey,
-  Prefix,
-  plainKey,
-  progressKey,
-  quarantineKey,
-  RunKeyView,
-  retainedKey,
-  runKey,
-} from './keys.ts';
-import { messageBytesMax, writeMessage } from './message-codec.ts';
+import { numberKey, Prefix, plainKey, progressKey, quarantineKey, RunKeyView } from './keys.ts';
 import { recover } from './recovery.ts';
 import { ResidentRuns } from './resident-runs.ts';
 import { type Database, RunReader } from './run-reader.ts';
-import type { RunState } from './run-state.ts';
-import { SEAL_BYTES, seal } from './seal.ts';
 import { encodeNumbers, encodeSession } from './session-codec.ts';
+import { writeDoom, writeRetained } from './state-records.ts';
 import { CHANGE_STRIDE, type PendingRead, StoredSession } from './stored-session.ts';
 import { sweepSome } from './sweeper.ts';
+import { NOTHING_WRITTEN, removeAdded, wasWritten } from './uncertain-commit.ts';
 
 type Batch = ReturnType<Database['batch']>;
 
@@ -571,37 +560,23 @@ export class EmbeddedStore implements Store {
     this.#schedule();
   }
 
-  /**
-   * Finds out whether the commit that failed is on the disk. If it is, its entries, which their
-   * publishers believe lost, are removed and what it had removed is gone; else it is written again.
-   */
+  /** What is on the disk of the commit that failed; what it had removed is gone, or goes again. */
   async #settleUncertain(): Promise<void> {
-    const { runs, blocks, removed } = this.#uncertain ?? { runs: [], blocks: [], removed: [] };
-    const isGone = removed.length > 0 && !(await this.#hasRun(removed[0]!));
-    const isThere = runs.length > 0 && (await this.#hasRun(runs[0]!));
+    const uncertain = this.#uncertain ?? NOTHING_WRITTEN;
     const batch = this.#db.batch();
     batch.put(plainKey(Prefix.PROBE), encodeNumbers([], 0));
-    if (isGone || isThere) {
-      for (const { session, run } of runs) {
-        batch.del(runKey(session.serial, run));
-        batch.del(bodiesKey(session.serial, run.lastSeq));
-      }
-      for (const block of blocks) batch.del(numberKey(Prefix.BLOCK, block));
-    }
+    const isOnDisk = await wasWritten(this.#db, uncertain);
+    if (isOnDisk) removeAdded(batch, uncertain);
     await this.#write(batch, true);
     this.#uncertain = null;
-    for (const { session, run } of removed) {
-      if (isGone || isThere) {
+    for (const { session, run } of uncertain.removed) {
+      if (isOnDisk) {
         this.#resident.remove(session, run);
       } else if (!session.isDeleted) {
         session.touch(run);
         this.#changed(session, false);
       }
     }
-  }
-
-  async #hasRun({ session, run }: { session: StoredSession; run: RunState }): Promise<boolean> {
-    return (await this.#db.get(runKey(session.serial, run))) !== undefined;
   }
 
   /** Moves a record that cannot be decoded aside, for people to look at. */
@@ -645,22 +620,4 @@ export class EmbeddedStore implements Store {
       }
     }
   }
-}
-
-function writeDoom(batch: Batch, session: StoredSession): void {
-  batch.put(numberKey(Prefix.DOOMED, session.serial), encodeNumbers([], 0));
-  batch.del(numberKey(Prefix.SESSION, session.serial));
-  batch.del(numberKey(Prefix.INBOUND, session.serial));
-  batch.del(numberKey(Prefix.TAIL, session.serial));
-}
-
-function writeRetained(batch: Batch, topic: string, message: Message | null): void {
-  const key = retainedKey(topic);
-  if (message === null) {
-    batch.del(key);
-    return;
-  }
-  const out = Buffer.allocUnsafe(messageBytesMax(message) + SEAL_BYTES);
-  const end = seal(out, 0, writeMessage(out, 0, message, 0));
-  batch.put(key, out.subarray(0, end));
 }
