@@ -236,11 +236,14 @@ export class Connection
   /** The final word on an inbound message, or PUBREC on the way to it. */
   answer(type: number, packetId: number, reasonCode: number): void {
     const isError = reasonCode >= 0x80;
-    if (isError && this.version !== 5) {
-      // 3.x has no negative ack: what may be tried again is left open by closing.
+    if (isError && (this.version !== 5 || type === PacketType.PUBCOMP)) {
+      // 3.x has no negative ack, PUBCOMP none for this in any version [MQTT5-3.7.2-1]: what may be
+      // tried again is left open by closing.
       if (reasonCode === ReasonCode.QUOTA_EXCEEDED) {
         // It will come again, and is then no repetition.
         if (type === PacketType.PUBREC) this.#forgetInbound(packetId);
+        // The id is still in the store; PUBREL comes again.
+        if (type === PacketType.PUBCOMP) this.session?.inboundIds?.add(packetId);
         this.close('store_failed');
         return;
       }

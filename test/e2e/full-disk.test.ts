@@ -10,7 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { Client, connectClient, openSocket } from '../conformance/client.ts';
-import { connect } from '../conformance/packets.ts';
+import { ack, connect } from '../conformance/packets.ts';
 import { Broker, type BrokerOptions } from './broker.ts';
 
 /** Nothing the store could compress. */
@@ -57,6 +57,9 @@ async function fullDisk(
   await live.subscribed('live/#', { qos: 0 });
   const writer = await open(broker, 'writer');
   const older = await open(broker, 'older', 4);
+  const halfway = await open(broker, 'halfway');
+  halfway.sendPublish('live/half', 'x', { qos: 2, packetId: 7 });
+  await halfway.ackOf('PUBREC', 7);
 
   const { acked, refusal } = await fill(writer).catch(async (error: Error) => {
     await new Promise((resolve) => setTimeout(resolve, 1000));
@@ -74,6 +77,10 @@ async function fullDisk(
   const health = await fetch(new URL('/health/ready', broker.addresses.get('http')));
   t.not(health.status, 200, 'health says so');
   await health.body?.cancel();
+
+  // Nor has PUBCOMP a reason for this, and without it the exchange is open.
+  halfway.send(ack('PUBREL', 7));
+  await halfway.closedAfter(['DISCONNECT']);
 
   const lasting = new Client(await openSocket('127.0.0.1', broker.port()), 5, 'lasting');
   const properties = [['sessionExpiryInterval', 600]] as const;
@@ -111,6 +118,10 @@ async function fullDisk(
   }
   acked.push(number);
   t.pass(`recovered after ${number - 100_000} attempts`);
+  const resumed = await open(broker, 'halfway');
+  t.ok(resumed.connack.sessionPresent);
+  resumed.send(ack('PUBREL', 7));
+  t.equal((await resumed.waitFor('PUBCOMP', { packetId: 7 })).reasonCode, 0, 'now it is done');
   await broker.kill();
 
   const next = await Broker.start({ data });
