@@ -130,7 +130,12 @@ t.test('a client comes, talks at every QoS, and goes', async (t) => {
     got += 1;
     if (got === 3) all.resolve();
   };
-  const gauges = ['causeway_connections', 'causeway_sockets', 'causeway_sessions'];
+  const gauges = [
+    'causeway_connections',
+    'causeway_clients_connected',
+    'causeway_sockets',
+    'causeway_sessions',
+  ];
   await moves(
     t,
     [
@@ -181,8 +186,10 @@ t.test('a client comes, talks at every QoS, and goes', async (t) => {
   await moves(t, [received('disconnect'), closed('client_disconnect')], () => open.disconnect());
   const { values } = await scrape();
   t.equal(values.get('causeway_connections'), 0);
+  t.equal(values.get('causeway_clients_connected'), 0);
   t.equal(values.get('causeway_subscriptions'), 0);
-  await moves(t, ['causeway_connections_highest'], async () => {
+  const highest = ['causeway_connections_highest', 'causeway_clients_connected_highest'];
+  await moves(t, highest, async () => {
     const many = [await connect(), await connect(), await connect()];
     for (const one of many) await one.disconnect();
   });
