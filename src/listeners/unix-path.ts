@@ -30,7 +30,8 @@ export async function listenOnUnixPath(
   backlog: number,
 ): Promise<UnixFile> {
   await assertFree(path);
-  const folder = await mkdtemp(join(dirname(path), '.'));
+  // Not with join, which takes the dot away: the folder would be made beside the path's own.
+  const folder = await mkdtemp(`${dirname(path)}/.`);
   const temporary = join(folder, 's');
   try {
     if (Buffer.byteLength(path) > PATH_BYTES_MAX) {

@@ -43,6 +43,11 @@ export abstract class TestClient {
   /** An orderly end. */
   abstract end(): void;
 
+  /** For WebSocket. */
+  ping(): void {
+    throw new Error('no pings here');
+  }
+
   /** Has the kernel send a reset. */
   reset(): void {
     if (this.socket.remoteAddress === undefined) {
@@ -141,6 +146,10 @@ class WebSocketClient extends TestClient {
 
   end(): void {
     this.#webSocket.close(1000);
+  }
+
+  override ping(): void {
+    this.#webSocket.ping();
   }
 }
 

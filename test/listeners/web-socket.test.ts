@@ -111,6 +111,11 @@ t.test('the opening handshake', async (t) => {
     ['short key', { headers: { 'Sec-WebSocket-Key': 'abc' } }, 400],
     ['no version', { headers: { 'Sec-WebSocket-Version': null } }, 400],
     ['old version', { headers: { 'Sec-WebSocket-Version': '7' } }, 400],
+    [
+      'a version that names the origin elsewhere',
+      { headers: { 'Sec-WebSocket-Version': '8' } },
+      400,
+    ],
     ['another upgrade', { headers: { Upgrade: 'h2c' } }, 400],
     ['another method', { method: 'PUT' }, 400],
   ];
@@ -299,24 +304,82 @@ t.test('broken frames', async (t) => {
   t.ok(performance.now() - beganMs < 2500, 'within the bound');
 });
 
-t.test('pings are answered, also behind a write that waits', async (t) => {
-  const harness = await start(t);
-  const [client, connection] = await harness.pair({ isPaused: true });
-  const bytes = pattern(8 * 1024 * 1024);
-  connection.say(bytes);
-  t.ok(connection.sink.unsentBytes() > 0);
-  // The pongs wait in the same stream, behind the write.
-  for (let i = 0; i < 3; i += 1) client.socket.write(frame(Opcode.PING, Buffer.from([i])));
-  client.send('heard');
-  await connection.receivedBytes(5);
-  client.resume();
-  await until(() => connection.drained === 1, 'onDrained');
-  await client.receivedBytes(bytes.length);
-  connection.say('next');
-  await client.receivedBytes(bytes.length + 4);
-  await sleep(10);
-  t.equal(connection.drained, 1, 'and not once more for the pongs');
+t.test('a client that was not answered may say little', async (t) => {
+  const harness = await start(t, { connectBytesMax: 1000 });
+  const bound = 1000 + 64 * 1024;
+  const part = frame(Opcode.BINARY, pattern(bound), { isFinal: false });
+  // One message that never ends, or many small ones.
+  const floods = [part, Buffer.concat(Array(1200).fill(frame(Opcode.BINARY, pattern(60))))];
+  for (const flood of floods) {
+    const [client, connection] = await open(harness);
+    client.socket.write(flood);
+    t.match(await connection.closed(), { message: /before CONNECT/ });
+    t.ok(connection.bytesReceived <= bound);
+  }
+  const [client, connection] = await open(harness);
+  client.socket.write(part.subarray(0, 900));
+  connection.say('welcome');
+  client.socket.write(part.subarray(900));
+  client.socket.write(frame(Opcode.CONTINUATION, pattern(100_000, 2)));
+  const wanted = Buffer.concat([pattern(bound), pattern(100_000, 2)]);
+  sameBytes(t, await connection.receivedBytes(wanted.length), wanted, 'and much afterwards');
 });
+
+const files = new Certificates();
+files.authority('ca');
+files.issue('server', 'ca', 'IP:127.0.0.1');
+files.issue('device', 'ca', 'DNS:x');
+const serverTls = {
+  certFile: files.path('server.pem'),
+  keyFile: files.path('server.key'),
+  caFile: files.path('ca.pem'),
+  clientCertificate: 'optional' as const,
+};
+const trust = { ca: files.pem('ca.pem'), host: '127.0.0.1' };
+
+for (const scheme of ['ws', 'wss']) {
+  t.test(`${scheme}: pings are answered, also behind a write that waits`, async (t) => {
+    const tls = scheme === 'wss' ? serverTls : undefined;
+    const harness = await start(t, { url: `${scheme}://127.0.0.1:0`, tls });
+    const [client, connection] = await harness.pair({ isPaused: true, tls: trust });
+    const bytes = pattern(8 * 1024 * 1024);
+    connection.say(bytes);
+    t.ok(connection.sink.unsentBytes() > 0);
+    // The pongs wait in the same stream, behind the write.
+    for (let i = 0; i < 3; i += 1) client.ping();
+    client.send('heard');
+    await connection.receivedBytes(5);
+    client.resume();
+    await until(() => connection.drained === 1, 'onDrained');
+    t.equal(connection.sink.unsentBytes(), 0);
+    await client.receivedBytes(bytes.length);
+    await sleep(10);
+    t.equal(connection.drained, 1, 'and not once more for the pongs');
+
+    // A write right behind a pong: its memory is the caller's again when `write` says so.
+    let answers = 0;
+    connection.onBytesToo = () => {
+      if (connection.sink.unsentBytes() > 0) return;
+      answers++;
+      const answer = Buffer.from('answer');
+      if (connection.call((sink) => sink.write(answer, 0, answer.length))) answer.fill('!');
+    };
+    for (let round = 1; round <= 5; round += 1) {
+      // Paused, so that ping and message are read in one turn.
+      connection.sink.pause();
+      client.ping();
+      client.send('x');
+      await sleep(10);
+      connection.sink.resume();
+      await connection.receivedBytes(5 + round);
+      await until(() => connection.sink.unsentBytes() === 0, 'the answer is sent');
+    }
+    t.equal(answers, 5);
+    const received = await client.receivedBytes(bytes.length + answers * 6);
+    t.equal(received.subarray(bytes.length).toString(), 'answer'.repeat(answers));
+    t.strictSame(connection.reentered, []);
+  });
+}
 
 t.test('a flood of pings nobody reads the answers of is ended', async (t) => {
   const harness = await start(t);
@@ -360,19 +423,8 @@ t.test('a client that says goodbye and stays', async (t) => {
 });
 
 t.test('over TLS: refusals count once, resets hurt nobody, certificates go through', async (t) => {
-  const files = new Certificates();
-  files.authority('ca');
-  files.issue('server', 'ca', 'IP:127.0.0.1');
-  files.issue('device', 'ca', 'DNS:x');
-  const tls = {
-    certFile: files.path('server.pem'),
-    keyFile: files.path('server.key'),
-    caFile: files.path('ca.pem'),
-    clientCertificate: 'optional' as const,
-  };
-  const harness = await start(t, { url: 'wss://127.0.0.1:0/here', tls });
+  const harness = await start(t, { url: 'wss://127.0.0.1:0/here', tls: serverTls });
   const identity = { cert: files.pem('device.pem'), key: files.pem('device.key') };
-  const trust = { ca: files.pem('ca.pem'), host: '127.0.0.1' };
   const wrongPath = harness.listener.address.replace('/here', '/there');
   for (let i = 0; i < 5; i += 1) {
     await t.rejects(harness.client({ address: wrongPath, tls: trust }), { message: /404/ });
