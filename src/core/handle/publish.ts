@@ -91,7 +91,9 @@ export function handlePublish(
     inbound.wireVersion = 0;
   } else {
     inbound.expiresAtMs = 0;
-    inbound.wireVersion = view.topicAlias === 0 ? version : 0;
+    // A length that 3.x devices may pad is accepted, but not passed on.
+    const isPadded = bodyStart - packetStart > 2 && buffer[bodyStart - 1] === 0;
+    inbound.wireVersion = view.topicAlias === 0 && !isPadded ? version : 0;
     inbound.wireStart = packetStart;
     inbound.wireEnd = packetEnd;
   }
