@@ -56,6 +56,7 @@ function reauthenticate(connection: Connection, method: string, data: Buffer | n
   connection.exchange = exchange;
   stepExchange(connection, data, (decision) => {
     if (decision.reasonCode >= 0x80 || decision.identity !== connection.identity) {
+      decision.client?.closed();
       connection.close('not_authorized');
       return;
     }

@@ -162,7 +162,10 @@ export function stepExchange(
 ): void {
   connection.hold(Hold.DECISION);
   connection.exchange!.step(data, (answer: AuthAnswer) => {
-    if (connection.closed) return;
+    if (connection.closed) {
+      if (answer.kind === 'decided') answer.decision.client?.closed();
+      return;
+    }
     if (answer.kind === 'continue') {
       connection.onAuthData = (next) => stepExchange(connection, next, done);
       connection.send(
@@ -183,7 +186,12 @@ export function stepExchange(
 }
 
 function decided(connection: Connection, packet: ConnectPacket, decision: ConnectDecision): void {
-  if (connection.closed) return;
+  if (connection.closed) {
+    decision.client?.closed();
+    return;
+  }
+  // From here on closing the connection hands it back, also when the CONNECT is refused below.
+  connection.gate = decision.client;
   if (decision.reasonCode >= 0x80) {
     refuse(connection, decision.reasonCode, decision.reasonString);
     return;
@@ -219,7 +227,6 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
 
   connection.clientId = clientId;
   connection.identity = decision.identity;
-  connection.gate = decision.client;
   connection.keepAliveMs = keepAliveS * 1000;
   connection.receiveMaximum = listenerLimits.receiveMaximum ?? limits.receiveMaximum;
   connection.topicAliasMax =
