@@ -42,9 +42,12 @@ export class Fanout {
     const from = publication.from;
     let pressed = 0;
     for (let i = 0; i < receivers.length; i++) {
-      const receiver = receivers[i]!;
-      // [MQTT5-3.8.3-3]
-      if (receiver.noLocal && receiver.session === from) continue;
+      let receiver = receivers[i]!;
+      if (receiver.session === from) {
+        // [MQTT5-3.8.3-3]
+        if (receiver.toSelf === null) continue;
+        receiver = receiver.toSelf;
+      }
       if (this.#deliverOrBlame(publication, receiver, null) === Outcome.PRESSED) {
         pressed++;
         this.pressedBy = receiver.session.outlet;

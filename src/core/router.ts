@@ -121,15 +121,24 @@ export class Router {
   #merge(matched: readonly Subscription[]): Subscription[] {
     const stamp = ++this.#stamp;
     const receivers: Subscription[] = [];
+    // By position in `receivers`: subscriptions of one session that overlap.
+    let overlaps: Map<number, Subscription[]> | null = null;
     for (const subscription of matched) {
       const session = subscription.session;
       if (session.matchStamp !== stamp) {
         session.matchStamp = stamp;
         session.matchIndex = receivers.length;
         receivers.push(subscription);
-      } else {
-        receivers[session.matchIndex] = mergeTwo(receivers[session.matchIndex]!, subscription);
+        continue;
       }
+      const index = session.matchIndex;
+      overlaps ??= new Map();
+      const known = overlaps.get(index);
+      if (known === undefined) overlaps.set(index, [receivers[index]!, subscription]);
+      else known.push(subscription);
+    }
+    if (overlaps !== null) {
+      for (const [index, list] of overlaps) receivers[index] = mergeAll(list);
     }
     return receivers;
   }
@@ -209,18 +218,37 @@ export class Router {
 }
 
 /**
- * Highest QoS, all identifiers. `noLocal` holds only when every overlapping subscription asks for it;
- * then the merged receiver of the publisher itself is left out [MQTT5-3.8.3-3].
+ * Overlapping subscriptions of one session as one receiver. The session's own messages see only those
+ * without no-local [MQTT5-3.8.3-3].
  */
-function mergeTwo(a: Subscription, b: Subscription): Subscription {
-  const ids = [...(a.subscriptionIds ?? []), ...(b.subscriptionIds ?? [])];
+function mergeAll(list: readonly Subscription[]): Subscription {
+  const own = list.filter((subscription) => !subscription.noLocal);
+  const merged = combine(list, own.length === 0);
+  if (own.length === 1) merged.toSelf = own[0]!;
+  else if (own.length > 1 && own.length < list.length) merged.toSelf = combine(own, false);
+  return merged;
+}
+
+/** Highest QoS, all identifiers. */
+function combine(list: readonly Subscription[], noLocal: boolean): Subscription {
+  const ids: number[] = [];
+  let qos: 0 | 1 | 2 = 0;
+  let retainAsPublished = false;
+  for (const subscription of list) {
+    if (subscription.qos > qos) qos = subscription.qos;
+    retainAsPublished ||= subscription.retainAsPublished;
+    if (subscription.subscriptionIds !== null) {
+      for (const id of subscription.subscriptionIds) ids.push(id);
+    }
+  }
+  const { session, filter, retainHandling } = list[0]!;
   return new Subscription(
-    a.session,
-    a.filter,
-    a.qos > b.qos ? a.qos : b.qos,
-    a.noLocal && b.noLocal,
-    a.retainAsPublished || b.retainAsPublished,
-    a.retainHandling,
+    session,
+    filter,
+    qos,
+    noLocal,
+    retainAsPublished,
+    retainHandling,
     ids.length === 0 ? null : ids,
     null,
   );

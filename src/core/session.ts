@@ -27,6 +27,8 @@ export class Subscription {
   readonly subscriptionIds: readonly number[] | null;
   /** Group name of a shared subscription, else null. */
   readonly group: string | null;
+  /** What the session's own messages go to: this without its no-local parts; null: to nothing. */
+  toSelf: Subscription | null;
 
   constructor(
     session: Session,
@@ -46,6 +48,7 @@ export class Subscription {
     this.retainHandling = retainHandling;
     this.subscriptionIds = subscriptionIds;
     this.group = group;
+    this.toSelf = noLocal ? null : this;
   }
 
   /** The filter as the client wrote it. */
