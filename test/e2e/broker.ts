@@ -73,7 +73,7 @@ export class Broker {
     const { listen = options.config === undefined ? ['mqtt://127.0.0.1:0'] : [] } = options;
     const words = [
       // tap puts NODE_OPTIONS into the environment of whatever is started, given or not.
-      ...['env', '-u', 'NODE_OPTIONS'],
+      ...['/usr/bin/env', '-u', 'NODE_OPTIONS'],
       ...(options.wrap ?? []),
       ...(options.program ?? [process.execPath, main]),
       'start',
