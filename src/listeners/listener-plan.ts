@@ -3,7 +3,7 @@
  * fit together is refused in one place with a sentence that names the option. `create-listener.ts`
  * and config call it; it opens nothing and reads no file.
  */
-import type { ListenerInfo } from '../core/ports.ts';
+import type { ListenerInfo, ListenerLimits } from '../core/ports.ts';
 import { type IpNetwork, parseIpNetwork } from '../util/ip-address.ts';
 import type { ListenerOptions } from './listener.ts';
 import { ListenerError } from './listener-error.ts';
@@ -186,6 +186,13 @@ function readOrigins(options: ListenerOptions, fail: (problem: string) => never)
 /** What the core sees of a listener. */
 export function infoOf(plan: ListenerPlan): ListenerInfo {
   return { name: plan.name, transport: plan.transport, limits: plan.options.limits };
+}
+
+/** After a reload: a new object only when the limits differ, as connections are counted by it. */
+export function renewInfo(info: ListenerInfo, plan: ListenerPlan): ListenerInfo {
+  const next = infoOf(plan);
+  const names = Object.keys({ ...info.limits, ...next.limits }) as (keyof ListenerLimits)[];
+  return names.every((name) => info.limits[name] === next.limits[name]) ? info : next;
 }
 
 /** A reload may change everything but where and how the listener listens. */

@@ -6,7 +6,13 @@ import type { Acceptor, ListenerInfo, Log } from '../core/ports.ts';
 import { admit, handlerFailed, newCounters } from './admission.ts';
 import type { Listener, ListenerCounters, ListenerOptions } from './listener.ts';
 import { ListenerError } from './listener-error.ts';
-import { assertSameAddress, infoOf, type ListenerPlan, planListener } from './listener-plan.ts';
+import {
+  assertSameAddress,
+  infoOf,
+  type ListenerPlan,
+  planListener,
+  renewInfo,
+} from './listener-plan.ts';
 import { ListeningSocket } from './listening-socket.ts';
 import { RawTcpServer, type RawTcpSink } from './raw-tcp.ts';
 
@@ -55,7 +61,7 @@ export class RawTcpListener implements Listener {
       );
     }
     this.#plan = next;
-    this.info = infoOf(next);
+    this.info = renewInfo(this.info, next);
   }
 
   stop(): Promise<void> {

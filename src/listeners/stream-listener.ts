@@ -10,7 +10,13 @@ import { admit, newCounters } from './admission.ts';
 import { Arrival } from './arrival.ts';
 import type { Listener, ListenerCounters, ListenerOptions } from './listener.ts';
 import { ListenerError } from './listener-error.ts';
-import { assertSameAddress, infoOf, type ListenerPlan, planListener } from './listener-plan.ts';
+import {
+  assertSameAddress,
+  infoOf,
+  type ListenerPlan,
+  planListener,
+  renewInfo,
+} from './listener-plan.ts';
 import { ListeningSocket } from './listening-socket.ts';
 import { LogThrottle } from './log-throttle.ts';
 import { isTrusted, readProxyHeader } from './proxy-stage.ts';
@@ -79,7 +85,7 @@ export class StreamListener implements Listener, StageHost {
     if (next.unixMode !== this.#plan.unixMode) await this.#socket.setUnixMode(next.unixMode);
     this.#plan = next;
     this.#stage = stage;
-    this.info = infoOf(next);
+    this.info = renewInfo(this.info, next);
   }
 
   async stop(): Promise<void> {

@@ -153,6 +153,12 @@ for (const kind of [RawTcpListener, StreamListener]) {
     t.equal((await acceptor.next()).listener, listener.info);
     t.strictSame(old.listener.limits, { packetBytesMax: 100 }, 'the old one keeps what it had');
     const { info } = listener;
+    await listener.reload({ ...base, limits: { packetBytesMax: 200, receiveMaximum: undefined } });
+    t.equal(
+      listener.info,
+      info,
+      'the same limits are the same object: connections are counted by it',
+    );
     await t.rejects(listener.reload({ ...base, url: 'mqtt://127.0.0.1:1' }), {
       code: 'LISTENER_RESTART',
     });
