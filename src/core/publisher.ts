@@ -74,7 +74,12 @@ export class Publisher {
     if (old === null && stats.retainedMessages >= limits.retainedMessagesMax) {
       return RETAINED_REFUSED;
     }
-    const bytes = view.payloadEnd - view.payloadStart + view.propertyEnd - view.propertyStart;
+    // As Message.bytes will count it.
+    const bytes =
+      view.topicEnd -
+      view.topicStart +
+      (view.payloadEnd - view.payloadStart) +
+      (view.propertyEnd - view.propertyStart);
     if (stats.retainedBytes - (old?.bytes ?? 0) + bytes > limits.retainedBytesMax) {
       return RETAINED_REFUSED;
     }

@@ -7,6 +7,7 @@ import t from 'tap';
 import { type Message, makeMessage } from '../../src/core/message.ts';
 import { RetainedIndex } from '../../src/core/retained.ts';
 import { Stats } from '../../src/core/stats.ts';
+import { World } from './world.ts';
 
 function matches(filter: string, topic: string): boolean {
   const f = filter.split('/');
@@ -114,4 +115,42 @@ t.test('changes during a walk: what stays is found once, what goes at most once'
     { numRuns: 1000 },
   );
   t.pass('nothing untouched is missed or doubled');
+});
+
+t.test('retained messages are bounded in number and bytes, topics included', async (t) => {
+  const world = await World.start({ limits: { retainedMessagesMax: 5, retainedBytesMax: 2000 } });
+  const publisher = world.connected(5, 'p');
+  for (let i = 0; i < 20; i++) publisher.publish(`t/${i}`, 'x', { retain: true });
+  t.equal(world.stats.retainedMessages, 5);
+  publisher.publish('t/0', 'y', { retain: true });
+  publisher.publish('t/1', '', { retain: true });
+  t.equal(world.stats.retainedMessages, 4, 'changing and removing is always allowed');
+  publisher.publish('x'.repeat(3000), 'x', { retain: true });
+  t.equal(world.stats.retainedMessages, 4);
+  t.ok(world.stats.retainedBytes <= 2000, `${world.stats.retainedBytes} bytes`);
+  publisher.publish('t/9', 'x'.repeat(1000), { retain: true });
+  publisher.publish('t/9', 'x'.repeat(1900), { retain: true });
+  t.equal(world.stats.retainedMessages, 5, 'a replacement counts instead of what it replaces');
+  for (const topic of ['t/0', 't/2', 't/3', 't/4', 't/9'])
+    publisher.publish(topic, '', { retain: true });
+  t.equal(world.stats.retainedMessages, 0);
+  t.equal(world.stats.retainedBytes, 0);
+});
+
+t.test('[MQTT5-3.3.1-9] an expired retained message is not sent and not kept', async (t) => {
+  const world = await World.durable({ commitsAlone: true });
+  const publisher = world.connected(5, 'p');
+  publisher.publish('t/short', 'x', { retain: true, expiryS: 10 });
+  publisher.publish('t/long', 'x', { retain: true, expiryS: 100 });
+  world.time.pass(20_000);
+  const reader = world.connected(5, 'r');
+  reader.subscribe('t/#', 0);
+  world.settle();
+  t.same(
+    reader.publishes().map(({ topic: name, expiryS }) => `${name} ${expiryS}`),
+    ['t/long 80'],
+  );
+  t.equal(world.stats.retainedMessages, 1);
+  world.settle();
+  t.same([...world.store.disk.retained.keys()], ['t/long']);
 });
