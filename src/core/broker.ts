@@ -103,7 +103,7 @@ export class Broker implements Acceptor, Admin {
     const core = this.#core;
     const { connections, connectionsByListener } = this.#services;
     core.stats.socketsAccepted++;
-    const ofListener = connectionsByListener.get(listener) ?? 0;
+    const ofListener = connectionsByListener.get(listener.name) ?? 0;
     const listenerMax = listener.limits.connectionsMax ?? Number.POSITIVE_INFINITY;
     if (
       core.stopping ||
@@ -115,7 +115,7 @@ export class Broker implements Acceptor, Admin {
     }
     const connection = new Connection(this.#services, sink, listener);
     connections.add(connection);
-    connectionsByListener.set(listener, ofListener + 1);
+    connectionsByListener.set(listener.name, ofListener + 1);
     core.stats.sockets++;
     core.stats.connections = connections.size;
     if (connections.size > core.stats.connectionsMaximum) {

@@ -435,9 +435,9 @@ export class Connection
     parked.delete(this);
     this.goOn = null;
     connections.delete(this);
-    const ofListener = (connectionsByListener.get(this.listener) ?? 1) - 1;
-    if (ofListener > 0) connectionsByListener.set(this.listener, ofListener);
-    else connectionsByListener.delete(this.listener);
+    const ofListener = (connectionsByListener.get(this.listener.name) ?? 1) - 1;
+    if (ofListener > 0) connectionsByListener.set(this.listener.name, ofListener);
+    else connectionsByListener.delete(this.listener.name);
     core.stats.connections = connections.size;
     core.stats.countClosed(reason);
     this.gate?.closed();

@@ -7,7 +7,6 @@ import type { Delivery } from './delivery.ts';
 import type { Fanout } from './fanout.ts';
 import type { MessageWaiter } from './message.ts';
 import type { OutletOwner } from './outlet.ts';
-import type { ListenerInfo } from './ports.ts';
 import type { Publication } from './publication.ts';
 import type { Publisher } from './publisher.ts';
 import type { RetainedReplay } from './retained-replay.ts';
@@ -30,6 +29,6 @@ export interface Services {
   /** Connections with acks that wait for a ticket. */
   readonly parked: Set<ParkedOwner>;
   readonly connections: Set<OutletOwner>;
-  /** How many of them each listener has brought. */
-  readonly connectionsByListener: Map<ListenerInfo, number>;
+  /** How many of them each listener has brought, by its name: a reload makes a new info object. */
+  readonly connectionsByListener: Map<string, number>;
 }
