@@ -235,7 +235,7 @@ export const limitTable: { readonly [name in LimitName]: LimitSpec } = {
     1_000_000,
     0,
     1_000_000_000,
-    'PUBACK/PUBREC 0x97; QoS 0: dropped',
+    'PUBACK/PUBREC 0x97 and not delivered; 3.x and QoS 0: delivered, not retained',
     'Retained messages of the broker.',
   ),
   retainedBytesMax: spec(
@@ -243,7 +243,7 @@ export const limitTable: { readonly [name in LimitName]: LimitSpec } = {
     GIB,
     0,
     1024 * GIB,
-    'PUBACK/PUBREC 0x97; QoS 0: dropped',
+    'PUBACK/PUBREC 0x97 and not delivered; 3.x and QoS 0: delivered, not retained',
     'Bytes of all retained messages (topics, payloads and properties).',
   ),
   retainedPerTurnMax: spec(

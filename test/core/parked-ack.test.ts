@@ -316,4 +316,14 @@ t.test('a full retained store does not close 3.1.1 clients, and tells v5', async
   t.same(acks(five.receive()), ['puback 1 151', 'pubrec 2 151']);
   t.notOk(four.sink.ended);
   t.equal(world.stats.retainedMessages, 1);
+
+  // What v5 is told has failed was not delivered either: it may be sent again.
+  const reader = world.connected(5, 'reader');
+  reader.subscribe('r/#', 1);
+  world.settle();
+  reader.receive();
+  five.publish('r/4', 'again', { retain: true, qos: 1, id: 3 });
+  four.publish('r/4', 'once', { retain: true, qos: 1, id: 3 });
+  world.settle();
+  t.same(reader.payloads(), ['once'], '3.1.1 has no such word: delivered, not retained');
 });

@@ -198,7 +198,7 @@ function decided(connection: Connection, packet: ConnectPacket, decision: Connec
   }
   const will = packet.will;
   if (will !== null && decision.client !== null) {
-    // FIELD class 5: the will is a publish and needs the right to it; asked again when it fires.
+    // The will is a publish and needs the right to it (FIELD class 5).
     const bytes = will.payload.length;
     if (decision.client.publish(will.topic, will.qos, will.retain, bytes, () => {}) !== 1) {
       refuse(connection, ReasonCode.NOT_AUTHORIZED);

@@ -112,14 +112,18 @@ export function handlePublish(
     if (ticket === RETAINED_REFUSED) {
       ticket = 0;
       core.drop('retained_full', connection.clientId, entry.topic);
-      reasonCode = ReasonCode.QUOTA_EXCEEDED;
+      if (qos !== 0 && version === 5) {
+        // An error means that nothing has happened: what is sent again must not arrive twice.
+        refuse(connection, qos, view.packetId, ReasonCode.QUOTA_EXCEEDED);
+        return true;
+      }
     }
   }
   const { fanout } = services;
   if (qos === 0) {
     fanout.send(inbound, entry.route);
   } else {
-    ticket = sendAcked(connection, inbound, entry, ticket, reasonCode);
+    ticket = sendAcked(connection, inbound, entry, ticket);
   }
   if (fanout.pressedBy !== null) connection.waitFor(fanout.pressedBy);
   return true;
@@ -131,7 +135,6 @@ function sendAcked(
   inbound: Publication,
   entry: TopicEntry,
   retainTicket: Ticket,
-  retainReason: number,
 ): Ticket {
   const { services } = connection;
   const { core, fanout } = services;
@@ -139,9 +142,8 @@ function sendAcked(
   let ticket = retainTicket;
   fanout.send(inbound, entry.route);
   const route = entry.route;
-  // 3.x has no word for what was delivered and not retained.
-  let reasonCode = connection.version === 5 ? retainReason : ReasonCode.SUCCESS;
-  if (reasonCode === ReasonCode.SUCCESS && connection.version === 5) {
+  let reasonCode: number = ReasonCode.SUCCESS;
+  if (connection.version === 5) {
     if (route.size === 0) reasonCode = ReasonCode.NO_MATCHING_SUBSCRIBERS;
     else if (fanout.reached === 0 && fanout.refused > 0) reasonCode = ReasonCode.QUOTA_EXCEEDED;
   }
