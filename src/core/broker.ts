@@ -32,6 +32,8 @@ export type BrokerOptions = CoreOptions;
 /** Sockets accepted beyond connectionsMax, so that their CONNECT can be told why. */
 const REFUSED_CONNECTIONS_MAX = 1000;
 const WHEEL_TICK_MS = 50;
+/** How often some retained messages are looked at for their expiry. */
+const SWEEP_MS = 1000;
 const FAILED_TICKETS_MAX = 1000;
 
 export class Broker implements Acceptor, Admin {
@@ -78,8 +80,13 @@ export class Broker implements Acceptor, Admin {
       retained: (message) => core.retained.put(message),
     });
     sessions.startTimers();
+    let sweptMs = core.clock.monotonicMs();
     this.#stopClock = core.scheduler.every(WHEEL_TICK_MS, () => {
-      core.wheel.advance(core.clock.monotonicMs());
+      const nowMs = core.clock.monotonicMs();
+      core.wheel.advance(nowMs);
+      if (nowMs - sweptMs < SWEEP_MS || core.stats.retainedMessages === 0) return;
+      sweptMs = nowMs;
+      this.#services.publisher.sweepRetained();
     });
   }
 

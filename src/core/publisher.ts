@@ -7,16 +7,21 @@ import type { Fanout } from './fanout.ts';
 import { type Message, makeMessage } from './message.ts';
 import type { Ticket } from './ports.ts';
 import { Publication } from './publication.ts';
+import type { RetainedWalk } from './retained.ts';
 import type { Session } from './session.ts';
 
 /** Answer to a retained change: a ticket, or REFUSED. */
 export const RETAINED_REFUSED = -1;
+
+/** Topics one sweep looks at: a million take a quarter of an hour at one sweep a second. */
+const SWEEP_TOPICS = 1000;
 
 export class Publisher {
   readonly #core: Core;
   readonly #fanout: Fanout;
   /** Apart from the clients' one: a will may fire while a packet is being handled. */
   readonly #publication: Publication = new Publication();
+  #sweep: RetainedWalk | null = null;
 
   constructor(core: Core, fanout: Fanout) {
     this.#core = core;
@@ -87,6 +92,18 @@ export class Publisher {
     retained.put(message);
     // $SYS is made anew at each start: nothing to keep.
     return isReserved ? 0 : core.store.putRetained(message);
+  }
+
+  /** Looks at some of the retained messages, going round, and forgets those that have expired. */
+  sweepRetained(): void {
+    const { retained, clock } = this.#core;
+    if (this.#sweep === null || this.#sweep.done) this.#sweep = retained.walk('#');
+    const found: Message[] = [];
+    this.#sweep.take(SWEEP_TOPICS, found);
+    const nowMs = clock.wallMs();
+    for (const message of found) {
+      if (message.expiresAtMs !== 0 && message.expiresAtMs <= nowMs) this.expireRetained(message);
+    }
   }
 
   /** Forgets an expired retained message. */

@@ -154,3 +154,15 @@ t.test('[MQTT5-3.3.1-9] an expired retained message is not sent and not kept', a
   world.settle();
   t.same([...world.store.disk.retained.keys()], ['t/long']);
 });
+
+t.test('expired retained messages make room though nobody asks for them', async (t) => {
+  const world = await World.start();
+  const publisher = world.connected(5, 'p');
+  for (let i = 0; i < 50; i++) publisher.publish(`t/${i}`, 'x', { retain: true, expiryS: 5 });
+  publisher.publish('t/kept', 'x', { retain: true });
+  t.equal(world.stats.retainedMessages, 51);
+  world.time.pass(4000);
+  t.equal(world.stats.retainedMessages, 51);
+  world.time.pass(4000);
+  t.equal(world.stats.retainedMessages, 1);
+});
