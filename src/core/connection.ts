@@ -52,7 +52,9 @@ export const Hold = {
 /** A client that does not know Receive Maximum is read on until this many acks are parked. */
 const PARKED_ACKS_MAX = 8192;
 
-/** How long a publisher waits for an audience before that audience counts as slow. */
+/** What an audience must take within PAUSE_MAX_MS to be waited for on (Outlet.progress). */
+const PROGRESS_MIN = 64;
+/** How long a publisher waits for an audience that makes no progress before it counts as slow. */
 const PAUSE_MAX_MS = 250;
 
 /** An ack that must not leave before something is durable. */
@@ -278,7 +280,7 @@ export class Connection
     receiver.waiters ??= [];
     receiver.waiters.push(this);
     this.#pause ??= new PauseTimer(this);
-    this.#pause.receiver = receiver;
+    this.#pause.begin(receiver);
     core.wheel.set(this.#pause.timer, core.clock.monotonicMs() + PAUSE_MAX_MS);
   }
 
@@ -457,20 +459,30 @@ export class Connection
 class PauseTimer implements TimerOwner {
   readonly timer: Timer = new Timer(this);
   receiver: Outlet | null = null;
+  /** The receiver's progress when the pause, or its last extension, began. */
+  #progress = 0;
   readonly #connection: Connection;
 
   constructor(connection: Connection) {
     this.#connection = connection;
   }
 
-  onTimer(): void {
+  begin(receiver: Outlet): void {
+    this.receiver = receiver;
+    this.#progress = receiver.progress;
+  }
+
+  onTimer(timer: Timer, nowMs: number): void {
     const receiver = this.receiver;
-    if (receiver !== null) {
+    if (receiver === null) {
+      this.#connection.release(Hold.AUDIENCE);
+    } else if (receiver.progress - this.#progress >= PROGRESS_MIN) {
+      this.#progress = receiver.progress;
+      this.#connection.services.core.wheel.set(timer, nowMs + PAUSE_MAX_MS);
+    } else {
       receiver.slow = true;
       // All who wait go on: this audience cannot keep up.
       releaseWaiters(receiver);
-    } else {
-      this.#connection.release(Hold.AUDIENCE);
     }
   }
 }

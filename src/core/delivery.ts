@@ -18,6 +18,8 @@ import type { Session, Subscription } from './session.ts';
 /** Entries per session kept in memory when the store keeps the queue. */
 const WINDOW_ENTRIES = 256;
 const WINDOW_BYTES = 256 * 1024;
+/** Entries in a live session's queue at which its publishers wait. */
+const PRESSED_ENTRIES = 1024;
 const PACKET_IDS = 65_535;
 
 /** What became of one delivery. */
@@ -134,8 +136,10 @@ export class Delivery {
       return this.#isPressed(outlet) ? Outcome.PRESSED : Outcome.DONE;
     }
     this.#remember(session, entry, wasSpilled);
-    const isPressed = session.queuedMessages * 2 >= core.limits.queueMessagesMax && !outlet.slow;
-    return isPressed ? Outcome.PRESSED : Outcome.DONE;
+    // A live session's queue is memory; that of a durable one goes on to the store.
+    const isLong = !session.durable && session.queuedMessages >= PRESSED_ENTRIES;
+    const isPressed = isLong || session.queuedMessages * 2 >= core.limits.queueMessagesMax;
+    return isPressed && !outlet.slow ? Outcome.PRESSED : Outcome.DONE;
   }
 
   /** Keeps an entry in memory while the window has room; else the store alone holds it. */
@@ -159,7 +163,13 @@ export class Delivery {
     if (queue !== null) {
       while (queue.length > 0) {
         const entry = queue.at(0)!;
-        if (!this.#hasWindow(session, outlet)) return;
+        if (!this.#hasWindow(session, outlet)) {
+          // Half empty is enough: those who wait refill it before it runs dry.
+          if (queue.length * 2 <= PRESSED_ENTRIES && outlet.pendingBytes === 0) {
+            releaseWaiters(outlet);
+          }
+          return;
+        }
         if (session.durable && this.#idIsTaken(session, entry.seq)) return;
         // QoS 2 leaves only when a crash cannot make us send it as new again (DESIGN §5).
         if (entry.qos === 2 && !entry.durable) return;

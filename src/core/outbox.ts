@@ -110,6 +110,7 @@ export class Outbox {
     outlet.blocked = false;
     this.#releaseChunk(outlet);
     outlet.progressMs = this.#clock.monotonicMs();
+    outlet.progress += 64;
     while (outlet.backlog !== null && !outlet.blocked) {
       const buffer = outlet.backlog.shift()!;
       const isLast = outlet.backlog.length === 0;

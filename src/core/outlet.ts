@@ -50,6 +50,8 @@ export class Outlet {
   progressMs = 0;
   /** Did not keep up when a publisher waited for it: nobody waits again until it has drained. */
   slow = false;
+  /** Rises with what the receiver takes: 64 for a drained socket, 1 for an ack. */
+  progress = 0;
   /** Publishers that wait until this receiver has caught up; null: none. */
   waiters: PausedPublisher[] | null = null;
   /** Nothing more is sent: a final packet is on its way, or the socket is gone. */

@@ -230,3 +230,31 @@ t.test('a retained replay to a reader that stops waits, and goes on', async (t) 
     reader.sink.close();
   }
 });
+
+t.test('a reader that acks steadily is waited for as long as it takes', async (t) => {
+  const world = await World.start({ limits: { queueMessagesMax: 3000, inflightMessagesMax: 100 } });
+  const reader = world.connected(4, 'r');
+  reader.subscribe('t', 1);
+  world.settle();
+  reader.receive();
+  const publisher = world.connected(4, 'p');
+  const total = 5000;
+  for (let i = 0; i < total; i++) publisher.publish('t', `${i}`, { qos: 1, id: 1 + i });
+  world.settle();
+  t.ok(publisher.sink.paused, 'the queue is long enough');
+  const seen: string[] = [];
+  // A hundred acks every 100 ms: far longer in all than an audience without progress is waited for.
+  for (let round = 0; round < 200 && seen.length < total; round++) {
+    for (const got of reader.publishes()) {
+      seen.push(String(got.payload));
+      reader.ack('puback', got.packetId);
+    }
+    world.time.pass(100);
+  }
+  t.equal(world.stats.dropped[Drop.queue_full], 0);
+  t.same(
+    seen,
+    Array.from({ length: total }, (_, i) => `${i}`),
+    'all of it, in order',
+  );
+});

@@ -53,6 +53,7 @@ function settle(connection: Connection, session: Session, expected: number): voi
   const { core, delivery } = connection.services;
   core.stats.inflightMessages--;
   if (entry !== null) delivery.settle(session, entry);
+  connection.outlet.progress++;
   connection.needsPump = true;
 }
 
