@@ -8,7 +8,6 @@
  */
 
 import type { ConnectPacket } from '../wire/connect.ts';
-import type { UserProperty } from '../wire/properties.ts';
 import type { CloseReason } from './close-reason.ts';
 import type { Message } from './message.ts';
 import type { QueueEntry } from './queue-entry.ts';
@@ -345,9 +344,4 @@ export interface Log {
   info(fields: object, message: string): void;
   warn(fields: object, message: string): void;
   error(fields: object, message: string): void;
-}
-
-/** Extra CONNACK content a composition root may hand in. */
-export interface ConnackExtras {
-  readonly userProperties: readonly UserProperty[];
 }
