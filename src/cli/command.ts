@@ -3,7 +3,7 @@
  * `commands/`, `main.ts` finds and runs them.
  */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
-import { nearest } from '../config/nearest.ts';
+import { nearest } from '../util/nearest.ts';
 
 export interface Command {
   readonly name: string;

@@ -3,7 +3,7 @@
  * The command line: finds the command, runs it, ends with its exit code. Commands are loaded when
  * they are used, so that `version` does not pay for what `start` needs.
  */
-import { nearest } from '../config/nearest.ts';
+import { nearest } from '../util/nearest.ts';
 import { type Command, EXIT_OK, EXIT_USAGE, UsageError } from './command.ts';
 import { commandNames, loadCommand, loadCommands } from './commands.ts';
 import { refusePlatform } from './platform.ts';

@@ -4,7 +4,7 @@
  */
 import { isIPv4, isIPv6 } from 'node:net';
 import { isLoopbackAddress, parseIpAddress, parseIpNetwork } from '../util/ip-address.ts';
-import { nearest } from './nearest.ts';
+import { nearest } from '../util/nearest.ts';
 
 export interface ListenerAddress {
   readonly transport: 'tcp' | 'tls' | 'ws' | 'wss' | 'unix';

@@ -4,6 +4,7 @@
  */
 import { resolve } from 'node:path';
 import type { z } from 'zod';
+import { nearest } from '../util/nearest.ts';
 import { type ListenerAddress, parseListenerUrl } from './address.ts';
 import type { Config, ListenerConfig, TlsConfig } from './config.ts';
 import { crossCheck } from './cross-check.ts';
@@ -19,7 +20,6 @@ import {
   valueAt,
 } from './layer.ts';
 import { MISSING } from './leaf.ts';
-import { nearest } from './nearest.ts';
 import { type JsonSchema, optionTable, schemaAsJson } from './option-table.ts';
 import { schema } from './schema.ts';
 import { type FlagValue, readEnvironment, readFlags } from './word-layer.ts';

@@ -2,8 +2,9 @@
  * Options given as words: environment variables and command-line flags. Values stay text; the leaves
  * of the schema read them. Called by `load.ts`.
  */
+
+import { nearest } from '../util/nearest.ts';
 import { formatPath, type Layer, type Path, type Problem, putAt, type Tree } from './layer.ts';
-import { nearest } from './nearest.ts';
 import { type Option, optionTable } from './option-table.ts';
 
 /** Names the configuration file; read by the command line, not an option of the node. */

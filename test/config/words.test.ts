@@ -7,8 +7,8 @@ import {
   parseAdminUrl,
   parseListenerUrl,
 } from '../../src/config/address.ts';
-import { editDistance, nearest } from '../../src/config/nearest.ts';
 import { parseQuantity } from '../../src/config/quantity.ts';
+import { editDistance, nearest } from '../../src/util/nearest.ts';
 
 t.test('quantities', async (t) => {
   t.equal(parseQuantity('1024', 'bytes'), 1024);

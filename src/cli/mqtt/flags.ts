@@ -3,7 +3,7 @@
  * mosquitto's users expect, and an empty value is a value. Used by those commands only.
  */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
-import { nearest } from '../../config/nearest.ts';
+import { nearest } from '../../util/nearest.ts';
 import { UsageError } from '../command.ts';
 
 /** What was given, by long name, in order; a flag without a value has ''. */

@@ -1,6 +1,6 @@
 /**
  * Finds the known name a mistyped one was probably meant to be. Used for unknown options, environment
- * variables, commands and flags.
+ * variables, commands, flags and keys of rule files.
  */
 
 /** Edits between two names: insert, delete, replace, swap of neighbours; case does not count. */
