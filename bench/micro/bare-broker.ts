@@ -15,6 +15,7 @@ export class SwallowingSink implements ByteSink {
   readonly remoteAddress = '';
   readonly remotePort = 0;
   readonly certificate = null;
+  readonly pskIdentity = null;
   bytes = 0;
 
   write(_buffer: Buffer, start: number, end: number): boolean {
@@ -68,6 +69,7 @@ export class BareBroker {
       limits: makeLimits(),
       queueOverflow: 'drop_oldest',
       sharedStrategy: 'round_robin',
+      revokedSubscription: 'disconnect',
       clock: systemClock,
       random: systemRandom,
       scheduler: this.scheduler,

@@ -11,7 +11,7 @@ group('router', () => {
   const views: PublishView[] = [];
   for (let i = 0; i < 10_000; i++) {
     const topic = `${TOPIC}/${i}`;
-    const session = new Session(`c${i}`, i, null);
+    const session = new Session(`c${i}`, i, null, '');
     router.add(new Subscription(session, topic, 1, false, false, 0, null, null), null);
     views.push(viewOf(publishPacket(4, topic, 16, 0), 4));
   }

@@ -68,6 +68,7 @@ async function fill(directory: string, shape: string, messages: number): Promise
       sessionNumber: number,
       clientId: `client-${number}`,
       identity: null,
+      tenant: '',
       protocolVersion: 5,
       expiryIntervalS: 3600,
       disconnectedAtMs: 1,

@@ -67,6 +67,7 @@ async function run(scenario: Scenario, parent: string, seconds: number): Promise
       sessionNumber: number,
       clientId: `c${number}`,
       identity: null,
+      tenant: '',
       protocolVersion: 5,
       expiryIntervalS: 3600,
       disconnectedAtMs: 0,

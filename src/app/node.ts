@@ -54,6 +54,7 @@ export class BrokerNode {
       limits: config.limits,
       queueOverflow: config.queueOverflow,
       sharedStrategy: config.sharedSubscriptionStrategy,
+      revokedSubscription: 'disconnect',
       clock: systemClock,
       random: systemRandom,
       scheduler: systemScheduler,

@@ -3,20 +3,18 @@
  * inside, starts and stops. Puts the parts of the core together and holds no logic of its own.
  */
 
-import type { CloseReason } from './close-reason.ts';
 import { Connection } from './connection.ts';
 import { Core, type CoreOptions } from './core.ts';
 import { Delivery } from './delivery.ts';
 import { Fanout } from './fanout.ts';
 import { Inlet } from './inlet.ts';
-import type { Limits } from './limits.ts';
+import type { Limits, RevokedSubscription } from './limits.ts';
 import type {
   Acceptor,
-  Admin,
   ByteHandler,
   ByteSink,
-  ClientSummary,
   ListenerInfo,
+  Observer,
   StoreEvents,
 } from './ports.ts';
 import { Publication } from './publication.ts';
@@ -36,7 +34,7 @@ const WHEEL_TICK_MS = 50;
 const SWEEP_MS = 1000;
 const FAILED_TICKETS_MAX = 1000;
 
-export class Broker implements Acceptor, Admin {
+export class Broker implements Acceptor {
   readonly #core: Core;
   readonly #services: Services & { readonly connections: Set<Connection> };
   #stopClock: (() => void) | null = null;
@@ -77,7 +75,7 @@ export class Broker implements Acceptor, Admin {
     };
     await core.store.start(events, {
       session: (restored) => sessions.restore(restored),
-      retained: (message) => core.retained.put(message),
+      retained: (message) => this.#services.publisher.restoreRetained(message),
     });
     sessions.startTimers();
     let sweptMs = core.clock.monotonicMs();
@@ -115,7 +113,8 @@ export class Broker implements Acceptor, Admin {
     if (
       core.stopping ||
       connections.size >= core.limits.connectionsMax + REFUSED_CONNECTIONS_MAX ||
-      ofListener >= listenerMax
+      ofListener >= listenerMax ||
+      core.gate?.socket(sink.remoteAddress, listener) === false
     ) {
       core.stats.socketsRefused++;
       return null;
@@ -143,17 +142,19 @@ export class Broker implements Acceptor, Admin {
     publisher.publishBytes(topic, bytes, options.retain ?? false, options.qos ?? 0);
   }
 
-  *clients(): Iterable<ClientSummary> {
-    for (const connection of this.#services.connections) {
-      if (connection.session !== null) yield connection.summary();
-    }
+  /** After rules or users changed: ends what is no longer allowed, some sessions per turn. */
+  recheck(): void {
+    this.#services.sessions.recheck();
   }
 
-  disconnect(clientId: string, reason: CloseReason): boolean {
-    const owner = this.#core.sessions.get(clientId)?.owner;
-    if (!owner) return false;
-    owner.close(reason);
-    return true;
+  /** Who sees what happens; null: nobody. */
+  observe(observer: Observer | null): void {
+    this.#core.observer = observer;
+  }
+
+  /** What becomes of a client whose subscription is taken back, from now on. */
+  setRevokedSubscription(policy: RevokedSubscription): void {
+    this.#core.revokedSubscription = policy;
   }
 
   /** New limits hold for new connections, and at once for what is checked per message. */

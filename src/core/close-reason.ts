@@ -38,6 +38,11 @@ export type CloseReason =
   | 'server_shutting_down'
   | 'admin_disconnect'
   | 'not_authorized'
+  | 'rights_revoked'
+  | 'credentials_expired'
+  | 'banned'
+  | 'session_ended'
+  | 'message_rate'
   | 'quota_exceeded'
   | 'queue_overflow'
   | 'outbox_stalled'
@@ -91,6 +96,27 @@ export const closeTable: { readonly [reason in CloseReason]: CloseSpec } = {
     'An operator ended the connection.',
   ),
   not_authorized: close(ReasonCode.NOT_AUTHORIZED, true, 'The client may not go on.'),
+  rights_revoked: close(
+    ReasonCode.NOT_AUTHORIZED,
+    true,
+    'Rules changed, and a subscription or the user of the connection is no longer allowed.',
+  ),
+  credentials_expired: close(
+    ReasonCode.MAXIMUM_CONNECT_TIME,
+    true,
+    'The token or certificate of the connection expired.',
+  ),
+  banned: close(
+    ReasonCode.ADMINISTRATIVE_ACTION,
+    true,
+    'Client identifier, user, address or certificate was banned.',
+  ),
+  session_ended: close(ReasonCode.ADMINISTRATIVE_ACTION, true, 'An operator removed the session.'),
+  message_rate: close(
+    ReasonCode.MESSAGE_RATE_TOO_HIGH,
+    true,
+    'The client published more than a quota with `action: disconnect` allows.',
+  ),
   quota_exceeded: close(ReasonCode.QUOTA_EXCEEDED, true, 'A limit of the client was reached.'),
   queue_overflow: close(
     ReasonCode.QUOTA_EXCEEDED,

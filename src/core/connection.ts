@@ -18,10 +18,13 @@ import type {
   AuthExchange,
   ByteSink,
   ClientGate,
+  ClientState,
   ClientSummary,
+  GateWaiter,
   ListenerInfo,
   Ticket,
 } from './ports.ts';
+import type { RefuseReason } from './refuse-reason.ts';
 import type { TopicEntry } from './route-cache.ts';
 import type { Services } from './services.ts';
 import type { Session, SessionOwner } from './session.ts';
@@ -72,7 +75,7 @@ export interface ParkedAck {
 }
 
 export class Connection
-  implements OutletOwner, SessionOwner, MessageWaiter, TimerOwner, PausedPublisher
+  implements OutletOwner, SessionOwner, MessageWaiter, TimerOwner, PausedPublisher, GateWaiter
 {
   readonly services: Services;
   readonly sink: ByteSink;
@@ -82,6 +85,7 @@ export class Connection
   version: ProtocolVersion = 4;
   clientId = '';
   identity: string | null = null;
+  tenant = '';
   keepAliveMs = 0;
   session: Session | null = null;
   gate: ClientGate | null = null;
@@ -134,6 +138,17 @@ export class Connection
       remoteAddress: this.sink.remoteAddress,
       remotePort: this.sink.remotePort,
       identity: this.identity,
+      tenant: this.tenant,
+    };
+  }
+
+  state(): ClientState {
+    return {
+      ...this.summary(),
+      connectedAtMs: this.connectedAtMs,
+      keepAliveS: this.keepAliveMs / 1000,
+      certificate: this.sink.certificate,
+      outboxBytes: this.outlet.pendingBytes,
     };
   }
 
@@ -306,6 +321,11 @@ export class Connection
     if (this.holds === 0 && !this.closed) this.sink.resume();
   }
 
+  /** The gate can be asked again. */
+  resume(): void {
+    this.release(Hold.DECISION);
+  }
+
   outletDrained(): void {
     if (this.closed) return;
     releaseWaiters(this.outlet);
@@ -386,13 +406,15 @@ export class Connection
   }
 
   /** Refuses a CONNECT: `connack` (or nothing) and then the socket's end. */
-  refuse(reason: CloseReason, connack: Buffer | null): void {
+  refuse(why: RefuseReason, connack: Buffer | null): void {
     if (this.closed) return;
     const { core } = this.services;
     if (connack !== null) this.send(PacketType.CONNACK, connack);
     this.phase = Phase.CLOSED;
-    core.stats.connectsRefused++;
-    this.#finish(reason);
+    core.stats.countRefused(why);
+    if (core.observer !== null) core.observer.refused(this.summary(), why);
+    core.logRefusal({ ...this.summary(), reason: why });
+    this.#finish('connect_refused');
     core.outbox.flushOutlet(this.outlet);
     core.outbox.discard(this.outlet);
     this.sink.end(core.limits.lingerMs);

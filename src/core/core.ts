@@ -6,7 +6,7 @@
 import { TimerWheel } from '../util/timer-wheel.ts';
 import type { CloseReason } from './close-reason.ts';
 import { Drop, type DropReason } from './drop-reason.ts';
-import type { Limits, QueueOverflow, SharedStrategy } from './limits.ts';
+import type { Limits, QueueOverflow, RevokedSubscription, SharedStrategy } from './limits.ts';
 import { Outbox } from './outbox.ts';
 import type { Bus, Clock, Gate, Log, Observer, Random, Scheduler, Store } from './ports.ts';
 import { RetainedIndex } from './retained.ts';
@@ -18,6 +18,7 @@ export interface CoreOptions {
   readonly limits: Limits;
   readonly queueOverflow: QueueOverflow;
   readonly sharedStrategy: SharedStrategy;
+  readonly revokedSubscription: RevokedSubscription;
   readonly clock: Clock;
   readonly random: Random;
   readonly scheduler: Scheduler;
@@ -32,11 +33,13 @@ export interface CoreOptions {
 
 const WHEEL_TICK_MS = 50;
 const WHEEL_SLOTS = 4096;
+const REFUSALS_LOGGED_PER_S = 20;
 
 export class Core {
   limits: Limits;
   queueOverflow: QueueOverflow;
   sharedStrategy: SharedStrategy;
+  revokedSubscription: RevokedSubscription;
   readonly clock: Clock;
   readonly random: Random;
   readonly scheduler: Scheduler;
@@ -61,12 +64,15 @@ export class Core {
   readonly failedTickets: Set<number> = new Set();
   /** The broker was told to stop: no new connections. */
   stopping = false;
+  #refusals = 0;
+  #refusalsSinceMs = 0;
   readonly #closing: { readonly owner: SessionOwner; readonly reason: CloseReason }[] = [];
 
   constructor(options: CoreOptions) {
     this.limits = options.limits;
     this.queueOverflow = options.queueOverflow;
     this.sharedStrategy = options.sharedStrategy;
+    this.revokedSubscription = options.revokedSubscription;
     this.clock = options.clock;
     this.random = options.random;
     this.scheduler = options.scheduler;
@@ -79,6 +85,18 @@ export class Core {
     this.outbox = new Outbox(options.scheduler, options.clock, this.stats);
     this.retained = new RetainedIndex(this.stats);
     this.wheel = new TimerWheel(WHEEL_TICK_MS, WHEEL_SLOTS, options.clock.monotonicMs());
+  }
+
+  /** Refused CONNECTs are worth a line each, but not thousands of lines a second. */
+  logRefusal(fields: object): void {
+    const nowMs = this.clock.monotonicMs();
+    if (nowMs - this.#refusalsSinceMs >= 1000) {
+      const suppressed = this.#refusals - REFUSALS_LOGGED_PER_S;
+      if (suppressed > 0) this.log.info({ suppressed }, 'more connects refused');
+      this.#refusalsSinceMs = nowMs;
+      this.#refusals = 0;
+    }
+    if (++this.#refusals <= REFUSALS_LOGGED_PER_S) this.log.info(fields, 'connect refused');
   }
 
   drop(reason: DropReason, clientId: string, topic: string): void {

@@ -7,9 +7,11 @@ import { Ring } from '../util/ring.ts';
 import { writeAck } from '../wire/ack.ts';
 import { PacketType } from '../wire/packet-type.ts';
 import type { Core } from './core.ts';
+import type { DropReason } from './drop-reason.ts';
 import { Inflight, InflightState } from './inflight.ts';
 import type { MessageWaiter } from './message.ts';
 import type { Outlet } from './outlet.ts';
+import type { SessionQuota } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import { EntryState, QueueEntry } from './queue-entry.ts';
@@ -55,12 +57,17 @@ export class Delivery {
       }
     }
     const encoder = this.#encoder;
+    const { session } = receiver;
+    if (session.quota !== null && !this.#mayLeave(session, session.quota, publication.bytes)) {
+      core.drop('delivery_quota', session.clientId, publication.topic);
+      return Outcome.DONE;
+    }
     if (!encoder.encode(publication, outlet, 0, retain, false, 0, receiver.subscriptionIds)) {
-      core.drop('packet_too_large', receiver.session.clientId, publication.topic);
+      core.drop('packet_too_large', session.clientId, publication.topic);
       return Outcome.DONE;
     }
     core.outbox.append(outlet, encoder.start, encoder.end);
-    this.#countSent(publication, 0);
+    this.#countSent(session, publication, 0);
     return this.#isPressed(outlet) ? Outcome.PRESSED : Outcome.DONE;
   }
 
@@ -76,7 +83,7 @@ export class Delivery {
     const outlet = session.outlet;
     if (!session.durable && sharedFilter === null) {
       if (outlet === null) return Outcome.DONE;
-      if (this.#canSend(session, outlet)) {
+      if (this.#canSend(session, outlet, publication.bytes)) {
         const inflight = (session.inflight ??= new Inflight());
         const id = inflight.idFor(publication.sequence);
         const ids = receiver.subscriptionIds;
@@ -87,7 +94,7 @@ export class Delivery {
         this.#core.outbox.append(outlet, this.#encoder.start, this.#encoder.end);
         inflight.push(id, publication.sequence, qos, null);
         this.#core.stats.inflightMessages++;
-        this.#countSent(publication, qos);
+        this.#countSent(session, publication, qos);
         return this.#isPressed(outlet) ? Outcome.PRESSED : Outcome.DONE;
       }
     }
@@ -128,8 +135,8 @@ export class Delivery {
       !wasSpilled &&
       publication !== null &&
       (entry.qos === 1 || entry.durable) &&
-      this.#canSend(session, outlet) &&
-      !(session.durable && this.#idIsTaken(session, entry.seq))
+      !(session.durable && this.#idIsTaken(session, entry.seq)) &&
+      this.#canSend(session, outlet, message.bytes)
     ) {
       session.loadedSeq = entry.seq;
       this.#sendEntry(session, outlet, entry, publication);
@@ -175,7 +182,14 @@ export class Delivery {
         if (entry.qos === 2 && !entry.durable) return;
         queue.shift();
         if (entry.state === EntryState.SETTLED) continue;
-        if (entry.state !== EntryState.RELEASED && this.#isUndeliverable(session, entry)) continue;
+        if (entry.state !== EntryState.RELEASED) {
+          if (this.#isUndeliverable(session, entry)) continue;
+          const { quota } = session;
+          if (quota !== null && !this.#mayLeave(session, quota, entry.message.bytes)) {
+            queue.unshift(entry);
+            return;
+          }
+        }
         this.#sendEntry(session, outlet, entry, null);
       }
     }
@@ -231,6 +245,7 @@ export class Delivery {
     session.queuedBytes -= message.bytes;
     core.stats.queuedMessages--;
     core.stats.queuedBytes -= message.bytes;
+    session.quota?.queued(-message.bytes);
     if (!session.durable) return;
     core.store.settle(session.number, entry);
     if (!entry.durable) {
@@ -289,6 +304,7 @@ export class Delivery {
     // What only the store holds goes with the session's record.
     this.#core.stats.queuedMessages -= session.queuedMessages;
     this.#core.stats.queuedBytes -= session.queuedBytes;
+    session.quota?.queued(-session.queuedBytes);
     session.queuedMessages = 0;
     session.queuedBytes = 0;
   }
@@ -340,7 +356,7 @@ export class Delivery {
     entry.sentBefore = true;
     inflight.push(id, sequence, entry.qos, entry);
     core.stats.inflightMessages++;
-    this.#countSent(publication, entry.qos);
+    this.#countSent(session, publication, entry.qos);
   }
 
   #remainingS(entry: QueueEntry): number {
@@ -363,8 +379,7 @@ export class Delivery {
       this.settle(session, entry);
       return true;
     }
-    const gate = session.gate;
-    if (gate?.filtersReceive && !gate.receive(message.topic)) {
+    if (session.checksReceive && session.gate?.receive(message.topic) === false) {
       this.#core.drop('not_authorized_receive', session.clientId, message.topic);
       this.settle(session, entry);
       return true;
@@ -372,9 +387,17 @@ export class Delivery {
     return false;
   }
 
-  #canSend(session: Session, outlet: Outlet): boolean {
+  #canSend(session: Session, outlet: Outlet, bytes: number): boolean {
     if (session.queue !== null && session.queue.length > 0) return false;
-    return this.#hasWindow(session, outlet);
+    if (!this.#hasWindow(session, outlet)) return false;
+    return session.quota === null || this.#mayLeave(session, session.quota, bytes);
+  }
+
+  /** Room in the quota of delivered bytes; when there is again, the queue goes on. */
+  #mayLeave(session: Session, quota: SessionQuota, bytes: number): boolean {
+    if (!quota.metersDelivery) return true;
+    session.deliveryWaiter ??= { resume: () => this.pump(session) };
+    return quota.deliver(bytes, session.deliveryWaiter);
   }
 
   #hasWindow(session: Session, outlet: Outlet): boolean {
@@ -403,12 +426,35 @@ export class Delivery {
 
   /** Applies the queue limits; false: the new message is the one that is dropped. */
   #makeRoom(session: Session, publication: Publication): boolean {
+    if (!this.#isWithinLimits(session, publication)) return false;
+    const { quota } = session;
+    return quota === null || this.#isWithinQuota(session, quota, publication);
+  }
+
+  /** Counts the message against the quota of queued bytes; false: there is no room to be made. */
+  #isWithinQuota(session: Session, quota: SessionQuota, publication: Publication): boolean {
+    const core = this.#core;
+    const { bytes } = publication;
+    if (quota.enqueue(bytes)) return true;
+    const dropsOldest = quota.overflow === null && core.queueOverflow === 'drop_oldest';
+    while (dropsOldest && this.#dropOldest(session, 'queue_quota')) {
+      if (quota.enqueue(bytes)) return true;
+    }
+    core.drop('queue_quota', session.clientId, publication.topic);
+    const policy = quota.overflow ?? core.queueOverflow;
+    if (policy === 'disconnect' && session.owner !== null) {
+      core.closeLater(session.owner, 'queue_overflow');
+    }
+    return false;
+  }
+
+  #isWithinLimits(session: Session, publication: Publication): boolean {
     const core = this.#core;
     const limits = core.limits;
     if (!this.#isFull(session)) return true;
     if (core.queueOverflow === 'drop_oldest' && limits.queueMessagesMax > 0) {
       // Several small ones may have to go for a large one.
-      while (this.#dropOldest(session)) if (!this.#isFull(session)) return true;
+      while (this.#dropOldest(session, 'queue_full')) if (!this.#isFull(session)) return true;
       // The oldest are only in the store: read them so that the next ones can go. Until then the
       // queue may exceed its bound by one window.
       if (session.spilled && session.queuedMessages < limits.queueMessagesMax + WINDOW_ENTRIES) {
@@ -432,7 +478,7 @@ export class Delivery {
   }
 
   /** Takes the oldest entry out of the queue; false: there is none that may go. */
-  #dropOldest(session: Session): boolean {
+  #dropOldest(session: Session, why: DropReason): boolean {
     const queue = session.queue;
     if (queue === null) return false;
     for (let index = 0; index < queue.length; index++) {
@@ -442,7 +488,7 @@ export class Delivery {
       if (entry.qos === 2 && hasBegun && entry.state !== EntryState.SETTLED) continue;
       queue.remove(index);
       if (entry.state !== EntryState.SETTLED) {
-        this.#core.drop('queue_full', session.clientId, entry.message.topic);
+        this.#core.drop(why, session.clientId, entry.message.topic);
         this.#settle(session, entry, true);
       }
       return true;
@@ -475,11 +521,13 @@ export class Delivery {
     });
   }
 
-  #countSent(publication: Publication, qos: number): void {
-    const stats = this.#core.stats;
+  #countSent(session: Session, publication: Publication, qos: number): void {
+    const { stats, observer } = this.#core;
+    const bytes = publication.view.payloadEnd - publication.view.payloadStart;
     stats.publishSent[qos]!++;
     stats.packetsSent[PacketType.PUBLISH]!++;
-    stats.publishBytesSent += publication.view.payloadEnd - publication.view.payloadStart;
+    stats.publishBytesSent += bytes;
+    if (observer !== null) observer.delivered(session.clientId, publication.topic, qos, bytes);
   }
 }
 

@@ -84,8 +84,7 @@ export class Fanout {
     sharedFilter: string | null,
   ): Outcome {
     const session = receiver.session;
-    const gate = session.gate;
-    if (gate?.filtersReceive && !gate.receive(publication.topic)) {
+    if (session.checksReceive && session.gate?.receive(publication.topic) === false) {
       this.#core.drop('not_authorized_receive', session.clientId, publication.topic);
       return Outcome.DONE;
     }

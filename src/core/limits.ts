@@ -289,6 +289,10 @@ export const sharedStrategies = [
 ] as const;
 export type SharedStrategy = (typeof sharedStrategies)[number];
 
+/** What happens to a client that is online when a subscription of it is no longer allowed. */
+export const revokedSubscriptionPolicies = ['disconnect', 'unsubscribe'] as const;
+export type RevokedSubscription = (typeof revokedSubscriptionPolicies)[number];
+
 /** Takes overrides and returns a full, frozen table of limits; the caller has checked the ranges. */
 export function makeLimits(
   overrides: { readonly [name in LimitName]?: number | undefined } = {},

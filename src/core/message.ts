@@ -4,6 +4,8 @@
  * A message has topic and payload; packets (ids, DUP, aliases) are the connection's business.
  */
 
+import type { Principal } from './ports.ts';
+
 const EMPTY = Buffer.alloc(0);
 
 export class Message {
@@ -35,6 +37,8 @@ export class Message {
   waiter: MessageWaiter | null = null;
   /** A store could not keep it for some receiver: the publisher gets an error, not an ack. */
   failed = false;
+  /** Retained: who published it; null: the broker itself, or from before this was kept. */
+  source: Principal | null = null;
   /** Where a store keeps the body (its own numbering); 0: nowhere yet. */
   storeRef = 0;
 

@@ -11,6 +11,7 @@ import type { ConnectPacket } from '../wire/connect.ts';
 import type { CloseReason } from './close-reason.ts';
 import type { Message } from './message.ts';
 import type { QueueEntry } from './queue-entry.ts';
+import type { RefuseReason } from './refuse-reason.ts';
 
 // ---------------------------------------------------------------------------------- listeners
 
@@ -19,8 +20,10 @@ export interface ByteSink {
   /** Host and port of the client, as PROXY protocol or the socket says; '' for Unix sockets. */
   readonly remoteAddress: string;
   readonly remotePort: number;
-  /** Subject, SANs and fingerprint of a verified client certificate, or null. */
+  /** Of a client that proved it to TLS, or null. */
   readonly certificate: PeerCertificate | null;
+  /** The identity of a TLS pre-shared key the client proved to have, or null. */
+  readonly pskIdentity: string | null;
   /**
    * Sends buffer[start, end). Never called while `unsentBytes` is above 0. Returns true when the
    * memory may be reused at once (sent, or copied by the sink), false when the sink holds on to it
@@ -43,9 +46,15 @@ export interface ByteSink {
 
 export interface PeerCertificate {
   readonly subjectCommonName: string;
+  /** With their kinds: `DNS:a.example`, `URI:urn:x`. */
   readonly subjectAltNames: readonly string[];
+  readonly organization: string;
+  readonly organizationalUnit: string;
+  readonly issuerCommonName: string;
   readonly serialNumber: string;
   readonly fingerprint256: string;
+  /** Wall-clock ms. */
+  readonly validToMs: number;
 }
 
 /** The core side of one connection: what a listener calls. */
@@ -83,27 +92,59 @@ export interface Acceptor {
 
 // ---------------------------------------------------------------------------------- access, quota
 
+/**
+ * Who a session and its messages belong to, once that is proven. Stored with sessions, wills and
+ * retained messages, so that rights and quotas hold while nobody is connected and after a restart.
+ */
+export interface Principal {
+  readonly clientId: string;
+  /** The user name that was proven; null: anonymous. Only the same user may resume the session. */
+  readonly identity: string | null;
+  /** '': none. */
+  readonly tenant: string;
+}
+
 export const DENY = 0;
 export const ALLOW = 1;
-/** The gate does not know yet; it calls `resume` once when it does, and is then asked again. */
+/** The gate does not know yet, or the client is slowed down: it calls `resume` and is asked again. */
 export const WAIT = 2;
-export type Verdict = typeof DENY | typeof ALLOW | typeof WAIT;
+/** Refused by a quota: dropped, with 0x97 where the protocol can say so. */
+export const OVER_QUOTA = 3;
+/** The connection is to be ended for `ClientGate.closeReason`. */
+export const CLOSE = 4;
+export type Verdict = typeof DENY | typeof ALLOW | typeof WAIT | typeof OVER_QUOTA | typeof CLOSE;
+
+/** What stands still until a gate has decided. */
+export interface GateWaiter {
+  /** Once per WAIT, never from inside the call that answered it. */
+  resume(): void;
+}
 
 export interface ConnectRequest {
   /** Null in a re-authentication: the connection is open already. */
   readonly packet: ConnectPacket | null;
+  /** The one the session will have: as sent, or assigned when that was empty. */
+  readonly clientId: string;
+  readonly protocolVersion: 3 | 4 | 5;
   readonly listener: ListenerInfo;
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly certificate: PeerCertificate | null;
+  /** The identity of a TLS pre-shared key the client proved to have, or null. */
+  readonly pskIdentity: string | null;
+  /** Ends the connection later: an expired token, a ban, rights that were taken back. */
+  readonly end: (reason: CloseReason) => void;
 }
 
-/** Answer to a CONNECT. A refusal has a reason code >= 0x80. */
+/** Answer to a CONNECT. */
 export interface ConnectDecision {
-  readonly reasonCode: number;
+  /** Null: accepted. */
+  readonly refusal: RefuseReason | null;
   readonly reasonString?: string | undefined;
   /** Who the client is, for session ownership: only the same identity may resume a session. */
   readonly identity: string | null;
+  /** Whose quotas it shares; '': nobody's. */
+  readonly tenant?: string | undefined;
   /** Rights of this connection; null: everything outside `$` is allowed, at no cost. */
   readonly client: ClientGate | null;
   /** AUTH data for the CONNACK of an enhanced authentication. */
@@ -112,24 +153,87 @@ export interface ConnectDecision {
 
 /** May this client connect? `quota` wraps `access` wraps allow-all; a wrapper that is off is not built. */
 export interface Gate {
+  /** A socket was accepted; false: it is closed without a word (a banned address). */
+  socket(remoteAddress: string, listener: ListenerInfo): boolean;
   /** Decides now, or returns WAIT and calls `decide` once later (never from inside this call). */
   connect(
     request: ConnectRequest,
     decide: (decision: ConnectDecision) => void,
   ): ConnectDecision | typeof WAIT;
+  /**
+   * May this will be published now? Asked when it fires, also after a restart: then `client` is null
+   * and what is not stored of the client (address, claims, certificate) counts against it.
+   */
+  will(
+    principal: Principal,
+    client: ClientGate | null,
+    will: { readonly topic: string; readonly qos: 0 | 1 | 2; readonly retain: boolean },
+    decide: (allowed: boolean) => void,
+  ): boolean | typeof WAIT;
+  /** May what this principal has retained still be handed out? Fast: asked per replayed message. */
+  retainedSource(principal: Principal, topic: string): boolean;
+  /** May a session whose client is away keep this subscription? Unknown conditions count for it. */
+  keeps(principal: Principal, filter: string, qos: 0 | 1 | 2): boolean;
   /** Enhanced authentication [MQTT5-4.12]; null: every method is refused with 0x8C. */
   readonly enhanced: EnhancedAuth | null;
+  /** Room for sessions and retained messages; null: nothing is counted. */
+  readonly quotas: Quotas | null;
 }
 
 /** Rights of one connection, compiled at CONNECT; synchronous. */
 export interface ClientGate {
-  publish(topic: string, qos: number, retain: boolean, bytes: number, resume: () => void): Verdict;
+  publish(topic: string, qos: number, retain: boolean, bytes: number, waiter: GateWaiter): Verdict;
   /** `filter` is the inner filter of a shared subscription. */
-  subscribe(filter: string, qos: number, resume: () => void): Verdict;
+  subscribe(filter: string, qos: number, waiter: GateWaiter): Verdict;
+  /**
+   * After a reload, and at resume: is the subscription still allowed? Never WAIT; a source that has
+   * to be asked again answers what it last said.
+   */
+  keeps(filter: string, qos: number): boolean;
   /** Asked per delivery when `filtersReceive`; never WAIT. */
   receive(topic: string): boolean;
+  /** Some topic below an allowed filter is denied. May change with a reload. */
   readonly filtersReceive: boolean;
+  /** Why the connection ends, after a CLOSE. */
+  readonly closeReason: CloseReason;
+  /** The connection is gone; rights can still be asked for its will. */
   closed(): void;
+}
+
+/** Counted use of what sessions and retained messages may have together (user, tenant, node). */
+export interface Quotas {
+  /** Of a session that begins or is restored; null: nothing of it is counted. */
+  session(principal: Principal): SessionQuota | null;
+  /** Room for this much more retained by the principal? Counts it when so. */
+  retain(principal: Principal, messages: number, bytes: number): boolean;
+  /** Found at start: counted without a question. Negative: given back. */
+  retained(principal: Principal, messages: number, bytes: number): void;
+}
+
+/** The quota of one session, from birth to end. */
+export interface SessionQuota {
+  /** One more subscription? Counts it when so. */
+  subscribe(): boolean;
+  /** Counts one without a question (found at start). */
+  subscribed(): void;
+  unsubscribed(): void;
+  /** Room for a message of this size in the queue? Counts it when so. */
+  enqueue(bytes: number): boolean;
+  /** Counts without a question (found at start), or gives back when negative. */
+  queued(bytes: number): void;
+  /** What the queue does when `enqueue` says no: null: as `queueOverflow` says. */
+  readonly overflow: 'drop_newest' | 'disconnect' | null;
+  /** Most QoS 1 and 2 messages sent and not acknowledged. */
+  readonly inflightMax: number;
+  /** Delivery is metered: ask `deliver` per message. May change with a reload. */
+  readonly metersDelivery: boolean;
+  /**
+   * May this many bytes leave now? false: QoS 0 is dropped, QoS 1 and 2 wait in the queue, and
+   * `waiter` is told once when there is room again.
+   */
+  deliver(bytes: number, waiter: GateWaiter): boolean;
+  /** The session is no more: everything it used is given back. */
+  ended(): void;
 }
 
 export interface EnhancedAuth {
@@ -179,6 +283,7 @@ export interface SessionRecord {
   readonly sessionNumber: number;
   readonly clientId: string;
   readonly identity: string | null;
+  readonly tenant: string;
   readonly protocolVersion: 3 | 4 | 5;
   readonly expiryIntervalS: number;
   /** Wall-clock ms of the end of the last connection; 0: connected. */
@@ -290,11 +395,15 @@ export interface Lease {
 
 // ---------------------------------------------------------------------------------- operators
 
-/** Sees decisions; null when nobody looks. */
+/** Sees what happens, for a trace; null when nobody looks. Called inline: must not throw or wait. */
 export interface Observer {
   connected(client: ClientSummary): void;
+  refused(client: ClientSummary, reason: RefuseReason): void;
   disconnected(client: ClientSummary, reason: CloseReason): void;
-  published(clientId: string, topic: string, qos: number, bytes: number): void;
+  subscribed(clientId: string, filter: string, qos: number, reasonCode: number): void;
+  unsubscribed(clientId: string, filter: string): void;
+  published(clientId: string, topic: string, qos: number, retain: boolean, bytes: number): void;
+  delivered(clientId: string, topic: string, qos: number, bytes: number): void;
   dropped(clientId: string, topic: string, reason: string): void;
 }
 
@@ -305,12 +414,89 @@ export interface ClientSummary {
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly identity: string | null;
+  readonly tenant: string;
 }
 
-/** What the operator's door needs from core; composed in app with what others add. */
+/** A connection as the operator sees it. */
+export interface ClientState extends ClientSummary {
+  /** Wall-clock ms. */
+  readonly connectedAtMs: number;
+  readonly keepAliveS: number;
+  readonly certificate: PeerCertificate | null;
+  /** Bytes accepted for the client that its socket has not taken. */
+  readonly outboxBytes: number;
+}
+
+/** A session as the operator sees it, connected or not. */
+export interface SessionState {
+  readonly clientId: string;
+  readonly identity: string | null;
+  readonly tenant: string;
+  readonly connected: boolean;
+  readonly durable: boolean;
+  readonly expiryIntervalS: number;
+  /** Wall-clock ms; 0: connected. */
+  readonly disconnectedAtMs: number;
+  readonly subscriptions: number;
+  readonly queuedMessages: number;
+  readonly queuedBytes: number;
+  readonly inflightMessages: number;
+  readonly will: { readonly topic: string; readonly delayS: number } | null;
+}
+
+/** One waiting message, for the operator. */
+export interface QueuedState {
+  readonly seq: number;
+  readonly topic: string;
+  readonly qos: 1 | 2;
+  readonly retain: boolean;
+  readonly bytes: number;
+  /** Sent and not acknowledged yet. */
+  readonly sent: boolean;
+  /** Wall-clock ms; 0: never. */
+  readonly expiresAtMs: number;
+}
+
+/** Who receives what is published to a topic. */
+export interface RouteState {
+  readonly filter: string;
+  readonly subscribers: readonly { readonly clientId: string; readonly qos: 0 | 1 | 2 }[];
+}
+
+/**
+ * What the operator's door needs from the core. Iterables may be walked in slices over several turns:
+ * what comes or goes meanwhile may be seen or not.
+ */
 export interface Admin {
-  clients(): Iterable<ClientSummary>;
+  clients(): Iterable<ClientState>;
+  client(clientId: string): ClientState | null;
   disconnect(clientId: string, reason: CloseReason): boolean;
+  sessions(): Iterable<SessionState>;
+  session(clientId: string): SessionState | null;
+  /** Null: no such session. */
+  subscriptions(clientId: string): readonly SubscriptionRecord[] | null;
+  /** The first entries of the queue that memory holds, in-flight ones first; null: no such session. */
+  queue(clientId: string, messagesMax: number): readonly QueuedState[] | null;
+  /** Disconnects its client and removes the session with all it has; false: there is none. */
+  endSession(clientId: string): boolean;
+  /** Removes one subscription, as the client could; false: there is none. */
+  unsubscribe(clientId: string, filter: string): boolean;
+  routes(topic: string): readonly RouteState[];
+  retained(filter: string): Iterable<Message>;
+  retainedMessage(topic: string): Message | null;
+  deleteRetained(topic: string): boolean;
+  /** As a client with every right; throws a RangeError when topic or size is not allowed. */
+  publish(
+    topic: string,
+    payload: Uint8Array,
+    options: {
+      readonly qos?: 0 | 1 | 2;
+      readonly retain?: boolean;
+      readonly messageExpiryS?: number;
+    },
+  ): void;
+  /** After rules or users changed: ends subscriptions and connections that are no longer allowed. */
+  recheck(): void;
 }
 
 // ---------------------------------------------------------------------------------- the world

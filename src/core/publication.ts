@@ -39,6 +39,17 @@ export class Publication {
     this.#message = null;
   }
 
+  /** As `Message.bytes` counts: topic field, payload and properties. */
+  get bytes(): number {
+    const view = this.view;
+    return (
+      view.topicEnd -
+      view.topicStart +
+      (view.payloadEnd - view.payloadStart) +
+      (view.propertyEnd - view.propertyStart)
+    );
+  }
+
   /** Points the view at a message from inside. */
   setMessage(message: Message, sequence: number): void {
     const view = this.view;

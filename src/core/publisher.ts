@@ -3,9 +3,10 @@
  * topic, for these and for clients' packets.
  */
 import type { Core } from './core.ts';
+import type { DropReason } from './drop-reason.ts';
 import type { Fanout } from './fanout.ts';
 import { type Message, makeMessage } from './message.ts';
-import type { Ticket } from './ports.ts';
+import type { Principal, Ticket } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { RetainedWalk } from './retained.ts';
 import type { Session } from './session.ts';
@@ -22,6 +23,8 @@ export class Publisher {
   /** Apart from the clients' one: a will may fire while a packet is being handled. */
   readonly #publication: Publication = new Publication();
   #sweep: RetainedWalk | null = null;
+  /** Why the last `retain` answered RETAINED_REFUSED. */
+  retainRefusal: DropReason = 'retained_full';
 
   constructor(core: Core, fanout: Fanout) {
     this.#core = core;
@@ -72,26 +75,56 @@ export class Publisher {
     const view = publication.view;
     const isReserved = publication.topic.charCodeAt(0) === 0x24;
     if (view.payloadEnd === view.payloadStart) {
-      const existed = retained.remove(publication.topic);
-      return existed && !isReserved ? core.store.removeRetained(publication.topic) : 0;
+      return this.removeRetained(publication.topic);
     }
     const old = retained.get(publication.topic);
+    this.retainRefusal = 'retained_full';
     if (old === null && stats.retainedMessages >= limits.retainedMessagesMax) {
       return RETAINED_REFUSED;
     }
-    // As Message.bytes will count it.
-    const bytes =
-      view.topicEnd -
-      view.topicStart +
-      (view.payloadEnd - view.payloadStart) +
-      (view.propertyEnd - view.propertyStart);
+    const { bytes } = publication;
     if (stats.retainedBytes - (old?.bytes ?? 0) + bytes > limits.retainedBytesMax) {
       return RETAINED_REFUSED;
     }
+    const source = publication.from?.principal ?? null;
+    if (source !== null && !this.#mayRetain(source, old, bytes)) {
+      this.retainRefusal = 'retained_quota';
+      return RETAINED_REFUSED;
+    }
     const message = publication.copy(true);
+    message.source = source;
     retained.put(message);
     // $SYS is made anew at each start: nothing to keep.
     return isReserved ? 0 : core.store.putRetained(message);
+  }
+
+  /** Asks for what is new and gives back what is replaced. */
+  #mayRetain(source: Principal, old: Message | null, bytes: number): boolean {
+    const quotas = this.#core.gate?.quotas ?? null;
+    if (quotas === null) return true;
+    const oldSource = old?.source ?? null;
+    const isSame = old !== null && oldSource !== null && isSamePrincipal(oldSource, source);
+    if (isSame) return quotas.retain(source, 0, bytes - old.bytes);
+    if (!quotas.retain(source, 1, bytes)) return false;
+    if (old !== null && oldSource !== null) quotas.retained(oldSource, -1, -old.bytes);
+    return true;
+  }
+
+  /** Removes the retained message of a topic; the ticket that makes it durable, 0: there was none. */
+  removeRetained(topic: string): Ticket {
+    const { retained, store, gate } = this.#core;
+    const old = retained.get(topic);
+    if (old === null) return 0;
+    retained.remove(topic);
+    if (old.source !== null) gate?.quotas?.retained(old.source, -1, -old.bytes);
+    return topic.charCodeAt(0) === 0x24 ? 0 : store.removeRetained(topic);
+  }
+
+  /** Found at start. */
+  restoreRetained(message: Message): void {
+    const { retained, gate } = this.#core;
+    retained.put(message);
+    if (message.source !== null) gate?.quotas?.retained(message.source, 1, message.bytes);
   }
 
   /** Looks at some of the retained messages, going round, and forgets those that have expired. */
@@ -109,7 +142,15 @@ export class Publisher {
   /** Forgets an expired retained message. */
   expireRetained(message: Message): void {
     if (this.#core.retained.get(message.topic) !== message) return;
-    this.#core.retained.remove(message.topic);
-    this.#core.store.removeRetained(message.topic);
+    this.removeRetained(message.topic);
   }
+}
+
+function isSamePrincipal(left: Principal, right: Principal): boolean {
+  return (
+    left === right ||
+    (left.clientId === right.clientId &&
+      left.identity === right.identity &&
+      left.tenant === right.tenant)
+  );
 }

@@ -76,7 +76,15 @@ export class RetainedReplay {
       }
       publication.expiryS = Math.ceil(remainingMs / 1000);
     }
-    if (session.gate?.filtersReceive && !session.gate.receive(message.topic)) return;
+    if (session.checksReceive && session.gate?.receive(message.topic) === false) {
+      core.drop('not_authorized_receive', session.clientId, message.topic);
+      return;
+    }
+    const { source } = message;
+    if (source !== null && core.gate?.retainedSource(source, message.topic) === false) {
+      core.drop('retained_source', session.clientId, message.topic);
+      return;
+    }
     publication.setMessage(message, core.nextSequence++);
     this.#encoder.begin();
     const qos = message.qos < subscription.qos ? message.qos : subscription.qos;

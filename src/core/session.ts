@@ -10,7 +10,14 @@ import type { CloseReason } from './close-reason.ts';
 import type { Inflight } from './inflight.ts';
 import type { Message } from './message.ts';
 import type { Outlet } from './outlet.ts';
-import type { ClientGate, SessionRecord, SubscriptionRecord } from './ports.ts';
+import type {
+  ClientGate,
+  GateWaiter,
+  Principal,
+  SessionQuota,
+  SessionRecord,
+  SubscriptionRecord,
+} from './ports.ts';
 import type { QueueEntry } from './queue-entry.ts';
 import type { UnansweredPubrec } from './unanswered-pubrec.ts';
 
@@ -75,7 +82,7 @@ export interface Will {
 
 /** The connection that owns the session now, as far as the session must know it. */
 export interface SessionOwner {
-  close(reason: CloseReason): void;
+  close(reason: CloseReason, reasonString?: string | null): void;
   /** Pauses reading this publisher until `receiver` has drained. */
   readonly clientId: string;
 }
@@ -84,8 +91,10 @@ export class Session {
   readonly clientId: string;
   /** Number in the store; never reused while the session lives. */
   readonly number: number;
-  /** Who made it: only the same identity may resume it. */
+  /** Who made it: only the same identity may resume it; null: nobody in particular. */
   readonly identity: string | null;
+  /** Whose quotas it shares; '': nobody's. */
+  tenant: string;
   version: 3 | 4 | 5 = 4;
   /** Seconds the session outlives its connection; 0: not at all. */
   expiryIntervalS = 0;
@@ -100,7 +109,17 @@ export class Session {
 
   owner: SessionOwner | null = null;
   outlet: Outlet | null = null;
+  /** Rights of the connection. */
   gate: ClientGate | null = null;
+  /** What is delivered is checked: rights hold a part back, or were taken back since it was queued. */
+  checksReceive = false;
+  /** Null: nothing of it is counted. */
+  quota: SessionQuota | null = null;
+  /** Told when its quota of delivered bytes has room again; null until it first had none. */
+  deliveryWaiter: GateWaiter | null = null;
+  /** Rights of the connection that left the will. */
+  willGate: ClientGate | null = null;
+  #principal: Principal | null = null;
   /** QoS 1 and 2 messages that may be open towards the client. */
   inflightMax = 0;
 
@@ -133,10 +152,20 @@ export class Session {
   matchIndex = 0;
   ended = false;
 
-  constructor(clientId: string, number: number, identity: string | null) {
+  constructor(clientId: string, number: number, identity: string | null, tenant: string) {
     this.clientId = clientId;
     this.number = number;
     this.identity = identity;
+    this.tenant = tenant;
+  }
+
+  /** For what outlives the session: retained messages. One object for all of them. */
+  get principal(): Principal {
+    if (this.#principal?.tenant !== this.tenant) {
+      const { clientId, identity, tenant } = this;
+      this.#principal = { clientId, identity, tenant };
+    }
+    return this.#principal!;
   }
 
   get connected(): boolean {
@@ -159,6 +188,7 @@ export class Session {
       sessionNumber: this.number,
       clientId: this.clientId,
       identity: this.identity,
+      tenant: this.tenant,
       protocolVersion: this.version,
       expiryIntervalS: this.expiryIntervalS,
       disconnectedAtMs: this.disconnectedAtMs,

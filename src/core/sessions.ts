@@ -8,7 +8,14 @@ import { parseSharedFilter } from '../wire/topic.ts';
 import type { Core } from './core.ts';
 import type { Delivery } from './delivery.ts';
 import { type Message, makeMessage } from './message.ts';
-import type { RestoredSession, SubscriptionRecord, Ticket } from './ports.ts';
+import {
+  type ClientGate,
+  type Gate,
+  type RestoredSession,
+  type SubscriptionRecord,
+  type Ticket,
+  WAIT,
+} from './ports.ts';
 import type { Publisher } from './publisher.ts';
 import { EntryState } from './queue-entry.ts';
 import { Session, Subscription, type Will } from './session.ts';
@@ -17,10 +24,13 @@ import { Session, Subscription, type Will } from './session.ts';
 export const NEVER_EXPIRES = 0xffffffff;
 /** Longest single timer; longer waits are set again. */
 const TIMER_MS_MAX = 86_400_000;
+/** Sessions whose subscriptions are looked at again in one turn after a reload. */
+const RECHECKED_PER_TURN = 500;
 
 export interface OpenOptions {
   readonly clientId: string;
   readonly identity: string | null;
+  readonly tenant: string;
   readonly version: 3 | 4 | 5;
   readonly cleanStart: boolean;
   readonly expiryIntervalS: number;
@@ -49,7 +59,8 @@ export class Sessions {
   /** The session that `clientId` may resume has another identity. */
   isForeign(clientId: string, identity: string | null): boolean {
     const session = this.#core.sessions.get(clientId);
-    return session !== undefined && session.identity !== identity;
+    // What nobody in particular made is nobody's to keep: it starts clean for whoever comes.
+    return session !== undefined && session.identity !== null && session.identity !== identity;
   }
 
   /** Ends the connection that holds the session [MQTT5-3.1.4-3]. */
@@ -71,13 +82,16 @@ export class Sessions {
     }
     const present = session !== null;
     if (session === null) {
-      session = new Session(options.clientId, core.nextSessionNumber++, options.identity);
+      const { clientId, identity, tenant } = options;
+      session = new Session(clientId, core.nextSessionNumber++, identity, tenant);
+      session.quota = core.gate?.quotas?.session(session.principal) ?? null;
       core.sessions.set(options.clientId, session);
       core.sessionsByNumber.set(session.number, session);
       core.stats.sessions = core.sessions.size;
       core.stats.sessionsCreated++;
     } else {
       core.stats.sessionsResumed++;
+      this.#moveTenant(session, options.tenant);
       this.#cancelTimers(session);
       // A will that was delayed is not sent when the session goes on [MQTT5-3.1.3-9].
       session.willDueAtMs = 0;
@@ -101,6 +115,89 @@ export class Sessions {
     return { session, present, ticket };
   }
 
+  /** A connection has taken the session: what it may from here on. */
+  grant(session: Session, gate: ClientGate | null): void {
+    session.gate = gate;
+    session.willGate = session.will === null ? null : gate;
+    // What waits was queued under other rights.
+    session.checksReceive = gate !== null && (gate.filtersReceive || session.queuedMessages > 0);
+  }
+
+  /** Ends the subscriptions its connection may not have; returns how many. The caller saves. */
+  revokeDenied(session: Session): number {
+    const { gate } = session;
+    if (gate === null) return 0;
+    return this.#revoke(session, (filter, qos) => gate.keeps(filter, qos));
+  }
+
+  #revoke(session: Session, keeps: (filter: string, qos: 0 | 1 | 2) => boolean): number {
+    if (session.subscriptions === null) return 0;
+    const core = this.#core;
+    let revoked = 0;
+    for (const subscription of [...session.subscriptions.values()]) {
+      if (keeps(subscription.filter, subscription.qos)) continue;
+      const { clientId } = session;
+      const filter = subscription.fullFilter;
+      this.unsubscribe(session, filter);
+      core.stats.subscriptionsRevoked++;
+      core.log.warn({ clientId, filter }, 'subscription is no longer allowed and was ended');
+      if (core.observer !== null) core.observer.unsubscribed(clientId, filter);
+      revoked++;
+    }
+    if (revoked > 0) {
+      session.checksReceive = session.gate !== null;
+      this.save(session);
+    }
+    return revoked;
+  }
+
+  /** Rules have changed: looks at every session, some per turn, and ends what is not allowed. */
+  recheck(): void {
+    const core = this.#core;
+    const { gate } = core;
+    if (gate === null) return;
+    const sessions = core.sessions.values();
+    const step = (): void => {
+      for (let looked = 0; looked < RECHECKED_PER_TURN; looked++) {
+        const next = sessions.next();
+        if (next.done === true) return;
+        this.#recheckSession(next.value, gate);
+      }
+      core.scheduler.nextTurn(step);
+    };
+    step();
+  }
+
+  #recheckSession(session: Session, gate: Gate): void {
+    if (session.ended) return;
+    if (session.gate === null) {
+      const { principal } = session;
+      this.#revoke(session, (filter, qos) => gate.keeps(principal, filter, qos));
+      return;
+    }
+    session.checksReceive = session.gate.filtersReceive || session.queuedMessages > 0;
+    const revoked = this.revokeDenied(session);
+    if (revoked === 0 || this.#core.revokedSubscription === 'unsubscribe') return;
+    // MQTT has no other word for it: the client comes back and hears it in its SUBACK.
+    session.owner?.close('rights_revoked', 'a subscription is no longer allowed');
+  }
+
+  /** The configuration names another tenant than it did when the session began. */
+  #moveTenant(session: Session, tenant: string): void {
+    if (session.tenant === tenant) return;
+    session.tenant = tenant;
+    session.quota?.ended();
+    this.#countRestored(session);
+  }
+
+  #countRestored(session: Session): void {
+    const quota = this.#core.gate?.quotas?.session(session.principal) ?? null;
+    session.quota = quota;
+    if (quota === null) return;
+    for (let i = session.subscriptions?.size ?? 0; i > 0; i--) quota.subscribed();
+    if (session.queuedBytes > 0) quota.queued(session.queuedBytes);
+  }
+
   /** The record changed: subscriptions, expiry, will. Returns the ticket that makes it durable. */
   save(session: Session): Ticket {
     if (session.ended || !session.durable) return 0;
@@ -119,6 +216,7 @@ export class Sessions {
     session.owner = null;
     session.outlet = null;
     session.gate = null;
+    session.checksReceive = false;
     session.disconnectedAtMs = core.clock.wallMs();
     this.#delivery.detach(session);
     this.#redispatch(session);
@@ -133,6 +231,7 @@ export class Sessions {
     } else {
       // [MQTT5-3.1.2-10]
       session.will = null;
+      session.willGate = null;
     }
     if (session.expiryIntervalS === 0) {
       this.end(session);
@@ -159,6 +258,9 @@ export class Sessions {
     this.#delivery.discardQueue(session);
     if (session.recorded) this.#endTicket = core.store.deleteSession(session.number);
     session.will = null;
+    session.willGate = null;
+    session.quota?.ended();
+    session.quota = null;
     if (core.sessions.get(session.clientId) === session) core.sessions.delete(session.clientId);
     core.sessionsByNumber.delete(session.number);
     core.stats.sessions = core.sessions.size;
@@ -188,6 +290,7 @@ export class Sessions {
     const subscription = session.subscriptions?.get(filter);
     if (subscription === undefined) return false;
     session.subscriptions!.delete(filter);
+    session.quota?.unsubscribed();
     this.#core.router.remove(subscription);
     return true;
   }
@@ -196,7 +299,8 @@ export class Sessions {
   restore(restored: RestoredSession): void {
     const core = this.#core;
     const { record } = restored;
-    const session = new Session(record.clientId, record.sessionNumber, record.identity);
+    const { clientId, sessionNumber, identity, tenant } = record;
+    const session = new Session(clientId, sessionNumber, identity, tenant);
     session.version = record.protocolVersion;
     session.expiryIntervalS = record.expiryIntervalS;
     session.durable = true;
@@ -214,6 +318,7 @@ export class Sessions {
     core.sessionsByNumber.set(session.number, session);
     core.stats.sessions = core.sessions.size;
     for (const subscription of record.subscriptions) this.subscribe(session, subscription);
+    this.#countRestored(session);
 
     const nowMs = core.clock.wallMs();
     // Connected when the broker ended: the connection ended with it.
@@ -257,11 +362,29 @@ export class Sessions {
   }
 
   #fireWill(session: Session): void {
-    const will = session.will;
+    const { will, willGate } = session;
+    const core = this.#core;
     session.will = null;
+    session.willGate = null;
     session.willDueAtMs = 0;
-    if (session.willTimer !== null) this.#core.wheel.cancel(session.willTimer);
+    if (session.willTimer !== null) core.wheel.cancel(session.willTimer);
     if (will === null) return;
+    if (core.gate === null) {
+      this.#publishWill(session, will, true);
+      return;
+    }
+    // The right to it may be gone since CONNECT (FIELD class 5).
+    const allowed = core.gate.will(session.principal, willGate, will.message, (late) =>
+      this.#publishWill(session, will, late),
+    );
+    if (allowed !== WAIT) this.#publishWill(session, will, allowed);
+  }
+
+  #publishWill(session: Session, will: Will, allowed: boolean): void {
+    if (!allowed) {
+      this.#core.drop('will_not_authorized', session.clientId, will.message.topic);
+      return;
+    }
     this.#core.stats.willsPublished++;
     this.#publisher.publish(this.#stamped(will.message), session);
   }

@@ -4,6 +4,7 @@
  */
 import { type CloseReason, closeTable } from './close-reason.ts';
 import { dropReasons } from './drop-reason.ts';
+import { type RefuseReason, refuseReasons } from './refuse-reason.ts';
 
 export class Stats {
   /** Bytes read from and handed to sockets. */
@@ -27,6 +28,8 @@ export class Stats {
   socketsRefused = 0;
   connectsAccepted = 0;
   connectsRefused = 0;
+  /** Of those, by reason. */
+  readonly refused: Map<RefuseReason, number> = new Map(refuseReasons.map((reason) => [reason, 0]));
   /** Connections ended, by reason. */
   readonly closed: Map<CloseReason, number> = new Map(
     (Object.keys(closeTable) as CloseReason[]).map((reason) => [reason, 0]),
@@ -35,6 +38,8 @@ export class Stats {
   sessionsResumed = 0;
   sessionsExpired = 0;
   sessionsTakenOver = 0;
+  /** Subscriptions ended because rights were taken back. */
+  subscriptionsRevoked = 0;
   willsPublished = 0;
   /** Entries acked before their commit left, so never written. */
   acksElided = 0;
@@ -66,6 +71,11 @@ export class Stats {
   outboxBytes = 0;
   /** Acks held back until a commit. */
   parkedAcks = 0;
+
+  countRefused(reason: RefuseReason): void {
+    this.connectsRefused++;
+    this.refused.set(reason, (this.refused.get(reason) ?? 0) + 1);
+  }
 
   countClosed(reason: CloseReason): void {
     this.closed.set(reason, (this.closed.get(reason) ?? 0) + 1);

@@ -106,6 +106,7 @@ export function sessionRecord(
     sessionNumber,
     clientId,
     identity: null,
+    tenant: '',
     protocolVersion: 5,
     expiryIntervalS: 3600,
     disconnectedAtMs: 0,

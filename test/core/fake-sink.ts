@@ -8,6 +8,7 @@ export class FakeSink implements ByteSink {
   readonly remoteAddress = '192.0.2.1';
   readonly remotePort = 50_000;
   readonly certificate = null;
+  readonly pskIdentity = null;
   handler: ByteHandler | null = null;
   /** Bytes it takes before it blocks. */
   room: number;

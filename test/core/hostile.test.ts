@@ -3,6 +3,7 @@
  * whatever one of them sends, only that one is closed, and nothing is left of it.
  */
 import t from 'tap';
+import type { ConnectDecision, ConnectRequest } from '../../src/core/ports.ts';
 import { PacketType } from '../../src/wire/packet-type.ts';
 import {
   connectBytes,
@@ -11,6 +12,7 @@ import {
   subscribeBytes,
   type Version,
 } from './fake-client.ts';
+import { accepted, FakeClientGate, FakeGate } from './fake-gate.ts';
 import { World } from './world.ts';
 
 const versions: readonly Version[] = [3, 4, 5];
@@ -145,34 +147,28 @@ t.test(
 
 t.test('class 16: an error of a gate or handler costs one connection', async (t) => {
   const world = await World.start({
-    gate: {
-      enhanced: null,
-      connect: ({ packet }) => {
+    gate: new (class extends FakeGate {
+      override connect({ packet }: ConnectRequest): ConnectDecision {
         if (packet?.clientId === 'throws at connect') throw new Error('connect');
-        return {
-          reasonCode: 0,
-          identity: null,
-          client: {
-            filtersReceive: true,
-            publish: (topic) => {
-              if (topic === 'throws') throw new Error('publish');
-              return 1;
-            },
-            subscribe: (filter) => {
-              if (filter === 'throws') throw new Error('subscribe');
-              return 1;
-            },
-            receive: (topic) => {
-              if (packet?.clientId === 'throws at receive' && topic === 'bystander') {
-                throw new Error('receive');
-              }
-              return true;
-            },
-            closed: () => {},
-          },
+        const client = new FakeClientGate();
+        client.filtersReceive = true;
+        client.publish = (topic) => {
+          if (topic === 'throws') throw new Error('publish');
+          return 1;
         };
-      },
-    },
+        client.subscribe = (filter) => {
+          if (filter === 'throws') throw new Error('subscribe');
+          return 1;
+        };
+        client.receive = (topic) => {
+          if (packet?.clientId === 'throws at receive' && topic === 'bystander') {
+            throw new Error('receive');
+          }
+          return true;
+        };
+        return accepted(null, client);
+      }
+    })(),
   });
   const bystanders = new Bystanders(world);
   const hostile: { readonly [name: string]: () => FakeClient } = {

@@ -4,64 +4,74 @@
  */
 import fc from 'fast-check';
 import t from 'tap';
-import { ALLOW, type AuthAnswer, type ClientGate, type Gate, WAIT } from '../../src/core/ports.ts';
+import {
+  ALLOW,
+  type AuthAnswer,
+  type ConnectDecision,
+  type GateWaiter,
+  type Verdict,
+  WAIT,
+} from '../../src/core/ports.ts';
 import { encodeAuth } from '../../src/wire/auth.ts';
 import { PINGREQ } from '../../src/wire/ping.ts';
 import { connectBytes, publishBytes, subscribeBytes } from './fake-client.ts';
+import { accepted, FakeClientGate, FakeGate } from './fake-gate.ts';
 import { World } from './world.ts';
 
 /** A gate that lets the test say when it knows. */
-class SlowGate implements Gate, ClientGate {
+class SlowGate extends FakeGate {
   /** Every method is known, and decided at once. */
-  readonly enhanced = {
+  override readonly enhanced = {
     begin: () => ({
       step: (_data: Buffer | null, next: (answer: AuthAnswer) => void) =>
         next({ kind: 'decided', decision: this.connect() }),
     }),
   };
-  readonly filtersReceive = false;
   /** How often the next questions are answered with WAIT. */
   waits = 0;
-  #resume: (() => void) | null = null;
+  #waiter: GateWaiter | null = null;
   asked: string[] = [];
 
-  connect(): { reasonCode: number; identity: null; client: ClientGate } {
-    return { reasonCode: 0, identity: null, client: this };
+  override connect(): ConnectDecision {
+    return accepted(null, new SlowClientGate(this));
   }
 
-  publish(topic: string, _qos: number, _retain: boolean, _bytes: number, resume: () => void) {
-    return this.#answer(topic, resume);
-  }
-
-  subscribe(filter: string, _qos: number, resume: () => void) {
-    return this.#answer(filter, resume);
-  }
-
-  #answer(topic: string, resume: () => void): typeof ALLOW | typeof WAIT {
+  answer(topic: string, waiter: GateWaiter): typeof ALLOW | typeof WAIT {
     if (this.waits > 0) {
       this.waits--;
-      if (this.#resume !== null) throw new Error('asked again before the answer');
-      this.#resume = resume;
+      if (this.#waiter !== null) throw new Error('asked again before the answer');
+      this.#waiter = waiter;
       return WAIT;
     }
     this.asked.push(topic);
     return ALLOW;
   }
 
-  receive(): boolean {
-    return true;
-  }
-
-  closed(): void {}
-
   get isWaiting(): boolean {
-    return this.#resume !== null;
+    return this.#waiter !== null;
   }
 
   resume(): void {
-    const resume = this.#resume;
-    this.#resume = null;
-    resume?.();
+    const waiter = this.#waiter;
+    this.#waiter = null;
+    waiter?.resume();
+  }
+}
+
+class SlowClientGate extends FakeClientGate {
+  readonly #gate: SlowGate;
+
+  constructor(gate: SlowGate) {
+    super();
+    this.#gate = gate;
+  }
+
+  override publish(...[topic, , , , waiter]: Parameters<FakeClientGate['publish']>): Verdict {
+    return this.#gate.answer(topic, waiter);
+  }
+
+  override subscribe(filter: string, _qos: number, waiter: GateWaiter): Verdict {
+    return this.#gate.answer(filter, waiter);
   }
 }
 

@@ -124,7 +124,7 @@ t.test('the route of a topic is never older than the last change', async (t) => 
         const stats = new Stats();
         // A tiny cache, so that it is cleared all the time.
         const router = new Router(stats, receiversMax);
-        const sessions = [0, 1, 2, 3, 4].map((i) => new Session(`s${i}`, i, null));
+        const sessions = [0, 1, 2, 3, 4].map((i) => new Session(`s${i}`, i, null, ''));
         let model: Model[] = [];
         const kept = new Map<string, ReturnType<Router['lookup']>>();
         for (const step of steps) {
@@ -201,7 +201,7 @@ t.test(
   'the cache counts receivers exactly, also of entries that only a publisher keeps',
   async (t) => {
     const router = new Router(new Stats(), 100_000);
-    const sessions = Array.from({ length: 50 }, (_, i) => new Session(`s${i}`, i, null));
+    const sessions = Array.from({ length: 50 }, (_, i) => new Session(`s${i}`, i, null, ''));
     const entry = router.lookup(viewOf('a/b'));
     router.cache.clear();
     const added = sessions.map((session) => {

@@ -3,41 +3,26 @@
  * the gate handed out for a connection is handed back, however it ends.
  */
 import t from 'tap';
-import type { ConnectDecision, Gate, Verdict } from '../../src/core/ports.ts';
+import type { ConnectDecision, ConnectRequest, Verdict } from '../../src/core/ports.ts';
 import { WAIT } from '../../src/core/ports.ts';
 import type { ConnectOptions, FakeClient, Received, Version } from './fake-client.ts';
+import { accepted, FakeClientGate, FakeGate } from './fake-gate.ts';
 import { World } from './world.ts';
 
 /** Counts client gates that are open. */
-class CountingGate implements Gate {
-  readonly enhanced = null;
+class CountingGate extends FakeGate {
   opened = 0;
   closed = 0;
   waits = false;
   readonly #waiting: (() => void)[] = [];
 
-  connect(
-    request: { readonly packet: { readonly username: string | null } | null },
+  override connect(
+    request: ConnectRequest,
     decide: (decision: ConnectDecision) => void,
   ): ConnectDecision | typeof WAIT {
     const decision = (): ConnectDecision => {
       this.opened++;
-      let isOpen = true;
-      return {
-        reasonCode: 0,
-        identity: request.packet?.username ?? null,
-        client: {
-          filtersReceive: false,
-          publish: (topic): Verdict => (topic.startsWith('denied') ? 0 : 1),
-          subscribe: () => 1,
-          receive: () => true,
-          closed: () => {
-            if (!isOpen) throw new Error('closed twice');
-            isOpen = false;
-            this.closed++;
-          },
-        },
-      };
+      return accepted(request.packet?.username ?? null, new CountedGate(this));
     };
     if (!this.waits) return decision();
     this.#waiting.push(() => decide(decision()));
@@ -46,6 +31,26 @@ class CountingGate implements Gate {
 
   answer(): void {
     for (const waiting of this.#waiting.splice(0)) waiting();
+  }
+}
+
+class CountedGate extends FakeClientGate {
+  readonly #gate: CountingGate;
+  #isOpen = true;
+
+  constructor(gate: CountingGate) {
+    super();
+    this.#gate = gate;
+  }
+
+  override publish(topic: string): Verdict {
+    return topic.startsWith('denied') ? 0 : 1;
+  }
+
+  override closed(): void {
+    if (!this.#isOpen) throw new Error('closed twice');
+    this.#isOpen = false;
+    this.#gate.closed++;
   }
 }
 

@@ -3,7 +3,9 @@
  * comes next (FIELD class 24), over restarts, and never for a client that was refused.
  */
 import t from 'tap';
+import type { ConnectDecision, ConnectRequest } from '../../src/core/ports.ts';
 import type { ConnectOptions, FakeClient } from './fake-client.ts';
+import { accepted, FakeClientGate, FakeGate } from './fake-gate.ts';
 import { FakeDisk } from './fake-store.ts';
 import { World } from './world.ts';
 
@@ -259,20 +261,15 @@ t.test(
   'a refused CONNECT has no will: bad topic, `$`, denied, foreign session, wrong version',
   async (t) => {
     const world = await World.start({
-      gate: {
-        enhanced: null,
-        connect: ({ packet }) => ({
-          reasonCode: packet!.username === 'bad' ? 0x87 : 0,
-          identity: packet!.username,
-          client: {
-            filtersReceive: false,
-            publish: (topic) => (topic.startsWith('denied/') ? 0 : 1),
-            subscribe: () => 1,
-            receive: () => true,
-            closed: () => {},
-          },
-        }),
-      },
+      gate: new (class extends FakeGate {
+        override connect({ packet }: ConnectRequest): ConnectDecision {
+          const { username } = packet!;
+          const client = new FakeClientGate();
+          client.publish = (topic) => (topic.startsWith('denied/') ? 0 : 1);
+          const decision = accepted(username, client);
+          return username === 'bad' ? { ...decision, refusal: 'not_authorized' } : decision;
+        }
+      })(),
     });
     const all = world.connected(5, 'all', { username: 'all' });
     all.subscribe(['#', '$SYS/#'], 0);

@@ -7,6 +7,7 @@ import {
   type LimitName,
   makeLimits,
   type QueueOverflow,
+  type RevokedSubscription,
   type SharedStrategy,
 } from '../../src/core/limits.ts';
 import type { Gate, ListenerInfo, Log, Observer, Store } from '../../src/core/ports.ts';
@@ -21,6 +22,7 @@ export interface WorldOptions {
   readonly limits?: { readonly [name in LimitName]?: number };
   readonly queueOverflow?: QueueOverflow;
   readonly sharedStrategy?: SharedStrategy;
+  readonly revokedSubscription?: RevokedSubscription;
   readonly gate?: Gate | null;
   readonly observer?: Observer | null;
   readonly store?: Store;
@@ -48,6 +50,7 @@ export class World {
       limits: makeLimits(options.limits),
       queueOverflow: options.queueOverflow ?? 'drop_oldest',
       sharedStrategy: options.sharedStrategy ?? 'round_robin',
+      revokedSubscription: options.revokedSubscription ?? 'disconnect',
       clock: this.time,
       random: new SeededRandom(options.seed ?? 1),
       scheduler: this.time,

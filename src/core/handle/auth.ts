@@ -4,7 +4,7 @@ import { PacketType } from '../../wire/packet-type.ts';
 import { ProtocolError } from '../../wire/protocol-error.ts';
 import { ReasonCode } from '../../wire/reason-code.ts';
 import { type Connection, Phase } from '../connection.ts';
-import { stepExchange } from './connect.ts';
+import { connectRequest, stepExchange } from './connect.ts';
 
 export function handleAuth(
   connection: Connection,
@@ -42,27 +42,28 @@ export function handleAuth(
 /** [MQTT5-4.12.1]: the connection goes on with the rights it has until the exchange is decided. */
 function reauthenticate(connection: Connection, method: string, data: Buffer | null): void {
   const enhanced = connection.services.core.gate?.enhanced ?? null;
-  const exchange = enhanced?.begin(method, {
-    packet: null,
-    listener: connection.listener,
-    remoteAddress: connection.sink.remoteAddress,
-    remotePort: connection.sink.remotePort,
-    certificate: connection.sink.certificate,
-  });
+  const exchange = enhanced?.begin(method, connectRequest(connection, null));
   if (!exchange) {
     connection.close('not_authorized');
     return;
   }
   connection.exchange = exchange;
   stepExchange(connection, data, (decision) => {
-    if (decision.reasonCode >= 0x80 || decision.identity !== connection.identity) {
+    if (decision.refusal !== null || decision.identity !== connection.identity) {
       decision.client?.closed();
       connection.close('not_authorized');
       return;
     }
     connection.gate?.closed();
     connection.gate = decision.client;
-    if (connection.session !== null) connection.session.gate = decision.client;
+    const { sessions } = connection.services;
+    if (connection.session !== null) {
+      sessions.grant(connection.session, decision.client);
+      if (sessions.revokeDenied(connection.session) > 0) {
+        connection.close('rights_revoked', 'subscriptions are no longer allowed');
+        return;
+      }
+    }
     connection.send(
       PacketType.AUTH,
       encodeAuth({

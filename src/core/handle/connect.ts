@@ -13,7 +13,14 @@ import { isValidTopicName, topicLevelCount } from '../../wire/topic.ts';
 import { type Connection, Hold, Phase } from '../connection.ts';
 import { makeMessage } from '../message.ts';
 import { NO_PACKET_LIMIT } from '../outlet.ts';
-import { type AuthAnswer, type ConnectDecision, type ConnectRequest, WAIT } from '../ports.ts';
+import {
+  type AuthAnswer,
+  type ConnectDecision,
+  type ConnectRequest,
+  type Principal,
+  WAIT,
+} from '../ports.ts';
+import { type RefuseReason, refuseTable } from '../refuse-reason.ts';
 import type { Will } from '../session.ts';
 import { NEVER_EXPIRES } from '../sessions.ts';
 
@@ -42,19 +49,15 @@ export function handleConnect(
   }
   connection.version = packet.protocolVersion;
   connection.wantsProblemInformation = packet.requestProblemInformation;
-  const reasonCode = check(connection, packet);
-  if (reasonCode !== ReasonCode.SUCCESS) {
-    refuse(connection, reasonCode);
+  const refusal = check(connection, packet);
+  if (refusal !== null) {
+    refuse(connection, refusal);
     return;
   }
+  // Known before rights are: rules and bans speak of it.
+  connection.clientId = packet.clientId === '' ? `auto-${core.random.hex(12)}` : packet.clientId;
   connection.phase = Phase.CONNECTING;
-  const request: ConnectRequest = {
-    packet,
-    listener: connection.listener,
-    remoteAddress: connection.sink.remoteAddress,
-    remotePort: connection.sink.remotePort,
-    certificate: connection.sink.certificate,
-  };
+  const request = connectRequest(connection, packet);
   if (packet.authenticationMethod !== null) {
     beginExchange(connection, packet, request, packet.authenticationMethod);
     return;
@@ -71,21 +74,40 @@ export function handleConnect(
   else decided(connection, packet, decision);
 }
 
-const ALLOWED: ConnectDecision = { reasonCode: ReasonCode.SUCCESS, identity: null, client: null };
+const ALLOWED: ConnectDecision = { refusal: null, identity: null, client: null };
 
-/** What needs no gate: limits and rules of the protocol. Returns a reason code. */
-function check(connection: Connection, packet: ConnectPacket): number {
+/** What a gate is asked; `packet` is null in a re-authentication. */
+export function connectRequest(
+  connection: Connection,
+  packet: ConnectPacket | null,
+): ConnectRequest {
+  const { sink } = connection;
+  return {
+    packet,
+    clientId: connection.clientId,
+    protocolVersion: connection.version,
+    listener: connection.listener,
+    remoteAddress: sink.remoteAddress,
+    remotePort: sink.remotePort,
+    certificate: sink.certificate,
+    pskIdentity: sink.pskIdentity,
+    end: (reason) => connection.close(reason),
+  };
+}
+
+/** What needs no gate: limits and rules of the protocol. */
+function check(connection: Connection, packet: ConnectPacket): RefuseReason | null {
   const { core, connections } = connection.services;
   const { limits } = core;
-  if (core.stopping) return ReasonCode.SERVER_SHUTTING_DOWN;
-  if (connections.size > limits.connectionsMax) return ReasonCode.QUOTA_EXCEEDED;
+  if (core.stopping) return 'server_shutting_down';
+  if (connections.size > limits.connectionsMax) return 'connections_quota';
   if (packet.clientId === '') {
     // [MQTT311-3.1.3-8]; MQTT 3.1 demands 1 to 23 characters.
     if (packet.protocolVersion === 3 || (packet.protocolVersion === 4 && !packet.cleanStart)) {
-      return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID;
+      return 'client_id_invalid';
     }
   } else if (Buffer.byteLength(packet.clientId) > limits.clientIdBytesMax) {
-    return ReasonCode.CLIENT_IDENTIFIER_NOT_VALID;
+    return 'client_id_invalid';
   }
   const will = packet.will;
   if (will !== null) {
@@ -95,44 +117,46 @@ function check(connection: Connection, packet: ConnectPacket): number {
       topicBytes > limits.topicBytesMax ||
       topicLevelCount(will.topic) > limits.topicLevelsMax
     ) {
-      return ReasonCode.TOPIC_NAME_INVALID;
+      return 'will_topic_invalid';
     }
-    if (will.topic.charCodeAt(0) === 0x24) return ReasonCode.NOT_AUTHORIZED;
+    if (will.topic.charCodeAt(0) === 0x24) return 'will_not_authorized';
   }
-  return ReasonCode.SUCCESS;
+  return null;
 }
 
 function refuseMalformed(connection: Connection, error: ProtocolError, version: number): void {
   // [MQTT311-3.1.2-2]; a version we do not know is answered in the form of 3.1.1.
   if (error.reasonCode === ReasonCode.UNSUPPORTED_PROTOCOL_VERSION) {
     connection.version = 4;
-    refuse(connection, error.reasonCode);
+    refuse(connection, 'protocol_version');
     return;
   }
   if (version === 5) {
     connection.version = 5;
-    refuse(connection, error.reasonCode, error.message);
+    connection.refuse('malformed', connack(connection, error.reasonCode, error.message));
     return;
   }
   // [MQTT311-4.8.0-1]: 3.x closes without a word on what it cannot decode.
   if (version === 3 || version === 4) connection.version = version;
   if (error.reasonCode === ReasonCode.CLIENT_IDENTIFIER_NOT_VALID) {
-    refuse(connection, error.reasonCode);
+    refuse(connection, 'client_id_invalid');
   } else {
-    connection.refuse('connect_refused', null);
+    connection.refuse('malformed', null);
   }
 }
 
-function refuse(connection: Connection, reasonCode: number, reasonString?: string): void {
-  const isTold = connection.version === 5 || hasConnackReturnCode(reasonCode);
-  const connack = isTold
-    ? encodeConnack(connection.version, {
-        sessionPresent: false,
-        reasonCode,
-        reasonString: connection.wantsProblemInformation ? reasonString : undefined,
-      })
-    : null;
-  connection.refuse('connect_refused', connack);
+function refuse(connection: Connection, reason: RefuseReason, reasonString?: string): void {
+  connection.refuse(reason, connack(connection, refuseTable[reason].reasonCode, reasonString));
+}
+
+/** The CONNACK of a refusal; null where 3.x has no word for it. */
+function connack(connection: Connection, reasonCode: number, reasonString?: string): Buffer | null {
+  if (connection.version !== 5 && !hasConnackReturnCode(reasonCode)) return null;
+  return encodeConnack(connection.version, {
+    sessionPresent: false,
+    reasonCode,
+    reasonString: connection.wantsProblemInformation ? reasonString : undefined,
+  });
 }
 
 /** Enhanced authentication [MQTT5-4.12]. */
@@ -144,7 +168,7 @@ function beginExchange(
 ): void {
   const exchange = connection.services.core.gate?.enhanced?.begin(method, request) ?? null;
   if (exchange === null) {
-    refuse(connection, ReasonCode.BAD_AUTHENTICATION_METHOD);
+    refuse(connection, 'authentication_method');
     return;
   }
   connection.authenticationMethod = method;
@@ -192,41 +216,55 @@ function decided(connection: Connection, packet: ConnectPacket, decision: Connec
   }
   // From here on closing the connection hands it back, also when the CONNECT is refused below.
   connection.gate = decision.client;
-  if (decision.reasonCode >= 0x80) {
-    refuse(connection, decision.reasonCode, decision.reasonString);
+  if (decision.refusal !== null) {
+    refuse(connection, decision.refusal, decision.reasonString);
     return;
   }
-  const will = packet.will;
-  if (will !== null && decision.client !== null) {
-    // The will is a publish and needs the right to it (FIELD class 5).
-    const bytes = will.payload.length;
-    if (decision.client.publish(will.topic, will.qos, will.retain, bytes, () => {}) !== 1) {
-      refuse(connection, ReasonCode.NOT_AUTHORIZED);
-      return;
-    }
+  const { gate } = connection.services.core;
+  const { will } = packet;
+  if (will === null || gate === null) {
+    open(connection, packet, decision);
+    return;
   }
-  open(connection, packet, decision);
+  // The will is a publish and needs the right to it (FIELD class 5); asked again when it fires.
+  const principal = principalOf(connection, decision);
+  const openIf = (allowed: boolean): void => {
+    if (connection.closed) return;
+    if (allowed) open(connection, packet, decision);
+    else refuse(connection, 'will_not_authorized');
+  };
+  const allowed = gate.will(principal, decision.client, will, (late) => {
+    openIf(late);
+    connection.release(Hold.DECISION);
+  });
+  if (allowed === WAIT) connection.hold(Hold.DECISION);
+  else openIf(allowed);
+}
+
+function principalOf(connection: Connection, decision: ConnectDecision): Principal {
+  const { identity, tenant } = decision;
+  return { clientId: connection.clientId, identity, tenant: tenant ?? '' };
 }
 
 function open(connection: Connection, packet: ConnectPacket, decision: ConnectDecision): void {
   const { core, sessions, delivery } = connection.services;
   const { limits } = core;
   const isAssigned = packet.clientId === '';
-  const clientId = isAssigned ? `auto-${core.random.hex(12)}` : packet.clientId;
+  const { clientId } = connection;
   if (sessions.isForeign(clientId, decision.identity)) {
-    refuse(connection, ReasonCode.NOT_AUTHORIZED);
+    refuse(connection, 'identity_mismatch');
     return;
   }
   if (core.sessions.size >= limits.sessionsMax && !core.sessions.has(clientId)) {
-    refuse(connection, ReasonCode.QUOTA_EXCEEDED);
+    refuse(connection, 'sessions_max');
     return;
   }
   const expiryIntervalS = Math.min(packet.sessionExpiryIntervalS, limits.sessionExpiryMaxS);
   const keepAliveS = grantedKeepAlive(connection, packet);
   const listenerLimits = connection.listener.limits;
 
-  connection.clientId = clientId;
   connection.identity = decision.identity;
+  connection.tenant = decision.tenant ?? '';
   connection.keepAliveMs = keepAliveS * 1000;
   connection.receiveMaximum = listenerLimits.receiveMaximum ?? limits.receiveMaximum;
   connection.topicAliasMax =
@@ -240,6 +278,7 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
   const { session, present, ticket } = sessions.open({
     clientId,
     identity: decision.identity,
+    tenant: connection.tenant,
     version: connection.version,
     cleanStart: packet.cleanStart,
     expiryIntervalS,
@@ -251,8 +290,13 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
   stats.clientsConnectedMaximum = Math.max(stats.clientsConnectedMaximum, stats.clientsConnected);
   connection.connectedAtMs = core.clock.wallMs();
   session.owner = connection;
-  session.gate = decision.client;
-  session.inflightMax = Math.min(packet.receiveMaximum, limits.inflightMessagesMax);
+  sessions.grant(session, decision.client);
+  const revoked = present ? sessions.revokeDenied(session) : 0;
+  session.inflightMax = Math.min(
+    packet.receiveMaximum,
+    limits.inflightMessagesMax,
+    session.quota?.inflightMax ?? limits.inflightMessagesMax,
+  );
   core.wheel.cancel(connection.timer);
   connection.phase = Phase.OPEN;
   connection.startTimer();
@@ -266,6 +310,9 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
     answer.maximumPacketSize = connection.packetBytesMax;
     answer.topicAliasMaximum = connection.topicAliasMax;
     if (isAssigned) answer.assignedClientId = clientId;
+    if (revoked > 0 && connection.wantsProblemInformation) {
+      answer.reasonString = `${revoked} subscriptions are no longer allowed and were ended`;
+    }
     if (keepAliveS !== packet.keepAliveS) answer.serverKeepAliveS = keepAliveS;
     if (packet.requestResponseInformation && isValidTopicName(clientId)) {
       answer.responseInformation = `responses/${clientId}`;
@@ -284,7 +331,7 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
     (failed) => {
       if (connection.closed || session.owner !== connection) return;
       if (failed) {
-        refuse(connection, ReasonCode.SERVER_UNAVAILABLE);
+        refuse(connection, 'store_failed');
         return;
       }
       core.stats.connectsAccepted++;

@@ -8,7 +8,7 @@ import { decodePublish } from '../../wire/publish.ts';
 import { ReasonCode } from '../../wire/reason-code.ts';
 import { type Connection, Hold } from '../connection.ts';
 import type { Message } from '../message.ts';
-import { ALLOW, type Ticket, WAIT } from '../ports.ts';
+import { ALLOW, CLOSE, OVER_QUOTA, type Ticket, WAIT } from '../ports.ts';
 import type { Publication } from '../publication.ts';
 import { RETAINED_REFUSED } from '../publisher.ts';
 import type { TopicEntry } from '../route-cache.ts';
@@ -59,16 +59,20 @@ export function handlePublish(
     reasonCode = ReasonCode.NOT_AUTHORIZED;
   } else if (connection.gate !== null) {
     const bytes = view.payloadEnd - view.payloadStart;
-    const verdict = connection.gate.publish(entry.topic, qos, view.retain, bytes, () =>
-      connection.release(Hold.DECISION),
-    );
-    if (verdict === WAIT) {
-      connection.hold(Hold.DECISION);
-      return false;
-    }
+    const verdict = connection.gate.publish(entry.topic, qos, view.retain, bytes, connection);
     if (verdict !== ALLOW) {
-      core.drop('not_authorized_publish', connection.clientId, entry.topic);
-      reasonCode = ReasonCode.NOT_AUTHORIZED;
+      if (verdict === WAIT) {
+        connection.hold(Hold.DECISION);
+        return false;
+      }
+      if (verdict === CLOSE) {
+        connection.close(connection.gate.closeReason);
+        return true;
+      }
+      const isQuota = verdict === OVER_QUOTA;
+      const why = isQuota ? 'publish_quota' : 'not_authorized_publish';
+      core.drop(why, connection.clientId, entry.topic);
+      reasonCode = isQuota ? ReasonCode.QUOTA_EXCEEDED : ReasonCode.NOT_AUTHORIZED;
     }
   }
 
@@ -102,6 +106,7 @@ export function handlePublish(
       connection.clientId,
       entry.topic,
       qos,
+      view.retain,
       view.payloadEnd - view.payloadStart,
     );
   }
@@ -111,7 +116,7 @@ export function handlePublish(
     ticket = services.publisher.retain(inbound);
     if (ticket === RETAINED_REFUSED) {
       ticket = 0;
-      core.drop('retained_full', connection.clientId, entry.topic);
+      core.drop(services.publisher.retainRefusal, connection.clientId, entry.topic);
       if (qos !== 0 && version === 5) {
         // An error means that nothing has happened: what is sent again must not arrive twice.
         refuse(connection, qos, view.packetId, ReasonCode.QUOTA_EXCEEDED);
@@ -208,6 +213,11 @@ function refuse(connection: Connection, qos: number, packetId: number, reasonCod
     return;
   }
   if (qos === 0) return;
+  if (reasonCode === ReasonCode.QUOTA_EXCEEDED && connection.version !== 5) {
+    // 3.x has no negative ack, and an ack would be a lie: it may try again.
+    connection.close('quota_exceeded');
+    return;
+  }
   const type = qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
   connection.ackWhenSafe(type, packetId, reasonCode, 0, null);
 }

@@ -8,7 +8,7 @@ import { isValidTopicFilter, parseSharedFilter, topicLevelCount } from '../../wi
 import { encodeUnsuback } from '../../wire/unsuback.ts';
 import { decodeUnsubscribe } from '../../wire/unsubscribe.ts';
 import { type Connection, Hold } from '../connection.ts';
-import { ALLOW, WAIT } from '../ports.ts';
+import { ALLOW, CLOSE, OVER_QUOTA, WAIT } from '../ports.ts';
 import type { Session, Subscription } from '../session.ts';
 
 /** Returns false when the gate has not decided: the same packet is handed in again later. */
@@ -32,6 +32,7 @@ export function handleSubscribe(
       connection.hold(Hold.DECISION);
       return false;
     }
+    if (connection.closed) return true;
     reasonCodes.push(reasonCode);
   }
   const replays: Subscription[] = [];
@@ -40,7 +41,11 @@ export function handleSubscribe(
     const requested = packet.subscriptions[i]!;
     if (reasonCodes[i]! >= 0x80) continue;
     const isNew = !session.subscriptions?.has(requested.filter);
-    if (isNew && (session.subscriptions?.size ?? 0) >= limits.subscriptionsPerClientMax) {
+    const isFull =
+      isNew &&
+      ((session.subscriptions?.size ?? 0) >= limits.subscriptionsPerClientMax ||
+        session.quota?.subscribe() === false);
+    if (isFull) {
       reasonCodes[i] = ReasonCode.QUOTA_EXCEEDED;
       continue;
     }
@@ -54,6 +59,11 @@ export function handleSubscribe(
     if (isReplayed && subscription.group === null) replays.push(subscription);
   }
   const ticket = changed ? sessions.save(session) : 0;
+  if (core.observer !== null) {
+    for (const [i, { filter, qos }] of packet.subscriptions.entries()) {
+      core.observer.subscribed(session.clientId, filter, qos, reasonCodes[i]!);
+    }
+  }
   const codes =
     connection.version === 5
       ? reasonCodes
@@ -94,11 +104,20 @@ function check(connection: Connection, session: Session, requested: SubscribeFil
   const inner = shared?.filter ?? filter;
   if (inner.charCodeAt(0) === 0x24 && !isOpenNamespace(inner)) return ReasonCode.NOT_AUTHORIZED;
   if (session.gate === null) return requested.qos;
-  const verdict = session.gate.subscribe(inner, requested.qos, () =>
-    connection.release(Hold.DECISION),
-  );
-  if (verdict === WAIT) return WAITS;
-  return verdict === ALLOW ? requested.qos : ReasonCode.NOT_AUTHORIZED;
+  const verdict = session.gate.subscribe(inner, requested.qos, connection);
+  switch (verdict) {
+    case ALLOW:
+      return requested.qos;
+    case WAIT:
+      return WAITS;
+    case OVER_QUOTA:
+      return ReasonCode.QUOTA_EXCEEDED;
+    case CLOSE:
+      connection.close(session.gate.closeReason);
+      return ReasonCode.QUOTA_EXCEEDED;
+    default:
+      return ReasonCode.NOT_AUTHORIZED;
+  }
 }
 
 /** `$SYS` may be read; every other `$` namespace is the broker's own (FIELD class 10). */
@@ -125,6 +144,7 @@ export function handleUnsubscribe(
       reasonCodes.push(ReasonCode.TOPIC_FILTER_INVALID);
     } else if (sessions.unsubscribe(session, filter)) {
       changed = true;
+      if (core.observer !== null) core.observer.unsubscribed(session.clientId, filter);
       reasonCodes.push(ReasonCode.SUCCESS);
     } else {
       reasonCodes.push(ReasonCode.NO_SUBSCRIPTION_EXISTED);

@@ -3,7 +3,8 @@
  * sessions whose removal was under way. Of queues it reads the keys, and of runs that are settled in
  * part their progress; no bodies.
  */
-import type { Log, RestoredSession, RestoreVisitor } from '../../core/ports.ts';
+import type { Message } from '../../core/message.ts';
+import type { Log, Principal, RestoredSession, RestoreVisitor } from '../../core/ports.ts';
 import { EntryState } from '../../core/queue-entry.ts';
 import { RecordDamage } from './damage.ts';
 import {
@@ -17,11 +18,11 @@ import {
   type RunBounds,
   RunKeyView,
 } from './keys.ts';
-import { MessageMemory, readMessage } from './message-codec.ts';
+import { MessageMemory } from './message-codec.ts';
 import { type RunFooter, readRunEntries, readRunFooter } from './run-codec.ts';
 import { type Database, type Quarantine, runStateOf } from './run-reader.ts';
-import { openSealed } from './seal.ts';
 import { decodeNumbers, decodeSession } from './session-codec.ts';
+import { readRetained } from './state-records.ts';
 import { StoredSession } from './stored-session.ts';
 
 const ROWS_AT_ONCE = 4096;
@@ -111,12 +112,8 @@ async function restoreRetained(
   quarantine: Quarantine,
 ): Promise<void> {
   const memory = new MessageMemory();
-  const decode = (value: Buffer): ReturnType<typeof readMessage> => {
-    const cursor = openSealed(value);
-    const message = readMessage(cursor, 0, memory);
-    cursor.expectEnd();
-    return message;
-  };
+  const sources = new Map<string, Principal>();
+  const decode = (value: Buffer): Message => readRetained(value, memory, sources);
   for await (const rows of rowsOf(db, Prefix.RETAINED)) {
     for (const [key, value] of rows) {
       const message = await decoded(key, value, decode, quarantine);

@@ -13,6 +13,8 @@ import { VARINT_BYTES_MAX, writeVarint } from './varint.ts';
 interface StoredRecord {
   readonly clientId: string;
   readonly identity: string | null;
+  /** Absent in records of the first release. */
+  readonly tenant?: string;
   readonly protocolVersion: 3 | 4 | 5;
   readonly expiryIntervalS: number;
   readonly disconnectedAtMs: number;
@@ -26,6 +28,7 @@ export function encodeSession(record: SessionRecord): Buffer {
   const stored: StoredRecord = {
     clientId: record.clientId,
     identity: record.identity,
+    tenant: record.tenant,
     protocolVersion: record.protocolVersion,
     expiryIntervalS: record.expiryIntervalS,
     disconnectedAtMs: record.disconnectedAtMs,
@@ -66,6 +69,7 @@ export function decodeSession(value: Buffer, sessionNumber: number): SessionReco
     sessionNumber,
     clientId: stored.clientId,
     identity: stored.identity,
+    tenant: stored.tenant ?? '',
     protocolVersion: stored.protocolVersion,
     expiryIntervalS: stored.expiryIntervalS,
     disconnectedAtMs: stored.disconnectedAtMs,

@@ -3,12 +3,16 @@
  * `commit-writer.ts`.
  */
 import type { Message } from '../../core/message.ts';
+import type { Principal } from '../../core/ports.ts';
+import { EMPTY_BUFFER } from '../../util/bytes.ts';
+import { RecordDamage } from './damage.ts';
 import { numberKey, Prefix, retainedKey } from './keys.ts';
-import { messageBytesMax, writeMessage } from './message-codec.ts';
+import { type MessageMemory, messageBytesMax, readMessage, writeMessage } from './message-codec.ts';
 import type { Database } from './run-reader.ts';
-import { SEAL_BYTES, seal } from './seal.ts';
+import { openSealed, SEAL_BYTES, seal } from './seal.ts';
 import { encodeNumbers } from './session-codec.ts';
 import type { StoredSession } from './stored-session.ts';
+import { VARINT_BYTES_MAX, writeVarint } from './varint.ts';
 
 type Batch = ReturnType<Database['batch']>;
 
@@ -20,14 +24,65 @@ export function writeDoom(batch: Batch, session: StoredSession): void {
   batch.del(numberKey(Prefix.TAIL, session.serial));
 }
 
-/** Null: there is none any more. */
+/** The message, and behind it who published it; null: there is none any more. */
 export function writeRetained(batch: Batch, topic: string, message: Message | null): void {
   const key = retainedKey(topic);
   if (message === null) {
     batch.del(key);
     return;
   }
-  const out = Buffer.allocUnsafe(messageBytesMax(message) + SEAL_BYTES);
-  const end = seal(out, 0, writeMessage(out, 0, message, 0));
-  batch.put(key, out.subarray(0, end));
+  const source = sourceBytes(message.source);
+  const bytesMax = messageBytesMax(message) + VARINT_BYTES_MAX + source.length + SEAL_BYTES;
+  const out = Buffer.allocUnsafe(bytesMax);
+  let pos = writeMessage(out, 0, message, 0);
+  if (source.length > 0) {
+    pos = writeVarint(out, pos, source.length);
+    pos += source.copy(out, pos);
+  }
+  batch.put(key, out.subarray(0, seal(out, 0, pos)));
+}
+
+type StoredSource = readonly [clientId: string, identity: string | null, tenant: string];
+
+/** Of the last source written: whoever retains one message often retains many. */
+let lastSource: { readonly source: Principal; readonly bytes: Buffer } | null = null;
+
+function sourceBytes(source: Principal | null): Buffer {
+  if (source === null) return EMPTY_BUFFER;
+  if (lastSource?.source !== source) {
+    const stored: StoredSource = [source.clientId, source.identity, source.tenant];
+    lastSource = { source, bytes: Buffer.from(JSON.stringify(stored)) };
+  }
+  return lastSource.bytes;
+}
+
+/** `sources`: by their bytes, so that the messages of one client share one object. */
+export function readRetained(
+  value: Buffer,
+  memory: MessageMemory,
+  sources: Map<string, Principal>,
+): Message {
+  const cursor = openSealed(value);
+  const message = readMessage(cursor, 0, memory);
+  // Records of the first release end here.
+  if (!cursor.atEnd) {
+    const text = cursor.bytes(cursor.varint()).toString('utf8');
+    let source = sources.get(text);
+    if (source === undefined) {
+      source = parseSource(text);
+      sources.set(text, source);
+    }
+    message.source = source;
+  }
+  cursor.expectEnd();
+  return message;
+}
+
+function parseSource(text: string): Principal {
+  try {
+    const [clientId, identity, tenant] = JSON.parse(text) as StoredSource;
+    return { clientId, identity, tenant };
+  } catch {
+    throw new RecordDamage('source of a retained message is no JSON');
+  }
 }

@@ -72,6 +72,10 @@ export class Cursor {
     return this.buffer.utf8Slice(start, this.pos);
   }
 
+  get atEnd(): boolean {
+    return this.pos === this.end;
+  }
+
   expectEnd(): void {
     if (this.pos !== this.end) throw new RecordDamage('bytes after the end of the record');
   }

@@ -1,0 +1,20 @@
+/**
+ * What is wrong with a file or service that access depends on, said so that an operator can mend it.
+ * Never holds a secret. Thrown at start and reload; `app` shows it and stops, or keeps what it had.
+ */
+
+export interface AccessProblem {
+  /** `file:line:column`, a file, or the option that names it. */
+  readonly where: string;
+  readonly message: string;
+}
+
+export class AccessError extends Error {
+  readonly problems: readonly AccessProblem[];
+
+  constructor(problems: readonly AccessProblem[]) {
+    super(problems.map(({ where, message }) => `${where}: ${message}`).join('\n'));
+    this.name = 'AccessError';
+    this.problems = problems;
+  }
+}
