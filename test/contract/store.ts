@@ -444,7 +444,9 @@ function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
     store.putRetained(textMessage('old', 'r/1'));
     await events.done(store.putRetained(textMessage('gone', 'r/2')));
     store.putRetained(textMessage('new', 'r/1'));
-    store.putRetained(textMessage('third', 'r/3'));
+    const third = textMessage('third', 'r/3');
+    third.source = { clientId: 'c/1', identity: 'ü', tenant: 'acme' };
+    store.putRetained(third);
     await events.done(store.removeRetained('r/2'));
     await store.stop();
     ({ store, events } = await home.open());
@@ -453,6 +455,8 @@ function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
       ['r/1', 'new'],
       ['r/3', 'third'],
     ]);
+    t.same(events.retainedMessages.get('r/3')!.source, third.source);
+    t.equal(events.retainedMessages.get('r/1')!.source, null);
     await store.stop();
   });
 }
