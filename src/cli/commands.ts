@@ -17,6 +17,7 @@ const loaders: Readonly<Record<string, () => Promise<Module>>> = {
   sub: () => import('./commands/sub.ts'),
   rr: () => import('./commands/rr.ts'),
   ctl: () => import('./commands/ctl.ts'),
+  import: () => import('./commands/import.ts'),
 };
 
 export const commandNames: readonly string[] = Object.keys(loaders);

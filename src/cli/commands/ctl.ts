@@ -3,10 +3,8 @@ import type { ParseArgsOptionsConfig } from 'node:util';
 import { type Command, EXIT_OK, type Flags, readArguments, UsageError } from '../command.ts';
 import { type Action, Call } from '../ctl/action.ts';
 import { actions, actionsUsage, checkArguments, findAction } from '../ctl/actions.ts';
-import { ApiError } from '../ctl/api-client.ts';
 import { apiFlags, apiFlagsUsage, makeApiClient } from '../ctl/api-flags.ts';
-import { exitCodeOfStatus, exitCodesUsage } from '../ctl/exit-code.ts';
-import { safeText } from '../ctl/terminal-text.ts';
+import { exitCodesUsage, explainApiError } from '../ctl/exit-code.ts';
 
 const LIMIT_DEFAULT = 100;
 const LIMIT_MAX = 1_000_000;
@@ -49,9 +47,7 @@ ${exitCodesUsage}
       await action.run(new Call(api, flags, words, limit));
       return EXIT_OK;
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      process.stderr.write(`causeway ctl: ${safeText(error.message)}\n`);
-      return exitCodeOfStatus(error.status);
+      return explainApiError('ctl', error);
     } finally {
       api.close();
     }

@@ -19,10 +19,13 @@ export class ApiError extends Error {
   override readonly name: string = 'ApiError';
   /** HTTP status; 0: there was no answer. */
   readonly status: number;
+  /** What is wrong with which field, file or option. */
+  readonly details: readonly string[];
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, details: readonly string[] = []) {
     super(message);
     this.status = status;
+    this.details = details;
   }
 }
 
@@ -75,6 +78,7 @@ export class ApiClient {
   async list(path: string, query: Query, limit: number): Promise<Page> {
     const items: unknown[] = [];
     let cursor: string | null = null;
+    // A page may be short, even empty, while the node still walks: only the cursor says whether it ends.
     do {
       const page = asPage(
         await this.get(path, {
@@ -83,8 +87,6 @@ export class ApiClient {
           cursor: cursor ?? undefined,
         }),
       );
-      // A cursor without items would go round for ever.
-      if (page.items.length === 0) return { items, cursor: null };
       for (const item of page.items) items.push(item);
       cursor = page.cursor;
     } while (cursor !== null && items.length < limit);
@@ -208,15 +210,24 @@ function asPage(value: unknown): Page {
 /** problem+json, or whatever stands between us and the node has to say. */
 function errorOf(status: number, text: string): ApiError {
   let detail = '';
+  const details: string[] = [];
   try {
-    const problem = JSON.parse(text) as { detail?: unknown; title?: unknown };
+    const problem = JSON.parse(text) as { detail?: unknown; title?: unknown; errors?: unknown };
     detail = String(problem.detail ?? problem.title ?? '');
+    for (const error of Array.isArray(problem.errors) ? problem.errors : []) {
+      const { field = '', message = '' } = (error ?? {}) as { field?: unknown; message?: unknown };
+      details.push(field === '' ? String(message) : `${field}: ${message}`);
+    }
   } catch {
     // Not from a node; its text says nothing we could vouch for.
   }
   if (status === 401) detail ||= 'the token is missing or wrong';
   if (status === 403) detail ||= 'the role of the token is not enough';
-  return new ApiError(status, detail === '' ? `answered ${status}` : `${detail} (${status})`);
+  return new ApiError(
+    status,
+    detail === '' ? `answered ${status}` : `${detail} (${status})`,
+    details,
+  );
 }
 
 function brokenText(error: unknown): string {

@@ -13,7 +13,6 @@ const banColumns: readonly Column[] = [
   { field: 'id', title: 'ID' },
   { field: 'kind', title: 'KIND' },
   { field: 'value', title: 'VALUE' },
-  { field: 'origin', title: 'ORIGIN' },
   { field: 'reason', title: 'REASON' },
   { field: 'by', title: 'BY' },
   { field: 'expiresAtMs', title: 'EXPIRES' },
@@ -23,10 +22,11 @@ const limitColumns: readonly Column[] = [
   { field: 'name', title: 'NAME' },
   { field: 'of', title: 'OF' },
   { field: 'per', title: 'PER' },
-  { field: 'key', title: 'WHOSE' },
+  { field: 'subject', title: 'WHOSE' },
   { field: 'used', title: 'USED', isNumber: true },
   { field: 'max', title: 'MAX', isNumber: true },
   { field: 'action', title: 'ACTION' },
+  { field: 'reached', title: 'REACHED', isNumber: true },
 ];
 
 const listenerColumns: readonly Column[] = [
@@ -50,10 +50,13 @@ const tokenColumns: readonly Column[] = [
 ];
 
 const auditColumns: readonly Column[] = [
-  { field: 'at', title: 'TIME' },
-  { field: 'token', title: 'TOKEN' },
+  { field: 'atMs', title: 'TIME' },
+  { field: 'name', title: 'TOKEN' },
+  { field: 'role', title: 'ROLE' },
+  { field: 'address', title: 'ADDRESS' },
   { field: 'method', title: 'METHOD' },
   { field: 'path', title: 'PATH' },
+  { field: 'target', title: 'TARGET' },
   { field: 'status', title: 'STATUS', isNumber: true },
 ];
 

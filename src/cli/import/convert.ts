@@ -1,0 +1,166 @@
+/**
+ * Mosquitto's configuration as ours: a tree of options, the files that come along, and what could not
+ * be carried. Where more would be let in than before, something is shut instead. Writes nothing.
+ */
+import { resolve } from 'node:path';
+import { putAt, type Tree } from '../../config/layer.ts';
+import { convertNode } from './convert-limits.ts';
+import { type ConvertedListener, convertListener } from './convert-listener.ts';
+import type { Machine } from './machine.ts';
+import type { MosquittoConfig, MosquittoListener, Settings } from './mosquitto-config.ts';
+import { type Directive, ImportError } from './mosquitto-lines.ts';
+import type { Notes } from './note.ts';
+
+export interface Converted {
+  readonly tree: Tree;
+  /** Files to copy beside the configuration: absolute name, and name there. */
+  readonly copies: ReadonlyMap<string, string>;
+  /** Files to write there: name and content. */
+  readonly made: ReadonlyMap<string, string>;
+  /** Nobody has a password yet: the password file needs a user whose password nobody knows. */
+  readonly needsLockedUser: boolean;
+}
+
+const fileNames = {
+  password_file: 'passwords',
+  acl_file: 'mosquitto.acl',
+  psk_file: 'psk',
+} as const;
+type FileOption = keyof typeof fileNames;
+
+interface Kept {
+  readonly listener: MosquittoListener;
+  readonly security: Settings;
+  readonly converted: ConvertedListener;
+}
+
+export function convert(
+  config: MosquittoConfig,
+  folder: string,
+  machine: Machine,
+  notes: Notes,
+): Converted {
+  tellPlugins(config, notes);
+  tellBridges(config, notes);
+  const made = new Map<string, string>();
+  const context = { folder, machine, notes, hasPlugin: config.plugins.length > 0, made };
+  const prefixes = config.node.get('clientid_prefixes');
+  if (prefixes !== null) {
+    const why = 'there is no rule about who may connect by client id; every listener is left out';
+    notes.closed(prefixes.where, `clientid_prefixes: ${why}`);
+    throw new ImportError(
+      `${prefixes.where}: clientid_prefixes cannot be carried: remove it first`,
+    );
+  }
+  const kept: Kept[] = [];
+  for (const listener of config.listeners) {
+    const security = config.perListener ? listener.security : config.security;
+    const converted = convertListener(listener, security, context);
+    if (converted !== null) kept.push({ listener, security, converted });
+  }
+  const shared = new SharedFiles(folder, notes);
+  const served = kept.filter((one) => shared.take(one));
+  if (served.length === 0) throw new ImportError('nothing is left to listen on');
+  const tree: Tree = {};
+  const needsLockedUser = putAccess(tree, served, shared);
+  convertNode(config, folder, tree, notes);
+  return { tree, copies: shared.copies, made, needsLockedUser };
+}
+
+/** Values of plugin options may be secrets: only their names are told. */
+function tellPlugins(config: MosquittoConfig, notes: Notes): void {
+  for (const { where, name, value } of config.plugins) {
+    const path = name.includes('_opt_') || name.endsWith('special_chars') ? '' : ` ${value}`;
+    notes.closed(
+      where,
+      `${name.slice(0, 60)}${path}: plugins are not loaded; until authentication (http, redis, jwt) or ` +
+        'users are configured, only who is in the password file gets in',
+    );
+  }
+}
+
+function tellBridges(config: MosquittoConfig, notes: Notes): void {
+  for (const { where, name, value } of config.bridges) {
+    const which = name === 'connection' ? ` ${value}` : '';
+    notes.lost(where, `${name}${which}: bridges are not carried; they come with the region links`);
+  }
+}
+
+/**
+ * There is one password file, one file of rules and one of keys for all listeners. A listener that had
+ * others is left out: its users must not be let in elsewhere, nor those of others at it.
+ */
+class SharedFiles {
+  readonly copies = new Map<string, string>();
+  readonly #folder: string;
+  readonly #notes: Notes;
+  /** Null: a listener was served without. */
+  readonly #taken = new Map<FileOption, string | null>();
+
+  constructor(folder: string, notes: Notes) {
+    this.#folder = folder;
+    this.#notes = notes;
+  }
+
+  has(option: FileOption): boolean {
+    return (this.#taken.get(option) ?? null) !== null;
+  }
+
+  /** False: the listener needs other files than those before it. */
+  take({ listener, security, converted }: Kept): boolean {
+    const wanted: [FileOption, Directive | null][] = [['acl_file', security.get('acl_file')]];
+    if (converted.chain.includes('password')) {
+      wanted.push(['password_file', security.get('password_file')]);
+    }
+    if ((converted.section.tls as Tree | undefined)?.psk === true) {
+      wanted.push(['psk_file', security.get('psk_file')]);
+    }
+    for (const [option, directive] of wanted) {
+      const file = directive === null ? null : resolve(this.#folder, directive.value);
+      const taken = this.#taken.get(option);
+      if (taken === undefined || taken === file) continue;
+      const where = directive?.where ?? listener.where;
+      const why = 'another listener before it has a different one, and there is one for all here';
+      this.#notes.closed(where, `${option}: ${why}; the listener is left out`);
+      return false;
+    }
+    for (const [option, directive] of wanted) {
+      const file = directive === null ? null : resolve(this.#folder, directive.value);
+      this.#taken.set(option, file);
+      if (file !== null) this.copies.set(file, fileNames[option]);
+    }
+    return true;
+  }
+}
+
+/** Listeners, who proves what, and rules; true when nobody can have a password yet. */
+function putAccess(tree: Tree, served: readonly Kept[], shared: SharedFiles): boolean {
+  const all = served.map(({ converted }) => converted);
+  const isSame = all.every(
+    ({ chain, anonymous }) =>
+      anonymous === all[0]!.anonymous && chain.join() === all[0]!.chain.join(),
+  );
+  const listeners = all.flatMap(({ urls, section, chain, anonymous }) =>
+    urls.map((url): Tree => {
+      const own = isSame ? {} : { authentication: { chain: [...chain], anonymous } };
+      return { url, ...section, ...own };
+    }),
+  );
+  putAt(tree, 'listeners', listeners);
+  if (all.some(({ isLoopback, anonymous }) => anonymous && !isLoopback)) {
+    putAt(tree, 'allowAnonymousBeyondLoopback', true);
+  }
+  const asked = new Set(all.flatMap(({ chain }) => chain));
+  const usesPsk = all.some(({ section }) => (section.tls as Tree | undefined)?.psk === true);
+  if (asked.size > 0) {
+    // What a listener does not say itself is the strict way.
+    putAt(tree, 'authentication.chain', isSame ? [...all[0]!.chain] : ['password']);
+    putAt(tree, 'authentication.anonymous', isSame ? all[0]!.anonymous : false);
+  }
+  if (usesPsk) putAt(tree, 'authentication.psk.file', fileNames.psk_file);
+  if (asked.has('certificate')) putAt(tree, 'authentication.certificate.identity', 'common_name');
+  const usesPasswords = asked.has('password') || (asked.size > 0 && !isSame);
+  if (usesPasswords) putAt(tree, 'authentication.password.file', fileNames.password_file);
+  if (shared.has('acl_file')) putAt(tree, 'authorization.rulesFile', fileNames.acl_file);
+  return usesPasswords && !shared.has('password_file');
+}
