@@ -16,6 +16,7 @@ const loaders: Readonly<Record<string, () => Promise<Module>>> = {
   pub: () => import('./commands/pub.ts'),
   sub: () => import('./commands/sub.ts'),
   rr: () => import('./commands/rr.ts'),
+  passwd: () => import('./commands/passwd.ts'),
   ctl: () => import('./commands/ctl.ts'),
   import: () => import('./commands/import.ts'),
 };

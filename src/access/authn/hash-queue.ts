@@ -1,0 +1,158 @@
+/**
+ * The line before the thread pool: few hashes at one time, a bounded number waiting, and fair between
+ * remote addresses, so that a storm of logins from some of them does not keep others out and the
+ * store keeps its threads. Used by authenticators that check passwords; knows nothing of hashes.
+ *
+ * Fairness as fq_codel does it: addresses take turns, one job a turn, and an address that was not
+ * waiting a moment ago goes before those that are always waiting, every other time.
+ */
+import type { Clock } from '../../core/ports.ts';
+import { parseIpAddress } from '../../util/ip-address.ts';
+
+export interface HashQueueOptions {
+  /** Jobs at one time. The pool has four threads unless UV_THREADPOOL_SIZE says otherwise. */
+  readonly concurrency: number;
+  /** Jobs waiting in all; at the bound the longest line loses its newest. */
+  readonly waitingMax: number;
+  readonly waitingPerAddressMax: number;
+  /** A job that waited longer is not worth doing: its client has given up. */
+  readonly waitMaxMs: number;
+  readonly clock: Clock;
+}
+
+/** Rises only. */
+export interface HashQueueCounters {
+  done: number;
+  /** Turned away: too many waiting. */
+  refused: number;
+  /** Gave up its place in favour of an address with fewer waiting. */
+  displaced: number;
+  /** Waited longer than `waitMaxMs`. */
+  expired: number;
+}
+
+interface Job {
+  readonly sinceMs: number;
+  readonly run: () => void;
+  readonly giveUp: () => void;
+}
+
+/** Answer instead of a result. */
+export const BUSY: unique symbol = Symbol('busy');
+
+export class HashQueue {
+  readonly counters: HashQueueCounters = { done: 0, refused: 0, displaced: 0, expired: 0 };
+  readonly #options: HashQueueOptions;
+  /** Addresses that came after a time without jobs; each in arrival order. */
+  readonly #fresh = new Map<string, Job[]>();
+  /** The others, in order of their turn. May hold emptied ones for one round, see `#take`. */
+  readonly #regular = new Map<string, Job[]>();
+  #regularIsNext = false;
+  #running = 0;
+  #waiting = 0;
+
+  constructor(options: HashQueueOptions) {
+    this.#options = options;
+  }
+
+  /** Now, for metrics. */
+  get waiting(): number {
+    return this.#waiting;
+  }
+
+  get running(): number {
+    return this.#running;
+  }
+
+  /** Runs `work` when it is the turn of the address; BUSY when that cannot be soon. */
+  submit<Result>(
+    remoteAddress: string,
+    work: () => Promise<Result>,
+  ): Promise<Result | typeof BUSY> {
+    const address = lineOf(remoteAddress);
+    if (!this.#makeRoom(address)) {
+      this.counters.refused += 1;
+      return Promise.resolve(BUSY);
+    }
+    const { promise, resolve, reject } = Promise.withResolvers<Result | typeof BUSY>();
+    const run = (): void => {
+      this.#running += 1;
+      const finished = (): void => {
+        this.#running -= 1;
+        this.counters.done += 1;
+        this.#advance();
+      };
+      // `work` runs inside the promise, so that a throw of it counts as its failure.
+      new Promise<Result>((started) => started(work())).then(resolve, reject).finally(finished);
+    };
+    const job: Job = {
+      sinceMs: this.#options.clock.monotonicMs(),
+      run,
+      giveUp: () => resolve(BUSY),
+    };
+    const line = this.#regular.get(address) ?? this.#fresh.get(address);
+    if (line === undefined) this.#fresh.set(address, [job]);
+    else line.push(job);
+    this.#waiting += 1;
+    this.#advance();
+    return promise;
+  }
+
+  #makeRoom(address: string): boolean {
+    const { waitingMax, waitingPerAddressMax } = this.#options;
+    const own = (this.#regular.get(address) ?? this.#fresh.get(address))?.length ?? 0;
+    if (own >= waitingPerAddressMax) return false;
+    if (this.#waiting < waitingMax) return true;
+    let longest: Job[] = [];
+    for (const lines of [this.#regular, this.#fresh]) {
+      for (const line of lines.values()) if (line.length > longest.length) longest = line;
+    }
+    if (longest.length <= own + 1) return false;
+    const displaced = longest.pop();
+    if (displaced === undefined) return false;
+    this.#waiting -= 1;
+    this.counters.displaced += 1;
+    displaced.giveUp();
+    return true;
+  }
+
+  #advance(): void {
+    while (this.#running < this.#options.concurrency) {
+      const job = this.#take();
+      if (job === null) return;
+      if (this.#options.clock.monotonicMs() - job.sinceMs > this.#options.waitMaxMs) {
+        this.counters.expired += 1;
+        job.giveUp();
+        continue;
+      }
+      job.run();
+    }
+  }
+
+  /**
+   * The next job. A line stays among the regular ones for one round after its last job, so that an
+   * address does not get the place of a newcomer by having one job at a time.
+   */
+  #take(): Job | null {
+    const kinds = this.#regularIsNext ? [this.#regular, this.#fresh] : [this.#fresh, this.#regular];
+    for (const lines of kinds) {
+      for (const [address, line] of lines) {
+        lines.delete(address);
+        const job = line.shift();
+        if (job === undefined) continue;
+        this.#regular.set(address, line);
+        this.#regularIsNext = lines === this.#fresh;
+        this.#waiting -= 1;
+        return job;
+      }
+    }
+    return null;
+  }
+}
+
+/** One line per IPv4 address or IPv6 /64: who has one of those has all of it. */
+function lineOf(remoteAddress: string): string {
+  const bytes = parseIpAddress(remoteAddress);
+  if (bytes === null || bytes.length === 4) return remoteAddress;
+  return Buffer.from(bytes.subarray(0, 8)).toString('hex');
+}

@@ -1,0 +1,196 @@
+/**
+ * Users and passwords of a file, as a link of the authentication chain. Checks run in the thread pool
+ * behind a fair queue; passwords that were right a while ago are answered from a cache.
+ *
+ * A user that is not in the file is left to the next link. When the chain then refuses after all, it
+ * first spends what a wrong password would have cost (`beforeRefusal`), so that neither the answer nor
+ * its time tells whether a user exists.
+ */
+import { createHmac, randomBytes } from 'node:crypto';
+import type { Log } from '../../core/ports.ts';
+import type {
+  AuthenticationAnswer,
+  Authenticator,
+  AuthenticatorCounters,
+  Credentials,
+  Identified,
+} from '../authenticator.ts';
+import type { UnknownUser } from './chain.ts';
+import { parseHash, type StoredHash } from './hash-format.ts';
+import { verifyPassword } from './hash-password.ts';
+import { BUSY, type HashQueue } from './hash-queue.ts';
+import { loadPasswordFile, type PasswordEntries, type PasswordEntry } from './password-file.ts';
+import type { VerifiedCache } from './verified-cache.ts';
+
+export interface PasswordOptions {
+  readonly file: string;
+  readonly queue: HashQueue;
+  readonly cache: VerifiedCache;
+  readonly log: Log;
+  /** After a reload: these users are gone or have another password. */
+  readonly onUsersChanged?: ((users: ReadonlySet<string>) => void) | undefined;
+}
+
+const ignored: AuthenticationAnswer = { kind: 'ignored' };
+const emptyPassword: AuthenticationAnswer = {
+  kind: 'refused',
+  reason: 'bad_credentials',
+  detail: 'the password is empty',
+};
+const wrongPassword: AuthenticationAnswer = {
+  kind: 'refused',
+  reason: 'bad_credentials',
+  detail: 'wrong password',
+};
+const busy: AuthenticationAnswer = {
+  kind: 'refused',
+  reason: 'authentication_busy',
+  detail: 'too many passwords wait to be checked',
+};
+
+export class PasswordAuthenticator implements Authenticator {
+  readonly kind = 'password';
+  readonly counters: AuthenticatorCounters = {
+    accepted: 0,
+    refused: 0,
+    ignored: 0,
+    errors: 0,
+    cacheHits: 0,
+  };
+  readonly #options: PasswordOptions;
+  /** Null: not started; then every login fails. */
+  #entries: PasswordEntries | null = null;
+  /** Stored hashes that stand in for those of unknown users. */
+  #models: readonly string[] = [];
+  /** Picks the model of an unknown user: always the same one, and nobody can tell which. */
+  readonly #secret: Buffer = randomBytes(32);
+  /** Checks under way by key of the cache: clients that share a password wait for one check. */
+  readonly #checks = new Map<string, Promise<boolean | typeof BUSY>>();
+
+  constructor(options: PasswordOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    this.#install(await loadPasswordFile(this.#options.file, this.#options.log));
+  }
+
+  async reload(): Promise<void> {
+    const before = this.#entries;
+    const entries = await loadPasswordFile(this.#options.file, this.#options.log);
+    this.#install(entries);
+    const changed = new Set<string>();
+    for (const [user, { hash }] of before ?? []) {
+      if (entries.get(user)?.hash !== hash) changed.add(user);
+    }
+    if (changed.size === 0) return;
+    this.#options.cache.forget(changed);
+    this.#options.onUsersChanged?.(changed);
+  }
+
+  async stop(): Promise<void> {
+    // Nothing is open. Logins that come now are answered with what is known.
+  }
+
+  authenticate(
+    credentials: Credentials,
+  ): AuthenticationAnswer | UnknownUser | Promise<AuthenticationAnswer> {
+    const { username, password, remoteAddress } = credentials;
+    if (this.#entries === null) {
+      this.counters.errors += 1;
+      this.counters.refused += 1;
+      throw new Error('the password file was not read');
+    }
+    // Neither says anything about a user and his password; both may be for another link.
+    if (username === null || password === null) return this.#count(ignored);
+    if (password.length === 0) return this.#count(emptyPassword);
+    const entry = this.#entries.get(username);
+    if (entry === undefined) {
+      this.counters.ignored += 1;
+      return {
+        kind: 'ignored',
+        beforeRefusal: () => this.#pretend(username, password, remoteAddress),
+      };
+    }
+    const key = this.#options.cache.key(username, entry.hash, password);
+    if (this.#options.cache.has(key)) {
+      this.counters.cacheHits += 1;
+      return this.#count({ kind: 'accepted', who: identify(username, entry) });
+    }
+    return this.#verify(username, entry, key, password, credentials);
+  }
+
+  async #verify(
+    username: string,
+    entry: PasswordEntry,
+    key: string,
+    password: Buffer,
+    credentials: Credentials,
+  ): Promise<AuthenticationAnswer> {
+    let outcome: boolean | typeof BUSY;
+    try {
+      outcome = await this.#check(key, entry.hash, password, credentials.remoteAddress);
+    } catch (error) {
+      this.counters.errors += 1;
+      this.counters.refused += 1;
+      throw error;
+    }
+    // A reload may have come meanwhile: only what the file says now lets anybody in.
+    const now = this.#entries?.get(username);
+    if (now?.hash !== entry.hash) return this.#count(wrongPassword);
+    if (outcome === BUSY) return this.#count(busy);
+    if (!outcome) return this.#count(wrongPassword);
+    this.#options.cache.add(key, username);
+    return this.#count({ kind: 'accepted', who: identify(username, now) });
+  }
+
+  /** As long as a wrong password; never right. */
+  async #pretend(
+    username: string,
+    password: Buffer,
+    remoteAddress: string,
+  ): Promise<'bad_credentials' | 'authentication_busy'> {
+    const digest = createHmac('sha256', this.#secret).update(username).digest();
+    const model = this.#models[digest.readUInt32BE(0) % this.#models.length];
+    if (model === undefined) return 'bad_credentials';
+    const key = this.#options.cache.key(username, model, password);
+    const outcome = await this.#check(key, model, password, remoteAddress);
+    return outcome === BUSY ? 'authentication_busy' : 'bad_credentials';
+  }
+
+  #check(
+    key: string,
+    hash: string,
+    password: Buffer,
+    remoteAddress: string,
+  ): Promise<boolean | typeof BUSY> {
+    const running = this.#checks.get(key);
+    if (running !== undefined) return running;
+    const stored = storedHash(hash);
+    const check = this.#options.queue
+      .submit(remoteAddress, () => verifyPassword(stored, password))
+      .finally(() => this.#checks.delete(key));
+    this.#checks.set(key, check);
+    return check;
+  }
+
+  #install(entries: PasswordEntries): void {
+    this.#entries = entries;
+    this.#models = [...entries.values()].map(({ hash }) => hash);
+  }
+
+  #count(answer: AuthenticationAnswer): AuthenticationAnswer {
+    this.counters[answer.kind] += 1;
+    return answer;
+  }
+}
+
+function storedHash(hash: string): StoredHash {
+  const stored = parseHash(hash);
+  if ('problem' in stored) throw new Error('a hash that was read before cannot be read');
+  return stored;
+}
+
+function identify(user: string, { tenant, superuser }: PasswordEntry): Identified {
+  return { user, tenant, claims: null, expiresAtMs: 0, rules: null, superuser };
+}
