@@ -6,6 +6,8 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadCommands } from '../src/cli/commands.ts';
 import { editorSchema } from '../src/config/json-schema.ts';
+import { valueAt } from '../src/config/layer.ts';
+import { loadConfig } from '../src/config/load.ts';
 import { type Option, optionTable } from '../src/config/option-table.ts';
 
 const generated = 'Made by `node scripts/reference.ts` from the option table; do not edit.';
@@ -30,8 +32,9 @@ function withUnit(value: number, unit: string | null): string {
 
 function defaultOf(option: Option): string {
   if (option.default === undefined) return '–';
-  if (option.kind === 'listeners') {
-    return (option.default as readonly string[]).map((url) => `\`${url}\``).join(', ');
+  if (option.kind === 'sections') {
+    const entries = option.default as readonly string[];
+    return entries.length === 0 ? '–' : entries.map((url) => `\`${url}\``).join(', ');
   }
   if (typeof option.default === 'number') return withUnit(option.default, option.unit);
   return `\`${option.default}\``;
@@ -44,7 +47,10 @@ function allowed(option: Option): string {
   }
   if (option.kind === 'choice') return option.values.map((value) => `\`${value}\``).join(', ');
   if (option.kind === 'boolean') return '`true`, `false`';
-  if (option.kind === 'listeners') return 'a list of URLs and sections';
+  if (option.kind === 'sections') {
+    return option.path === 'listeners' ? 'a list of URLs and sections' : 'a list of sections';
+  }
+
   return option.kind === 'list' ? `a list: ${option.expected}` : (option.expected ?? '');
 }
 
@@ -72,10 +78,13 @@ function table(options: readonly Option[], prefix: string): string {
 export function renderOptions(): string {
   const options = optionTable();
   const limits = options.filter(({ path }) => path.startsWith('limits.'));
-  const ofListener = options.filter(({ path }) => path.startsWith('listeners[].'));
-  const general = options.filter(
-    (option) => !limits.includes(option) && !ofListener.includes(option),
-  );
+  const below = (prefix: string): readonly Option[] =>
+    options.filter(({ path }) => path.startsWith(prefix));
+  const ofListener = below('listeners[].');
+  const access = [...below('authentication.'), ...below('authorization.'), ...below('bans.')];
+  const quotas = below('quotas[].');
+  const elsewhere = new Set([...limits, ...ofListener, ...access, ...quotas]);
+  const general = options.filter((option) => !elsewhere.has(option));
   const limitRows = limits.map((option) =>
     row(
       `\`${option.path.slice('limits.'.length)}\``,
@@ -121,10 +130,25 @@ Each entry of \`listeners\` is a URL, or a section with these options. Schemes: 
 if none is given), \`mqtts://\` (8883), \`ws://\` (80) and \`wss://\` (443) with path \`/mqtt\` if none is
 given, \`unix:FILE\`. Port 0 takes any free port; the log says which.
 
-Listening beyond this machine is refused unless client certificates are required or
-\`allowAnonymousBeyondLoopback\` says that everyone may connect.
+Listening beyond this machine is refused unless client certificates are required, somebody is asked
+who clients are (\`authentication.chain\`), or \`allowAnonymousBeyondLoopback\` says that everyone may
+connect.
 
 ${table(ofListener, 'listeners[].')}
+
+## Access
+
+Who may connect and do what: guides/secure-in-five-minutes.md shows the way, [rules.md](rules.md)
+has the rules, and \`causeway init\` writes a working example.
+
+${table(access, '')}
+
+## Quotas
+
+Each entry of \`quotas\` is a section with these options; [limits.md](limits.md) says what each kind
+counts and what a client sees.
+
+${table(quotas, 'quotas[].')}
 
 ## Limits
 
@@ -194,6 +218,65 @@ const tlsManual = `# Certificates of every TLS listener that has no tls section 
 #   keyFile: certs/server.key
 `;
 
+const quotasManual = `# Limits per client, user, tenant, listener or node: docs/reference/limits.md
+quotas: []
+  # - name: devices                     # in reason strings, log and metrics
+  #   of: publishMessagesPerS
+  #   per: client
+  #   max: 100
+  #   burst: 500
+  #   action: slow                      # slow, drop, refuse, disconnect
+  #   users: [alice]
+  #   tenants: [acme]
+  #   listeners: [devices]
+`;
+
+const manuals: ReadonlyMap<string, string> = new Map([
+  ['listeners', listenersManual],
+  ['tls', tlsManual],
+  ['quotas', quotasManual],
+]);
+
+/** Values for options without a default. */
+const samples: ReadonlyMap<string, string | readonly string[]> = new Map<
+  string,
+  string | readonly string[]
+>([
+  ['admin.tls.certFile', 'certs/admin.pem'],
+  ['admin.tls.keyFile', 'certs/admin.key'],
+  ['admin.tokensFile', 'data/api-tokens.json'],
+  ['authentication.password.file', 'passwords'],
+  ['authentication.scram.file', 'scram-users'],
+  ['authentication.psk.file', 'psk-keys'],
+  ['authentication.jwt.algorithms', ['RS256']],
+  ['authentication.jwt.secretFile', 'jwt-secret'],
+  ['authentication.jwt.publicKeyFile', 'issuer.pem'],
+  ['authentication.jwt.jwksUrl', 'https://issuer.example/jwks.json'],
+  ['authentication.jwt.jwksCaFile', 'certs/issuer-ca.pem'],
+  ['authentication.jwt.issuer', 'https://issuer.example'],
+  ['authentication.jwt.audience', 'mqtt'],
+  ['authentication.jwt.clientIdClaim', 'device'],
+  ['authentication.http.url', 'https://users.example/mqtt/login'],
+  ['authentication.http.fields', ['username=%u', 'password=%P', 'clientid=%c']],
+  ['authentication.http.headersFile', 'users-headers'],
+  ['authentication.http.caFile', 'certs/users-ca.pem'],
+  ['authentication.redis.url', 'redis://127.0.0.1:6379/0'],
+  ['authentication.redis.passwordFile', 'redis-password'],
+  ['authentication.redis.caFile', 'certs/redis-ca.pem'],
+  ['authentication.redis.keyPrefix', 'broker:'],
+  ['authorization.redis.keyPrefix', 'broker:'],
+  ['authentication.redis.userKey', 'mqtt_user:%u'],
+  ['authorization.rulesFile', 'acl.yaml'],
+  ['authorization.http.url', 'https://users.example/mqtt/acl'],
+  ['authorization.http.fields', ['username=%u', 'topic=%t', 'action=%A']],
+  ['authorization.http.headersFile', 'users-headers'],
+  ['authorization.http.caFile', 'certs/users-ca.pem'],
+  ['authorization.redis.url', 'redis://127.0.0.1:6379/0'],
+  ['authorization.redis.passwordFile', 'redis-password'],
+  ['authorization.redis.caFile', 'certs/redis-ca.pem'],
+  ['bans.login.trustedAddresses', ['10.0.0.5']],
+]);
+
 /** Breaks a sentence into comment lines. */
 function comment(text: string, indent: string): string {
   const lines = [''];
@@ -207,7 +290,8 @@ function comment(text: string, indent: string): string {
 }
 
 function manualValue(option: Option): string {
-  const value = option.default;
+  const value = option.default ?? samples.get(option.path) ?? '';
+  if (Array.isArray(value)) return `[${value.join(', ')}]`;
   return typeof value === 'number' ? amount(value, option.unit).replace(' ', '') : String(value);
 }
 
@@ -218,27 +302,35 @@ export function renderEverything(): string {
 # Made by \`node scripts/reference.ts\`; tables of the same are in docs/reference/options.md.
 `,
   ];
-  let section = '';
+  const { config: defaults } = loadConfig({ file: null, environment: {}, flags: [] });
+  let open: readonly string[] = [];
   for (const option of optionTable()) {
     if (option.path.includes('[]')) continue;
-    const [first = '', key] = option.path.split('.');
-    if (option.kind === 'listeners') {
-      parts.push(listenersManual);
+    const names = option.path.split('.');
+    const key = names.pop()!;
+    const manual = manuals.get(option.path) ?? manuals.get(names[0] ?? '');
+    if (manual !== undefined) {
+      if (!parts.includes(manual)) parts.push(manual);
+      open = names;
       continue;
     }
-    if (first === 'tls') {
-      if (section !== first) parts.push(tlsManual);
-      section = first;
-      continue;
+    // What is off unless it is written is shown as a comment.
+    const mark = (path: readonly string[]): string =>
+      valueAt(defaults, path) === undefined ? '# ' : '';
+    let head = '';
+    for (let depth = 1; depth <= names.length; depth++) {
+      if (open.slice(0, depth).join('.') === names.slice(0, depth).join('.')) continue;
+      const indent = '  '.repeat(depth - 1);
+      head += `${indent}${mark(names.slice(0, depth))}${names[depth - 1]}:\n`;
     }
-    const indent = key === undefined ? '' : '  ';
-    const head = key !== undefined && section !== first ? `${first}:\n` : '';
-    section = key === undefined ? '' : first;
+    open = names;
+    const indent = '  '.repeat(names.length);
     const range =
       option.kind === 'number' || option.kind === 'choice' ? ` (${plain(allowed(option))})` : '';
     const told = option.told === null ? '' : ` At the bound: ${option.told}.`;
     const text = comment(`${plain(option.help)}${range}${told}`, indent);
-    parts.push(`${head}${text}${indent}${key ?? first}: ${manualValue(option)}\n`);
+    const line = `${indent}${mark([...names, key])}${key}: ${manualValue(option)}\n`;
+    parts.push(`${head}${text}${line}`);
   }
   return parts.join('\n');
 }

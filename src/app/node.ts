@@ -106,7 +106,11 @@ export class BrokerNode {
   async #listen(): Promise<void> {
     const { log } = this.#options.log;
     for (const entry of this.#config.listeners) {
-      const listener = createListener(listenerOptions(this.#config, entry), this.#broker, log);
+      const listener = createListener(
+        listenerOptions(this.#config, entry, null),
+        this.#broker,
+        log,
+      );
       await listener.start();
       this.#listeners.push({ listener, entry });
       log.info({ address: listener.address, listener: nameOf(entry) }, 'listening');
@@ -169,7 +173,7 @@ export class BrokerNode {
     for (const [index, open] of this.#listeners.entries()) {
       const entry = this.#config.listeners[index]!;
       try {
-        await open.listener.reload(listenerOptions(this.#config, entry));
+        await open.listener.reload(listenerOptions(this.#config, entry, null));
         open.entry = entry;
       } catch (error) {
         log.error({ err: error, listener: nameOf(entry) }, 'listener keeps what it had');

@@ -114,6 +114,7 @@ export function isLoopback(host: string): boolean {
 }
 
 export interface AdminAddress {
+  readonly isTls: boolean;
   readonly host: string;
   readonly port: number;
 }
@@ -121,12 +122,13 @@ export interface AdminAddress {
 /** `off` gives null. */
 export function parseAdminUrl(text: string): AdminAddress | null | string {
   if (text === 'off') return null;
-  const expected = 'expected http://HOST:PORT or off';
-  if (!text.startsWith('http://')) return expected;
-  const parsed = parseAuthority(text.slice('http://'.length), 8080);
+  const expected = 'expected http://HOST:PORT, https://HOST:PORT or off';
+  const [, scheme] = /^(https?):\/\//.exec(text) ?? [];
+  if (scheme === undefined) return expected;
+  const parsed = parseAuthority(text.slice(scheme.length + '://'.length), 8080);
   if (typeof parsed === 'string') return parsed;
   if (parsed.path !== '' && parsed.path !== '/') return `${expected}, without a path`;
-  return { host: parsed.host, port: parsed.port };
+  return { isTls: scheme === 'https', host: parsed.host, port: parsed.port };
 }
 
 /** Null when `text` is an IP address or a CIDR range. */

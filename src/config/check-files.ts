@@ -16,7 +16,7 @@ export interface FileFindings {
   readonly warnings: readonly Problem[];
 }
 
-const fileKeys = ['certFile', 'keyFile', 'caFile'] as const;
+const fileKeys = ['certFile', 'keyFile', 'caFile', 'crlFile'] as const;
 
 export async function checkFiles(loaded: LoadedConfig): Promise<FileFindings> {
   const { config, originOf } = loaded;
@@ -38,7 +38,9 @@ export async function checkFiles(loaded: LoadedConfig): Promise<FileFindings> {
       warnings.push({ where, message: `${formatPath([...path, 'certFile'])}: ${message}` });
     };
     try {
-      await loadTlsMaterial(tls, formatPath(path), log);
+      const { psk, ...options } = tls;
+      const pskLookup = psk ? () => null : undefined;
+      await loadTlsMaterial({ ...options, pskLookup }, formatPath(path), log);
     } catch (error) {
       if (!(error instanceof ListenerError)) throw error;
       problems.push({ where, message: error.message });

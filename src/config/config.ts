@@ -4,6 +4,13 @@
  * texts of the same names.
  */
 import type { Limits, QueueOverflow, SharedStrategy } from '../core/limits.ts';
+import type { QuotaOptions } from '../quota/quota-options.ts';
+import type {
+  AuthenticationConfig,
+  AuthorizationConfig,
+  BansConfig,
+  ListenerAuthenticationConfig,
+} from './access-config.ts';
 
 export interface Config {
   readonly listeners: readonly ListenerConfig[];
@@ -15,6 +22,10 @@ export interface Config {
   readonly store: StoreKind;
   readonly admin: AdminConfig;
   readonly log: LogConfig;
+  readonly authentication: AuthenticationConfig;
+  readonly authorization: AuthorizationConfig;
+  readonly quotas: readonly QuotaOptions[];
+  readonly bans: BansConfig;
   readonly limits: Limits;
   readonly queueOverflow: QueueOverflow;
   readonly sharedSubscriptionStrategy: SharedStrategy;
@@ -32,16 +43,21 @@ export interface ListenerConfig {
   readonly proxyProtocol?: ProxyProtocolConfig | undefined;
   /** Permissions of a Unix socket's file in octal, such as `0660`. */
   readonly unixMode?: string | undefined;
+  readonly authentication?: ListenerAuthenticationConfig | undefined;
   readonly limits?: ListenerLimitsConfig | undefined;
 }
 
 export interface TlsConfig {
-  /** PEM files; absolute once loaded. */
-  readonly certFile: string;
-  readonly keyFile: string;
+  /** PEM files; absolute once loaded; absent where pre-shared keys are all there is. */
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
   readonly caFile?: string | undefined;
+  /** Certificates that their authorities took back; absolute once loaded. */
+  readonly crlFile?: string | undefined;
   readonly clientCertificate: ClientCertificate;
   readonly minVersion: TlsVersion;
+  /** Clients may prove a key of `authentication.psk` instead of the server its certificate. */
+  readonly psk: boolean;
   /** OpenSSL's list; Node's own when absent. */
   readonly ciphers?: string | undefined;
 }
@@ -64,9 +80,20 @@ export interface ListenerLimitsConfig {
 }
 
 export interface AdminConfig {
-  /** `http://HOST:PORT` or `off`. */
+  /** `http://HOST:PORT`, `https://…` or `off`. */
   readonly url: string;
-  readonly allowAnonymousBeyondLoopback: boolean;
+  readonly tls?: AdminTlsConfig | undefined;
+  /** Hashed API tokens; `api-tokens.json` in `data` when absent. */
+  readonly tokensFile?: string | undefined;
+  /** /metrics answers without a token beyond this machine too. */
+  readonly metricsAnonymous: boolean;
+  /** Other machines may reach it without TLS. */
+  readonly allowPlainBeyondLoopback: boolean;
+}
+
+export interface AdminTlsConfig {
+  readonly certFile: string;
+  readonly keyFile: string;
 }
 
 export interface LogConfig {

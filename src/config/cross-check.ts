@@ -2,6 +2,9 @@
  * Rules between options that a single value cannot break: certificates for TLS, no address twice, and
  * no open door to other machines that nobody asked for. Called by `load.ts`.
  */
+
+import { checkQuotas } from '../quota/quota-options.ts';
+import type { AuthenticatorKind, ChainConfig } from './access-config.ts';
 import {
   bracket,
   isLoopback,
@@ -26,7 +29,7 @@ export function crossCheck(config: Config, where: (path: Path) => string): Probl
   };
   const names = new Map<string, Path>();
 
-  if (config.tls !== undefined) checkTls(config.tls, ['tls'], report);
+  if (config.tls !== undefined) checkTls(config, config.tls, ['tls'], report);
   for (const [index, listener] of config.listeners.entries()) {
     const path: Path = ['listeners', index];
     const address = parseListenerUrl(listener.url);
@@ -51,11 +54,51 @@ export function crossCheck(config: Config, where: (path: Path) => string): Probl
   const admin = parseAdminUrl(config.admin.url);
   if (admin !== null && typeof admin !== 'string') {
     if (admin.port !== 0) claim(`${bracket(admin.host)}:${admin.port}`, ['admin', 'url']);
-    if (!isLoopback(admin.host) && !config.admin.allowAnonymousBeyondLoopback) {
-      report(['admin', 'url'], refuseOpen('admin.allowAnonymousBeyondLoopback'));
+    if (admin.isTls && (config.admin.tls ?? config.tls) === undefined) {
+      report(
+        ['admin', 'url'],
+        'needs a certificate: add `admin: { tls: { certFile: FILE, keyFile: FILE } }`',
+      );
+    }
+    if (!admin.isTls && !isLoopback(admin.host) && !config.admin.allowPlainBeyondLoopback) {
+      report(['admin', 'url'], refusePlain);
     }
   }
+  checkAuthentication(config, report);
+  for (const { index, field, message } of checkQuotas(config.quotas)) {
+    report(['quotas', index, field], message);
+  }
   return problems;
+}
+
+const refusePlain =
+  'tokens could be read on their way to other machines: use https://, or listen on 127.0.0.1, or ' +
+  'add the line `admin: { allowPlainBeyondLoopback: true }`';
+
+/** Every link of a chain needs its section. */
+function checkAuthentication(config: Config, report: Report): void {
+  const { authentication } = config;
+  const check = (kinds: readonly AuthenticatorKind[], path: Path): void => {
+    for (const [index, kind] of kinds.entries()) {
+      if (kinds.indexOf(kind) !== index) report([...path, index], `${kind} is there twice`);
+      if (authentication[kind] !== undefined) continue;
+      report([...path, index], `needs the section authentication.${kind}`);
+    }
+  };
+  check(authentication.chain, ['authentication', 'chain']);
+  for (const [index, listener] of config.listeners.entries()) {
+    const { chain } = listener.authentication ?? {};
+    if (chain !== undefined) check(chain, ['listeners', index, 'authentication', 'chain']);
+  }
+}
+
+/** Who is asked at a listener, and whether those who show nothing are let in. */
+export function chainOf(config: Config, listener: ListenerConfig): ChainConfig {
+  const { authentication } = config;
+  const chain = listener.authentication?.chain ?? authentication.chain;
+  const isAsked = chain.length > 0 || authentication.scram !== undefined;
+  const anonymous = listener.authentication?.anonymous ?? (authentication.anonymous || !isAsked);
+  return { chain, anonymous };
 }
 
 type Report = (path: Path, message: string) => void;
@@ -78,7 +121,7 @@ function checkListener(
     );
   }
   if (listener.tls !== undefined) {
-    if (isTls) checkTls(listener.tls, [...path, 'tls'], report);
+    if (isTls) checkTls(config, listener.tls, [...path, 'tls'], report);
     else report([...path, 'tls'], 'expected only at mqtts:// and wss:// listeners');
   }
   if (listener.websocket !== undefined && transport !== 'ws' && transport !== 'wss') {
@@ -91,13 +134,28 @@ function checkListener(
     report([...path, 'unixMode'], 'expected only at unix: listeners');
   }
   const isOpen = transport !== 'unix' && !isLoopback(address.host);
-  const authenticates = tls?.clientCertificate === 'required';
+  const authenticates =
+    tls?.clientCertificate === 'required' || !chainOf(config, listener).anonymous;
   if (isOpen && !authenticates && !config.allowAnonymousBeyondLoopback) {
-    report([...path, 'url'], refuseOpen('allowAnonymousBeyondLoopback'));
+    report([...path, 'url'], refuseOpen);
   }
 }
 
-function checkTls(tls: TlsConfig, path: Path, report: Report): void {
+function checkTls(config: Config, tls: TlsConfig, path: Path, report: Report): void {
+  for (const [file, other] of [
+    ['certFile', 'keyFile'],
+    ['keyFile', 'certFile'],
+  ] as const) {
+    if (tls[file] !== undefined) continue;
+    if (tls[other] !== undefined) report(path, `has ${other} but no ${file}`);
+    else if (!tls.psk && file === 'certFile') report(path, 'certFile and keyFile are missing');
+  }
+  if (tls.psk && config.authentication.psk === undefined) {
+    report([...path, 'psk'], 'needs the section authentication.psk');
+  }
+  if (tls.crlFile !== undefined && tls.caFile === undefined) {
+    report([...path, 'crlFile'], 'has no effect without caFile');
+  }
   const asks = tls.clientCertificate !== 'none';
   if (asks && tls.caFile === undefined) {
     report(
@@ -113,12 +171,8 @@ function checkTls(tls: TlsConfig, path: Path, report: Report): void {
   }
 }
 
-function refuseOpen(option: string): string {
-  const [section, key] = option.includes('.') ? option.split('.') : [undefined, option];
-  const line = section === undefined ? `${key}: true` : `${section}: { ${key}: true }`;
-  return (
-    'listening beyond this machine without authentication is refused; listen on 127.0.0.1, or, to ' +
-    `let everyone in who can reach it, add the line \`${line}\` ` +
-    `(or set ${environmentName(option)}=true, or --set ${option}=true)`
-  );
-}
+const refuseOpen =
+  'listening beyond this machine without authentication is refused; listen on 127.0.0.1, or say who ' +
+  'may connect (`causeway init` writes such a configuration), or, to let everyone in who can reach ' +
+  `it, add the line \`allowAnonymousBeyondLoopback: true\` (or set ${environmentName('allowAnonymousBeyondLoopback')}=true, ` +
+  'or --set allowAnonymousBeyondLoopback=true)';

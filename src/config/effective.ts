@@ -8,9 +8,18 @@ import type { LoadedConfig } from './load.ts';
 
 /** YAML with a comment at each value that says where it comes from. */
 export function renderEffective(loaded: LoadedConfig): string {
-  const document = new Document(loaded.config);
+  const document = new Document(withoutSecrets(loaded.config));
   annotate(document.contents as Node, [], loaded);
   return document.toString({ lineWidth: 0 });
+}
+
+/** Passwords in URLs are not for screens; everything else that is secret is in files of its own. */
+export function withoutSecrets(value: unknown): unknown {
+  if (typeof value === 'string') return value.replace(/^([a-z]+:\/\/[^:@/]*):[^@/]+@/i, '$1:***@');
+  if (Array.isArray(value)) return value.map(withoutSecrets);
+  if (typeof value !== 'object' || value === null) return value;
+  const entries = Object.entries(value).map(([name, inner]) => [name, withoutSecrets(inner)]);
+  return Object.fromEntries(entries);
 }
 
 function annotate(node: Node, path: Path, loaded: LoadedConfig): void {

@@ -96,7 +96,7 @@ export function quantity(range: QuantityRange, text: LeafText): z.ZodType<number
 /** One of a few words. */
 export function choice<const T extends string>(
   values: readonly T[],
-  fallback: T,
+  fallback: T | undefined,
   text: LeafText,
 ): z.ZodType<T> {
   const read = (value: unknown): T => {
@@ -104,18 +104,18 @@ export function choice<const T extends string>(
     if (found === undefined) throw unexpected(`one of ${values.join(', ')}`, value);
     return found;
   };
-  const meta = { type: 'string', enum: [...values], 'x-kind': 'choice', 'x-default': fallback };
+  const meta = { type: 'string', enum: [...values], 'x-kind': 'choice', ...defaultMeta(fallback) };
   return withDefault(leaf(read, metaOf(text, meta)), fallback);
 }
 
 /** true or false. */
-export function truth(fallback: boolean, text: LeafText): z.ZodType<boolean> {
+export function truth(fallback: boolean | undefined, text: LeafText): z.ZodType<boolean> {
   const read = (value: unknown): boolean => {
     if (value === true || value === 'true') return true;
     if (value === false || value === 'false') return false;
     throw unexpected('true or false', value);
   };
-  const meta = { type: 'boolean', 'x-kind': 'boolean', 'x-default': fallback };
+  const meta = { type: 'boolean', 'x-kind': 'boolean', ...defaultMeta(fallback) };
   return withDefault(leaf(read, metaOf(text, meta)), fallback);
 }
 
@@ -142,12 +142,18 @@ export function text(rule: TextRule, about: LeafText): z.ZodType<string> {
   return withDefault(leaf(read, all), rule.default);
 }
 
-/** A list of texts; a single text counts as a list of one. */
-export function texts(rule: TextRule, about: LeafText): z.ZodType<readonly string[]> {
+/** A list of texts; a single text counts as a list of one. Empty only where that is the default. */
+export function texts(
+  rule: TextRule,
+  about: LeafText,
+  fallback?: readonly string[],
+): z.ZodType<readonly string[]> {
   const read = (value: unknown): readonly string[] => {
     if (typeof value === 'string') return [readText(rule, value)];
-    if (!Array.isArray(value) || value.length === 0)
+    const isEmptyAllowed = fallback?.length === 0;
+    if (!Array.isArray(value) || (value.length === 0 && !isEmptyAllowed)) {
       throw unexpected(`a list: ${rule.expected}`, value);
+    }
     return value.map((entry: unknown, index) => {
       try {
         return readText(rule, entry);
@@ -162,8 +168,9 @@ export function texts(rule: TextRule, about: LeafText): z.ZodType<readonly strin
     items: { type: 'string' },
     'x-kind': 'list',
     'x-expected': rule.expected,
+    ...defaultMeta(fallback),
   };
-  return leaf(read, metaOf(about, meta));
+  return withDefault(leaf(read, metaOf(about, meta)), fallback);
 }
 
 function defaultMeta(fallback: unknown): Record<string, unknown> {

@@ -181,12 +181,17 @@ function withListenerSections(layer: Layer): Layer {
 function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
   const absolute = (path: Path, file: string): string =>
     resolve(topLayer(layers, path)?.folder ?? process.cwd(), file);
-  const ofTls = (path: Path, tls: TlsConfig): TlsConfig => ({
-    ...tls,
-    certFile: absolute([...path, 'certFile'], tls.certFile),
-    keyFile: absolute([...path, 'keyFile'], tls.keyFile),
-    ...(tls.caFile === undefined ? {} : { caFile: absolute([...path, 'caFile'], tls.caFile) }),
-  });
+  const ofTls = (path: Path, tls: TlsConfig): TlsConfig => withFiles(path, tls, tlsFiles);
+  const withFiles = <T extends object>(path: Path, section: T, names: readonly string[]): T => {
+    const made = { ...section } as Record<string, unknown>;
+    for (const name of names) {
+      const file = made[name];
+      if (typeof file === 'string') made[name] = absolute([...path, name], file);
+    }
+    return made as T;
+  };
+  const optional = <T extends object>(path: Path, section: T | undefined): T | undefined =>
+    section === undefined ? undefined : withFiles(path, section, accessFiles);
   const ofListener = (listener: ListenerConfig, index: number): ListenerConfig => {
     const path: Path = ['listeners', index];
     const address = parseListenerUrl(listener.url) as ListenerAddress;
@@ -197,12 +202,52 @@ function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
       ...(listener.tls === undefined ? {} : { tls: ofTls([...path, 'tls'], listener.tls) }),
     };
   };
+  const { admin, authentication, authorization } = config;
+  const of = 'authentication';
   return {
     ...config,
     data: absolute(['data'], config.data),
     ...(config.tls === undefined ? {} : { tls: ofTls(['tls'], config.tls) }),
     listeners: config.listeners.map(ofListener),
+    admin: {
+      ...withFiles(['admin'], admin, ['tokensFile']),
+      ...(admin.tls === undefined ? {} : { tls: withFiles(['admin', 'tls'], admin.tls, tlsFiles) }),
+    },
+    authentication: {
+      ...authentication,
+      ...definedOnly({
+        password: optional([of, 'password'], authentication.password),
+        scram: optional([of, 'scram'], authentication.scram),
+        jwt: optional([of, 'jwt'], authentication.jwt),
+        psk: optional([of, 'psk'], authentication.psk),
+        http: optional([of, 'http'], authentication.http),
+        redis: optional([of, 'redis'], authentication.redis),
+      }),
+    },
+    authorization: {
+      ...withFiles(['authorization'], authorization, ['rulesFile']),
+      ...definedOnly({
+        http: optional(['authorization', 'http'], authorization.http),
+        redis: optional(['authorization', 'redis'], authorization.redis),
+      }),
+    },
   };
+}
+
+const tlsFiles = ['certFile', 'keyFile', 'caFile', 'crlFile'];
+const accessFiles = [
+  'file',
+  'secretFile',
+  'publicKeyFile',
+  'jwksCaFile',
+  'headersFile',
+  'caFile',
+  'passwordFile',
+];
+
+function definedOnly<T extends object>(sections: T): Partial<T> {
+  const entries = Object.entries(sections).filter(([, value]) => value !== undefined);
+  return Object.fromEntries(entries) as Partial<T>;
 }
 
 function deepFreeze<T>(value: T): T {

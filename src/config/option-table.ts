@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { schema } from './schema.ts';
 
-export type OptionKind = 'number' | 'choice' | 'boolean' | 'text' | 'list' | 'listeners';
+export type OptionKind = 'number' | 'choice' | 'boolean' | 'text' | 'list' | 'sections';
 
 export interface Option {
   /** `limits.packetBytesMax`; `[]` stands for the entries of a list: `listeners[].url`. */
@@ -61,7 +61,7 @@ function* optionsOf(section: JsonSchema, prefix: string): Generator<Option> {
     if (node['x-kind'] !== undefined) yield optionOf(node, path, node['x-kind'] as OptionKind);
     else if (node.properties !== undefined) yield* optionsOf(node, `${path}.`);
     else if (node.items !== undefined) {
-      yield optionOf(node, path, 'listeners');
+      yield optionOf(node, path, 'sections');
       yield* optionsOf(node.items, `${path}[].`);
     }
   }

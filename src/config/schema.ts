@@ -11,9 +11,18 @@ import {
   queueOverflowPolicies,
   sharedStrategies,
 } from '../core/limits.ts';
+import type { AuthenticationConfig, AuthorizationConfig, BansConfig } from './access-config.ts';
+import {
+  authentication,
+  authorization,
+  bans,
+  listenerAuthentication,
+  quotas,
+} from './access-schema.ts';
 import { parseAdminUrl, parseListenerUrl, refuseCidr, refuseOrigin } from './address.ts';
 import {
   type AdminConfig,
+  type AdminTlsConfig,
   type Config,
   clientCertificateModes,
   type ListenerConfig,
@@ -35,11 +44,21 @@ const tls: z.ZodType<TlsConfig> = z.strictObject({
   certFile: text(
     { expected: file },
     { reloadable: true, help: 'Certificate of the listener, followed by its intermediates.' },
-  ),
-  keyFile: text({ expected: file }, { reloadable: true, help: 'Private key of the certificate.' }),
+  ).optional(),
+  keyFile: text(
+    { expected: file },
+    { reloadable: true, help: 'Private key of the certificate.' },
+  ).optional(),
   caFile: text(
     { expected: file },
     { reloadable: true, help: 'Certificates that sign client certificates.' },
+  ).optional(),
+  crlFile: text(
+    { expected: file },
+    {
+      reloadable: true,
+      help: 'Revocation lists of those authorities; client certificates on them are refused.',
+    },
   ).optional(),
   clientCertificate: choice(clientCertificateModes, 'none', {
     reloadable: true,
@@ -48,6 +67,10 @@ const tls: z.ZodType<TlsConfig> = z.strictObject({
   minVersion: choice(tlsVersions, 'TLSv1.2', {
     reloadable: true,
     help: 'Oldest TLS version accepted.',
+  }),
+  psk: truth(false, {
+    reloadable: false,
+    help: 'Clients may use a pre-shared key of `authentication.psk.file`.',
   }),
   ciphers: text(
     { expected: 'a cipher list in the form of OpenSSL' },
@@ -127,6 +150,7 @@ const listener: z.ZodType<ListenerConfig> = z.strictObject({
     { expected: "octal digits in quotes, such as '0660'", refuse: refuseMode },
     { reloadable: true, help: 'Permissions of the file of a Unix socket; 0660 when absent.' },
   ).optional(),
+  authentication: listenerAuthentication.optional(),
   limits: listenerLimits.optional(),
 });
 
@@ -135,18 +159,41 @@ function refuseAdminUrl(url: string): string | null {
   return typeof address === 'string' ? address : null;
 }
 
+const adminTls: z.ZodType<AdminTlsConfig> = z.strictObject({
+  certFile: text(
+    { expected: file },
+    {
+      reloadable: true,
+      help: 'Certificate of an https:// admin address; that of `tls` when absent.',
+    },
+  ),
+  keyFile: text({ expected: file }, { reloadable: true, help: 'Its private key.' }),
+});
+
 const admin: z.ZodType<AdminConfig> = z.strictObject({
   url: text(
     {
-      expected: 'http://HOST:PORT or off',
+      expected: 'http://HOST:PORT, https://HOST:PORT or off',
       default: 'http://127.0.0.1:8080',
       refuse: refuseAdminUrl,
     },
     { reloadable: false, help: 'Where metrics, health and the HTTP API are served, or `off`.' },
   ),
-  allowAnonymousBeyondLoopback: truth(false, {
+  tls: adminTls.optional(),
+  tokensFile: text(
+    { expected: 'the name of a file' },
+    {
+      reloadable: false,
+      help: 'Hashed tokens of the HTTP API; api-tokens.json in the data folder when absent.',
+    },
+  ).optional(),
+  metricsAnonymous: truth(false, {
+    reloadable: true,
+    help: 'Answers /metrics without a token also to other machines.',
+  }),
+  allowPlainBeyondLoopback: truth(false, {
     reloadable: false,
-    help: 'Lets the admin address be reached from other machines although it asks for no password.',
+    help: 'Lets other machines reach an http:// admin address, where tokens can be read on the way.',
   }),
 });
 
@@ -201,6 +248,10 @@ export const schema: z.ZodType<Config> = z.strictObject({
   }),
   admin: admin.prefault({} as AdminConfig),
   log: log.prefault({} as LogConfig),
+  authentication: authentication.prefault({} as AuthenticationConfig),
+  authorization: authorization.prefault({} as AuthorizationConfig),
+  quotas,
+  bans: bans.prefault({} as BansConfig),
   limits: limits.prefault({} as Limits),
   queueOverflow: choice(queueOverflowPolicies, 'drop_oldest', {
     reloadable: false,

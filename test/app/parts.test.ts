@@ -45,7 +45,7 @@ listeners:
   - {url: "unix:x.sock", unixMode: '600'}
   - {url: "mqtts://127.0.0.1:2", tls: {certFile: d.pem, keyFile: e.pem}, proxyProtocol: {trustedAddresses: 10.0.0.1}}
 `);
-  const options = config.listeners.map((listener) => listenerOptions(config, listener));
+  const options = config.listeners.map((listener) => listenerOptions(config, listener, null));
   t.match(options, [
     {
       name: 'pages',
@@ -97,7 +97,7 @@ t.test('the listener a probe chooses', async (t) => {
     const config = load(text);
     const open = config.listeners.map((entry) => ({
       entry,
-      address: listenerOptions(config, entry).url,
+      address: listenerOptions(config, entry, null).url,
     }));
     return probeTarget(config, open);
   };

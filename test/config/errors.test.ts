@@ -22,8 +22,9 @@ interface Case {
 
 const bytes = '(bytes, or a size such as 64KiB or 1MiB)';
 const known =
-  'listeners, allowAnonymousBeyondLoopback, tls, data, store, admin, log, limits, queueOverflow, ' +
-  'sharedSubscriptionStrategy, sysIntervalS, shutdownGraceMs';
+  'listeners, allowAnonymousBeyondLoopback, tls, data, store, admin, log, authentication, ' +
+  'authorization, quotas, bans, limits, queueOverflow, sharedSubscriptionStrategy, sysIntervalS, ' +
+  'shutdownGraceMs';
 
 const cases: readonly Case[] = [
   { name: 'an empty file', text: '', errors: [] },
@@ -126,8 +127,8 @@ const cases: readonly Case[] = [
     text: 'listeners:\n  - {}\n  - 5\n  - url: mqtt://127.0.0.1:1\n    tls: yes\n',
     errors: [
       'edge.yaml:2:5: listeners[0].url is missing',
-      'edge.yaml:3:5: listeners[1]: expected a section with url, name, tls, websocket, proxyProtocol, unixMode, limits',
-      'edge.yaml:5:10: listeners[2].tls: expected a section with certFile, keyFile, caFile, clientCertificate, minVersion, ciphers',
+      'edge.yaml:3:5: listeners[1]: expected a section with url, name, tls, websocket, proxyProtocol, unixMode, authentication, limits',
+      'edge.yaml:5:10: listeners[2].tls: expected a section with certFile, keyFile, caFile, crlFile, clientCertificate, minVersion, psk, ciphers',
     ],
   },
   {
@@ -194,7 +195,7 @@ const cases: readonly Case[] = [
   {
     name: 'half a certificate',
     text: 'tls:\n  certFile: a.pem\n',
-    errors: ['edge.yaml:2:3: tls.keyFile is missing'],
+    errors: ['edge.yaml:2:3: tls: has certFile but no keyFile'],
   },
   {
     name: 'one address or name twice',
@@ -224,9 +225,9 @@ const cases: readonly Case[] = [
   },
   {
     name: 'the admin address',
-    text: 'admin: {url: "https://127.0.0.1:8080"}\n',
+    text: 'admin: {url: "ftp://127.0.0.1:8080"}\n',
     errors: [
-      'edge.yaml:1:14: admin.url: expected http://HOST:PORT or off, found "https://127.0.0.1:8080"',
+      'edge.yaml:1:14: admin.url: expected http://HOST:PORT, https://HOST:PORT or off, found "ftp://127.0.0.1:8080"',
     ],
   },
   {
