@@ -13,6 +13,8 @@ export class Arrival {
   stream: Socket;
   /** Set by the TLS stage. */
   certificate: PeerCertificate | null = null;
+  /** Set by the TLS stage: the pre-shared key the client proved to have. */
+  pskIdentity: string | null = null;
   /** The client's, as the socket says until a PROXY header knows better. */
   remoteAddress: string;
   remotePort: number;

@@ -5,7 +5,7 @@
  */
 import type { ListenerInfo, ListenerLimits } from '../core/ports.ts';
 import { type IpNetwork, parseIpNetwork } from '../util/ip-address.ts';
-import type { ListenerOptions } from './listener.ts';
+import type { ListenerOptions, TlsOptions } from './listener.ts';
 import { ListenerError } from './listener-error.ts';
 import { OriginPolicy } from './origin-policy.ts';
 
@@ -132,12 +132,8 @@ export function planListener(options: ListenerOptions): ListenerPlan {
   const isWebSocket = transport === 'ws' || transport === 'wss';
 
   const { tls } = options;
-  if (isTls && tls === undefined) fail('needs tls.certFile and tls.keyFile');
   if (!isTls && tls !== undefined) fail('has tls options; the URL must be mqtts:// or wss://');
-  if (tls !== undefined && tls.clientCertificate !== 'none' && tls.caFile === undefined) {
-    // Without it Node would trust every public authority, so anyone could buy a client certificate.
-    fail(`tls.clientCertificate is ${tls.clientCertificate}: needs tls.caFile to verify it with`);
-  }
+  if (isTls) checkTls(tls ?? { clientCertificate: 'none' }, fail);
   if (!isWebSocket && options.websocket !== undefined) {
     fail('has websocket options; the URL must be ws:// or wss://');
   }
@@ -169,6 +165,31 @@ export function planListener(options: ListenerOptions): ListenerPlan {
     handshakesMax,
     options,
   };
+}
+
+function checkTls(tls: TlsOptions, fail: (problem: string) => never): void {
+  const { clientCertificate, ciphers } = tls;
+  const hasPsk = tls.pskLookup !== undefined;
+  const isPskOnly = hasPsk && tls.certFile === undefined && tls.keyFile === undefined;
+  if (!isPskOnly && (tls.certFile === undefined || tls.keyFile === undefined)) {
+    fail('needs tls.certFile and tls.keyFile');
+  }
+  if (clientCertificate !== 'none' && tls.caFile === undefined) {
+    // Without it Node would trust every public authority, so anyone could buy a client certificate.
+    fail(`tls.clientCertificate is ${clientCertificate}: needs tls.caFile to verify it with`);
+  }
+  if (tls.crlFile !== undefined && clientCertificate === 'none') {
+    fail('tls.crlFile is about client certificates; set tls.clientCertificate');
+  }
+  if (isPskOnly && clientCertificate !== 'none') {
+    fail('tls.clientCertificate needs tls.certFile: without one there are pre-shared keys only');
+  }
+  if (hasPsk && clientCertificate === 'required') {
+    fail('tls.psk and tls.clientCertificate: required exclude each other; make it optional');
+  }
+  if (hasPsk && ciphers !== undefined && tls.minVersion !== 'TLSv1.3' && !/PSK/.test(ciphers)) {
+    fail('tls.ciphers has none for pre-shared keys (tls.psk); add for example ECDHE-PSK');
+  }
 }
 
 function readOrigins(options: ListenerOptions, fail: (problem: string) => never): OriginPolicy {

@@ -3,22 +3,34 @@
  * (metrics and the operator's door read it) and its life (app starts, reloads and stops it).
  * Interfaces only; `create-listener.ts` makes one.
  */
-import type { ListenerInfo, ListenerLimits } from '../core/ports.ts';
+import type { ListenerInfo, ListenerLimits, PeerCertificate } from '../core/ports.ts';
+import type { PskLookup } from './tls-psk.ts';
 
 export interface TlsOptions {
-  /** PEM: the certificate, then its intermediates. */
-  readonly certFile: string;
+  /** PEM: the certificate, then its intermediates. May be absent where `pskLookup` is given. */
+  readonly certFile?: string | undefined;
   /** PEM, not encrypted. */
-  readonly keyFile: string;
+  readonly keyFile?: string | undefined;
   /** PEM: the authorities that client certificates must come from. */
   readonly caFile?: string | undefined;
+  /**
+   * PEM: what those authorities have revoked, one list by each certificate of `caFile`. A client
+   * certificate on it, or one whose list has expired, is refused in the handshake, also where
+   * certificates are optional.
+   */
+  readonly crlFile?: string | undefined;
   /**
    * `required`: no connection without a certificate signed by `caFile`. `optional`: it is asked for,
    * and one that cannot be verified counts as none.
    */
   readonly clientCertificate: 'none' | 'optional' | 'required';
+  /**
+   * Clients may prove a pre-shared key instead; not with `clientCertificate: required`. There are no
+   * resumed sessions then. What it answers counts for the handshakes that follow.
+   */
+  readonly pskLookup?: PskLookup | undefined;
   readonly minVersion?: 'TLSv1.2' | 'TLSv1.3' | undefined;
-  /** OpenSSL's list; default: Node's. */
+  /** OpenSSL's list; default: Node's, with those for pre-shared keys where they are used. */
   readonly ciphers?: string | undefined;
 }
 
@@ -100,6 +112,11 @@ export interface Listener {
    * made from now on; nobody is dropped. When something is wrong it throws and all stays as it was.
    */
   reload(options: ListenerOptions): Promise<void>;
+  /**
+   * Whether the listener's revocation lists name this certificate: after a reload, for those who were
+   * connected before.
+   */
+  isRevoked(certificate: PeerCertificate): boolean;
   /** Stops accepting and ends unfinished handshakes; connections are the broker's to close. */
   stop(): Promise<void>;
 }

@@ -9,16 +9,26 @@ import type { PeerCertificate } from '../core/ports.ts';
 export function peerCertificate(socket: TLSSocket): PeerCertificate | null {
   if (!socket.authorized) return null;
   const certificate = socket.getPeerCertificate();
-  const { fingerprint256 } = certificate;
+  const { fingerprint256, subject, issuer } = certificate;
   if (typeof fingerprint256 !== 'string' || fingerprint256 === '') return null;
-  // Several common names come as an array; choosing one would let a client choose who it is.
-  const commonName: unknown = certificate.subject?.CN;
+  const validToMs = Date.parse(certificate.valid_to);
+  // A resumed session is not verified again, so the certificate may have expired meanwhile.
+  if (!(validToMs > Date.now())) return null;
   return {
-    subjectCommonName: typeof commonName === 'string' ? commonName : '',
+    subjectCommonName: only(subject?.CN),
     subjectAltNames: splitAltNames(certificate.subjectaltname ?? ''),
+    organization: only(subject?.O),
+    organizationalUnit: only(subject?.OU),
+    issuerCommonName: only(issuer?.CN),
     serialNumber: certificate.serialNumber,
     fingerprint256,
+    validToMs,
   };
+}
+
+/** Several values come as an array; choosing one would let a client choose who it is. */
+function only(value: unknown): string {
+  return typeof value === 'string' ? value : '';
 }
 
 /**

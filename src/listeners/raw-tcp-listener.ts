@@ -64,6 +64,10 @@ export class RawTcpListener implements Listener {
     this.info = renewInfo(this.info, next);
   }
 
+  isRevoked(): boolean {
+    return false;
+  }
+
   stop(): Promise<void> {
     return this.#socket.close();
   }

@@ -111,6 +111,7 @@ interface SinkOwner {
 
 export class RawTcpSink implements OpenableSink {
   readonly certificate: PeerCertificate | null = null;
+  readonly pskIdentity: string | null = null;
   readonly #handle: TcpHandle;
   readonly #owner: SinkOwner;
   #handler: ByteHandler | null = null;

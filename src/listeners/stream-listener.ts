@@ -4,7 +4,7 @@
  * hands finished ones to the broker. Control plane; the bytes go through the sinks.
  */
 import { createServer, type Server, type Socket } from 'node:net';
-import type { Acceptor, ListenerInfo, Log } from '../core/ports.ts';
+import type { Acceptor, ListenerInfo, Log, PeerCertificate } from '../core/ports.ts';
 import { normalizeIpAddress } from '../util/ip-address.ts';
 import { admit, newCounters } from './admission.ts';
 import { Arrival } from './arrival.ts';
@@ -20,6 +20,7 @@ import {
 import { ListeningSocket } from './listening-socket.ts';
 import { LogThrottle } from './log-throttle.ts';
 import { isTrusted, readProxyHeader } from './proxy-stage.ts';
+import type { RevocationList } from './revocation-list.ts';
 import type { OpenableSink, Stage, StageHost } from './stage.ts';
 import { StreamSink } from './stream-sink.ts';
 import { TlsStage } from './tls.ts';
@@ -31,11 +32,18 @@ const TCP_KEEPALIVE_MS = 300_000;
 /** How long a client may read why it was refused. */
 const REFUSED_LINGER_MS = 1000;
 
+/** What a plan becomes before anything of the old one is replaced. */
+interface Prepared {
+  readonly stage: Stage;
+  readonly revocationLists: readonly RevocationList[];
+}
+
 export class StreamListener implements Listener, StageHost {
   info: ListenerInfo;
   readonly counters: ListenerCounters = newCounters();
   #plan: ListenerPlan;
   #stage: Stage | null = null;
+  #revocationLists: readonly RevocationList[] = [];
   readonly #acceptor: Acceptor;
   readonly #log: Log;
   readonly #throttle: LogThrottle = new LogThrottle();
@@ -69,7 +77,7 @@ export class StreamListener implements Listener, StageHost {
   }
 
   async start(): Promise<void> {
-    this.#stage = await this.#makeStage(this.#plan);
+    this.#install(await this.#prepare(this.#plan));
     await this.#socket.open();
   }
 
@@ -81,11 +89,15 @@ export class StreamListener implements Listener, StageHost {
       throw new ListenerError('LISTENER_RESTART', this.#plan.name, what);
     }
     // Made before anything is replaced: a broken file leaves all as it was.
-    const stage = await this.#makeStage(next);
+    const prepared = await this.#prepare(next);
     if (next.unixMode !== this.#plan.unixMode) await this.#socket.setUnixMode(next.unixMode);
     this.#plan = next;
-    this.#stage = stage;
+    this.#install(prepared);
     this.info = renewInfo(this.info, next);
+  }
+
+  isRevoked(certificate: PeerCertificate): boolean {
+    return this.#revocationLists.some((list) => list.has(certificate));
   }
 
   async stop(): Promise<void> {
@@ -96,18 +108,26 @@ export class StreamListener implements Listener, StageHost {
     }
   }
 
+  #install({ stage, revocationLists }: Prepared): void {
+    this.#stage = stage;
+    this.#revocationLists = revocationLists;
+  }
+
   /** The stages of one plan, the first one outermost. */
-  async #makeStage(plan: ListenerPlan): Promise<Stage> {
+  async #prepare(plan: ListenerPlan): Promise<Prepared> {
     const { tls, handshakeTimeoutMs } = plan.options;
     const isWebSocket = plan.websocketPath !== '';
     const inner: Stage = isWebSocket
       ? new WebSocketStage(plan, this, this.#log)
       : { take: (arrival) => this.#takeStream(arrival) };
-    if (tls === undefined) return inner;
+    if (tls === undefined) return { stage: inner, revocationLists: [] };
     const material = await loadTlsMaterial(tls, plan.name, this.#log);
     // What https servers say; MQTT has no name there, and clients that offer one get no answer.
-    const secure = isWebSocket ? { ...material, ALPNProtocols: ['http/1.1'] } : material;
-    return new TlsStage(secure, handshakeTimeoutMs, this, inner);
+    const context = isWebSocket
+      ? { ...material.context, ALPNProtocols: ['http/1.1'] }
+      : material.context;
+    const stage = new TlsStage({ ...material, context }, handshakeTimeoutMs, this, inner);
+    return { stage, revocationLists: material.revocationLists };
   }
 
   #accept(socket: Socket): void {
@@ -133,8 +153,11 @@ export class StreamListener implements Listener, StageHost {
     socket.once('close', () => {
       this.#connections--;
       if (!this.#arrivals.has(arrival)) return;
-      this.failed(arrival, 'connection ended within the handshake');
-      this.#settle(arrival);
+      // A moment later: the stage may know why, and hears it after this.
+      setImmediate(() => {
+        this.failed(arrival, 'connection ended within the handshake');
+        this.#settle(arrival);
+      });
     });
     const { proxies } = this.#plan;
     if (proxies === null) {
@@ -167,6 +190,7 @@ export class StreamListener implements Listener, StageHost {
         remoteAddress: isUnix ? '' : arrival.remoteAddress,
         remotePort: arrival.remotePort,
         certificate: arrival.certificate,
+        pskIdentity: arrival.pskIdentity,
         copiesWrites: arrival.isEncrypted,
         log: this.#log,
       }),

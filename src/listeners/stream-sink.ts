@@ -22,6 +22,7 @@ export interface StreamSinkOptions {
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly certificate: PeerCertificate | null;
+  readonly pskIdentity: string | null;
   /**
    * True when the stream may read the bytes after `write` returned and cannot say so at once (TLS
    * completes every write later): they are copied, and the caller has its memory back.
@@ -46,6 +47,7 @@ export class StreamSink implements OpenableSink {
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly certificate: PeerCertificate | null;
+  readonly pskIdentity: string | null;
   readonly #stream: Carrier;
   readonly #log: Log;
   readonly #copiesWrites: boolean;
@@ -67,6 +69,7 @@ export class StreamSink implements OpenableSink {
     this.remoteAddress = options.remoteAddress;
     this.remotePort = options.remotePort;
     this.certificate = options.certificate;
+    this.pskIdentity = options.pskIdentity;
     this.#copiesWrites = options.copiesWrites;
     this.#log = options.log;
     this.#stream = stream;

@@ -8,13 +8,23 @@ import { createSecureContext, type TlsOptions as NodeTlsOptions } from 'node:tls
 import type { Log } from '../core/ports.ts';
 import type { TlsOptions } from './listener.ts';
 import { ListenerError } from './listener-error.ts';
+import { type RevocationList, readRevocationLists } from './revocation-list.ts';
+import { PskHandshakes, pskCiphers } from './tls-psk.ts';
+
+export interface TlsMaterial {
+  /** For a tls.Server. */
+  readonly context: NodeTlsOptions;
+  readonly revocationLists: readonly RevocationList[];
+  /** Null: no pre-shared keys. */
+  readonly psk: PskHandshakes | null;
+}
 
 /** Reads and checks everything; throws a ListenerError that names the file and what is wrong. */
 export async function loadTlsMaterial(
   options: TlsOptions,
   listener: string,
   log: Log,
-): Promise<NodeTlsOptions> {
+): Promise<TlsMaterial> {
   const fail = (problem: string, cause?: unknown): never => {
     throw new ListenerError('LISTENER_TLS', listener, problem, cause);
   };
@@ -26,48 +36,91 @@ export async function loadTlsMaterial(
     }
   };
 
-  const certText = await read('certFile', options.certFile);
-  const keyText = await read('keyFile', options.keyFile);
-  const caText = options.caFile === undefined ? null : await read('caFile', options.caFile);
+  const { certFile, keyFile, caFile, crlFile, pskLookup } = options;
+  const hasCertificate = certFile !== undefined && keyFile !== undefined;
+  const own = hasCertificate
+    ? checkOwn(
+        {
+          certFile,
+          keyFile,
+          cert: await read('certFile', certFile),
+          key: await read('keyFile', keyFile),
+        },
+        listener,
+        log,
+        fail,
+      )
+    : {};
+  const caText = caFile === undefined ? null : await read('caFile', caFile);
+  const authorities =
+    caText === null ? [] : parseCertificates(caText, `tls.caFile ${caFile}`, fail);
+  if (caText !== null && authorities.length < 1) {
+    // Node would take an empty list without a word and then trust nobody, or everybody's authority.
+    fail(`tls.caFile ${caFile} holds no certificate`);
+  }
+  let revocationLists: readonly RevocationList[] = [];
+  if (crlFile !== undefined) {
+    if (authorities.length === 0) fail('tls.crlFile needs tls.caFile, the authorities it is by');
+    revocationLists = readRevocationLists(
+      await read('crlFile', crlFile),
+      authorities,
+      (problem, cause) => fail(`tls.crlFile ${crlFile} ${problem}`, cause),
+    );
+    warnOfLists(revocationLists, crlFile, listener, log);
+  }
+  const psk = pskLookup === undefined ? null : new PskHandshakes(pskLookup, hasCertificate);
+  const ciphers = options.ciphers ?? (psk === null ? undefined : pskCiphers(hasCertificate));
 
-  const [leaf] = parseCertificates(certText, `tls.certFile ${options.certFile}`, fail);
-  if (leaf === undefined) return fail(`tls.certFile ${options.certFile} holds no certificate`);
+  const context: NodeTlsOptions = {
+    ...own,
+    ...(psk === null ? {} : psk.options),
+    minVersion: options.minVersion ?? 'TLSv1.2',
+    requestCert: options.clientCertificate !== 'none',
+    rejectUnauthorized: options.clientCertificate === 'required',
+    ...(caText === null ? {} : { ca: caText }),
+    // One by one: of several in one text OpenSSL would get the first alone.
+    ...(revocationLists.length === 0 ? {} : { crl: revocationLists.map(({ pem }) => pem) }),
+    ...(ciphers === undefined ? {} : { ciphers }),
+  };
+  try {
+    // What is left to go wrong: ciphers nobody knows, keys OpenSSL calls too small.
+    createSecureContext(context);
+  } catch (error) {
+    fail(`tls settings are refused: ${messageOf(error)}`, error);
+  }
+  return { context, revocationLists, psk };
+}
+
+interface OwnFiles {
+  readonly certFile: string;
+  readonly keyFile: string;
+  /** What they hold. */
+  readonly cert: string;
+  readonly key: string;
+}
+
+/** The listener's certificate and key, which must belong together. */
+function checkOwn(
+  { certFile, keyFile, cert, key: keyText }: OwnFiles,
+  listener: string,
+  log: Log,
+  fail: (problem: string, cause?: unknown) => never,
+): NodeTlsOptions {
+  const [leaf] = parseCertificates(cert, `tls.certFile ${certFile}`, fail);
+  if (leaf === undefined) return fail(`tls.certFile ${certFile} holds no certificate`);
   let key: KeyObject;
   try {
     key = createPrivateKey({ key: keyText, format: 'pem' });
   } catch (error) {
     // Both PEM forms say so in plain text; the error differs by form and version of OpenSSL.
     const what = keyText.includes('ENCRYPTED') ? 'is encrypted' : 'is no PEM key';
-    return fail(`tls.keyFile ${options.keyFile} ${what}: ${messageOf(error)}`, error);
+    return fail(`tls.keyFile ${keyFile} ${what}: ${messageOf(error)}`, error);
   }
   if (!leaf.checkPrivateKey(key)) {
-    fail(`tls.keyFile ${options.keyFile} is not the key of tls.certFile ${options.certFile}`);
+    fail(`tls.keyFile ${keyFile} is not the key of tls.certFile ${certFile}`);
   }
-  if (
-    caText !== null &&
-    parseCertificates(caText, `tls.caFile ${options.caFile}`, fail).length < 1
-  ) {
-    // Node would take an empty list without a word and then trust nobody, or everybody's authority.
-    fail(`tls.caFile ${options.caFile} holds no certificate`);
-  }
-  warnOfDates(leaf, options.certFile, listener, log);
-
-  const material: NodeTlsOptions = {
-    cert: certText,
-    key: keyText,
-    minVersion: options.minVersion ?? 'TLSv1.2',
-    requestCert: options.clientCertificate !== 'none',
-    rejectUnauthorized: options.clientCertificate === 'required',
-    ...(caText === null ? {} : { ca: caText }),
-    ...(options.ciphers === undefined ? {} : { ciphers: options.ciphers }),
-  };
-  try {
-    // What is left to go wrong: ciphers nobody knows, keys OpenSSL calls too small.
-    createSecureContext(material);
-  } catch (error) {
-    fail(`tls settings are refused: ${messageOf(error)}`, error);
-  }
-  return material;
+  warnOfDates(leaf, certFile, listener, log);
+  return { cert, key: keyText };
 }
 
 function parseCertificates(
@@ -93,6 +146,24 @@ function warnOfDates(leaf: X509Certificate, certFile: string, listener: string, 
   const fields = { listener, certFile, validFrom: leaf.validFrom, validTo: leaf.validTo };
   if (leaf.validToDate.getTime() < nowMs) log.warn(fields, 'certificate has expired');
   else if (leaf.validFromDate.getTime() > nowMs) log.warn(fields, 'certificate is not valid yet');
+}
+
+/** Out of its dates a list opens nothing: OpenSSL refuses every certificate of its authority. */
+function warnOfLists(
+  lists: readonly RevocationList[],
+  crlFile: string,
+  listener: string,
+  log: Log,
+): void {
+  const nowMs = Date.now();
+  for (const { issuerCommonName, thisUpdateMs, nextUpdateMs } of lists) {
+    const fields = { listener, crlFile, issuer: issuerCommonName };
+    const consequence = 'until it is replaced, all client certificates of its issuer are refused';
+    if (nextUpdateMs < nowMs) log.warn(fields, `revocation list has expired; ${consequence}`);
+    else if (thisUpdateMs > nowMs) {
+      log.warn(fields, `revocation list is not valid yet; ${consequence}`);
+    }
+  }
 }
 
 function messageOf(error: unknown): string {

@@ -4,39 +4,37 @@
  * and a reload is a new server for new connections. Control plane.
  */
 import type { Socket } from 'node:net';
-import {
-  createServer,
-  type TlsOptions as NodeTlsOptions,
-  type Server,
-  type TLSSocket,
-} from 'node:tls';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
 import type { Arrival } from './arrival.ts';
 import { peerCertificate } from './peer-certificate.ts';
 import type { Stage, StageHost } from './stage.ts';
+import type { TlsMaterial } from './tls-material.ts';
+import type { PskHandshakes } from './tls-psk.ts';
+
+const LEFT = 'the client left within the TLS handshake';
 
 export class TlsStage implements Stage {
   readonly #server: Server;
   readonly #host: Pick<StageHost, 'failed'>;
-  readonly #leftInHandshake: string;
+  readonly #psk: PskHandshakes | null;
   /** Node does not link the TLS socket it makes to the socket it was given; their endpoints do. */
   readonly #arrivals: Map<string, Arrival> = new Map();
+  /** Closed within the handshake, until the end of this turn: their endpoints are gone. */
+  readonly #closed: Map<Socket, Arrival> = new Map();
 
   /** `next` gets the arrivals whose handshake is done. */
   constructor(
-    material: NodeTlsOptions,
+    material: Pick<TlsMaterial, 'context' | 'psk'>,
     handshakeTimeoutMs: number,
     host: Pick<StageHost, 'failed'>,
     next: Stage,
   ) {
     this.#host = host;
-    // Node ends the connection of an unverified certificate without an event that says so.
-    this.#leftInHandshake = material.rejectUnauthorized
-      ? 'ended within the TLS handshake: the client left, or tls.caFile does not verify its certificate'
-      : 'the client left within the TLS handshake';
-    this.#server = createServer({ ...material, handshakeTimeout: handshakeTimeoutMs });
+    this.#psk = material.psk;
+    this.#server = createServer({ ...material.context, handshakeTimeout: handshakeTimeoutMs });
     this.#server.on('tlsClientError', (error: Error, socket: TLSSocket) => {
       const arrival = this.#release(socket);
-      if (arrival !== null) host.failed(arrival, `TLS handshake failed: ${error.message}`);
+      if (arrival !== null) host.failed(arrival, this.#explain(error, socket));
       socket.destroy();
     });
     this.#server.on('secureConnection', (socket) => {
@@ -45,9 +43,16 @@ export class TlsStage implements Stage {
         socket.destroy();
         return;
       }
+      const refusal = revocationProblem(socket);
+      if (refusal !== null) {
+        host.failed(arrival, refusal);
+        socket.destroy();
+        return;
+      }
       socket.disableRenegotiation();
       arrival.stream = socket;
       arrival.certificate = peerCertificate(socket);
+      arrival.pskIdentity = this.#psk?.identityOf(socket) ?? null;
       next.take(arrival);
     });
   }
@@ -59,9 +64,17 @@ export class TlsStage implements Stage {
     socket.prependOnceListener('close', () => {
       if (this.#arrivals.get(key) !== arrival) return;
       this.#arrivals.delete(key);
-      this.#host.failed(arrival, this.#leftInHandshake);
+      this.#tellClosed(arrival);
     });
     this.#server.emit('connection', socket);
+  }
+
+  /** An unverified certificate is told after the close, with the TLS socket; a client that left never. */
+  #tellClosed(arrival: Arrival): void {
+    this.#closed.set(arrival.socket, arrival);
+    setImmediate(() => {
+      if (this.#closed.delete(arrival.socket)) this.#host.failed(arrival, LEFT);
+    });
   }
 
   /** The arrival whose connection this TLS socket carries; null when it has gone. */
@@ -69,8 +82,45 @@ export class TlsStage implements Stage {
     const key = endpointKey(socket);
     const arrival = this.#arrivals.get(key) ?? null;
     this.#arrivals.delete(key);
-    return arrival;
+    if (arrival !== null) return arrival;
+    // Undocumented, but only for the words in the log: without it they are less exact.
+    const { _parent: inner } = socket as TLSSocket & { _parent?: Socket };
+    const closed = inner === undefined ? null : (this.#closed.get(inner) ?? null);
+    if (closed !== null) this.#closed.delete(closed.socket);
+    return closed;
   }
+
+  #explain(error: Error, socket: TLSSocket): string {
+    const code = authorizationCode(socket);
+    if (code !== null) return problemOf(code);
+    if ((error as NodeJS.ErrnoException).code === 'ECONNRESET') return LEFT;
+    const psk = this.#psk?.wasUnknown(socket) ? '; the PSK identity is not known' : '';
+    return `TLS handshake failed: ${error.message}${psk}`;
+  }
+}
+
+/** What OpenSSL found wrong with the client's certificate, or null. */
+function authorizationCode(socket: TLSSocket): string | null {
+  // The types say Error; it is the code.
+  const code: unknown = socket.authorizationError;
+  return typeof code === 'string' ? code : null;
+}
+
+function problemOf(code: string): string {
+  if (code === 'CERT_REVOKED') return 'the client certificate is revoked (CERT_REVOKED)';
+  if (code.includes('CRL'))
+    return `tls.crlFile does not say whether the client certificate is revoked (${code})`;
+  return `the client certificate is not verified by tls.caFile (${code})`;
+}
+
+/**
+ * Where certificates are optional, one that cannot be verified counts as none; but who shows one that
+ * is revoked, or may be, is refused.
+ */
+function revocationProblem(socket: TLSSocket): string | null {
+  const code = authorizationCode(socket);
+  if (code === null) return null;
+  return code === 'CERT_REVOKED' || code.includes('CRL') ? problemOf(code) : null;
 }
 
 /** Both ends of a TCP connection: the same for a socket and for the TLS socket around it. */

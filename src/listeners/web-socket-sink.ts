@@ -23,6 +23,7 @@ export interface WebSocketSinkOptions {
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly certificate: PeerCertificate | null;
+  readonly pskIdentity: string | null;
   /** TLS below: it may read the bytes after `write` returned. */
   readonly copiesWrites: boolean;
   readonly log: Log;
@@ -34,6 +35,7 @@ export class WebSocketSink implements OpenableSink {
   readonly remoteAddress: string;
   readonly remotePort: number;
   readonly certificate: PeerCertificate | null;
+  readonly pskIdentity: string | null;
   readonly #webSocket: WebSocket;
   readonly #stream: Duplex;
   readonly #copiesWrites: boolean;
@@ -71,6 +73,7 @@ export class WebSocketSink implements OpenableSink {
     this.remoteAddress = options.remoteAddress;
     this.remotePort = options.remotePort;
     this.certificate = options.certificate;
+    this.pskIdentity = options.pskIdentity;
     this.#copiesWrites = options.copiesWrites;
     this.#log = options.log;
     this.#webSocket = webSocket;

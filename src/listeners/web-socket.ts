@@ -111,6 +111,7 @@ export class WebSocketStage implements Stage {
           remoteAddress: arrival.remoteAddress,
           remotePort: arrival.remotePort,
           certificate: arrival.certificate,
+          pskIdentity: arrival.pskIdentity,
           copiesWrites: arrival.isEncrypted,
           log: this.#log,
           bytesUnansweredMax:
