@@ -17,7 +17,9 @@ const loaders: Readonly<Record<string, () => Promise<Module>>> = {
   sub: () => import('./commands/sub.ts'),
   rr: () => import('./commands/rr.ts'),
   passwd: () => import('./commands/passwd.ts'),
+  init: () => import('./commands/init.ts'),
   ctl: () => import('./commands/ctl.ts'),
+  trace: () => import('./commands/trace.ts'),
   import: () => import('./commands/import.ts'),
 };
 

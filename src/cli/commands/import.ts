@@ -1,16 +1,15 @@
 /** `causeway import mosquitto`: a configuration of mosquitto becomes one of ours. */
 import { dirname, resolve } from 'node:path';
-import { checkFiles } from '../../config/check-files.ts';
-import { formatProblem, type Problem } from '../../config/layer.ts';
-import { ConfigError, loadConfig } from '../../config/load.ts';
+import { formatProblem } from '../../config/layer.ts';
 import { type Command, EXIT_FAILED, EXIT_OK, readArguments, UsageError } from '../command.ts';
+import { problemsOf } from '../config-problems.ts';
 import { safeText } from '../ctl/terminal-text.ts';
 import { convert } from '../import/convert.ts';
-import { thisMachine } from '../import/machine.ts';
 import { modelOf } from '../import/mosquitto-config.ts';
 import { ImportError, readDirectives } from '../import/mosquitto-lines.ts';
 import { formatNote, Notes } from '../import/note.ts';
 import { writeResult } from '../import/write-result.ts';
+import { thisMachine } from '../machine.ts';
 
 /** Written, but something of the original is missing. */
 const EXIT_INCOMPLETE = 3;
@@ -65,15 +64,4 @@ written is not a valid configuration; 3 written, but lines are missing.
 
 function tell(notes: Notes): void {
   for (const note of notes.all) process.stderr.write(`${safeText(formatNote(note))}\n`);
-}
-
-/** As `causeway check` of the file alone: what is in the environment now is not its business. */
-async function problemsOf(file: string): Promise<readonly Problem[]> {
-  try {
-    const loaded = loadConfig({ file, environment: {}, flags: [] });
-    return (await checkFiles(loaded)).problems;
-  } catch (error) {
-    if (!(error instanceof ConfigError)) throw error;
-    return error.problems;
-  }
 }

@@ -8,7 +8,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { join, resolve } from 'node:path';
 import type { Tree } from '../../config/layer.ts';
-import type { Machine } from './machine.ts';
+import type { Machine } from '../machine.ts';
 import { isTrue, type MosquittoListener, type Settings } from './mosquitto-config.ts';
 import type { Notes } from './note.ts';
 

@@ -4,9 +4,9 @@
  */
 import { resolve } from 'node:path';
 import { putAt, type Tree } from '../../config/layer.ts';
+import type { Machine } from '../machine.ts';
 import { convertNode } from './convert-limits.ts';
 import { type ConvertedListener, convertListener } from './convert-listener.ts';
-import type { Machine } from './machine.ts';
 import type { MosquittoConfig, MosquittoListener, Settings } from './mosquitto-config.ts';
 import { type Directive, ImportError } from './mosquitto-lines.ts';
 import type { Notes } from './note.ts';
