@@ -194,9 +194,14 @@ listeners:
   #     certFile: certs/server.pem
   #     keyFile: certs/server.key
   #     caFile: certs/devices-ca.pem
+  #     crlFile: certs/devices-crl.pem  # certificates that were taken back
   #     clientCertificate: required     # none, optional, required
   #     minVersion: TLSv1.3
+  #     psk: false                      # keys of authentication.psk instead of certificates
   #     ciphers: TLS_AES_128_GCM_SHA256
+  #   authentication:                   # instead of the section below, for this listener
+  #     chain: [certificate]
+  #     anonymous: false
   #   limits:                           # instead of those below, for this listener
   #     connectionsMax: 5000
   #     packetBytesMax: 64KiB
@@ -216,6 +221,7 @@ const tlsManual = `# Certificates of every TLS listener that has no tls section 
 # tls:
 #   certFile: certs/server.pem
 #   keyFile: certs/server.key
+#   psk: false
 `;
 
 const quotasManual = `# Limits per client, user, tenant, listener or node: docs/reference/limits.md

@@ -1,6 +1,7 @@
 // The small readers: quantities, addresses, nearest names.
 import t from 'tap';
 import {
+  type AdminAddress,
   formatListenerUrl,
   isLoopback,
   type ListenerAddress,
@@ -81,10 +82,14 @@ t.test('listener URLs', async (t) => {
 });
 
 t.test('admin URL', async (t) => {
-  t.strictSame(parseAdminUrl('http://127.0.0.1:0'), { host: '127.0.0.1', port: 0 });
-  t.strictSame(parseAdminUrl('http://[::1]'), { host: '::1', port: 8080 });
+  t.strictSame(parseAdminUrl('http://127.0.0.1:0'), { isTls: false, host: '127.0.0.1', port: 0 });
+  t.strictSame(parseAdminUrl('http://[::1]'), { isTls: false, host: '::1', port: 8080 });
+  t.equal((parseAdminUrl('https://[::1]') as AdminAddress).isTls, true);
   t.equal(parseAdminUrl('off'), null);
-  t.equal(parseAdminUrl('http://a/x'), 'expected http://HOST:PORT or off, without a path');
+  t.equal(
+    parseAdminUrl('http://a/x'),
+    'expected http://HOST:PORT, https://HOST:PORT or off, without a path',
+  );
 });
 
 t.test('loopback', async (t) => {
