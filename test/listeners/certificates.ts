@@ -47,4 +47,38 @@ export class Certificates {
     const extra = ['-extfile', `${name}.ext`, '-days', '2', '-out', `${name}.pem`];
     this.openssl('x509', '-req', '-in', `${name}.csr`, ...signer, ...extra);
   }
+
+  /**
+   * Writes OUT.crl: what the authority has revoked, NAMES of certificates by it; valid for an hour, or
+   * for the dates given (`YYYYMMDDHHMMSSZ`).
+   */
+  revoke(
+    by: string,
+    out: string,
+    names: readonly string[],
+    dates?: readonly [string, string],
+  ): void {
+    writeFileSync(
+      this.path(`${out}.cnf`),
+      `[ca]\ndefault_ca=c\n[c]\ndatabase=${out}.txt\ndefault_md=sha256\n`,
+    );
+    writeFileSync(this.path(`${out}.txt`), '');
+    const authority = ['-config', `${out}.cnf`, '-keyfile', `${by}.key`, '-cert', `${by}.pem`];
+    for (const name of names) this.openssl('ca', ...authority, '-revoke', `${name}.pem`);
+    const valid =
+      dates === undefined
+        ? ['-crlhours', '1']
+        : ['-crl_lastupdate', dates[0], '-crl_nextupdate', dates[1]];
+    this.openssl('ca', ...authority, '-gencrl', '-out', `${out}.crl`, ...valid);
+  }
+
+  /** An authority below another one. */
+  subAuthority(name: string, by: string): void {
+    const request = ['-keyout', `${name}.key`, '-out', `${name}.csr`, '-subj', `/CN=${name}`];
+    this.openssl('req', ...KEY, ...request);
+    writeFileSync(this.path(`${name}.ext`), 'basicConstraints=critical,CA:TRUE\n');
+    const signer = ['-CA', `${by}.pem`, '-CAkey', `${by}.key`, '-CAcreateserial'];
+    const extra = ['-extfile', `${name}.ext`, '-days', '2', '-out', `${name}.pem`];
+    this.openssl('x509', '-req', '-in', `${name}.csr`, ...signer, ...extra);
+  }
 }

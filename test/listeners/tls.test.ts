@@ -1,12 +1,13 @@
 // TLS over real sockets: who must show a certificate, what the core learns of it, new certificates
 // without a restart, and what is said when something is wrong with them.
 import { copyFileSync, writeFileSync } from 'node:fs';
-import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
+import type { ConnectionOptions, TLSSocket } from 'node:tls';
 import t from 'tap';
 import type { TlsOptions } from '../../src/listeners/listener.ts';
 import { splitAltNames } from '../../src/listeners/peer-certificate.ts';
 import { Certificates } from './certificates.ts';
 import { type RecordedConnection, sleep, until } from './recorder.ts';
+import { type Shaken, shakeHands } from './shake-hands.ts';
 import { connectSocket } from './test-client.ts';
 import { type Harness, listen } from './transports.ts';
 
@@ -41,38 +42,8 @@ function identity(name: string): ConnectionOptions {
   return { cert: files.pem(`${name}.pem`), key: files.pem(`${name}.key`) };
 }
 
-interface Shaken {
-  readonly socket: TLSSocket;
-  /** Resolves with the error that ended the connection, or null. */
-  readonly closed: Promise<Error | null>;
-  /** Tickets to resume with, as they come. */
-  readonly sessions: Buffer[];
-}
-
-/** Up to the client's view of a finished handshake; the broker may still object. */
-async function shake(harness: Harness, options: ConnectionOptions = {}): Promise<Shaken> {
-  const raw = await connectSocket({ address: harness.listener.address });
-  const socket = connectTls({
-    ca: files.pem('ca.pem'),
-    host: '127.0.0.1',
-    ...options,
-    socket: raw,
-  });
-  let failure: Error | null = null;
-  socket.on('error', (error) => {
-    failure ??= error;
-  });
-  const sessions: Buffer[] = [];
-  socket.on('session', (session) => sessions.push(session));
-  const closed = new Promise<Error | null>((resolve) => {
-    socket.on('close', () => resolve(failure));
-  });
-  await new Promise((resolve) => {
-    socket.once('secureConnect', resolve);
-    socket.once('close', resolve);
-  });
-  socket.resume();
-  return { socket, closed, sessions };
+function shake(harness: Harness, options: ConnectionOptions = {}): Promise<Shaken> {
+  return shakeHands(harness, { ca: files.pem('ca.pem'), ...options });
 }
 
 async function taken(
