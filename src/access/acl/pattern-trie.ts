@@ -1,0 +1,370 @@
+/**
+ * Many patterns by level, each node knowing the lowest rule below it, so that a walk leaves out what
+ * can no longer be first (data plane). Shared by all clients: levels with placeholders are edges whose
+ * text each client brings along (`SlotValues`). Flat arrays, iterative, no string is cut: levels are
+ * hashed in place and found in one table of edges. Built once, then read only.
+ */
+import type { MatcherEntry, PatternMatcher } from './pattern-matcher.ts';
+import { OPEN, REFUSED, type SlotValues } from './placeholder.ts';
+import { hasNoParent, isHashAt } from './topic-pattern.ts';
+
+const SLASH = 0x2f;
+const DOLLAR = 0x24;
+const PLUS = 0x2b;
+
+const FNV_START = 0x811c9dc5 | 0;
+const FNV_PRIME = 16_777_619;
+
+/** In entries of slots: the six bits of rules that deny, then those of rules that allow. */
+const ALLOW_SHIFT = 6;
+
+/** No node, edge or entry: none of them is ever a child of something as number 0. */
+const NIL = 0;
+
+// One walk at a time: matching is synchronous and calls nothing that matches.
+let stackNodes = new Int32Array(1024);
+let stackStarts = new Int32Array(1024);
+
+/** Growing lists while the trie is built, typed arrays after. */
+class Lists {
+  /** Node → child by `+`. */
+  readonly plus: number[] = [NIL];
+  /** Node → first entry of patterns that end there; that end there with `#`. */
+  readonly exact: number[] = [NIL];
+  readonly hash: number[] = [NIL];
+  /** Node → first slot edge. */
+  readonly slotEdge: number[] = [NIL];
+  /** Node → lowest rule number at or below it. */
+  readonly lowest: number[] = [0];
+  /** Node → has children by text. */
+  readonly hasTexts: number[] = [0];
+  /** Slot edge → slot, child, next edge of its node, first entry of rules that go through it. */
+  readonly edgeSlot: number[] = [0];
+  readonly edgeChild: number[] = [NIL];
+  readonly edgeNext: number[] = [NIL];
+  readonly edgeEntry: number[] = [NIL];
+  /** Entry → rule number, mask, next entry (of a higher number). */
+  readonly entryNumber: number[] = [0];
+  readonly entryMask: number[] = [0];
+  readonly entryNext: number[] = [NIL];
+}
+
+export class PatternTrie implements PatternMatcher {
+  /** Rules about every topic, `$` or not. */
+  #everything = NIL;
+  readonly #plus: Int32Array;
+  readonly #exact: Int32Array;
+  readonly #hash: Int32Array;
+  readonly #slotEdge: Int32Array;
+  readonly #lowest: Int32Array;
+  readonly #hasTexts: Uint8Array;
+  readonly #edgeSlot: Int32Array;
+  readonly #edgeChild: Int32Array;
+  readonly #edgeNext: Int32Array;
+  readonly #edgeEntry: Int32Array;
+  readonly #entryNumber: Int32Array;
+  readonly #entryMask: Int32Array;
+  readonly #entryNext: Int32Array;
+  /** (node, hash of a level) → child; open addressing, a power of two, at most half full. */
+  readonly #textNode: Int32Array;
+  readonly #textHash: Int32Array;
+  readonly #textChild: Int32Array;
+  readonly #textLevel: readonly string[];
+  readonly #textMask: number;
+  /** No level of a pattern is longer: longer ones of a topic need no hash. */
+  #levelLengthMax = 0;
+
+  constructor(entries: readonly MatcherEntry[]) {
+    const lists = new Lists();
+    const texts = new Map<number, Map<string, number>>();
+    lists.lowest[0] = entries[0]?.number ?? 0;
+    let levelsMax = 0;
+    let slotsMax = 0;
+    for (const entry of entries) {
+      if (entry.rule.patterns === null) {
+        this.#everything = addEntry(lists, this.#everything, entry.number, entry.mask);
+        continue;
+      }
+      for (const { levels, slots } of entry.rule.patterns) {
+        if (levels.length > levelsMax) levelsMax = levels.length;
+        let node = 0;
+        let isWhole = true;
+        for (let i = 0; i < levels.length; i += 1) {
+          const level = levels[i]!;
+          const slot = slots === null ? -1 : slots[i]!;
+          if (slot !== -1) {
+            const edge = slotEdgeOf(lists, node, slot, entry.number);
+            const mask = entry.rule.allow ? entry.mask << ALLOW_SHIFT : entry.mask;
+            lists.edgeEntry[edge] = addEntry(lists, lists.edgeEntry[edge]!, entry.number, mask);
+            node = lists.edgeChild[edge]!;
+            slotsMax = Math.max(slotsMax, slot + 1);
+          } else if (level === '#') {
+            lists.hash[node] = addEntry(lists, lists.hash[node]!, entry.number, entry.mask);
+            isWhole = false;
+          } else if (level === '+') {
+            if (lists.plus[node] === NIL) lists.plus[node] = addNode(lists, entry.number);
+            node = lists.plus[node]!;
+          } else {
+            if (level.length > this.#levelLengthMax) this.#levelLengthMax = level.length;
+            let children = texts.get(node);
+            if (children === undefined) texts.set(node, (children = new Map()));
+            lists.hasTexts[node] = 1;
+            let child = children.get(level);
+            if (child === undefined) children.set(level, (child = addNode(lists, entry.number)));
+            node = child;
+          }
+        }
+        if (isWhole) {
+          lists.exact[node] = addEntry(lists, lists.exact[node]!, entry.number, entry.mask);
+        }
+      }
+    }
+    this.#plus = Int32Array.from(lists.plus);
+    this.#exact = Int32Array.from(lists.exact);
+    this.#hash = Int32Array.from(lists.hash);
+    this.#slotEdge = Int32Array.from(lists.slotEdge);
+    this.#lowest = Int32Array.from(lists.lowest);
+    this.#hasTexts = Uint8Array.from(lists.hasTexts);
+    this.#edgeSlot = Int32Array.from(lists.edgeSlot);
+    this.#edgeChild = Int32Array.from(lists.edgeChild);
+    this.#edgeNext = Int32Array.from(lists.edgeNext);
+    this.#edgeEntry = Int32Array.from(lists.edgeEntry);
+    this.#entryNumber = Int32Array.from(lists.entryNumber);
+    this.#entryMask = Int32Array.from(lists.entryMask);
+    this.#entryNext = Int32Array.from(lists.entryNext);
+
+    let count = 0;
+    for (const children of texts.values()) count += children.size;
+    let size = 8;
+    while (size < count * 2) size *= 2;
+    this.#textMask = size - 1;
+    this.#textNode = new Int32Array(size);
+    this.#textHash = new Int32Array(size);
+    this.#textChild = new Int32Array(size);
+    const textLevel = new Array<string>(size).fill('');
+    for (const [node, children] of texts) {
+      for (const [level, child] of children) {
+        let hash = FNV_START;
+        for (let i = 0; i < level.length; i += 1) hash = mix(hash, level.charCodeAt(i));
+        let at = place(node, hash) & this.#textMask;
+        while (this.#textChild[at] !== NIL) at = (at + 1) & this.#textMask;
+        this.#textNode[at] = node;
+        this.#textHash[at] = hash;
+        this.#textChild[at] = child;
+        textLevel[at] = level;
+      }
+    }
+    this.#textLevel = textLevel;
+
+    // A walk takes one off the stack and puts on at most `+`, a text and each slot, level by level.
+    const stackMax = 1 + (levelsMax + 1) * (1 + slotsMax);
+    if (stackMax > stackNodes.length) {
+      stackNodes = new Int32Array(stackMax);
+      stackStarts = new Int32Array(stackMax);
+    }
+  }
+
+  matchTopic(topic: string, bit: number, values: SlotValues, bound: number): number {
+    const length = topic.length;
+    const isReserved = topic.charCodeAt(0) === DOLLAR;
+    let best = this.#firstEntry(this.#everything, bit, bound);
+    let top = 1;
+    stackNodes[0] = 0;
+    stackStarts[0] = 0;
+    while (top > 0) {
+      top -= 1;
+      const node = stackNodes[top]!;
+      const start = stackStarts[top]!;
+      if (this.#lowest[node]! >= best) continue;
+      // [MQTT5-4.7.2-1]; `a/#` matches `a` too.
+      const takesWildcards = start > 0 || !isReserved;
+      if (takesWildcards) best = this.#firstEntry(this.#hash[node]!, bit, best);
+      if (start > length) {
+        best = this.#firstEntry(this.#exact[node]!, bit, best);
+        continue;
+      }
+      let hash = FNV_START;
+      let end = start;
+      const hashedEnd = Math.min(length, start + this.#levelLengthMax + 1);
+      while (end < hashedEnd) {
+        const code = topic.charCodeAt(end);
+        if (code === SLASH) break;
+        hash = mix(hash, code);
+        end += 1;
+      }
+      const isShort = end - start <= this.#levelLengthMax;
+      if (!isShort) {
+        end = topic.indexOf('/', end);
+        if (end === -1) end = length;
+      }
+      const plus = this.#plus[node]!;
+      if (plus !== NIL && takesWildcards) {
+        stackNodes[top] = plus;
+        stackStarts[top] = end + 1;
+        top += 1;
+      }
+      for (let edge = this.#slotEdge[node]!; edge !== NIL; edge = this.#edgeNext[edge]!) {
+        const value = values.get(this.#edgeSlot[edge]!);
+        if (value === REFUSED) {
+          best = this.#firstEntry(this.#edgeEntry[edge]!, bit, best);
+        } else if (value === OPEN) {
+          best = this.#firstEntry(this.#edgeEntry[edge]!, bit << ALLOW_SHIFT, best);
+        } else if (value.length === end - start && isTextAt(topic, start, value)) {
+          stackNodes[top] = this.#edgeChild[edge]!;
+          stackStarts[top] = end + 1;
+          top += 1;
+        }
+      }
+      if (isShort && this.#hasTexts[node] === 1) {
+        const child = this.#childByText(node, hash, topic, start, end);
+        if (child !== NIL) {
+          stackNodes[top] = child;
+          stackStarts[top] = end + 1;
+          top += 1;
+        }
+      }
+    }
+    return best;
+  }
+
+  coverFilter(filter: string, bit: number, values: SlotValues, bound: number): number {
+    const length = filter.length;
+    const isReserved = filter.charCodeAt(0) === DOLLAR;
+    let best = this.#firstEntry(this.#everything, bit, bound);
+    let top = 1;
+    stackNodes[0] = 0;
+    stackStarts[0] = 0;
+    while (top > 0) {
+      top -= 1;
+      const node = stackNodes[top]!;
+      const start = stackStarts[top]!;
+      if (this.#lowest[node]! >= best) continue;
+      const takesWildcards = start > 0 || !isReserved;
+      if (takesWildcards) best = this.#firstEntry(this.#hash[node]!, bit, best);
+      if (start > length) {
+        best = this.#firstEntry(this.#exact[node]!, bit, best);
+        continue;
+      }
+      let end = filter.indexOf('/', start);
+      if (end === -1) end = length;
+      const plus = this.#plus[node]!;
+      const isHash = isHashAt(filter, start, end);
+      const isPlus = end - start === 1 && filter.charCodeAt(start) === PLUS;
+      if (plus !== NIL) {
+        if (isHash) {
+          if (hasNoParent(filter)) best = this.#firstEntry(this.#hash[plus]!, bit, best);
+        } else if (takesWildcards) {
+          stackNodes[top] = plus;
+          stackStarts[top] = end + 1;
+          top += 1;
+        }
+      }
+      for (let edge = this.#slotEdge[node]!; edge !== NIL; edge = this.#edgeNext[edge]!) {
+        const value = values.get(this.#edgeSlot[edge]!);
+        if (value === REFUSED) {
+          best = this.#firstEntry(this.#edgeEntry[edge]!, bit, best);
+        } else if (value === OPEN) {
+          best = this.#firstEntry(this.#edgeEntry[edge]!, bit << ALLOW_SHIFT, best);
+        } else if (value.length === end - start && isTextAt(filter, start, value)) {
+          stackNodes[top] = this.#edgeChild[edge]!;
+          stackStarts[top] = end + 1;
+          top += 1;
+        }
+      }
+      const isText = !isHash && !isPlus && end - start <= this.#levelLengthMax;
+      if (isText && this.#hasTexts[node] === 1) {
+        let hash = FNV_START;
+        for (let i = start; i < end; i += 1) hash = mix(hash, filter.charCodeAt(i));
+        const child = this.#childByText(node, hash, filter, start, end);
+        if (child !== NIL) {
+          stackNodes[top] = child;
+          stackStarts[top] = end + 1;
+          top += 1;
+        }
+      }
+    }
+    return best;
+  }
+
+  /** Entries rise: the first with the bit is the lowest. */
+  #firstEntry(first: number, bit: number, best: number): number {
+    for (let entry = first; entry !== NIL; entry = this.#entryNext[entry]!) {
+      const number = this.#entryNumber[entry]!;
+      if (number >= best) return best;
+      if ((this.#entryMask[entry]! & bit) !== 0) return number;
+    }
+    return best;
+  }
+
+  #childByText(node: number, hash: number, text: string, start: number, end: number): number {
+    let at = place(node, hash) & this.#textMask;
+    for (;;) {
+      const child = this.#textChild[at]!;
+      if (child === NIL) return NIL;
+      if (this.#textHash[at] === hash && this.#textNode[at] === node) {
+        const level = this.#textLevel[at]!;
+        if (level.length === end - start && isTextAt(text, start, level)) return child;
+      }
+      at = (at + 1) & this.#textMask;
+    }
+  }
+}
+
+function mix(hash: number, code: number): number {
+  return Math.imul(hash ^ code, FNV_PRIME);
+}
+
+function place(node: number, hash: number): number {
+  const mixed = Math.imul(node, 0x9e3779b1 | 0) ^ hash;
+  return mixed ^ (mixed >>> 15);
+}
+
+function isTextAt(text: string, start: number, part: string): boolean {
+  // From the end: levels of one fleet differ there.
+  for (let i = part.length - 1; i >= 0; i -= 1) {
+    if (text.charCodeAt(start + i) !== part.charCodeAt(i)) return false;
+  }
+  return true;
+}
+
+function addNode(lists: Lists, number: number): number {
+  const node = lists.plus.length;
+  lists.plus.push(NIL);
+  lists.exact.push(NIL);
+  lists.hash.push(NIL);
+  lists.slotEdge.push(NIL);
+  lists.lowest.push(number);
+  lists.hasTexts.push(0);
+  return node;
+}
+
+function slotEdgeOf(lists: Lists, node: number, slot: number, number: number): number {
+  for (let edge = lists.slotEdge[node]!; edge !== NIL; edge = lists.edgeNext[edge]!) {
+    if (lists.edgeSlot[edge] === slot) return edge;
+  }
+  const edge = lists.edgeSlot.length;
+  lists.edgeSlot.push(slot);
+  lists.edgeChild.push(addNode(lists, number));
+  lists.edgeNext.push(lists.slotEdge[node]!);
+  lists.edgeEntry.push(NIL);
+  lists.slotEdge[node] = edge;
+  return edge;
+}
+
+/** Appends to the list unless earlier entries leave nothing to decide; returns its first entry. */
+function addEntry(lists: Lists, first: number, number: number, mask: number): number {
+  let seen = 0;
+  let last = NIL;
+  for (let entry = first; entry !== NIL; entry = lists.entryNext[entry]!) {
+    seen |= lists.entryMask[entry]!;
+    last = entry;
+  }
+  if ((mask & ~seen) === 0) return first;
+  const entry = lists.entryNumber.length;
+  lists.entryNumber.push(number);
+  lists.entryMask.push(mask);
+  lists.entryNext.push(NIL);
+  if (last === NIL) return entry;
+  lists.entryNext[last] = entry;
+  return first;
+}
