@@ -8,6 +8,7 @@ import { Core, type CoreOptions } from './core.ts';
 import { Delivery } from './delivery.ts';
 import { Fanout } from './fanout.ts';
 import { Inlet } from './inlet.ts';
+import { Inspection } from './inspection.ts';
 import type { Limits, RevokedSubscription } from './limits.ts';
 import type {
   Acceptor,
@@ -38,6 +39,8 @@ export class Broker implements Acceptor {
   readonly #core: Core;
   readonly #services: Services & { readonly connections: Set<Connection> };
   #stopClock: (() => void) | null = null;
+  /** What operators see and do. */
+  readonly admin: Inspection;
 
   constructor(options: BrokerOptions) {
     const core = new Core(options);
@@ -58,6 +61,7 @@ export class Broker implements Acceptor {
       connections: new Set<Connection>(),
       connectionsByListener: new Map(),
     };
+    this.admin = new Inspection(this.#services);
   }
 
   get stats(): Stats {
@@ -140,11 +144,6 @@ export class Broker implements Acceptor {
     const bytes = typeof payload === 'string' ? Buffer.from(payload) : payload;
     const { publisher } = this.#services;
     publisher.publishBytes(topic, bytes, options.retain ?? false, options.qos ?? 0);
-  }
-
-  /** After rules or users changed: ends what is no longer allowed, some sessions per turn. */
-  recheck(): void {
-    this.#services.sessions.recheck();
   }
 
   /** Who sees what happens; null: nobody. */

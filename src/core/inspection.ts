@@ -74,6 +74,10 @@ export class Inspection implements Admin {
     return Array.from(session.subscriptions?.values() ?? [], (one) => one.record());
   }
 
+  subscription(clientId: string, filter: string): SubscriptionRecord | null {
+    return this.#session(clientId)?.subscriptions?.get(filter)?.record() ?? null;
+  }
+
   queue(clientId: string, messagesMax: number): readonly QueuedState[] | null {
     const session = this.#session(clientId);
     if (session === null) return null;

@@ -218,7 +218,7 @@ t.test('class 7: rights taken back while the client is here end its subscription
     keeper.receive();
     loser.receive();
     gate.denied.add('b/');
-    world.broker.recheck();
+    world.broker.admin.recheck();
     world.settle();
     t.same(keeper.receive(), [], 'who still may is left alone');
     const told = loser.receive();
@@ -268,7 +268,7 @@ t.test('class 7: rights taken back while the client is away', async (t) => {
 
   back.sink.close();
   gate.denied.add('a/');
-  world.broker.recheck();
+  world.broker.admin.recheck();
   world.settle();
   t.equal(world.stats.subscriptions, 0, 'a recheck reaches sessions whose client is away');
 });
