@@ -61,7 +61,12 @@ export class Call {
   }
 
   /** Asks for a list and prints it. */
-  async list(path: string, query: Query, columns: readonly Column[]): Promise<void> {
+  async list(
+    path: string,
+    query: Query,
+    columns: readonly Column[],
+    rowsOf: (items: readonly unknown[]) => readonly unknown[] = (items) => items,
+  ): Promise<void> {
     const page = await this.api.list(path, query, this.#limit);
     if (page.cursor !== null) {
       process.stderr.write(
@@ -69,10 +74,10 @@ export class Call {
       );
     }
     if (this.#isJson) this.json(page);
-    else this.table(page.items, columns);
+    else this.#table(rowsOf(page.items), columns);
   }
 
-  table(items: readonly unknown[], columns: readonly Column[]): void {
+  #table(items: readonly unknown[], columns: readonly Column[]): void {
     const rows = items.map((item) =>
       columns.map(({ field }) => valueText(field, (item as Record<string, unknown>)[field])),
     );

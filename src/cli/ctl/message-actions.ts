@@ -19,24 +19,21 @@ const retainedColumns: readonly Column[] = [
   { field: 'qos', title: 'QOS', isNumber: true },
   { field: 'bytes', title: 'BYTES', isNumber: true },
   { field: 'publisherId', title: 'FROM' },
-  { field: 'storedAtMs', title: 'STORED' },
+  { field: 'publisherUser', title: 'USER' },
   { field: 'expiresAtMs', title: 'EXPIRES' },
 ];
-
-/** What receives a topic: a row per filter and subscriber. */
-async function showRoutes(call: Call): Promise<void> {
-  const answer = await call.api.get('/routes', { topic: call.arg(0) });
-  if (call.isJson) return call.json(answer);
-  const { items = [] } = (answer ?? {}) as { items?: readonly Route[] };
-  const rows = items.flatMap(({ filter, subscribers = [] }) =>
-    subscribers.map((subscriber) => ({ ...subscriber, filter })),
-  );
-  return call.table(rows, routeColumns);
-}
 
 interface Route {
   readonly filter: string;
   readonly subscribers?: readonly { readonly clientId: string; readonly qos: number }[];
+}
+
+/** A row per filter and subscriber. */
+function rowsOf(routes: readonly unknown[]): unknown[] {
+  return routes.flatMap((route) => {
+    const { filter, subscribers = [] } = route as Route;
+    return subscribers.map((subscriber) => ({ ...subscriber, filter }));
+  });
 }
 
 async function deleteRetained(call: Call): Promise<void> {
@@ -94,7 +91,7 @@ export const messageActions: readonly Action[] = [
     args: ['TOPIC'],
     flags: {},
     summary: 'who receives what is published to the topic',
-    run: showRoutes,
+    run: (call) => call.list('/routes', { topic: call.arg(0) }, routeColumns, rowsOf),
   },
   {
     resource: 'retained',

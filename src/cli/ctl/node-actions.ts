@@ -13,12 +13,16 @@ const banColumns: readonly Column[] = [
   { field: 'id', title: 'ID' },
   { field: 'kind', title: 'KIND' },
   { field: 'value', title: 'VALUE' },
+  { field: 'user', title: 'ONLY USER' },
+  { field: 'origin', title: 'ORIGIN' },
   { field: 'reason', title: 'REASON' },
   { field: 'by', title: 'BY' },
   { field: 'expiresAtMs', title: 'EXPIRES' },
+  { field: 'hits', title: 'HITS', isNumber: true },
 ];
 
 const limitColumns: readonly Column[] = [
+  { field: 'kind', title: 'KIND' },
   { field: 'name', title: 'NAME' },
   { field: 'of', title: 'OF' },
   { field: 'per', title: 'PER' },
@@ -47,6 +51,7 @@ const tokenColumns: readonly Column[] = [
   { field: 'role', title: 'ROLE' },
   { field: 'createdAt', title: 'CREATED' },
   { field: 'expiresAt', title: 'EXPIRES' },
+  { field: 'origin', title: 'ORIGIN' },
 ];
 
 const auditColumns: readonly Column[] = [
