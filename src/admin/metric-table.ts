@@ -5,9 +5,16 @@
  */
 import { type CloseReason, closeTable } from '../core/close-reason.ts';
 import { dropReasons } from '../core/drop-reason.ts';
+import { refuseReasons } from '../core/refuse-reason.ts';
 import type { Stats } from '../core/stats.ts';
 import { packetTypeName } from '../wire/packet-type.ts';
-import type { ListenerMetrics, MetricSources, StoreMetrics } from './metric-sources.ts';
+import {
+  type ApiMetrics,
+  apiRefusals,
+  type ListenerMetrics,
+  type MetricSources,
+  type StoreMetrics,
+} from './metric-sources.ts';
 
 /** Values by label, in the order of `labels`. */
 export type Sample = readonly [labels: readonly string[], value: number];
@@ -19,6 +26,8 @@ export interface MetricSpec {
   readonly labels: readonly string[];
   /** Shown only when a store keeps records. */
   readonly needsStore?: true;
+  /** Shown only when there is an API. */
+  readonly needsApi?: true;
   readonly read: (sources: MetricSources) => readonly Sample[];
 }
 
@@ -92,6 +101,20 @@ function perQos(name: string, help: string, read: (stats: Stats) => Float64Array
   };
 }
 
+function ofApi(
+  name: string,
+  type: Type,
+  help: string,
+  labels: readonly string[],
+  read: (api: ApiMetrics) => readonly Sample[],
+): MetricSpec {
+  const samples = ({ api }: MetricSources): readonly Sample[] => {
+    const metrics = api?.() ?? null;
+    return metrics === null ? [] : read(metrics);
+  };
+  return { name, type, help, labels, needsApi: true, read: samples };
+}
+
 export const metricTable: readonly MetricSpec[] = [
   {
     name: 'causeway_build_info',
@@ -150,12 +173,13 @@ export const metricTable: readonly MetricSpec[] = [
     'CONNECT packets answered with success.',
     (s) => s.connectsAccepted,
   ),
-  ofStats(
-    'causeway_connects_refused_total',
-    'counter',
-    'CONNECT packets answered with an error.',
-    (s) => s.connectsRefused,
-  ),
+  {
+    name: 'causeway_connects_refused_total',
+    type: 'counter',
+    help: 'CONNECT packets answered with an error, by reason.',
+    labels: ['reason'],
+    read: ({ stats }) => refuseReasons.map((reason) => [[reason], stats.refused.get(reason) ?? 0]),
+  },
   {
     name: 'causeway_connections_closed_total',
     type: 'counter',
@@ -271,6 +295,12 @@ export const metricTable: readonly MetricSpec[] = [
     (s) => s.sessionsTakenOver,
   ),
   ofStats('causeway_subscriptions', 'gauge', 'Subscriptions.', (s) => s.subscriptions),
+  ofStats(
+    'causeway_subscriptions_revoked_total',
+    'counter',
+    'Subscriptions ended because rights were taken back.',
+    (s) => s.subscriptionsRevoked,
+  ),
   ofStats(
     'causeway_shared_subscriptions',
     'gauge',
@@ -407,5 +437,34 @@ export const metricTable: readonly MetricSpec[] = [
     'counter',
     'Stored records that could not be decoded and were moved aside.',
     (s) => s.quarantined,
+  ),
+
+  // API
+  ofApi(
+    'causeway_api_requests_total',
+    'counter',
+    'Calls of the API, by endpoint and HTTP status; those that were asked for.',
+    ['route', 'status'],
+    ({ requests }) =>
+      [...requests].flatMap(([route, byStatus]) =>
+        Array.from(byStatus, ([status, count]): Sample => [[route, String(status)], count]),
+      ),
+  ),
+  ofApi(
+    'causeway_api_refused_total',
+    'counter',
+    'Calls of the API that were not let in, by reason.',
+    ['reason'],
+    ({ refused }) => apiRefusals.map((reason) => [[reason], refused.get(reason) ?? 0]),
+  ),
+  ofApi('causeway_api_traces', 'gauge', 'Traces that run.', NO_LABELS, ({ traces }) => [
+    [NO_LABELS, traces],
+  ]),
+  ofApi(
+    'causeway_api_trace_events_missed_total',
+    'counter',
+    'Events that did not fit into a trace.',
+    NO_LABELS,
+    ({ traceEventsMissed }) => [[NO_LABELS, traceEventsMissed]],
   ),
 ];

@@ -9,8 +9,9 @@ import {
   LOOP_DELAY_HELP,
   LOOP_DELAY_NAME,
 } from './event-loop-delay.ts';
+import { extraText } from './extra-text.ts';
 import { GC_BUCKETS_SECONDS, GC_HELP, GC_NAME, gcKinds, watchCollections } from './gc-pauses.ts';
-import type { MetricSources } from './metric-sources.ts';
+import type { ExtraMetric, MetricSources } from './metric-sources.ts';
 import { metricTable, type Sample } from './metric-table.ts';
 import { runtimeTable } from './runtime-table.ts';
 
@@ -26,13 +27,18 @@ export class Metrics {
   readonly #registry: Registry = new Registry();
   readonly #loopDelay: EventLoopDelay = new EventLoopDelay();
   readonly #collections: Histogram<'kind'>;
+  readonly #extra: (() => Iterable<ExtraMetric>) | null;
   #stopWatching: (() => void) | null = null;
   #rendering: Promise<string> | null = null;
 
   constructor(sources: MetricSources) {
+    this.#extra = sources.extra ?? null;
     const hasStore = sources.store() !== null;
+    const hasApi = (sources.api?.() ?? null) !== null;
     for (const spec of metricTable) {
-      if (hasStore || spec.needsStore !== true) this.#add(spec, () => spec.read(sources));
+      if (spec.needsStore === true && !hasStore) continue;
+      if (spec.needsApi === true && !hasApi) continue;
+      this.#add(spec, () => spec.read(sources));
     }
     for (const spec of runtimeTable) this.#add(spec, spec.read);
     this.#collections = new Histogram({
@@ -63,10 +69,15 @@ export class Metrics {
 
   /** The whole text; requests that come while it is made share it. */
   text(): Promise<string> {
-    this.#rendering ??= this.#registry.metrics().finally(() => {
+    this.#rendering ??= this.#render().finally(() => {
       this.#rendering = null;
     });
     return this.#rendering;
+  }
+
+  async #render(): Promise<string> {
+    const text = await this.#registry.metrics();
+    return this.#extra === null ? text : `${text}${extraText(this.#extra())}`;
   }
 
   #add(spec: Spec, read: () => readonly Sample[]): void {

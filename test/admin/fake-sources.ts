@@ -10,6 +10,7 @@ export type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 export class FakeListener implements ListenerMetrics {
   readonly info: ListenerMetrics['info'];
+  readonly address = 'mqtt://127.0.0.1:1883';
   connections = 0;
   readonly counters: Mutable<ListenerMetrics['counters']> = {
     accepted: 0,
