@@ -96,6 +96,7 @@ export class HttpClient {
   readonly #agent: HttpAgent | HttpsAgent;
   readonly #slots: FairSlots;
   #isClosed = false;
+  #isRetired = false;
 
   constructor(options: HttpClientOptions) {
     this.#options = options;
@@ -137,13 +138,15 @@ export class HttpClient {
     const { timeoutMs } = this.#options;
     const dueAtMs = performance.now() + timeoutMs;
     try {
-      if (this.#isClosed) throw new HttpError('closed', 'the HTTP client is closed');
+      if (this.#isClosed || this.#isRetired)
+        throw new HttpError('closed', 'the HTTP client is closed');
       await this.#slots.enter(request.party, timeoutMs);
       try {
         this.#counters.requests += 1;
         return await this.#exchange(request, dueAtMs, true);
       } finally {
         this.#slots.leave();
+        if (this.#isRetired && this.#slots.taken === 0) this.close();
       }
     } catch (error) {
       if (error instanceof NoSlotError) {
@@ -154,6 +157,12 @@ export class HttpClient {
       if (error instanceof HttpError && error.code === 'timeout') this.#counters.timeouts += 1;
       throw error;
     }
+  }
+
+  /** Takes nothing new, finishes what it has, then closes: another client takes its place. */
+  retire(): void {
+    this.#isRetired = true;
+    if (this.#slots.taken === 0) this.close();
   }
 
   /** Breaks what is under way. */

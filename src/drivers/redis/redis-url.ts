@@ -1,6 +1,6 @@
 /**
  * Where a Redis is and as whom to log in, from one URL: `redis://[user:password@]host[:port][/db]`,
- * `rediss://` for TLS, `unix:///path[?db=1]`. Its messages and `display` never hold the password.
+ * `rediss://` for TLS, `unix:/path[?db=1&user=name]`. Its messages and `display` never hold the password.
  */
 
 export interface RedisAddress {
@@ -19,7 +19,7 @@ export interface RedisAddress {
 
 const PORT = 6379;
 const HOW =
-  'use redis://[user:password@]host[:port][/db], rediss:// for TLS, or unix:///path/to/socket[?db=1]';
+  'use redis://[user:password@]host[:port][/db], rediss:// for TLS, or unix:/path/to/socket[?db=1&user=name]';
 
 /** Throws a TypeError that says what is wrong, without repeating the URL. */
 export function parseRedisUrl(text: string): RedisAddress {
@@ -29,25 +29,21 @@ export function parseRedisUrl(text: string): RedisAddress {
   } catch {
     throw new TypeError(`is not a URL; ${HOW}`);
   }
-  const username = decode(url.username);
-  const password = decode(url.password);
-  const login = {
-    username: username === '' ? null : username,
-    password: password === '' ? null : password,
-  };
-  if (username !== '' && password === '') {
-    throw new TypeError('names a user without a password');
-  }
+  const username = noneWhenEmpty(decode(url.username));
+  const password = noneWhenEmpty(decode(url.password));
   if (url.hash !== '') throw new TypeError(`has a part after #; ${HOW}`);
   if (url.protocol === 'unix:') {
     const path = decode(url.pathname);
     if (url.host !== '' || path.length < 2) throw new TypeError(`names no socket file; ${HOW}`);
     for (const name of url.searchParams.keys()) {
-      if (name !== 'db') throw new TypeError(`has an unknown parameter; only db is known`);
+      if (name !== 'db' && name !== 'user') {
+        throw new TypeError('has an unknown parameter; db and user are known');
+      }
     }
     const database = databaseOf(url.searchParams.get('db') ?? '');
-    const display = `unix://${path}${database === 0 ? '' : `?db=${database}`}`;
-    return { host: '', port: 0, path, isTls: false, ...login, database, display };
+    const user = noneWhenEmpty(url.searchParams.get('user') ?? '');
+    const display = `unix:${path}${database === 0 ? '' : `?db=${database}`}`;
+    return { host: '', port: 0, path, isTls: false, username: user, password, database, display };
   }
   if (url.protocol !== 'redis:' && url.protocol !== 'rediss:') {
     throw new TypeError(`has a scheme that is not known; ${HOW}`);
@@ -59,7 +55,12 @@ export function parseRedisUrl(text: string): RedisAddress {
   const database = databaseOf(url.pathname.slice(1));
   const port = url.port === '' ? PORT : Number(url.port);
   const display = `${url.protocol}//${url.hostname}:${port}${database === 0 ? '' : `/${database}`}`;
-  return { host, port, path: null, isTls: url.protocol === 'rediss:', ...login, database, display };
+  const isTls = url.protocol === 'rediss:';
+  return { host, port, path: null, isTls, username, password, database, display };
+}
+
+function noneWhenEmpty(text: string): string | null {
+  return text === '' ? null : text;
 }
 
 function decode(part: string): string {

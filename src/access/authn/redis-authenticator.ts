@@ -1,0 +1,271 @@
+/**
+ * Users in Redis, as EMQX (`HGETALL mqtt_user:alice`) or mosquitto-go-auth (`GET alice`) keep them, or
+ * in a hash with names of its own. While Redis is away nobody is let in who was not a moment ago. A
+ * user it does not have is left to the next link of the chain, which this is one of.
+ */
+import type { Clock, Log, Random } from '../../core/ports.ts';
+import type { RedisReply } from '../../drivers/redis/redis-client.ts';
+import { AccessError } from '../access-error.ts';
+import type {
+  AuthenticationAnswer,
+  Authenticator,
+  AuthenticatorCounters,
+  Credentials,
+  Identified,
+} from '../authenticator.ts';
+import { loginLookup } from '../backend/client-lookup.ts';
+import { Fingerprint } from '../backend/fingerprint.ts';
+import { InFlight } from '../backend/in-flight.ts';
+import { KeyTemplate } from '../backend/key-template.ts';
+import { RedisBackend, type RedisServiceOptions } from '../backend/redis-backend.ts';
+import { clientPlaceholders } from '../backend/template.ts';
+import { TtlCache } from '../ttl-cache.ts';
+import type { UnknownUser } from './chain.ts';
+import { BUSY, type HashQueue } from './hash-queue.ts';
+import {
+  type DigestOptions,
+  decoyOf,
+  firstDecoy,
+  isPassword,
+  isSlow,
+  type RedisHash,
+  readDigest,
+  readText,
+  type SaltPosition,
+  type StoredPassword,
+} from './redis-password.ts';
+
+export type RedisUserLayout = 'emqx' | 'mosquitto_go_auth' | 'custom';
+
+/** As in the configuration; files absolute. */
+export interface RedisUserOptions extends RedisServiceOptions {
+  readonly layout: RedisUserLayout;
+  /** `mqtt_user:%u` when absent; not with mosquitto_go_auth, whose keys are what they are. */
+  readonly userKey?: string | undefined;
+  readonly hashField: string;
+  readonly saltField: string;
+  readonly superuserField: string;
+  readonly hash: RedisHash;
+  readonly salt: SaltPosition;
+  readonly pbkdf2Iterations: number;
+}
+
+export interface RedisAuthenticatorOptions {
+  readonly service: RedisUserOptions;
+  /** Before slow hashes; shared with the password file. */
+  readonly queue: HashQueue;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+const NAME = 'authentication.redis';
+const HASHES: readonly string[] = ['sha256', 'sha512', 'pbkdf2_sha256', 'pbkdf2_sha512', 'plain'];
+const EMQX_FIELDS = {
+  hashField: 'password_hash',
+  saltField: 'salt',
+  superuserField: 'is_superuser',
+};
+
+const ignored: AuthenticationAnswer = { kind: 'ignored' };
+const unusable = refusal('bad_credentials', 'the user name or password is empty');
+const wrong = refusal('bad_credentials', 'wrong password');
+const unavailable = refusal('authentication_unavailable', 'Redis gave no usable answer');
+const busy = refusal('authentication_busy', 'too many logins wait to be checked');
+
+interface UserRecord {
+  readonly stored: StoredPassword;
+  readonly superuser: boolean;
+}
+
+/** What is known of a user: a record, nothing, or why neither. */
+type Found = UserRecord | 'unknown' | 'busy' | 'unavailable';
+
+export class RedisAuthenticator implements Authenticator {
+  readonly kind = 'redis';
+  readonly counters: AuthenticatorCounters = {
+    accepted: 0,
+    refused: 0,
+    ignored: 0,
+    errors: 0,
+    cacheHits: 0,
+  };
+  readonly #service: RedisUserOptions;
+  readonly #queue: HashQueue;
+  readonly #backend: RedisBackend;
+  readonly #userKey: KeyTemplate;
+  readonly #fields: readonly string[];
+  readonly #fingerprint = new Fingerprint();
+  readonly #accepted: TtlCache<Identified>;
+  readonly #asking = new InFlight<AuthenticationAnswer | UnknownUser>();
+  readonly #checking = new InFlight<boolean | typeof BUSY>();
+  /** Stands in for users there are none of: costs what the last record cost. */
+  #decoy: StoredPassword;
+
+  /** Throws an AccessError when the options cannot be used. */
+  constructor(options: RedisAuthenticatorOptions) {
+    const { service, queue, clock, random, log } = options;
+    this.#service = service;
+    this.#queue = queue;
+    const isText = service.layout === 'mosquitto_go_auth';
+    if (!isText && !HASHES.includes(service.hash)) {
+      const message = `expected ${HASHES.join(', ')}; others, such as bcrypt, cannot be checked here`;
+      throw new AccessError([{ where: `${NAME}.hash`, message }]);
+    }
+    this.#backend = new RedisBackend({ service, name: NAME, clock, random, log });
+    const template = isText ? '%u' : (service.userKey ?? 'mqtt_user:%u');
+    if (isText && service.userKey !== undefined) {
+      const message = 'the layout mosquitto_go_auth has keys of its own; use the layout custom';
+      throw new AccessError([{ where: `${NAME}.userKey`, message }]);
+    }
+    try {
+      this.#userKey = new KeyTemplate(service.keyPrefix, template, clientPlaceholders, isText);
+    } catch (error) {
+      throw new AccessError([{ where: `${NAME}.userKey`, message: (error as Error).message }]);
+    }
+    const fields = service.layout === 'custom' ? service : EMQX_FIELDS;
+    this.#fields = [fields.hashField, fields.saltField, fields.superuserField];
+    this.#decoy = firstDecoy(isText ? null : service);
+    this.#accepted = new TtlCache({
+      entriesMax: service.cacheEntriesMax,
+      ttlMs: service.cacheS * 1000,
+      nowMs: () => clock.monotonicMs(),
+    });
+  }
+
+  /** For health and metrics. */
+  get isUp(): boolean {
+    return this.#backend.isUp;
+  }
+
+  start(): Promise<void> {
+    return this.#backend.open();
+  }
+
+  async reload(): Promise<void> {
+    await this.#backend.open();
+    this.#accepted.expire();
+  }
+
+  async stop(): Promise<void> {
+    this.#backend.close();
+    this.#accepted.expire();
+  }
+
+  authenticate(
+    credentials: Credentials,
+  ): AuthenticationAnswer | UnknownUser | Promise<AuthenticationAnswer | UnknownUser> {
+    const { username, password, remoteAddress } = credentials;
+    if (username === null || password === null) return this.#count(ignored);
+    if (username === '' || password.length === 0) return this.#count(unusable);
+    const key = this.#userKey.render(loginLookup(credentials));
+    const login = this.#fingerprint.of(key ?? '', username, password);
+    if (key === null) return this.#count(this.#unknown(login, password, remoteAddress));
+    const who = this.#accepted.get(login);
+    if (who !== undefined) {
+      this.counters.cacheHits += 1;
+      return this.#count({ kind: 'accepted', who });
+    }
+    return this.#asking
+      .run(login, () => this.#decide(login, key, username, password, remoteAddress))
+      .then((answer) => this.#count(answer));
+  }
+
+  async #decide(
+    login: string,
+    key: string,
+    username: string,
+    password: Buffer,
+    remoteAddress: string,
+  ): Promise<AuthenticationAnswer | UnknownUser> {
+    const found = await this.#find(key);
+    if (found === 'unknown') return this.#unknown(login, password, remoteAddress);
+    if (found === 'busy') return busy;
+    if (found === 'unavailable') return unavailable;
+    this.#decoy = decoyOf(found.stored);
+    const outcome = await this.#check(login, found.stored, password, remoteAddress);
+    if (outcome === BUSY) return busy;
+    if (!outcome) return wrong;
+    const who: Identified = {
+      user: username,
+      tenant: null,
+      claims: null,
+      expiresAtMs: 0,
+      rules: null,
+      superuser: found.superuser,
+    };
+    this.#accepted.set(login, who);
+    return { kind: 'accepted', who };
+  }
+
+  /** As long as a wrong password of a user there is. */
+  #unknown(login: string, password: Buffer, remoteAddress: string): UnknownUser {
+    const beforeRefusal = async (): Promise<'bad_credentials' | 'authentication_busy'> => {
+      const outcome = await this.#check(login, this.#decoy, password, remoteAddress);
+      return outcome === BUSY ? 'authentication_busy' : 'bad_credentials';
+    };
+    return { kind: 'ignored', beforeRefusal };
+  }
+
+  #check(
+    login: string,
+    stored: StoredPassword,
+    password: Buffer,
+    remoteAddress: string,
+  ): Promise<boolean | typeof BUSY> {
+    if (!isSlow(stored)) return isPassword(stored, password);
+    return this.#checking.run(login, () =>
+      this.#queue.submit(remoteAddress, () => isPassword(stored, password)),
+    );
+  }
+
+  #find(key: string): Promise<Found> {
+    return this.#service.layout === 'mosquitto_go_auth' ? this.#findText(key) : this.#findHash(key);
+  }
+
+  async #findHash(key: string): Promise<Found> {
+    const answer = await this.#backend.command(['HMGET', key, ...this.#fields]);
+    if (answer.kind !== 'reply') return answer.kind;
+    if (!Array.isArray(answer.reply)) return this.#unreadable('HMGET gave no list');
+    const [hash, salt = null, superuser = null] = answer.reply as readonly RedisReply[];
+    if (hash === null || hash === undefined) return 'unknown';
+    if (typeof hash !== 'string' || (salt !== null && typeof salt !== 'string')) {
+      return this.#unreadable('HMGET gave something else than texts');
+    }
+    const options: DigestOptions = this.#service;
+    const stored = readDigest(hash, salt, options);
+    if (stored === null) return this.#unreadable(`a user has no ${this.#service.hash} hash`);
+    return { stored, superuser: superuser === '1' || superuser === 'true' };
+  }
+
+  async #findText(key: string): Promise<Found> {
+    const [hash, superuser] = await Promise.all([
+      this.#backend.command(['GET', key]),
+      this.#backend.command(['GET', `${key}:su`]),
+    ]);
+    if (hash.kind !== 'reply') return hash.kind;
+    if (superuser.kind !== 'reply') return superuser.kind;
+    if (hash.reply === null) return 'unknown';
+    const stored = typeof hash.reply === 'string' ? readText(hash.reply) : null;
+    if (stored === null) return this.#unreadable('a user has no PBKDF2 or argon2id hash');
+    return { stored, superuser: superuser.reply === 'true' };
+  }
+
+  #unreadable(why: string): 'unavailable' {
+    this.#backend.complain(why);
+    return 'unavailable';
+  }
+
+  #count<Answer extends AuthenticationAnswer | UnknownUser>(answer: Answer): Answer {
+    this.counters[answer.kind] += 1;
+    if (answer === unavailable) this.counters.errors += 1;
+    return answer;
+  }
+}
+
+function refusal(
+  reason: 'bad_credentials' | 'authentication_busy' | 'authentication_unavailable',
+  detail: string,
+): AuthenticationAnswer {
+  return { kind: 'refused', reason, detail };
+}
