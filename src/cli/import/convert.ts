@@ -8,7 +8,7 @@ import type { Machine } from '../machine.ts';
 import { convertNode } from './convert-limits.ts';
 import { type ConvertedListener, convertListener } from './convert-listener.ts';
 import type { MosquittoConfig, MosquittoListener, Settings } from './mosquitto-config.ts';
-import { type Directive, ImportError } from './mosquitto-lines.ts';
+import { ImportError } from './mosquitto-lines.ts';
 import type { Notes } from './note.ts';
 
 export interface Converted {
@@ -58,7 +58,7 @@ export function convert(
     const converted = convertListener(listener, security, context);
     if (converted !== null) kept.push({ listener, security, converted });
   }
-  const shared = new SharedFiles(folder, notes);
+  const shared = new SharedFiles(kept, folder, notes);
   const served = kept.filter((one) => shared.take(one));
   if (served.length === 0) throw new ImportError('nothing is left to listen on');
   const tree: Tree = {};
@@ -87,49 +87,75 @@ function tellBridges(config: MosquittoConfig, notes: Notes): void {
 }
 
 /**
- * There is one password file, one file of rules and one of keys for all listeners. A listener that had
- * others is left out: its users must not be let in elsewhere, nor those of others at it.
+ * There is one password file, one file of rules and one of keys for all listeners: those that most of
+ * them have. A listener with others is left out: its users must not be let in elsewhere, nor those of
+ * others at it.
  */
 class SharedFiles {
   readonly copies = new Map<string, string>();
   readonly #folder: string;
   readonly #notes: Notes;
-  /** Null: a listener was served without. */
-  readonly #taken = new Map<FileOption, string | null>();
+  /** Of each kind the one for all. */
+  readonly #chosen = new Map<FileOption, string>();
 
-  constructor(folder: string, notes: Notes) {
+  constructor(all: readonly Kept[], folder: string, notes: Notes) {
     this.#folder = folder;
     this.#notes = notes;
+    for (const option of Object.keys(fileNames) as FileOption[]) {
+      const uses = new Map<string, number>();
+      for (const kept of all) {
+        const file = this.#fileOf(kept, option);
+        if (file !== null) uses.set(file, (uses.get(file) ?? 0) + 1);
+      }
+      const [most] = [...uses].sort(([, left], [, right]) => right - left);
+      if (most !== undefined) this.#chosen.set(option, most[0]);
+    }
   }
 
   has(option: FileOption): boolean {
-    return (this.#taken.get(option) ?? null) !== null;
+    return [...this.copies.values()].includes(fileNames[option]);
   }
 
-  /** False: the listener needs other files than those before it. */
-  take({ listener, security, converted }: Kept): boolean {
-    const wanted: [FileOption, Directive | null][] = [['acl_file', security.get('acl_file')]];
-    if (converted.chain.includes('password')) {
-      wanted.push(['password_file', security.get('password_file')]);
-    }
-    if ((converted.section.tls as Tree | undefined)?.psk === true) {
-      wanted.push(['psk_file', security.get('psk_file')]);
-    }
-    for (const [option, directive] of wanted) {
-      const file = directive === null ? null : resolve(this.#folder, directive.value);
-      const taken = this.#taken.get(option);
-      if (taken === undefined || taken === file) continue;
-      const where = directive?.where ?? listener.where;
-      const why = 'another listener before it has a different one, and there is one for all here';
-      this.#notes.closed(where, `${option}: ${why}; the listener is left out`);
+  /** False: the listener needs other files than most. */
+  take(kept: Kept): boolean {
+    for (const option of this.#chosen.keys()) {
+      const file = this.#fileOf(kept, option);
+      if (file === null || file === this.#chosen.get(option)) continue;
+      this.#notes.closed(
+        kept.security.get(option)!.where,
+        `${option}: another listener has a different one, and there is one for all here; the ` +
+          'listener is left out',
+      );
       return false;
     }
-    for (const [option, directive] of wanted) {
-      const file = directive === null ? null : resolve(this.#folder, directive.value);
-      this.#taken.set(option, file);
-      if (file !== null) this.copies.set(file, fileNames[option]);
+    for (const [option, file] of this.#chosen) {
+      if (this.#fileOf(kept, option) !== null) this.copies.set(file, fileNames[option]);
+      else if (option === 'acl_file') {
+        this.#notes.lost(
+          kept.listener.where,
+          'this listener had no acl_file: the rules of the others hold for it too; a rule with ' +
+            '`listener` can allow what was allowed',
+        );
+      } else if (kept.converted.chain.includes('password') && option === 'password_file') {
+        this.#notes.closed(
+          kept.listener.where,
+          'this listener had no password_file: the users of the others can log in at it now; it is ' +
+            'left out',
+        );
+        return false;
+      }
     }
     return true;
+  }
+
+  /** The file the listener uses, or null. */
+  #fileOf({ security, converted }: Kept, option: FileOption): string | null {
+    const directive = security.get(option);
+    if (directive === null) return null;
+    const isPsk = (converted.section.tls as Tree | undefined)?.psk === true;
+    if (option === 'password_file' && !converted.chain.includes('password')) return null;
+    if (option === 'psk_file' && !isPsk) return null;
+    return resolve(this.#folder, directive.value);
   }
 }
 
