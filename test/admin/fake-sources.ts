@@ -1,5 +1,8 @@
 // Counters that tests set: what the composition root hands to admin.
 import type {
+  ApiMetrics,
+  ApiRefusal,
+  ExtraMetric,
   ListenerMetrics,
   MetricSources,
   StoreMetrics,
@@ -42,8 +45,21 @@ export class FakeSources implements MetricSources {
     new FakeListener('mqtt://127.0.0.1:1883'),
     new FakeListener('say "hi"\\'),
   ];
+  readonly apiMetrics: Omit<Mutable<ApiMetrics>, 'requests' | 'refused'> & {
+    readonly requests: Map<string, Map<number, number>>;
+    readonly refused: Map<ApiRefusal, number>;
+  } = {
+    requests: new Map([['GET /api/v1/node', new Map([[200, 0]])]]),
+    refused: new Map(),
+    traces: 0,
+    traceEventsMissed: 0,
+  };
+  readonly extraMetrics: Mutable<ExtraMetric>[] = [];
   hasStore = true;
+  hasApi = true;
 
   store: MetricSources['store'] = () => (this.hasStore ? this.storeMetrics : null);
   listeners: MetricSources['listeners'] = () => this.listenerList;
+  api: () => ApiMetrics | null = () => (this.hasApi ? this.apiMetrics : null);
+  extra: () => Iterable<ExtraMetric> = () => this.extraMetrics;
 }

@@ -9,6 +9,7 @@ import { runtimeTable } from '../../src/admin/runtime-table.ts';
 import { sysLoadTable, sysTopicTable } from '../../src/admin/sys-topics.ts';
 import { closeTable } from '../../src/core/close-reason.ts';
 import { dropTable } from '../../src/core/drop-reason.ts';
+import { refuseTable } from '../../src/core/refuse-reason.ts';
 
 export const metricsReferencePath: string = join(
   import.meta.dirname,
@@ -59,6 +60,9 @@ export function metricsReference(): string {
   const closes = Object.fromEntries(
     Object.entries(closeTable).map(([reason, { help }]) => [reason, help]),
   );
+  const refusals = Object.fromEntries(
+    Object.entries(refuseTable).map(([reason, { help }]) => [reason, help]),
+  );
   return `# Metrics
 
 <!-- Made by \`node test/admin/metrics-reference.ts\` from the tables; do not edit. -->
@@ -73,6 +77,12 @@ ${metrics(metricTable)}
 ## The process
 
 ${metrics([...runtimeTable, ...histograms])}
+
+## Why clients are refused
+
+Values of \`reason\` in \`causeway_connects_refused_total\`, in the log and in traces.
+
+${reasons(refusals)}
 
 ## Why connections end
 

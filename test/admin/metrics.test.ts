@@ -3,11 +3,13 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { apiRefusals } from '../../src/admin/metric-sources.ts';
 import { metricTable } from '../../src/admin/metric-table.ts';
 import { Metrics } from '../../src/admin/metrics.ts';
 import { runtimeTable } from '../../src/admin/runtime-table.ts';
 import { type CloseReason, closeTable } from '../../src/core/close-reason.ts';
 import { Drop, dropReasons } from '../../src/core/drop-reason.ts';
+import { refuseReasons } from '../../src/core/refuse-reason.ts';
 import type { Stats } from '../../src/core/stats.ts';
 import { FakeSources } from './fake-sources.ts';
 import { metricsReference, metricsReferencePath } from './metrics-reference.ts';
@@ -46,6 +48,8 @@ t.test('each counter moves one series, and each series has a counter', async (t)
   };
 
   for (const [name, value] of Object.entries(stats)) {
+    // The sum of `refused`, which a sum over the series gives as well.
+    if (name === 'connectsRefused') continue;
     if (typeof value === 'number') {
       const key = name as keyof { [K in keyof Stats as Stats[K] extends number ? K : never]: 1 };
       await move(name, (by) => {
@@ -58,8 +62,12 @@ t.test('each counter moves one series, and each series has a counter', async (t)
           value[i]! += by;
         });
       }
+    } else if (name === 'refused') {
+      for (const reason of refuseReasons) {
+        await move(`refused ${reason}`, () => stats.countRefused(reason));
+      }
     } else {
-      t.equal(name, 'closed', 'the only map');
+      t.equal(name, 'closed', 'the only other map');
       for (const reason of Object.keys(closeTable) as CloseReason[]) {
         await move(`closed ${reason}`, () => stats.countClosed(reason));
       }
@@ -79,6 +87,14 @@ t.test('each counter moves one series, and each series has a counter', async (t)
         listener.counters[name] += by;
       });
     }
+  }
+  const { requests, refused } = sources.apiMetrics;
+  await move('api requests', (by) => requests.set('GET /api/v1/node', new Map([[200, by]])));
+  for (const reason of apiRefusals) await move(reason, (by) => refused.set(reason, by));
+  for (const name of ['traces', 'traceEventsMissed'] as const) {
+    await move(name, (by) => {
+      sources.apiMetrics[name] += by;
+    });
   }
   t.strictSame([...never], [], 'series that nothing moved');
   metrics.stop();
@@ -108,9 +124,36 @@ t.test('values and labels are those of the counters', async (t) => {
     );
   }
   sources.hasStore = false;
+  sources.hasApi = false;
   const without = await scrape(new Metrics(sources));
+  t.notOk(
+    [...without.types.keys()].some((name) => name.startsWith('causeway_api_')),
+    'no API',
+  );
   t.notOk(without.values.has('causeway_store_commits_total'), 'no store, no store counters');
   metrics.stop();
+});
+
+t.test('metrics of other rooms follow, whatever their labels hold', async (t) => {
+  const sources = new FakeSources();
+  const metrics = new Metrics(sources);
+  const quota = { name: 'causeway_quota_used', type: 'gauge', help: 'Use of a quota.' } as const;
+  sources.extraMetrics.push(
+    { ...quota, labels: { quota: 'rate', tenant: 'a"b\\c\nd' }, value: 1.5 },
+    { ...quota, labels: { quota: 'rate', tenant: '' }, value: 2 },
+    {
+      name: 'causeway_bans',
+      type: 'gauge',
+      help: 'Bans in force.',
+      labels: {},
+      value: 3,
+    },
+  );
+  const { values, types } = await scrape(metrics);
+  t.equal(values.get('causeway_quota_used{quota="rate",tenant="a\\"b\\\\c\\nd"}'), 1.5);
+  t.equal(values.get('causeway_quota_used{quota="rate",tenant=""}'), 2);
+  t.equal(values.get('causeway_bans'), 3);
+  t.equal(types.get('causeway_quota_used'), 'gauge');
 });
 
 t.test('two listeners of one name are added up', async (t) => {
