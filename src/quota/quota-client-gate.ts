@@ -1,0 +1,222 @@
+/**
+ * The rights of one connection, and before them its quotas (data plane): what a client sends counts
+ * whether or not it is then allowed, so that refusals are no free flood and a rule source is asked no
+ * more often than the quota says. Made by `quota-gate.ts`.
+ */
+import type { CloseReason } from '../core/close-reason.ts';
+import {
+  ALLOW,
+  CLOSE,
+  type ClientGate,
+  type GateWaiter,
+  OVER_QUOTA,
+  type Verdict,
+  WAIT,
+} from '../core/ports.ts';
+import type { Bucket } from './bucket.ts';
+import type { CountQuota } from './count-quota.ts';
+import type { Counter } from './counter.ts';
+import { Payer, type PayerOwner } from './payer.ts';
+import type { Subject } from './quota.ts';
+import type { QuotaBook } from './quota-book.ts';
+import type { TurnClock } from './turn-clock.ts';
+
+const NO_BUCKETS: readonly Bucket[] = [];
+
+/** Who keeps account of all connections. */
+export interface QuotaClientGateOwner {
+  readonly turn: TurnClock;
+  closed(gate: QuotaClientGate): void;
+}
+
+export class QuotaClientGate implements ClientGate, PayerOwner {
+  readonly subject: Subject;
+  readonly inner: ClientGate | null;
+  book: QuotaBook;
+  readonly #owner: QuotaClientGateOwner;
+  #connections: readonly { readonly quota: CountQuota; readonly counter: Counter }[] = [];
+  #buckets: readonly Bucket[] = NO_BUCKETS;
+  /** Of quotas that drop or disconnect; never anybody in line. */
+  #strict: readonly Bucket[] = NO_BUCKETS;
+  /** Of quotas that slow down; null: there are none. */
+  #payer: Payer | null = null;
+  /** No quota of published messages concerns the client. */
+  #isFree = true;
+  /** The packet that is handed in next is paid: it waited for that, or for the inner gate. */
+  #isPaid = false;
+  #waiter: GateWaiter | null = null;
+  #closeReason: CloseReason | null = null;
+  #isClosed = false;
+
+  constructor(
+    subject: Subject,
+    inner: ClientGate | null,
+    book: QuotaBook,
+    owner: QuotaClientGateOwner,
+  ) {
+    this.subject = subject;
+    this.inner = inner;
+    this.#owner = owner;
+    this.book = book;
+    this.#bind();
+  }
+
+  /** Some quota concerns the connection. */
+  get isConcerned(): boolean {
+    return !this.#isFree || this.#connections.length > 0;
+  }
+
+  // ------------------------------------------------------------------ publish
+
+  publish(topic: string, qos: number, retain: boolean, bytes: number, waiter: GateWaiter): Verdict {
+    if (!this.#isFree && !this.#isPaid) {
+      const verdict = this.#charge(bytes, waiter);
+      if (verdict !== ALLOW) return verdict;
+    }
+    const { inner } = this;
+    if (inner === null) {
+      this.#isPaid = false;
+      return ALLOW;
+    }
+    const verdict = inner.publish(topic, qos, retain, bytes, waiter);
+    // The same packet comes again after a WAIT.
+    this.#isPaid = verdict === WAIT;
+    return verdict;
+  }
+
+  #charge(bytes: number, waiter: GateWaiter): Verdict {
+    const nowMs = this.#owner.turn.nowMs();
+    const strict = this.#strict;
+    for (let i = 0; i < strict.length; i++) {
+      const bucket = strict[i]!;
+      if (!bucket.has(bucket.countsBytes ? bytes : 1, nowMs)) {
+        return this.#refuse(bucket, nowMs);
+      }
+    }
+    for (let i = 0; i < strict.length; i++) {
+      const bucket = strict[i]!;
+      bucket.take(bucket.countsBytes ? bytes : 1, nowMs);
+    }
+    const payer = this.#payer;
+    if (payer === null || payer.pay(bytes, nowMs)) return ALLOW;
+    this.#waiter = waiter;
+    return WAIT;
+  }
+
+  #refuse(bucket: Bucket, nowMs: number): Verdict {
+    const { terms } = bucket;
+    terms.hit(bucket.key, nowMs);
+    if (terms.action === 'drop') return OVER_QUOTA;
+    this.#closeReason = terms.countsBytes ? 'quota_exceeded' : 'message_rate';
+    return CLOSE;
+  }
+
+  paid(): void {
+    this.#isPaid = true;
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    const waiter = this.#waiter;
+    this.#waiter = null;
+    waiter?.resume();
+  }
+
+  // ------------------------------------------------------------------ everything else
+
+  subscribe(filter: string, qos: number, waiter: GateWaiter): Verdict {
+    return this.inner === null ? ALLOW : this.inner.subscribe(filter, qos, waiter);
+  }
+
+  keeps(filter: string, qos: number): boolean {
+    return this.inner === null || this.inner.keeps(filter, qos);
+  }
+
+  receive(topic: string): boolean {
+    return this.inner === null || this.inner.receive(topic);
+  }
+
+  get filtersReceive(): boolean {
+    return this.inner?.filtersReceive ?? false;
+  }
+
+  get closeReason(): CloseReason {
+    return this.#closeReason ?? this.inner?.closeReason ?? 'quota_exceeded';
+  }
+
+  closed(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#waiter = null;
+    this.#unbind();
+    this.#owner.closed(this);
+    this.inner?.closed();
+  }
+
+  // ------------------------------------------------------------------ from quota to quota
+
+  /** A quota of connections at its limit that one more connection of the subject would be over. */
+  static full(
+    book: QuotaBook,
+    subject: Subject,
+    replaced: QuotaClientGate | null,
+  ): { readonly quota: CountQuota; readonly key: string | null } | null {
+    for (const quota of book.counts('connections', subject)) {
+      const key = quota.keyOf(subject);
+      const used = quota.counters.get(key)?.used ?? 0;
+      const goes = replaced?.countsAt(quota, key) === true;
+      if (used + 1 - (goes ? 1 : 0) > quota.max) return { quota, key };
+    }
+    return null;
+  }
+
+  /** It is among those that the quota counts under the key. */
+  countsAt(quota: CountQuota, key: string | null): boolean {
+    return this.#connections.some((one) => one.quota === quota && one.counter.key === key);
+  }
+
+  /** Other quotas are in force; what was let through so far stays. */
+  rebind(book: QuotaBook): void {
+    if (this.#isClosed) return;
+    const waited = this.#payer?.waits === true;
+    this.#unbind();
+    this.book = book;
+    this.#bind();
+    // Asked again, it pays by the new terms.
+    if (waited) this.#goOn();
+  }
+
+  #bind(): void {
+    const { book, subject } = this;
+    const nowMs = this.#owner.turn.nowMs();
+    this.#connections = book.counts('connections', subject).map((quota) => {
+      const counter = quota.obtain(subject);
+      counter.used++;
+      return { quota, counter };
+    });
+    const rates = [
+      ...book.rates('publishMessagesPerS', subject),
+      ...book.rates('publishBytesPerS', subject),
+    ];
+    this.#isFree = rates.length === 0;
+    if (this.#isFree) return;
+    this.#buckets = rates.map((quota) => quota.obtain(subject, nowMs));
+    this.#strict = this.#buckets.filter(({ terms }) => terms.action !== 'slow');
+    const slow = this.#buckets.filter(({ terms }) => terms.action === 'slow');
+    if (slow.length > 0) this.#payer = new Payer(slow, this);
+  }
+
+  #unbind(): void {
+    const nowMs = this.#owner.turn.nowMs();
+    for (const { quota, counter } of this.#connections) {
+      counter.used--;
+      quota.release(counter);
+    }
+    this.#payer?.cancel(nowMs);
+    for (const bucket of this.#buckets) bucket.terms.release(bucket, nowMs);
+    this.#connections = [];
+    this.#buckets = NO_BUCKETS;
+    this.#strict = NO_BUCKETS;
+    this.#payer = null;
+  }
+}
