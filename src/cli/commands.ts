@@ -18,6 +18,7 @@ const loaders: Readonly<Record<string, () => Promise<Module>>> = {
   rr: () => import('./commands/rr.ts'),
   passwd: () => import('./commands/passwd.ts'),
   init: () => import('./commands/init.ts'),
+  acl: () => import('./commands/acl.ts'),
   ctl: () => import('./commands/ctl.ts'),
   trace: () => import('./commands/trace.ts'),
   import: () => import('./commands/import.ts'),

@@ -61,6 +61,14 @@ export function convert(
   const shared = new SharedFiles(kept, folder, notes);
   const served = kept.filter((one) => shared.take(one));
   if (served.length === 0) throw new ImportError('nothing is left to listen on');
+  for (const { listener, converted } of served) {
+    if (converted.chain.length > 0 || !shared.has('acl_file')) continue;
+    notes.lost(
+      listener.where,
+      'nobody proves a user name at this listener, so for rules every client is anonymous here; ' +
+        'mosquitto believed the name',
+    );
+  }
   const tree: Tree = {};
   const needsLockedUser = putAccess(tree, served, shared);
   convertNode(config, folder, tree, notes);

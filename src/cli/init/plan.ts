@@ -77,8 +77,8 @@ function rulesText(user: string): string {
 
 rules:
   - allow: [publish, subscribe]
-    user: ${scalar(user)}
-    topic: '#'
+    users: [${scalar(user)}]
+    topics: ['#']
 `;
 }
 
