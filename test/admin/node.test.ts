@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { Client } from '../../src/client/client.ts';
 import type { ClientOptions } from '../../src/client/options.ts';
+import { type RefuseReason, refuseReasons } from '../../src/core/refuse-reason.ts';
 import { startBroker, type TestBroker } from '../client/broker.ts';
 import { publishBytes } from '../client/fake-server.ts';
 import { readText, type Scrape } from './prometheus-text.ts';
@@ -100,15 +101,23 @@ async function raw(bytes: Buffer, hasEnd = true): Promise<net.Socket> {
   return socket;
 }
 
-/** CONNECT of version 5. */
-function connectBytes(clientId: string, keepAliveS = 1): Buffer {
+/** CONNECT of version 5, or what pretends to be one. */
+function connectBytes(
+  clientId: string,
+  keepAliveS = 1,
+  { version = 5, flags = 2, properties = '', rest = '' } = {},
+): Buffer {
   const id = Buffer.from(clientId);
-  const head = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54, 5, 2, 0, keepAliveS, 0]);
-  const body = Buffer.concat([head, Buffer.from([0, id.length]), id]);
+  const more = Buffer.from(properties, 'hex');
+  const head = Buffer.from([0, 4, 0x4d, 0x51, 0x54, 0x54, version, flags, 0, keepAliveS]);
+  const end = Buffer.from([0, id.length]);
+  const parts = [head, Buffer.from([more.length]), more, end, id, Buffer.from(rest, 'hex')];
+  const body = Buffer.concat(parts);
   return Buffer.concat([Buffer.from([0x10, body.length]), body]);
 }
 
 const closed = (reason: string): string => `causeway_connections_closed_total{reason="${reason}"}`;
+const refused = (reason: string): string => `causeway_connects_refused_total{reason="${reason}"}`;
 const dropped = (reason: string): string => `causeway_messages_dropped_total{reason="${reason}"}`;
 const received = (type: string): string => `causeway_packets_received_total{type="${type}"}`;
 const sent = (type: string): string => `causeway_packets_sent_total{type="${type}"}`;
@@ -317,7 +326,15 @@ t.test('connections that end, each with its reason', async (t) => {
 });
 
 t.test('refusals', async (t) => {
-  await moves(t, ['causeway_connects_refused_total'], () => raw(connectBytes('x'.repeat(65))));
+  const cases: readonly [string, Buffer][] = [
+    ['client_id_invalid', connectBytes('x'.repeat(65))],
+    ['malformed', connectBytes('x', 1, { flags: 3 })],
+    ['protocol_version', connectBytes('x', 1, { version: 7 })],
+    ['authentication_method', connectBytes('x', 1, { properties: '15000178' })],
+    // No properties, topic, no payload.
+    ['will_not_authorized', connectBytes('x', 1, { flags: 6, rest: '00000224780000' })],
+  ];
+  for (const [reason, bytes] of cases) await moves(t, [refused(reason)], () => raw(bytes));
   const labels = '{listener="small",transport="tcp"}';
   await moves(
     t,
@@ -351,6 +368,14 @@ t.test('$SYS as a client sees it', async (t) => {
   await client.disconnect();
 });
 
+const provenRefusals: readonly RefuseReason[] = [
+  'client_id_invalid',
+  'malformed',
+  'protocol_version',
+  'authentication_method',
+  'will_not_authorized',
+];
+
 /** Series that clients of this node cannot move, and why; metrics.test.ts moves their counters. */
 const elsewhere: ReadonlyMap<string, string> = new Map([
   ['causeway_internal_errors_total', 'needs a defect'],
@@ -361,11 +386,25 @@ const elsewhere: ReadonlyMap<string, string> = new Map([
   [closed('server_shutting_down'), 'nobody can ask any more; the last test sees it as a client'],
   [closed('admin_disconnect'), 'needs an operator'],
   [closed('not_authorized'), 'needs access rules'],
+  [closed('rights_revoked'), 'needs access rules'],
+  [closed('credentials_expired'), 'needs an authenticator'],
+  [closed('banned'), 'needs a ban'],
+  [closed('session_ended'), 'needs an operator'],
+  [closed('message_rate'), 'needs a quota'],
   [closed('queue_overflow'), 'needs another queueOverflow'],
   [closed('store_failed'), 'needs a disk that fails'],
   [closed('internal_error'), 'needs a defect'],
   [dropped('not_authorized_publish'), 'needs access rules'],
   [dropped('not_authorized_receive'), 'needs access rules'],
+  [dropped('will_not_authorized'), 'needs access rules'],
+  [dropped('retained_source'), 'needs access rules'],
+  ...['publish_quota', 'delivery_quota', 'queue_quota', 'retained_quota'].map(
+    (reason): [string, string] => [dropped(reason), 'needs a quota'],
+  ),
+  ['causeway_subscriptions_revoked_total', 'needs access rules'],
+  ...refuseReasons
+    .filter((reason) => !provenRefusals.includes(reason))
+    .map((reason): [string, string] => [refused(reason), 'needs access, quotas or a full broker']),
   [dropped('store_failed'), 'needs a disk that fails'],
   [dropped('no_member'), 'needs a group whose members all refuse'],
 ]);
@@ -376,7 +415,7 @@ t.test('every series of the broker was moved here, or there is a reason', async 
   const receivable = /_received_total\{type="(connack|suback|unsuback|pingresp)"/;
   const own = [...values.keys()].filter(
     (series) =>
-      !/^causeway_(process|gc|event_loop|build|listener)_/.test(series) &&
+      !/^causeway_(process|gc|event_loop|build|listener|api)_/.test(series) &&
       // What the other side sends only.
       !sendable.test(series) &&
       !receivable.test(series),
