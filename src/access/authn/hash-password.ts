@@ -88,8 +88,15 @@ async function deriveScram(
   return { storedKey, serverKey };
 }
 
-/** Whether the password is the one that was stored. */
+/**
+ * Whether the password is the one that was stored. HMAC, inside all but Argon2 and plain SHA-512, fills
+ * up keys with zeros, so that `x` and `x\0` would be one password: none that ends with NUL is right.
+ */
 export async function verifyPassword(stored: StoredHash, password: Buffer): Promise<boolean> {
+  return (await matches(stored, password)) && password.at(-1) !== 0;
+}
+
+async function matches(stored: StoredHash, password: Buffer): Promise<boolean> {
   switch (stored.algorithm) {
     case 'scrypt': {
       const key = await deriveScrypt(password, stored.salt, stored, stored.key.length);

@@ -83,7 +83,7 @@ export class HashQueue {
         this.#advance();
       };
       // `work` runs inside the promise, so that a throw of it counts as its failure.
-      new Promise<Result>((started) => started(work())).then(resolve, reject).finally(finished);
+      new Promise<Result>((started) => started(work())).finally(finished).then(resolve, reject);
     };
     const job: Job = {
       sinceMs: this.#options.clock.monotonicMs(),

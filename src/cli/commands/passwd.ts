@@ -266,6 +266,7 @@ function readBatchLine(line: Buffer, choice: Choice): NewUser | string {
 
 function passwordProblem(password: Buffer, { algorithm }: Choice): string | null {
   if (password.length === 0) return 'the password is empty';
+  if (password.at(-1) === 0) return 'the password ends with NUL';
   if (password.length > PASSWORD_BYTES_MAX) return 'the password is over 65535 bytes';
   if (algorithm !== 'scram-sha-256') return null;
   if (isUtf8(password) && isPrepared(password.toString('utf8'))) return null;
