@@ -1,0 +1,235 @@
+/**
+ * Everything that decides who may do what, as one thing for the composition root: it starts, reloads
+ * and stops its parts in the right order, and shows what they count. The core sees its `gate` alone,
+ * the operator's door its `bans` and `explain`.
+ */
+import type { Clock, Log, Random, Scheduler } from '../core/ports.ts';
+import { AccessError, type AccessProblem } from './access-error.ts';
+import type { AccessMetric } from './access-metrics.ts';
+import { accessMetrics } from './access-metrics.ts';
+import { type AclQuestion, type Explanation, explain } from './acl/explain.ts';
+import type { GrantedRule } from './acl/granted-rule.ts';
+import { loadRules } from './acl/load-rules.ts';
+import { SlotTable } from './acl/placeholder.ts';
+import { openRules, RuleSet } from './acl/rule-set.ts';
+import type { AnyRuleSource } from './acl/source.ts';
+import type { AuthenticationChain } from './authn/chain.ts';
+import type { ScramUsers } from './authn/scram-users.ts';
+import { Bans } from './bans.ts';
+import { ruleSubjectOf } from './client-gate.ts';
+import { Flapping, type FlappingOptions } from './flapping.ts';
+import { AccessGate } from './gate.ts';
+import { LoginGuard, type LoginGuardOptions } from './login-guard.ts';
+import type { TenantOptions } from './tenant.ts';
+
+/** What a reload of the configuration may change. */
+export interface BansTerms {
+  readonly flapping: FlappingOptions;
+  readonly login: LoginGuardOptions;
+}
+
+export interface AccessOptions {
+  /** Null: nobody is asked who they are. Started, reloaded and stopped here. */
+  readonly chain: AuthenticationChain | null;
+  /** Null: no enhanced authentication. */
+  readonly scram: ScramUsers | null;
+  /** Null: no rule file. */
+  readonly rulesFile: string | null;
+  /** Sources of rights beside the file, in the order they are asked. */
+  readonly sources: readonly AnyRuleSource[];
+  /** The chain has authenticators that bring rules with the credentials: `jwt`, `http`. */
+  readonly credentialsGrant: boolean;
+  readonly tenant: TenantOptions;
+  readonly bans: BansTerms;
+  /** `bans.json` in the data folder; null: memory only. */
+  readonly bansFile: string | null;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly log: Log;
+  /** Rights changed: have the core look at sessions and connections again (`Admin.recheck`). */
+  readonly onRightsChanged: () => void;
+}
+
+const TICK_MS = 1000;
+
+export class Access {
+  readonly gate: AccessGate;
+  readonly bans: Bans;
+  readonly guard: LoginGuard;
+  readonly flapping: Flapping;
+  readonly #options: AccessOptions;
+  #stopTicks: (() => void) | null = null;
+  /** Told at the next tick, however many there are until then. */
+  #isRecheckDue = false;
+
+  constructor(options: AccessOptions) {
+    const { clock, random, log, scheduler, tenant, chain, scram, sources } = options;
+    this.#options = options;
+    this.bans = new Bans({ file: options.bansFile, clock, random, log });
+    this.guard = new LoginGuard(options.bans.login, this.bans, clock);
+    this.flapping = new Flapping(options.bans.flapping, this.bans, clock);
+    this.bans.onLifted = (ban) => {
+      this.guard.lifted(ban);
+      this.flapping.lifted(ban);
+    };
+    this.gate = new AccessGate({
+      chain,
+      scram,
+      bans: this.bans,
+      guard: this.guard,
+      flapping: this.flapping,
+      tenant,
+      // Until it is started nothing is allowed.
+      rules: new RuleSet('', [], new SlotTable()),
+      sources,
+      credentialsGrant: options.credentialsGrant,
+      clock,
+      scheduler,
+      log,
+      onRightsChanged: () => {
+        this.#isRecheckDue = true;
+      },
+    });
+  }
+
+  /** Throws one AccessError with everything that is wrong; then nothing is left running. */
+  async start(): Promise<void> {
+    const { chain, scram, sources } = this.#options;
+    let rules: RuleSet | null = null;
+    const failures = await settled([
+      async () => {
+        rules = this.#loadRules();
+      },
+      () => this.bans.start(),
+      ...sources.map((source) => () => source.start()),
+      ...(chain === null ? [] : [() => chain.start()]),
+      ...(scram === null ? [] : [() => scram.start()]),
+    ]);
+    if (failures.length > 0) {
+      await settled([...sources.map((source) => () => source.stop()), () => chain?.stop()]);
+      throw joined(failures);
+    }
+    this.guard.restore();
+    this.flapping.restore();
+    this.gate.setRules(rules!);
+    this.#stopTicks = this.#options.scheduler.every(TICK_MS, () => this.#tick());
+  }
+
+  /**
+   * Reads every file again. Rules are read before anything is changed, and put in force after
+   * everything else: what cannot be read leaves its part as it was, and the rules too. Throws one
+   * AccessError with all problems. Connections that lost rights or users are ended.
+   */
+  async reload(): Promise<void> {
+    const { chain, scram, sources } = this.#options;
+    const rules = this.#loadRules();
+    const failures = await settled([
+      ...(chain === null ? [] : [() => chain.reload()]),
+      ...(scram === null ? [] : [() => scram.reload()]),
+      ...sources.map((source) => () => source.reload()),
+    ]);
+    if (failures.length > 0) throw joined(failures);
+    this.gate.setRules(rules);
+    this.#isRecheckDue = false;
+    this.#options.onRightsChanged();
+  }
+
+  /** Reloadable options. Throws an AccessError and changes nothing when an address is none. */
+  revise(terms: BansTerms): void {
+    this.guard.revise(terms.login);
+    this.flapping.revise(terms.flapping);
+  }
+
+  /** After the listeners are closed. */
+  async stop(): Promise<void> {
+    const { chain, sources } = this.#options;
+    this.#stopTicks?.();
+    this.#stopTicks = null;
+    const failures = await settled([
+      () => this.bans.stop(),
+      () => chain?.stop(),
+      ...sources.map((source) => () => source.stop()),
+    ]);
+    if (failures.length > 0) throw joined(failures);
+  }
+
+  /**
+   * An authenticator (by its kind; `scram` too) no longer has these users, or has other passwords for
+   * them: those who came in by it are ended.
+   */
+  usersChanged(by: string, users: ReadonlySet<string>): void {
+    this.gate.endUsers(by, users);
+  }
+
+  /** Another number for each rule set that was in force. */
+  get rulesVersion(): number {
+    return this.gate.inForce.version;
+  }
+
+  /** As the gate would decide now, sources asked too; of a client that may not exist. */
+  async explain(question: AclQuestion): Promise<Explanation> {
+    const { sources } = this.#options;
+    const { rules } = this.gate.inForce;
+    const { subject, action, topic } = question;
+    if (sources.length === 0 || subject.isSuperuser) return explain(rules, question);
+    const asRule = ruleSubjectOf(subject);
+    const grants: GrantedRule[] = [...(subject.grants ?? [])];
+    for (const source of sources) {
+      if (source.gives === 'grants') {
+        const answer = await source.rulesFor(asRule);
+        if (answer.kind === 'unavailable') return said(false, source, 'does not answer');
+        grants.push(...answer.rules);
+      } else if (action !== 'receive') {
+        const verdict = await source
+          .open(asRule)
+          .ask(action, topic, question.qos ?? 0, question.retain ?? false);
+        if (verdict === 'allow') return said(true, source, 'allows it');
+        if (verdict === 'deny') return said(false, source, 'denies it');
+        if (verdict === 'unavailable') return said(false, source, 'does not answer');
+      }
+    }
+    // With sources, silence is no permission: an empty list denies where there is no rule.
+    return explain(rules, { ...question, subject: { ...subject, grants } });
+  }
+
+  /** For the metrics page. */
+  metrics(): Iterable<AccessMetric> {
+    const { chain, scram, sources } = this.#options;
+    return accessMetrics({ gate: this.gate, bans: this.bans, chain, scram, sources });
+  }
+
+  #loadRules(): RuleSet {
+    const { rulesFile } = this.#options;
+    return rulesFile === null ? openRules() : loadRules(rulesFile);
+  }
+
+  #tick(): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    this.gate.tick(nowMs);
+    this.bans.tick(nowMs);
+    if (!this.#isRecheckDue) return;
+    this.#isRecheckDue = false;
+    this.#options.onRightsChanged();
+  }
+}
+
+function said(allowed: boolean, source: AnyRuleSource, what: string): Explanation {
+  return { allowed, rule: null, reason: `${source.description} ${what}`, notes: [] };
+}
+
+/** Does all, whichever fails; `async`, so that one that throws at once counts as one that rejects. */
+async function settled(acts: readonly (() => Promise<void> | undefined)[]): Promise<unknown[]> {
+  const outcomes = await Promise.allSettled(acts.map(async (act) => act()));
+  return outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
+}
+
+/** One AccessError of many; what is none of them is a fault of the program and goes first. */
+function joined(failures: readonly unknown[]): unknown {
+  const problems: AccessProblem[] = [];
+  for (const failure of failures) {
+    if (!(failure instanceof AccessError)) return failure;
+    problems.push(...failure.problems);
+  }
+  return new AccessError(problems);
+}

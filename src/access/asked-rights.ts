@@ -1,0 +1,182 @@
+/**
+ * What decision sources (HTTP) say about one connection: peeked per packet, asked when nobody knows,
+ * and remembered for the packet that waits meanwhile. The first source with an opinion counts. Made and
+ * called by `client-gate.ts`.
+ */
+import type { GateWaiter } from '../core/ports.ts';
+import type { AclAction } from './acl/granted-rule.ts';
+import type { Decider, SourceVerdict } from './acl/source.ts';
+
+/** Who holds the connection's rights. */
+export interface AskedRightsOwner {
+  monotonicMs(): number;
+  /** A source denies now what it allowed before. */
+  rightsChanged(): void;
+  /** What waited failed when it went on: a fault of the program. */
+  failed(error: unknown): void;
+}
+
+interface Kept {
+  readonly verdict: SourceVerdict;
+  readonly atMs: number;
+}
+
+/** Subscriptions whose verdict is remembered for the next look at them. */
+const SAID_MAX = 1000;
+/** Longest time an answer is kept for a packet that is not handed in again at once. */
+const KEPT_MS = 10_000;
+
+export class AskedRights {
+  readonly #deciders: readonly Decider[];
+  readonly #owner: AskedRightsOwner;
+  /**
+   * Answers for the packet that waits, by question: a SUBSCRIBE is handed in anew after each of its
+   * filters was asked, so all are kept until it is through.
+   */
+  readonly #kept = new Map<string, Kept>();
+  /** What was last said of subscriptions, by filter. */
+  readonly #said = new Map<string, SourceVerdict>();
+  /** Filters asked about again since `keeps` did not know. */
+  readonly #reasked = new Set<string>();
+  #isAsking = false;
+  #wasUsed = false;
+  #isClosed = false;
+
+  constructor(deciders: readonly Decider[], owner: AskedRightsOwner) {
+    this.#deciders = deciders;
+    this.#owner = owner;
+  }
+
+  /** `ignore`: the rules decide. Undefined: it was asked, and `waiter` goes on with the answer. */
+  decide(
+    action: AclAction,
+    topic: string,
+    qos: number,
+    retain: boolean,
+    waiter: GateWaiter,
+  ): SourceVerdict | undefined {
+    const verdict =
+      this.#recall(action, topic, qos, retain) ?? this.#peek(action, topic, qos, retain);
+    if (verdict !== undefined) {
+      if (action === 'subscribe') this.#remember(topic, verdict);
+      return verdict;
+    }
+    this.#isAsking = true;
+    this.ask(action, topic, qos, retain)
+      .then((answer) => this.#answered(action, topic, qos, retain, answer, waiter))
+      .catch((error: unknown) => this.#owner.failed(error));
+    return undefined;
+  }
+
+  /** What is known about a subscription, or was last said; undefined: nothing. Asks behind the back. */
+  keeps(filter: string, qos: number): SourceVerdict | undefined {
+    const verdict = this.#peek('subscribe', filter, qos, false);
+    if (verdict !== undefined && verdict !== 'unavailable') {
+      this.#remember(filter, verdict);
+      return verdict;
+    }
+    this.#askAgain(filter, qos);
+    return this.#said.get(filter);
+  }
+
+  /** For what no packet waits: a will. Never rejects. */
+  async ask(
+    action: AclAction,
+    topic: string,
+    qos: number,
+    retain: boolean,
+  ): Promise<SourceVerdict> {
+    try {
+      for (const decider of this.#deciders) {
+        const verdict =
+          decider.peek(action, topic, qos, retain) ??
+          (await decider.ask(action, topic, qos, retain));
+        if (verdict !== 'ignore') return verdict;
+      }
+      return 'ignore';
+    } catch (error) {
+      this.#owner.failed(error);
+      return 'unavailable';
+    }
+  }
+
+  /** No packet waits any more. */
+  close(): void {
+    this.#isClosed = true;
+    this.#kept.clear();
+  }
+
+  #peek(action: AclAction, topic: string, qos: number, retain: boolean): SourceVerdict | undefined {
+    for (let i = 0; i < this.#deciders.length; i++) {
+      const verdict = this.#deciders[i]!.peek(action, topic, qos, retain);
+      if (verdict !== 'ignore') return verdict;
+    }
+    return 'ignore';
+  }
+
+  #recall(
+    action: AclAction,
+    topic: string,
+    qos: number,
+    retain: boolean,
+  ): SourceVerdict | undefined {
+    if (this.#kept.size === 0) return undefined;
+    const key = questionKey(action, topic, qos, retain);
+    const kept = this.#kept.get(key);
+    if (kept === undefined) return undefined;
+    if (this.#owner.monotonicMs() - kept.atMs > KEPT_MS) {
+      this.#kept.delete(key);
+      return undefined;
+    }
+    this.#wasUsed = true;
+    return kept.verdict;
+  }
+
+  #answered(
+    action: AclAction,
+    topic: string,
+    qos: number,
+    retain: boolean,
+    verdict: SourceVerdict,
+    waiter: GateWaiter,
+  ): void {
+    this.#isAsking = false;
+    if (this.#isClosed) return;
+    const key = questionKey(action, topic, qos, retain);
+    this.#kept.set(key, { verdict, atMs: this.#owner.monotonicMs() });
+    this.#wasUsed = false;
+    waiter.resume();
+    // The packet was handed in again and did not stop at another question: it is through.
+    if (this.#wasUsed && !this.#isAsking) this.#kept.clear();
+  }
+
+  #remember(filter: string, verdict: SourceVerdict): void {
+    if (verdict === 'unavailable') return;
+    this.#said.delete(filter);
+    if (this.#said.size >= SAID_MAX) {
+      for (const oldest of this.#said.keys()) {
+        this.#said.delete(oldest);
+        break;
+      }
+    }
+    this.#said.set(filter, verdict);
+  }
+
+  #askAgain(filter: string, qos: number): void {
+    if (this.#isClosed || this.#reasked.has(filter)) return;
+    this.#reasked.add(filter);
+    this.ask('subscribe', filter, qos, false)
+      .then((verdict) => {
+        this.#reasked.delete(filter);
+        if (this.#isClosed || verdict === 'unavailable') return;
+        const before = this.#said.get(filter);
+        this.#remember(filter, verdict);
+        if (verdict !== 'allow' && verdict !== before) this.#owner.rightsChanged();
+      })
+      .catch((error: unknown) => this.#owner.failed(error));
+  }
+}
+
+function questionKey(action: AclAction, topic: string, qos: number, retain: boolean): string {
+  return `${action} ${qos} ${retain} ${topic}`;
+}

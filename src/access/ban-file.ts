@@ -1,0 +1,157 @@
+/**
+ * The bans as a file in the data folder. Written whole into a neighbour, made durable, and renamed: a
+ * crash leaves the old file or the new one. A file that cannot be read or understood is an AccessError:
+ * a broker that starts without its bans lets in whom it should not.
+ */
+import { open, readFile, rename, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { AccessError } from './access-error.ts';
+import {
+  BAN_REASON_CHARACTERS_MAX,
+  type Ban,
+  type BanKind,
+  type BanOrigin,
+  banKinds,
+  banOrigins,
+  canonicalBanValue,
+} from './ban.ts';
+
+const VERSION = 1;
+/** Above what the bounded table can write; what is larger is not ours. */
+const FILE_BYTES_MAX = 256 * 1024 * 1024;
+const MODE = 0o600;
+
+/** What is kept of a ban. */
+export type StoredBan = Omit<Ban, 'hits'>;
+
+export class BanFile {
+  readonly path: string;
+
+  constructor(file: string) {
+    this.path = file;
+  }
+
+  /** No file: nobody was banned yet. Throws an AccessError on everything else that is no ban list. */
+  async load(): Promise<StoredBan[]> {
+    let text: string;
+    try {
+      const { size } = await stat(this.path);
+      if (size > FILE_BYTES_MAX) throw this.#broken(`is ${size} bytes long`);
+      text = await readFile(this.path, 'utf8');
+    } catch (error) {
+      if (error instanceof AccessError) throw error;
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      throw this.#broken(`cannot be read: ${(error as Error).message}`);
+    }
+    let document: unknown;
+    try {
+      document = JSON.parse(text);
+    } catch (error) {
+      throw this.#broken(`is no JSON: ${(error as Error).message}`);
+    }
+    if (
+      !isRecord(document) ||
+      document['version'] !== VERSION ||
+      !Array.isArray(document['bans'])
+    ) {
+      throw this.#broken(`is no list of bans of version ${VERSION}`);
+    }
+    return document['bans'].map((entry: unknown, index) => {
+      const ban = banOf(entry);
+      if (typeof ban === 'string') throw this.#broken(`bans[${index}]: ${ban}`);
+      return ban;
+    });
+  }
+
+  async save(bans: Iterable<StoredBan>): Promise<void> {
+    const lines: string[] = [];
+    for (const ban of bans) lines.push(lineOf(ban));
+    const text = `{"version":${VERSION},"bans":[\n${lines.join(',\n')}\n]}\n`;
+    const temporary = `${this.path}.new`;
+    const file = await open(temporary, 'w', MODE);
+    try {
+      // The mode of `open` does not touch a file that a crash has left.
+      await file.chmod(MODE);
+      await file.writeFile(text);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(temporary, this.path);
+    const folder = await open(path.dirname(this.path), 'r');
+    try {
+      await folder.sync();
+    } finally {
+      await folder.close();
+    }
+  }
+
+  #broken(what: string): AccessError {
+    return new AccessError([
+      {
+        where: this.path,
+        message:
+          `${what}. It holds who is banned, and the broker does not start without it: restore it ` +
+          'from a copy, or remove it to start with nobody banned.',
+      },
+    ]);
+  }
+}
+
+function lineOf(ban: StoredBan): string {
+  const { id, kind, value, user, origin, reason, by, createdAtMs, expiresAtMs, step } = ban;
+  return JSON.stringify({
+    id,
+    kind,
+    value,
+    user,
+    origin,
+    reason,
+    by,
+    createdAtMs,
+    expiresAtMs,
+    step,
+  });
+}
+
+function isRecord(value: unknown): value is { readonly [name: string]: unknown } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && Number.isSafeInteger(value) && value >= 0;
+}
+
+/** The ban, or what is wrong with it. */
+function banOf(entry: unknown): StoredBan | string {
+  if (!isRecord(entry)) return 'is no object';
+  const { id, kind, value, user, origin, reason, by, createdAtMs, expiresAtMs, step } = entry;
+  if (typeof id !== 'string' || id === '') return 'id is missing';
+  if (!banKinds.includes(kind as BanKind)) return `kind is none of ${banKinds.join(', ')}`;
+  if (typeof value !== 'string' || canonicalBanValue(kind as BanKind, value) !== value) {
+    return `value is no ${String(kind)}`;
+  }
+  if (user !== undefined && user !== null && typeof user !== 'string') return 'user is no text';
+  if (!banOrigins.includes(origin as BanOrigin)) {
+    return `origin is none of ${banOrigins.join(', ')}`;
+  }
+  if (typeof reason !== 'string' || reason.length > BAN_REASON_CHARACTERS_MAX) {
+    return 'reason is missing or too long';
+  }
+  if (typeof by !== 'string') return 'by is missing';
+  if (!isCount(createdAtMs) || !isCount(expiresAtMs) || !isCount(step)) {
+    return 'createdAtMs, expiresAtMs and step are counts';
+  }
+  return {
+    id,
+    kind: kind as BanKind,
+    value,
+    ...(user === undefined ? {} : { user }),
+    origin: origin as BanOrigin,
+    reason,
+    by,
+    createdAtMs,
+    expiresAtMs,
+    step,
+  };
+}

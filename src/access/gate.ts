@@ -1,0 +1,548 @@
+/**
+ * May this client connect, and as whom? Bans, login blocks, the authentication chain, flapping, tenant
+ * and rules, in this order; what is cheap comes first, and no password is hashed for who is kept out
+ * anyway. Called by the core (or by the quota gate around it). Fails closed: whatever goes wrong in
+ * here refuses with `authentication_unavailable`, is logged and counted, and hurts nobody else.
+ */
+import type { CloseReason } from '../core/close-reason.ts';
+import type {
+  ClientGate,
+  Clock,
+  ConnectDecision,
+  ConnectRequest,
+  EnhancedAuth,
+  Gate,
+  ListenerInfo,
+  Log,
+  Principal,
+  Quotas,
+  Scheduler,
+} from '../core/ports.ts';
+import { WAIT } from '../core/ports.ts';
+import type { RefuseReason } from '../core/refuse-reason.ts';
+import { containsAddress, parseIpNetwork } from '../util/ip-address.ts';
+import { type Timer, TimerWheel } from '../util/timer-wheel.ts';
+import { isAllowed } from './acl/decision.ts';
+import type { GrantedRule } from './acl/granted-rule.ts';
+import type { RuleSet } from './acl/rule-set.ts';
+import type { AnyRuleSource, Decider, GrantAnswer, GrantSource } from './acl/source.ts';
+import type { AclSubject } from './acl/subject.ts';
+import { awaySubject } from './acl/subject.ts';
+import type { Credentials, Identified } from './authenticator.ts';
+import type { ChainAnswer } from './authn/chain.ts';
+import type { ScramUsers } from './authn/scram-users.ts';
+import { AwayRights } from './away-rights.ts';
+import { type Ban, canonicalFingerprint, clientAddressBytes } from './ban.ts';
+import type { Bans } from './bans.ts';
+import {
+  AccessClientGate,
+  type ClientGateOwner,
+  type DecisionCounters,
+  newDecisionCounters,
+  type RulesInForce,
+  ruleSubjectOf,
+} from './client-gate.ts';
+import type { Flapping } from './flapping.ts';
+import { AccessEnhancedAuth } from './login-exchange.ts';
+import type { LoginGuard } from './login-guard.ts';
+import { type TenantOptions, tenantOf } from './tenant.ts';
+
+export interface AccessGateOptions {
+  /** Null: nobody is asked, everybody comes in as nobody. */
+  readonly chain: {
+    authenticate(credentials: Credentials): ChainAnswer | Promise<ChainAnswer>;
+  } | null;
+  /** Null: no enhanced authentication. */
+  readonly scram: Pick<ScramUsers, 'begin'> | null;
+  readonly bans: Bans;
+  readonly guard: LoginGuard;
+  readonly flapping: Flapping;
+  readonly tenant: TenantOptions;
+  readonly rules: RuleSet;
+  /** In the order they are asked. */
+  readonly sources: readonly AnyRuleSource[];
+  /** Credentials may bring rules (a token's claim): the rules alone do not say all of who is away. */
+  readonly credentialsGrant: boolean;
+  readonly clock: Clock;
+  readonly scheduler: Scheduler;
+  readonly log: Log;
+  /** Somebody's rights changed: the core should look at what they have. */
+  readonly onRightsChanged: () => void;
+}
+
+/** Rises only. */
+export interface GateCounters {
+  /** Something failed inside: refused or denied for that. */
+  errors: number;
+  /** Refused before anybody was asked, for failed logins. */
+  loginsBlocked: number;
+  /** Ended by a ban, an expiry of credentials, a user who was removed. */
+  ended: number;
+}
+
+/** Refused logins that count towards a block: guesses. What failed on our side does not. */
+const GUESSES: ReadonlySet<RefuseReason> = new Set<RefuseReason>([
+  'bad_credentials',
+  'authentication_failed',
+]);
+
+const NOBODY: ChainAnswer = {
+  kind: 'accepted',
+  who: { user: null, tenant: null, claims: null, expiresAtMs: 0, rules: null, superuser: false },
+  by: 'none',
+};
+
+/** A blocked address is told why so often; then its sockets are closed at once, before TLS. */
+const TOLD_MAX = 50;
+const TICK_MS = 1000;
+const SLOTS = 512;
+/** Connections ended per turn by one ban. */
+const ENDED_PER_TURN = 500;
+const LOG_INTERVAL_MS = 1000;
+
+export class AccessGate implements Gate, ClientGateOwner {
+  readonly quotas: Quotas | null = null;
+  readonly enhanced: EnhancedAuth | null;
+  readonly counters: GateCounters = { errors: 0, loginsBlocked: 0, ended: 0 };
+  readonly decisions: DecisionCounters = newDecisionCounters();
+  readonly inForce: RulesInForce;
+  readonly #options: AccessGateOptions;
+  readonly #away: AwayRights;
+  readonly #wheel: TimerWheel;
+  /** Every connection that was let in and is not closed. */
+  readonly #live = new Set<AccessClientGate>();
+  #loggedAtMs = Number.NEGATIVE_INFINITY;
+  #unlogged = 0;
+
+  constructor(options: AccessGateOptions) {
+    const { bans, clock, rules, scram, sources, credentialsGrant } = options;
+    this.#options = options;
+    this.inForce = { rules, version: rules.version };
+    this.#wheel = new TimerWheel(TICK_MS, SLOTS, clock.monotonicMs());
+    this.#away = new AwayRights(this.inForce, credentialsGrant || sources.length > 0);
+    this.enhanced = scram === null ? null : new AccessEnhancedAuth(this, scram);
+    bans.onBanned = (ban) => this.#endBanned(ban);
+  }
+
+  // ------------------------------------------------------------------ the core asks
+
+  socket(remoteAddress: string, _listener: ListenerInfo): boolean {
+    const { bans } = this.#options;
+    try {
+      const ban = bans.ofAddress(remoteAddress);
+      if (ban === null || !this.#holds(ban, remoteAddress)) return true;
+      if (ban.origin !== 'operator' && ban.hits < TOLD_MAX) return true;
+      bans.hit(ban);
+      return false;
+    } catch (error) {
+      this.failed(error);
+      return false;
+    }
+  }
+
+  connect(
+    request: ConnectRequest,
+    decide: (decision: ConnectDecision) => void,
+  ): ConnectDecision | typeof WAIT {
+    try {
+      const username = request.packet?.username ?? null;
+      const refusal = this.keptOut(request, username);
+      if (refusal !== null) return refusal;
+      const { chain } = this.#options;
+      const answer = chain === null ? NOBODY : chain.authenticate(credentialsOf(request));
+      const decision =
+        answer instanceof Promise
+          ? answer.then((late) => this.#judge(request, username, late))
+          : this.#judge(request, username, answer);
+      if (!(decision instanceof Promise)) return decision;
+      this.#later(request, decision, decide);
+      return WAIT;
+    } catch (error) {
+      return this.broken(error);
+    }
+  }
+
+  will(
+    principal: Principal,
+    client: ClientGate | null,
+    will: { readonly topic: string; readonly qos: 0 | 1 | 2; readonly retain: boolean },
+    decide: (allowed: boolean) => void,
+  ): boolean | typeof WAIT {
+    const { topic, qos, retain } = will;
+    try {
+      const answer =
+        client instanceof AccessClientGate
+          ? client.mayPublish(topic, qos, retain)
+          : this.#awayMayPublish(principal, topic, qos, retain);
+      if (!(answer instanceof Promise)) return this.#countWill(answer);
+      answer
+        .catch((error: unknown) => {
+          this.failed(error);
+          return false;
+        })
+        .then((allowed) => decide(this.#countWill(allowed)))
+        .catch((error: unknown) => this.failed(error));
+      return WAIT;
+    } catch (error) {
+      this.failed(error);
+      return this.#countWill(false);
+    }
+  }
+
+  retainedSource(principal: Principal, topic: string): boolean {
+    try {
+      if (this.#away.mayHavePublished(principal, topic)) return true;
+    } catch (error) {
+      this.failed(error);
+    }
+    this.decisions.retainedDenied++;
+    return false;
+  }
+
+  keeps(principal: Principal, filter: string, qos: 0 | 1 | 2): boolean {
+    try {
+      return this.#away.mayKeep(principal, filter, qos);
+    } catch (error) {
+      this.failed(error);
+      return false;
+    }
+  }
+
+  // ------------------------------------------------------------------ a login, step by step
+
+  /** Banned or blocked, whoever it says it is: the refusal; null: it may try. */
+  keptOut(request: ConnectRequest, user: string | null): ConnectDecision | null {
+    const { bans, guard } = this.#options;
+    if (bans.size === 0) return null;
+    const { clientId, remoteAddress } = request;
+    const ban = bans.of(
+      { clientId, user, remoteAddress, fingerprint: fingerprintOf(request) },
+      guard.addressOf(remoteAddress),
+    );
+    if (ban === null || !this.#holds(ban, remoteAddress)) return null;
+    bans.hit(ban);
+    return refused(this.#reasonOf(ban));
+  }
+
+  /** A login failed: who guesses is counted. `user`: claimed. */
+  refuse(
+    request: ConnectRequest,
+    user: string | null,
+    answer: { readonly reason: RefuseReason; readonly detail: string; readonly by: string },
+  ): ConnectDecision {
+    const { guard, log } = this.#options;
+    const { clientId, remoteAddress } = request;
+    if (GUESSES.has(answer.reason)) guard.failed(remoteAddress, user);
+    const { reason, detail, by } = answer;
+    log.debug({ clientId, remoteAddress, reason, detail, by }, 'login refused');
+    return refused(reason);
+  }
+
+  /** A client is proven: the rest of the way in. */
+  admit(
+    request: ConnectRequest,
+    who: Identified,
+    by: string,
+  ): ConnectDecision | Promise<ConnectDecision> {
+    const { clock, guard, flapping } = this.#options;
+    const { clientId, packet, remoteAddress } = request;
+    const { user } = who;
+    if (who.expiresAtMs !== 0 && who.expiresAtMs <= clock.wallMs()) {
+      return refused('bad_credentials');
+    }
+    const banned = this.keptOut(request, user);
+    if (banned !== null) return banned;
+    guard.succeeded(remoteAddress, user);
+    // An identifier we gave out is new each time and tells nothing; a re-authentication is no connect
+    // (the core sees to it that it ends as the same user).
+    const isCounted = packet !== null && packet.clientId !== '';
+    if (isCounted && flapping.connected(clientId, user) !== null) return refused('flapping');
+    const subject: AclSubject = {
+      clientId,
+      user,
+      tenant: tenantOf(this.#options.tenant, who, request),
+      remoteAddress,
+      listenerName: request.listener.name,
+      certificate: request.certificate,
+      claims: who.claims,
+      isSuperuser: who.superuser,
+      grants: who.rules,
+    };
+    return this.#withRules(request, who, by, subject, 0, []);
+  }
+
+  /** Asks the sources that give rules, from `index` on; waits only when one of them does. */
+  #withRules(
+    request: ConnectRequest,
+    who: Identified,
+    by: string,
+    subject: AclSubject,
+    index: number,
+    granted: { readonly source: GrantSource; readonly rules: readonly GrantedRule[] }[],
+  ): ConnectDecision | Promise<ConnectDecision> {
+    const { sources } = this.#options;
+    const take = (source: GrantSource, answer: GrantAnswer): boolean => {
+      if (answer.kind === 'granted') granted.push({ source, rules: answer.rules });
+      return answer.kind === 'granted';
+    };
+    for (let i = index; i < sources.length && !subject.isSuperuser; i++) {
+      const source = sources[i]!;
+      if (source.gives !== 'grants') continue;
+      const answer = source.rulesFor(ruleSubjectOf(subject));
+      if (answer instanceof Promise) {
+        return answer.then((late) => {
+          if (!take(source, late)) return refused('authentication_unavailable');
+          return this.#withRules(request, who, by, subject, i + 1, granted);
+        });
+      }
+      if (!take(source, answer)) return refused('authentication_unavailable');
+    }
+    // What was waited for may have taken long enough to be banned meanwhile.
+    const banned = this.keptOut(request, subject.user);
+    if (banned !== null) return banned;
+    const deciders: Decider[] = [];
+    for (const source of sources) {
+      if (source.gives === 'decisions') deciders.push(source.open(ruleSubjectOf(subject)));
+    }
+    const client = new AccessClientGate(
+      {
+        subject,
+        by,
+        fingerprint: fingerprintOf(request),
+        expiresAtMs: who.expiresAtMs,
+        granted,
+        deciders,
+        end: request.end,
+      },
+      this,
+    );
+    this.#live.add(client);
+    return { refusal: null, identity: subject.user, tenant: subject.tenant, client };
+  }
+
+  #judge(
+    request: ConnectRequest,
+    username: string | null,
+    answer: ChainAnswer,
+  ): ConnectDecision | Promise<ConnectDecision> {
+    return answer.kind === 'accepted'
+      ? this.admit(request, answer.who, answer.by)
+      : this.refuse(request, username, answer);
+  }
+
+  #later(
+    request: ConnectRequest,
+    pending: Promise<ConnectDecision>,
+    decide: (decision: ConnectDecision) => void,
+  ): void {
+    pending
+      .catch((error: unknown) => this.broken(error))
+      .then(decide)
+      .catch((error: unknown) => {
+        // The core failed while it went on: that connection is lost, and only that.
+        this.failed(error);
+        request.end('internal_error');
+      })
+      .catch((error: unknown) => this.failed(error));
+  }
+
+  #reasonOf(ban: Ban): RefuseReason {
+    if (ban.origin === 'operator') return 'banned';
+    if (ban.origin === 'flapping') return 'flapping';
+    this.counters.loginsBlocked++;
+    return 'login_blocked';
+  }
+
+  /** A block for failed logins does not hold where the guard is off or trusts the address. */
+  #holds(ban: Ban, remoteAddress: string): boolean {
+    return ban.origin !== 'login' || this.#options.guard.addressOf(remoteAddress) !== null;
+  }
+
+  // ------------------------------------------------------------------ who is away
+
+  #awayMayPublish(
+    principal: Principal,
+    topic: string,
+    qos: 0 | 1 | 2,
+    retain: boolean,
+  ): boolean | Promise<boolean> {
+    const { sources } = this.#options;
+    const subject = awaySubject(principal);
+    if (sources.length === 0) {
+      return isAllowed(this.inForce.rules.compile(subject).publish(topic, qos, retain));
+    }
+    return this.#awayAsked(subject, topic, qos, retain);
+  }
+
+  /** The sources are asked as for a client whose address and certificate nobody knows. */
+  async #awayAsked(
+    subject: AclSubject,
+    topic: string,
+    qos: 0 | 1 | 2,
+    retain: boolean,
+  ): Promise<boolean> {
+    const asRule = ruleSubjectOf(subject);
+    const grants: GrantedRule[] = [];
+    let isGranted = false;
+    for (const source of this.#options.sources) {
+      if (source.gives === 'decisions') {
+        const verdict = await source.open(asRule).ask('publish', topic, qos, retain);
+        if (verdict !== 'ignore') return verdict === 'allow';
+        // Asked, and silent: the rules have to allow it.
+        isGranted = true;
+      } else {
+        const answer = await source.rulesFor(asRule);
+        if (answer.kind === 'unavailable') return false;
+        grants.push(...answer.rules);
+        isGranted = true;
+      }
+    }
+    const rules = this.inForce.rules.compile({ ...subject, grants: isGranted ? grants : null });
+    return isAllowed(rules.publish(topic, qos, retain));
+  }
+
+  #countWill(allowed: boolean): boolean {
+    if (allowed) this.decisions.willAllowed++;
+    else this.decisions.willDenied++;
+    return allowed;
+  }
+
+  // ------------------------------------------------------------------ changes
+
+  /** Other rules from now on; each connection compiles them at its next decision. */
+  setRules(rules: RuleSet): void {
+    this.inForce.rules = rules;
+    this.inForce.version = rules.version;
+  }
+
+  /** Users that an authenticator (by its kind) no longer has, or knows with another password. */
+  endUsers(by: string, users: ReadonlySet<string>): void {
+    this.#end('rights_revoked', ({ facts }) => {
+      const { user } = facts.subject;
+      return facts.by === by && user !== null && users.has(user);
+    });
+  }
+
+  /** Connections that were let in and are not closed. */
+  get liveConnections(): number {
+    return this.#live.size;
+  }
+
+  /** About once a second: credentials that expire. */
+  tick(monotonicMs: number): void {
+    this.#wheel.advance(monotonicMs);
+  }
+
+  #endBanned(ban: Ban): void {
+    const network = ban.kind === 'address' ? parseIpNetwork(ban.value) : null;
+    this.#end('banned', ({ facts }) => {
+      const { subject, fingerprint } = facts;
+      if (ban.user !== undefined && ban.user !== subject.user) return false;
+      switch (ban.kind) {
+        case 'client':
+          return subject.clientId === ban.value;
+        case 'user':
+          return subject.user === ban.value;
+        case 'certificate':
+          return fingerprint === ban.value;
+        case 'address': {
+          const bytes = clientAddressBytes(subject.remoteAddress ?? '');
+          return bytes !== null && network !== null && containsAddress(network, bytes);
+        }
+      }
+    });
+  }
+
+  /** Ends those that fit, some per turn; all of them are found at once. */
+  #end(reason: CloseReason, fits: (client: AccessClientGate) => boolean): void {
+    const found: AccessClientGate[] = [];
+    for (const client of this.#live) if (fits(client)) found.push(client);
+    let next = 0;
+    const step = (): void => {
+      for (let ended = 0; ended < ENDED_PER_TURN && next < found.length; ended++, next++) {
+        const client = found[next]!;
+        if (!this.#live.has(client)) continue;
+        this.counters.ended++;
+        try {
+          client.facts.end(reason);
+        } catch (error) {
+          this.failed(error);
+        }
+      }
+      if (next < found.length) this.#options.scheduler.nextTurn(step);
+    };
+    step();
+  }
+
+  // ------------------------------------------------------------------ for its connections
+
+  monotonicMs(): number {
+    return this.#options.clock.monotonicMs();
+  }
+
+  wallMs(): number {
+    return this.#options.clock.wallMs();
+  }
+
+  rightsChanged(): void {
+    this.#options.onRightsChanged();
+  }
+
+  setTimer(timer: Timer, inMs: number): void {
+    this.#wheel.set(timer, this.#options.clock.monotonicMs() + inMs);
+  }
+
+  cancelTimer(timer: Timer): void {
+    this.#wheel.cancel(timer);
+  }
+
+  closed(client: AccessClientGate): void {
+    this.#live.delete(client);
+  }
+
+  /** Something failed that must not: counted, and logged without what the client sent. */
+  failed(error: unknown): void {
+    this.counters.errors++;
+    const { clock, log } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#loggedAtMs < LOG_INTERVAL_MS) {
+      this.#unlogged++;
+      return;
+    }
+    const unlogged = this.#unlogged;
+    this.#loggedAtMs = nowMs;
+    this.#unlogged = 0;
+    const { name, stack } = error instanceof Error ? error : { name: typeof error, stack: '' };
+    // The frames say where; the message could hold anything.
+    const at = stack?.split('\n').filter((line) => line.startsWith('    at '));
+    log.error({ error: name, at, unlogged }, 'access failed inside: refused for that');
+  }
+
+  broken(error: unknown): ConnectDecision {
+    this.failed(error);
+    return refused('authentication_unavailable');
+  }
+}
+
+export function refused(refusal: RefuseReason): ConnectDecision {
+  return { refusal, identity: null, client: null };
+}
+
+function fingerprintOf({ certificate }: ConnectRequest): string | null {
+  return certificate === null ? null : canonicalFingerprint(certificate.fingerprint256);
+}
+
+function credentialsOf(request: ConnectRequest): Credentials {
+  const { packet } = request;
+  return {
+    clientId: request.clientId,
+    username: packet?.username ?? null,
+    password: packet?.password ?? null,
+    protocolVersion: request.protocolVersion,
+    listener: request.listener,
+    remoteAddress: request.remoteAddress,
+    remotePort: request.remotePort,
+    certificate: request.certificate,
+    pskIdentity: request.pskIdentity,
+  };
+}
