@@ -7,7 +7,7 @@
 import { isUtf8 } from 'node:buffer';
 import { type BigIntStats, constants } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { setImmediate } from 'node:timers/promises';
+import { scheduler } from 'node:timers/promises';
 import type { Log } from '../../core/ports.ts';
 import { AccessError, type AccessProblem } from '../access-error.ts';
 import { parseHash } from './hash-format.ts';
@@ -98,7 +98,7 @@ export async function parsePasswordFile(bytes: Buffer, file: string): Promise<Pa
   let number = 0;
   for (const raw of linesOf(bytes)) {
     number += 1;
-    if (number % LINES_PER_TURN === 0) await setImmediate();
+    if (number % LINES_PER_TURN === 0) await scheduler.yield();
     const text = decodeLine(raw, number);
     if (text === null) {
       report(number, { column: 1, message: 'not UTF-8' });
