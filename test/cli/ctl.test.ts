@@ -1,10 +1,14 @@
 // `causeway ctl`: what it asks of the API, what it prints for people and programs, and exit codes.
 import { join } from 'node:path';
 import t from 'tap';
+import { routeTable } from '../../src/admin/api/route-table.ts';
+import { shapes } from '../../src/admin/api/routes/shapes.ts';
+import type { JsonSchema } from '../../src/admin/api/schema.ts';
 import { UsageError } from '../../src/cli/command.ts';
 import { loadCommand } from '../../src/cli/commands.ts';
+import { type Action, Call } from '../../src/cli/ctl/action.ts';
 import { actions } from '../../src/cli/ctl/actions.ts';
-import { ApiClient, pathPart } from '../../src/cli/ctl/api-client.ts';
+import { ApiClient, pathPart, type Query } from '../../src/cli/ctl/api-client.ts';
 import { durationS } from '../../src/cli/ctl/duration.ts';
 import { renderTable } from '../../src/cli/ctl/table.ts';
 import { cellWidth, fitCells, safeJson, safeText } from '../../src/cli/ctl/terminal-text.ts';
@@ -42,6 +46,9 @@ function page(asked: Asked): Reply {
   return { body: { items, cursor: isLast ? null : next === 1000 ? 'empty' : String(next) } };
 }
 
+/** Deleted 40 at a time. */
+let retained = 100;
+
 function answer(asked: Asked): Reply | undefined {
   const { method, path } = asked;
   switch (`${method} ${path}`) {
@@ -63,6 +70,9 @@ function answer(asked: Asked): Reply | undefined {
       return problem(422, 'nothing was changed', [
         { field: 'acl.yaml:3:5', message: 'bad\x1b rule' },
       ]);
+    case 'DELETE /api/v1/retained':
+      retained -= 40;
+      return { body: { deleted: Math.min(40, retained + 40), complete: retained <= 0 } };
     case 'GET /api/v1/routes':
       return {
         body: {
@@ -152,12 +162,13 @@ t.test('changes: what is asked, and what is said', async (t) => {
     'POST /api/v1/bans? {"kind":"address","value":"192.0.2.0/24","reason":"noise","expiresInS":7200}',
     `POST /api/v1/publish? {"topic":"a/b","payload":"${b64('höchst')}","encoding":"base64","qos":1,"retain":true,"messageExpiryS":90}`,
     `POST /api/v1/publish? {"topic":"a/c","payload":"${b64('from a file')}","encoding":"base64","qos":0,"retain":false}`,
-    'DELETE /api/v1/retained?filter=a%2F%23 undefined',
+    ...Array<string>(3).fill('DELETE /api/v1/retained?filter=a%2F%23 undefined'),
     'POST /api/v1/tokens? {"name":"ops","role":"viewer","expiresInS":2592000}',
     'DELETE /api/v1/sessions/x/subscriptions?filter=a%2F%23 undefined',
   ];
   t.strictSame(asked.toSorted(), expected.toSorted());
   t.equal(outcomes[0]!.stdout, 'disconnected ../a b/..\n');
+  t.equal(outcomes[5]!.stdout, 'deleted 100 retained messages of a/#\n', 'in three parts');
   t.equal(outcomes[6]!.stdout, 'cwt_new\n', 'the token alone, for a script');
 });
 
@@ -281,3 +292,116 @@ t.test('every action is in the help, each once', async (t) => {
   t.equal(new Set(words).size, words.length);
   for (const word of words) t.ok(command!.usage.includes(`\n  ${word}`), word);
 });
+
+/** What an action asks of the API, without a node. */
+interface Use {
+  readonly method: string;
+  readonly path: string;
+  readonly query: readonly string[];
+  readonly body: Readonly<Record<string, unknown>> | undefined;
+  readonly isList: boolean;
+}
+
+/** Runs an action with an argument for each it takes and a value for each flag it has. */
+async function usesOf(action: Action): Promise<Use[]> {
+  const uses: Use[] = [];
+  const note = (method: string, path: string, query: Query, body: unknown, isList: boolean) => {
+    const given = Object.keys(query).filter((name) => query[name] !== undefined);
+    uses.push({ method, path, query: given, body: body as Use['body'], isList });
+  };
+  const api = {
+    list: async (path: string, query: Query) => {
+      note('GET', path, query, undefined, true);
+      return { items: [], cursor: null };
+    },
+    get: async (path: string, query: Query = {}) => note('GET', path, query, undefined, false),
+    send: async (method: string, path: string, query: Query = {}, body?: unknown) => {
+      note(method, path, query, body, false);
+      return { deleted: 0, complete: true };
+    },
+  } as unknown as ApiClient;
+  const values = new Map<string, readonly string[]>([['json', ['']]]);
+  const sample = new Map([
+    ['role', 'admin'],
+    ['expires', '1h'],
+    ['expiry', '1h'],
+    ['qos', '1'],
+  ]);
+  for (const name of Object.keys(action.flags)) {
+    if (['file', 'stdin', 'null', 'filter'].includes(name) && action.resource !== 'subscriptions') {
+      continue;
+    }
+    values.set(name, [sample.get(name) ?? 'x']);
+  }
+  const args = action.args.map((name) => (name === 'KIND' ? 'user' : 'ARG'));
+  await action.run(new Call(api, { values, positionals: [] }, args, 10));
+  return uses;
+}
+
+t.test(
+  'every action is in the route table of the API, with its parameters and columns',
+  async (t) => {
+    const write = process.stdout.write;
+    t.teardown(() => {
+      process.stdout.write = write;
+    });
+    const schemaOf = (schema: JsonSchema | undefined): JsonSchema => {
+      const name = /#\/components\/schemas\/(.*)$/.exec(String(schema?.$ref ?? ''))?.[1];
+      return name === undefined ? (schema ?? {}) : shapes[name]!;
+    };
+    for (const action of actions) {
+      const name = `${action.resource} ${action.verb}`.trim();
+      // What it prints is not looked at here, and would not be TAP.
+      process.stdout.write = () => true;
+      const uses = await usesOf(action).finally(() => {
+        process.stdout.write = write;
+      });
+      t.ok(uses.length > 0, name);
+      for (const use of uses) {
+        const route = routeTable.find(
+          ({ method, path }) =>
+            method === use.method &&
+            path.replaceAll(/\{\w+\}/g, 'ARG') === use.path.replaceAll('x', 'ARG'),
+        );
+        t.ok(route, `${name}: ${use.method} ${use.path}`);
+        const known = Object.keys(route?.query ?? {});
+        t.strictSame(
+          use.query.filter((one) => !known.includes(one)),
+          [],
+          `${name}: query`,
+        );
+        const success = Object.entries(route?.answers ?? {}).find(
+          ([status]) => status < '300',
+        )?.[1];
+        const properties = schemaOf(success?.schema).properties as
+          | Record<string, JsonSchema>
+          | undefined;
+        t.equal(use.isList, properties?.cursor !== undefined, `${name}: is it a list?`);
+        const body = schemaOf(route?.body);
+        const fields = Object.keys((body.properties ?? {}) as object);
+        const given = Object.keys(use.body ?? {});
+        t.strictSame(
+          given.filter((one) => !fields.includes(one)),
+          [],
+          `${name}: body`,
+        );
+        const required = (body.required ?? []) as string[];
+        t.strictSame(
+          required.filter((one) => !given.includes(one)),
+          [],
+          `${name}: required`,
+        );
+        if (!use.isList) continue;
+        const items = schemaOf(properties?.items).items as JsonSchema;
+        const kinds = ((items.oneOf as JsonSchema[] | undefined) ?? [items]).map(schemaOf);
+        const columns = kinds.flatMap((kind) => Object.keys(kind.properties as object));
+        const routed = name === 'routes' ? ['clientId', 'qos'] : [];
+        const missing = (action.columns ?? []).filter(
+          ({ field }) => ![...columns, ...routed].includes(field),
+        );
+        t.strictSame(missing, [], `${name}: columns`);
+        t.ok((action.columns ?? []).length > 0, `${name} has columns`);
+      }
+    }
+  },
+);

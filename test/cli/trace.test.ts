@@ -72,7 +72,7 @@ t.test('a trace that the node ends, one that it refuses, and flags', async (t) =
   const [ended, refused, both] = await Promise.all([
     runCli(['trace', '--topic', 'ends/#', '--for', '10min', '--json'], { env }),
     runCli(['trace', '--topic', 'busy'], { env }),
-    runCli(['trace', '--topic', 'a', '--client', 'b'], { env }),
+    runCli(['trace'], { env }),
   ]);
   t.equal(ended.code, 0, ended.stderr);
   const parsed = ended.stdout
@@ -83,5 +83,5 @@ t.test('a trace that the node ends, one that it refuses, and flags', async (t) =
   t.notMatch(ended.stdout, /\x1b/);
   t.ok(api.asked.some(({ query }) => query.get('durationS') === '600'));
   t.match(refused, { code: 5, stderr: /eight traces run already \(429\)/ });
-  t.match(both, { code: 1, stderr: /one of --client ID and --topic FILTER is needed/ });
+  t.match(both, { code: 1, stderr: /--client ID or --topic FILTER is needed/ });
 });

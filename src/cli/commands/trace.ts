@@ -9,18 +9,21 @@ import { type TraceEvent, TraceSummary, traceLine } from '../ctl/trace-text.ts';
 import { Output } from '../mqtt/output.ts';
 import { onSignal } from '../mqtt/run.ts';
 
+/** No trace is forgotten for longer: the node ends it. */
+const DURATION_MAX_S = 3600;
+
 export const command: Command = {
   name: 'trace',
   summary: 'follow one client or topic on a running node',
-  usage: `causeway trace (--client ID | --topic FILTER) [FLAGS]
+  usage: `causeway trace [--client ID] [--topic FILTER] [FLAGS]
 
-Shows what a client does, or what happens to the messages of a topic, until Ctrl-C, which ends it
-with a summary. Nobody else is slowed down: what is too much to tell is counted instead. Payloads are
-never shown.
+Shows what a client does, or what happens to the messages of a topic (with both: what fits both),
+until Ctrl-C, which ends it with a summary. Nobody else is slowed down: what is too much to tell is
+counted instead. Payloads are never shown.
 
       --client ID          connects, subscriptions, messages of this client
       --topic FILTER       messages and subscriptions of these topics
-      --for DURATION       end after that, such as 10min
+      --for DURATION       end after that, such as 10min (default and at most 1h)
       --json               one JSON document a line, as the node sends it
 ${apiFlagsUsage}
 
@@ -38,14 +41,14 @@ ${exitCodesUsage}
     });
     const single = (name: string): string | undefined => flags.values.get(name)?.[0];
     const [client, topic] = [single('client'), single('topic')];
-    if ((client === undefined) === (topic === undefined)) {
-      throw new UsageError('one of --client ID and --topic FILTER is needed');
+    if (client === undefined && topic === undefined) {
+      throw new UsageError('--client ID or --topic FILTER is needed');
     }
     const duration = single('for');
     const query = {
       client,
       topic,
-      durationS: duration === undefined ? undefined : durationS('--for', duration),
+      durationS: duration === undefined ? DURATION_MAX_S : durationS('--for', duration),
     };
     const api = makeApiClient(flags);
     const output = new Output();

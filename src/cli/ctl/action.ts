@@ -17,6 +17,8 @@ export interface Action {
   readonly args: readonly string[];
   readonly flags: ParseArgsOptionsConfig;
   readonly summary: string;
+  /** Of the table, where the answer is a list. */
+  readonly columns?: readonly Column[];
   run(call: Call): Promise<void>;
 }
 

@@ -34,6 +34,11 @@ const subscriptionColumns: readonly Column[] = [
   { field: 'subscriptionId', title: 'ID', isNumber: true },
 ];
 
+const ownedColumns: readonly Column[] = [
+  { field: 'clientId', title: 'CLIENT ID' },
+  ...subscriptionColumns,
+];
+
 const queueColumns: readonly Column[] = [
   { field: 'seq', title: 'SEQ', isNumber: true },
   { field: 'topic', title: 'TOPIC' },
@@ -53,6 +58,7 @@ export const clientActions: readonly Action[] = [
     verb: 'list',
     args: [],
     flags: { ...whoFlags, listener: text, address: text },
+    columns: clientColumns,
     summary: 'connected clients; --client-id, --user, --tenant, --listener, --address GLOB',
     run: (call) =>
       call.list(
@@ -91,6 +97,7 @@ export const clientActions: readonly Action[] = [
     verb: 'list',
     args: [],
     flags: { ...whoFlags, connected: text },
+    columns: sessionColumns,
     summary: 'sessions; --client-id, --user, --tenant GLOB, --connected true|false',
     run: (call) =>
       call.list(
@@ -118,6 +125,7 @@ export const clientActions: readonly Action[] = [
     args: ['CLIENT_ID'],
     flags: {},
     summary: 'messages that wait for the session, without payloads',
+    columns: queueColumns,
     run: (call) => call.list(`/sessions/${pathPart(call.arg(0))}/queue`, {}, queueColumns),
   },
   {
@@ -126,6 +134,7 @@ export const clientActions: readonly Action[] = [
     args: ['CLIENT_ID'],
     flags: {},
     summary: 'what the session is subscribed to',
+    columns: subscriptionColumns,
     run: (call) =>
       call.list(`/sessions/${pathPart(call.arg(0))}/subscriptions`, {}, subscriptionColumns),
   },
@@ -158,6 +167,7 @@ export const clientActions: readonly Action[] = [
     args: [],
     flags: { filter: text, 'client-id': text, matches: text },
     summary: 'subscriptions of all sessions; --filter, --client-id GLOB, --matches TOPIC',
+    columns: ownedColumns,
     run: (call) =>
       call.list(
         '/subscriptions',
@@ -166,7 +176,7 @@ export const clientActions: readonly Action[] = [
           clientId: call.flag('client-id'),
           matches: call.flag('matches'),
         },
-        [{ field: 'clientId', title: 'CLIENT ID' }, ...subscriptionColumns],
+        ownedColumns,
       ),
   },
 ];

@@ -42,10 +42,23 @@ async function deleteRetained(call: Call): Promise<void> {
   if ((topic === undefined) === (filter === undefined)) {
     throw new UsageError('retained delete needs TOPIC, or --filter FILTER for many');
   }
-  const answer = await call.api.send('DELETE', '/retained', { topic, filter });
-  const { deleted } = (answer ?? {}) as { deleted?: unknown };
-  const many = typeof deleted === 'number' ? `${deleted} retained messages` : 'what was retained';
-  call.done(`deleted ${many} of ${safeText(topic ?? filter ?? '')}`, answer);
+  let deleted = 0;
+  let complete = false;
+  while (!complete) {
+    const answer = (await call.api.send('DELETE', '/retained', { topic, filter })) as Deleted;
+    deleted += answer.deleted;
+    ({ complete } = answer);
+    // What cannot be deleted now will not be by asking for ever.
+    if (answer.deleted === 0) break;
+  }
+  const what = safeText(topic ?? filter ?? '');
+  call.done(`deleted ${deleted} retained messages of ${what}`, { deleted, complete });
+}
+
+/** One request deletes a part of many. */
+interface Deleted {
+  readonly deleted: number;
+  readonly complete: boolean;
 }
 
 async function publish(call: Call): Promise<void> {
@@ -91,6 +104,7 @@ export const messageActions: readonly Action[] = [
     args: ['TOPIC'],
     flags: {},
     summary: 'who receives what is published to the topic',
+    columns: routeColumns,
     run: (call) => call.list('/routes', { topic: call.arg(0) }, routeColumns, rowsOf),
   },
   {
@@ -99,6 +113,7 @@ export const messageActions: readonly Action[] = [
     args: ['[FILTER]'],
     flags: {},
     summary: 'retained messages that match the filter (default #)',
+    columns: retainedColumns,
     run: (call) =>
       call.list('/retained', { filter: call.hasArg(0) ? call.arg(0) : '#' }, retainedColumns),
   },

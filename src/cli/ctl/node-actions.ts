@@ -105,14 +105,8 @@ function list(
   columns: readonly Column[],
   summary: string,
 ): Action {
-  return {
-    resource,
-    verb,
-    args: [],
-    flags: {},
-    summary,
-    run: (call) => call.list(path, {}, columns),
-  };
+  const run = (call: Call): Promise<void> => call.list(path, {}, columns);
+  return { resource, verb, args: [], flags: {}, summary, columns, run };
 }
 
 /** Asks the node to read something again, and shows what it says. */
