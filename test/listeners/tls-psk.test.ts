@@ -4,6 +4,7 @@ import { execFile } from 'node:child_process';
 import type { ConnectionOptions } from 'node:tls';
 import { promisify } from 'node:util';
 import t from 'tap';
+import { mosquitto } from '../../scripts/provide.ts';
 import type { TlsOptions } from '../../src/listeners/listener.ts';
 import { Certificates } from './certificates.ts';
 import { type RecordedConnection, until } from './recorder.ts';
@@ -187,7 +188,7 @@ t.test('what does not fit together is refused', async (t) => {
 t.test('mosquitto_pub --psk', async (t) => {
   const harness = await listen(t, { url, tls: pskOnly });
   const publish = (identity: string, secret: Buffer): Promise<unknown> =>
-    promisify(execFile)('mosquitto_pub', [
+    promisify(execFile)(mosquitto('mosquitto_pub'), [
       ...['-h', '127.0.0.1', '-p', String(harness.port), '-t', 'a', '-m', 'b'],
       ...['--psk-identity', identity, '--psk', secret.toString('hex')],
     ]);
