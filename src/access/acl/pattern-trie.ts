@@ -6,7 +6,7 @@
  */
 import type { MatcherEntry, PatternMatcher } from './pattern-matcher.ts';
 import { OPEN, REFUSED, type SlotValues } from './placeholder.ts';
-import { hasNoParent, isHashAt } from './topic-pattern.ts';
+import { hasNoParent, isHashAt, takesWhole } from './topic-pattern.ts';
 
 const SLASH = 0x2f;
 const DOLLAR = 0x24;
@@ -261,10 +261,10 @@ export class PatternTrie implements PatternMatcher {
       }
       for (let edge = this.#slotEdge[node]!; edge !== NIL; edge = this.#edgeNext[edge]!) {
         const value = values.get(this.#edgeSlot[edge]!);
-        if (value === REFUSED) {
-          best = this.#firstEntry(this.#edgeEntry[edge]!, bit, best);
-        } else if (value === OPEN) {
-          best = this.#firstEntry(this.#edgeEntry[edge]!, bit << ALLOW_SHIFT, best);
+        if (value === REFUSED || value === OPEN) {
+          if (!takesWhole(filter, start, end)) continue;
+          const about = value === REFUSED ? bit : bit << ALLOW_SHIFT;
+          best = this.#firstEntry(this.#edgeEntry[edge]!, about, best);
         } else if (value.length === end - start && isTextAt(filter, start, value)) {
           stackNodes[top] = this.#edgeChild[edge]!;
           stackStarts[top] = end + 1;

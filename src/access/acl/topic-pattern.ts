@@ -168,8 +168,9 @@ export function coversFilter(
     if (end === -1) end = length;
     if (slots !== null && slots[i] !== -1) {
       level = values.get(slots[i]!);
-      if (level === REFUSED) return !allow;
-      if (level === OPEN) return allow;
+      if (level === REFUSED || level === OPEN) {
+        return allow === (level === OPEN) && takesWhole(filter, start, end);
+      }
     } else if (level === '+') {
       if (isHashAt(filter, start, end)) {
         return hasNoParent(filter) && i === levels.length - 2 && levels[i + 1] === '#';
@@ -187,6 +188,14 @@ export function coversFilter(
 
 export function isHashAt(filter: string, start: number, end: number): boolean {
   return end - start === 1 && filter.charCodeAt(start) === 0x23;
+}
+
+/**
+ * Whether a rule that is about everything from this level on takes all of the filter: `a/#` has one
+ * topic that ends before.
+ */
+export function takesWhole(filter: string, start: number, end: number): boolean {
+  return start === 0 || !isHashAt(filter, start, end) || hasNoParent(filter);
 }
 
 /** `a/#` matches `a`, but no topic is empty: `#` is the same as `+/#`, and `/#` as `/+/#`. */
@@ -215,8 +224,12 @@ export function mayOverlap(
       if (mine === REFUSED) return theirs !== undefined;
       if (mine === OPEN) return false;
     }
-    if (mine === '#') return i > 0 || isTheirsAny || !theirs?.startsWith('$');
-    if (theirs === '#') return i > 0 || !mine?.startsWith('$');
+    if (mine === '#' || theirs === '#') {
+      const rest = mine === '#' ? theirs : mine;
+      // `/#` and `+` would meet in the topic without a character, which there is not.
+      if (rest === undefined) return i > 1 || (denied.levels[0] !== '' && other.levels[0] !== '');
+      return i > 0 || isTheirsAny || !rest.startsWith('$');
+    }
     if (mine === undefined || theirs === undefined) return mine === theirs;
     if (mine === '+' || theirs === '+') {
       const literal = mine === '+' ? theirs : mine;
