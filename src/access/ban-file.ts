@@ -46,8 +46,9 @@ export class BanFile {
     let document: unknown;
     try {
       document = JSON.parse(text);
-    } catch (error) {
-      throw this.#broken(`is no JSON: ${(error as Error).message}`);
+    } catch {
+      // What the parser says quotes the file.
+      throw this.#broken('is no JSON');
     }
     if (
       !isRecord(document) ||

@@ -291,8 +291,10 @@ export class Bans {
     const { kind, value, user } = target;
     const { reason, by, expiresAtMs, step } = details;
     this.counters.added++;
+    let id = this.#options.random.hex(8);
+    while (this.#byId.has(id)) id = this.#options.random.hex(8);
     return {
-      id: this.#options.random.hex(8),
+      id,
       kind,
       value,
       ...(user === undefined ? {} : { user }),
