@@ -18,10 +18,16 @@ import type { SharedLimit, SharedLimits, SharedWindow } from '../../src/quota/sh
 import type { RetainedHolding } from '../../src/quota/use-ledger.ts';
 import { ManualTime } from '../core/manual-time.ts';
 
+interface Window {
+  used: number;
+  endsMs: number;
+}
+
 /** Fixed windows by manual time, as rate-limiter-flexible counts them by the real one. */
 export class ManualShared implements SharedLimits {
   readonly #time: ManualTime;
   readonly taken: { readonly name: string; readonly key: string; readonly points: number }[] = [];
+  readonly #windows: Map<string, Map<string, Window>> = new Map();
   #failure: Error | null = null;
 
   constructor(time: ManualTime) {
@@ -34,8 +40,10 @@ export class ManualShared implements SharedLimits {
   }
 
   open(name: string, window: SharedWindow): SharedLimit {
-    const windows = new Map<string, { used: number; endsMs: number }>();
-    const at = (key: string): { used: number; endsMs: number } => {
+    // As on one server: who opens the same name counts in the same place.
+    const windows = this.#windows.get(name) ?? new Map<string, Window>();
+    this.#windows.set(name, windows);
+    const at = (key: string): Window => {
       const nowMs = this.#time.nowMs;
       let record = windows.get(key);
       if (record === undefined || record.endsMs <= nowMs) {
