@@ -16,6 +16,7 @@ import { pairsOf } from '../../src/cli/ctl/value-text.ts';
 import { temporaryFolder } from '../config/temporary-folder.ts';
 import { type Asked, FakeApi, problem, type Reply, TOKEN } from './fake-api.ts';
 import { type Outcome, runCli } from './run.ts';
+import { runMany } from './run-many.ts';
 
 /** A name that would clear the screen and write in red, and one that reads backwards. */
 const HOSTILE = 'a\x1b[2J\x1b[31m\u202eb\u009b0m\r\n';
@@ -96,61 +97,54 @@ function answer(asked: Asked): Reply | undefined {
 const api = await FakeApi.start(answer);
 t.teardown(() => api.close());
 
-function ctl(...args: string[]): Promise<Outcome> {
-  const env = { CAUSEWAY_API_URL: api.url, CAUSEWAY_API_TOKEN: TOKEN };
-  return runCli(['ctl', ...args], { env });
+const env = { CAUSEWAY_API_URL: api.url, CAUSEWAY_API_TOKEN: TOKEN };
+
+function ctl(...lines: (readonly string[])[]): Promise<Outcome[]> {
+  return runMany(
+    lines.map((line) => ['ctl', ...line]),
+    { env },
+  );
 }
 
-t.test(
-  'lists: a table, cursors followed to the limit, and nothing that moves the cursor',
-  async (t) => {
-    const [table, many, document] = await Promise.all([
-      ctl('clients', '--limit', '3', '--user', 'al*'),
-      ctl('clients', 'list', '--limit', '2600'),
-      ctl('clients', '--limit', '1200', '--json'),
-    ]);
-    t.equal(table.code, 0, table.stderr);
-    const lines = table.stdout.split('\n');
-    t.match(lines[0], /^CLIENT ID +USER +TENANT +ADDRESS +LISTENER +MQTT +CONNECTED$/);
-    t.equal(lines.length, 5, 'a hostile name makes no line of its own');
-    t.ok(lines[1]!.startsWith('a\\x1b[2J\\x1b[31m\\u{202e}b\\x9b0m\\r\\n  -'), String(lines[1]));
-    t.match(lines[2], /^client-1 +alice +- +192\.0\.2\.1 +mqtt:\S+ +5 +2023-11-14T22:13:20\.000Z$/);
-    t.match(table.stderr, /there are more; --limit N shows more than 3/);
-    const asked = api.asked.find(({ query }) => query.get('user') === 'al*');
-    t.equal(asked?.query.get('limit'), '3');
+t.test('lists: a table, and cursors followed to the limit', async (t) => {
+  const [table, many, document] = (await ctl(
+    ['clients', '--limit', '3', '--user', 'al*'],
+    ['clients', 'list', '--limit', '2600'],
+    ['clients', '--limit', '1200', '--json'],
+  )) as [Outcome, Outcome, Outcome];
+  t.equal(table.code, 0, table.stderr);
+  const lines = table.stdout.split('\n');
+  t.match(lines[0], /^CLIENT ID +USER +TENANT +ADDRESS +LISTENER +MQTT +CONNECTED$/);
+  t.equal(lines.length, 5, 'a hostile name makes no line of its own');
+  t.ok(lines[1]!.startsWith('a\\x1b[2J\\x1b[31m\\u{202e}b\\x9b0m\\r\\n  -'), String(lines[1]));
+  t.match(lines[2], /^client-1 +alice +- +192\.0\.2\.1 +mqtt:\S+ +5 +2023-11-14T22:13:20\.000Z$/);
+  t.match(table.stderr, /there are more; --limit N shows more than 3/);
+  const asked = api.asked.find(({ query }) => query.get('user') === 'al*');
+  t.equal(asked?.query.get('limit'), '3');
 
-    t.equal(many.stdout.split('\n').length, 2502, 'all of them, an empty page in between');
-    t.equal(many.stderr, '');
+  t.equal(many.stdout.split('\n').length, 2502, 'all of them, an empty page in between');
+  t.equal(many.stderr, '');
 
-    const parsed = JSON.parse(document.stdout) as { items: typeof clients; cursor: string };
-    t.strictSame(parsed.items, clients.slice(0, 1200));
-    t.equal(parsed.cursor, '1200');
-    t.notMatch(
-      document.stdout,
-      /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/,
-      'safe on a terminal as well',
-    );
-  },
-);
+  const parsed = JSON.parse(document.stdout) as { items: typeof clients; cursor: string };
+  t.strictSame(parsed.items, clients.slice(0, 1200));
+  t.equal(parsed.cursor, '1200');
+  t.notMatch(document.stdout, /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/, 'safe on a terminal as well');
+});
 
 t.test('changes: what is asked, and what is said', async (t) => {
   const folder = temporaryFolder(t, { token: `${TOKEN}\n`, payload: 'from a file' });
   const before = api.asked.length;
-  const outcomes = await Promise.all([
-    ctl('clients', 'disconnect', '../a b/..'),
-    ctl('sessions', 'delete', '..'),
-    ctl('bans', 'add', 'address', '192.0.2.0/24', '--reason', 'noise', '--expires', '2h'),
-    ctl('publish', 'a/b', '-m', 'höchst', '-q', '1', '--retain', '--expiry', '90'),
-    ctl('publish', 'a/c', '--file', join(folder, 'payload')),
-    ctl('retained', 'delete', '--filter', 'a/#'),
-    ctl('tokens', 'create', 'ops', '--role', 'viewer', '--expires', '30d'),
-    runCli(
-      ['ctl', 'sessions', 'unsubscribe', 'x', 'a/#', '--url', api.url, '--token-file', 'token'],
-      {
-        cwd: folder,
-      },
-    ),
-  ]);
+  const outcomes = await ctl(
+    ['clients', 'disconnect', '../a b/..'],
+    ['sessions', 'delete', '..'],
+    ['bans', 'add', 'address', '192.0.2.0/24', '--reason', 'noise', '--expires', '2h'],
+    ['publish', 'a/b', '-m', 'höchst', '-q', '1', '--retain', '--expiry', '90'],
+    ['publish', 'a/c', '--file', join(folder, 'payload')],
+    ['retained', 'delete', '--filter', 'a/#'],
+    ['tokens', 'create', 'ops', '--role', 'viewer', '--expires', '30d'],
+  );
+  const byFile = ['sessions', 'unsubscribe', 'x', 'a/#', '--url', api.url, '--token-file', 'token'];
+  outcomes.push(await runCli(['ctl', ...byFile], { cwd: folder }));
   for (const { code, stderr } of outcomes) t.equal(code, 0, stderr);
   const asked = api.asked.slice(before).map(({ method, path, query, body }) => {
     return `${method} ${path}?${query} ${JSON.stringify(body)}`;
@@ -173,7 +167,7 @@ t.test('changes: what is asked, and what is said', async (t) => {
 });
 
 t.test('one thing as pairs, routes as rows', async (t) => {
-  const [stats, routes] = await Promise.all([ctl('stats'), ctl('routes', 'a/b')]);
+  const [stats, routes] = (await ctl(['stats'], ['routes', 'a/b'])) as [Outcome, Outcome];
   t.equal(stats.stdout.split('\n')[0], 'connects           3');
   t.equal(stats.stdout.split('\n')[1], 'messages.received  7');
   t.notMatch(stats.stdout, /\x1b/);
@@ -184,24 +178,25 @@ t.test('one thing as pairs, routes as rows', async (t) => {
 });
 
 t.test('errors: one line, no token, an exit code for each kind', async (t) => {
-  const nobody = { CAUSEWAY_API_URL: 'http://127.0.0.1:1', CAUSEWAY_API_TOKEN: 'cwt_secret' };
-  const cases: [Promise<Outcome>, number, RegExp][] = [
-    [ctl('tokens'), 3, /^causeway ctl: this needs the role admin \(403\)$/m],
-    [
-      runCli(['ctl', 'node'], {
-        env: { CAUSEWAY_API_URL: api.url, CAUSEWAY_API_TOKEN: 'cwt_bad' },
-      }),
-      3,
-      /no such token \(401\)/,
-    ],
-    [runCli(['ctl', 'node'], { env: { CAUSEWAY_API_URL: api.url } }), 3, /\(401\)/],
-    [ctl('clients', 'disconnect', 'gone'), 4, /there is no such client \(404\)/],
-    [ctl('limits'), 2, /the node is about to stop \(503\)/],
-    [ctl('config', 'reload'), 1, /nothing was changed \(422\)\n {2}acl\.yaml:3:5: bad\\x1b rule$/m],
-    [runCli(['ctl', 'node'], { env: nobody }), 2, /cannot reach http:\/\/127\.0\.0\.1:1: nobody/],
+  const as = (token: string, url: string): Promise<Outcome[]> =>
+    runMany([['ctl', 'node']], { env: { CAUSEWAY_API_URL: url, CAUSEWAY_API_TOKEN: token } });
+  const outcomes = [
+    ...(await ctl(['tokens'], ['clients', 'disconnect', 'gone'], ['limits'], ['config', 'reload'])),
+    ...(await as('cwt_bad', api.url)),
+    ...(await as('', api.url)),
+    ...(await as('cwt_secret', 'http://127.0.0.1:1')),
   ];
-  for (const [running, code, said] of cases) {
-    const outcome = await running;
+  const expected: [number, RegExp][] = [
+    [3, /^causeway ctl: this needs the role admin \(403\)$/m],
+    [4, /there is no such client \(404\)/],
+    [2, /the node is about to stop \(503\)/],
+    [1, /nothing was changed \(422\)\n {2}acl\.yaml:3:5: bad\\x1b rule$/m],
+    [3, /no such token \(401\)/],
+    [3, /\(401\)/],
+    [2, /cannot reach http:\/\/127\.0\.0\.1:1: nobody/],
+  ];
+  for (const [index, outcome] of outcomes.entries()) {
+    const [code, said] = expected[index]!;
     t.equal(outcome.code, code, outcome.stderr);
     t.match(outcome.stderr, said);
     t.equal(outcome.stdout, '');
@@ -338,70 +333,65 @@ async function usesOf(action: Action): Promise<Use[]> {
   return uses;
 }
 
-t.test(
-  'every action is in the route table of the API, with its parameters and columns',
-  async (t) => {
-    const write = process.stdout.write;
-    t.teardown(() => {
+t.test('every action fits the route table of the API', async (t) => {
+  const write = process.stdout.write;
+  t.teardown(() => {
+    process.stdout.write = write;
+  });
+  const schemaOf = (schema: JsonSchema | undefined): JsonSchema => {
+    const name = /#\/components\/schemas\/(.*)$/.exec(String(schema?.$ref ?? ''))?.[1];
+    return name === undefined ? (schema ?? {}) : shapes[name]!;
+  };
+  for (const action of actions) {
+    const name = `${action.resource} ${action.verb}`.trim();
+    // What it prints is not looked at here, and would not be TAP.
+    process.stdout.write = () => true;
+    const uses = await usesOf(action).finally(() => {
       process.stdout.write = write;
     });
-    const schemaOf = (schema: JsonSchema | undefined): JsonSchema => {
-      const name = /#\/components\/schemas\/(.*)$/.exec(String(schema?.$ref ?? ''))?.[1];
-      return name === undefined ? (schema ?? {}) : shapes[name]!;
-    };
-    for (const action of actions) {
-      const name = `${action.resource} ${action.verb}`.trim();
-      // What it prints is not looked at here, and would not be TAP.
-      process.stdout.write = () => true;
-      const uses = await usesOf(action).finally(() => {
-        process.stdout.write = write;
-      });
-      t.ok(uses.length > 0, name);
-      for (const use of uses) {
-        const route = routeTable.find(
-          ({ method, path }) =>
-            method === use.method &&
-            path.replaceAll(/\{\w+\}/g, 'ARG') === use.path.replaceAll('x', 'ARG'),
-        );
-        t.ok(route, `${name}: ${use.method} ${use.path}`);
-        const known = Object.keys(route?.query ?? {});
-        t.strictSame(
-          use.query.filter((one) => !known.includes(one)),
-          [],
-          `${name}: query`,
-        );
-        const success = Object.entries(route?.answers ?? {}).find(
-          ([status]) => status < '300',
-        )?.[1];
-        const properties = schemaOf(success?.schema).properties as
-          | Record<string, JsonSchema>
-          | undefined;
-        t.equal(use.isList, properties?.cursor !== undefined, `${name}: is it a list?`);
-        const body = schemaOf(route?.body);
-        const fields = Object.keys((body.properties ?? {}) as object);
-        const given = Object.keys(use.body ?? {});
-        t.strictSame(
-          given.filter((one) => !fields.includes(one)),
-          [],
-          `${name}: body`,
-        );
-        const required = (body.required ?? []) as string[];
-        t.strictSame(
-          required.filter((one) => !given.includes(one)),
-          [],
-          `${name}: required`,
-        );
-        if (!use.isList) continue;
-        const items = schemaOf(properties?.items).items as JsonSchema;
-        const kinds = ((items.oneOf as JsonSchema[] | undefined) ?? [items]).map(schemaOf);
-        const columns = kinds.flatMap((kind) => Object.keys(kind.properties as object));
-        const routed = name === 'routes' ? ['clientId', 'qos'] : [];
-        const missing = (action.columns ?? []).filter(
-          ({ field }) => ![...columns, ...routed].includes(field),
-        );
-        t.strictSame(missing, [], `${name}: columns`);
-        t.ok((action.columns ?? []).length > 0, `${name} has columns`);
-      }
+    t.ok(uses.length > 0, name);
+    for (const use of uses) {
+      const route = routeTable.find(
+        ({ method, path }) =>
+          method === use.method &&
+          path.replaceAll(/\{\w+\}/g, 'ARG') === use.path.replaceAll('x', 'ARG'),
+      );
+      t.ok(route, `${name}: ${use.method} ${use.path}`);
+      const known = Object.keys(route?.query ?? {});
+      t.strictSame(
+        use.query.filter((one) => !known.includes(one)),
+        [],
+        `${name}: query`,
+      );
+      const success = Object.entries(route?.answers ?? {}).find(([status]) => status < '300')?.[1];
+      const properties = schemaOf(success?.schema).properties as
+        | Record<string, JsonSchema>
+        | undefined;
+      t.equal(use.isList, properties?.cursor !== undefined, `${name}: is it a list?`);
+      const body = schemaOf(route?.body);
+      const fields = Object.keys((body.properties ?? {}) as object);
+      const given = Object.keys(use.body ?? {});
+      t.strictSame(
+        given.filter((one) => !fields.includes(one)),
+        [],
+        `${name}: body`,
+      );
+      const required = (body.required ?? []) as string[];
+      t.strictSame(
+        required.filter((one) => !given.includes(one)),
+        [],
+        `${name}: required`,
+      );
+      if (!use.isList) continue;
+      const items = schemaOf(properties?.items).items as JsonSchema;
+      const kinds = ((items.oneOf as JsonSchema[] | undefined) ?? [items]).map(schemaOf);
+      const columns = kinds.flatMap((kind) => Object.keys(kind.properties as object));
+      const routed = name === 'routes' ? ['clientId', 'qos'] : [];
+      const missing = (action.columns ?? []).filter(
+        ({ field }) => ![...columns, ...routed].includes(field),
+      );
+      t.strictSame(missing, [], `${name}: columns`);
+      t.ok((action.columns ?? []).length > 0, `${name} has columns`);
     }
-  },
-);
+  }
+});

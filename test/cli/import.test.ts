@@ -11,7 +11,10 @@ import { formatNote, Notes } from '../../src/cli/import/note.ts';
 import type { Machine } from '../../src/cli/machine.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { temporaryFolder } from '../config/temporary-folder.ts';
-import { runCli } from './run.ts';
+import type { Outcome } from './run.ts';
+import { runMany } from './run-many.ts';
+
+type Sextet = [Outcome, Outcome, Outcome, Outcome, Outcome, Outcome];
 
 const machine: Machine = {
   hasIpv6: true,
@@ -416,16 +419,14 @@ t.test('the command: exit codes, modes, nothing overwritten', async (t) => {
     pw: `alice:${hash}\n`,
     acl: 'user alice\ntopic readwrite a/#\n',
   });
-  const run = (name: string, dir: string) =>
-    runCli(['import', 'mosquitto', name, '--dir', dir], { cwd: folder });
-  const [whole, part, lost, locked, broken, none] = await Promise.all([
-    run('whole.conf', 'out/whole'),
-    run('part.conf', 'out/part'),
-    run('lost.conf', 'out/lost'),
-    run('locked.conf', 'out/locked'),
-    run('broken.conf', 'out/broken'),
-    run('none.conf', 'out/none'),
-  ]);
+  const line = (name: string, dir: string) => ['import', 'mosquitto', name, '--dir', dir];
+  const names = ['whole', 'part', 'lost', 'locked', 'broken', 'none'];
+  const outcomes = await runMany(
+    [...names.map((name) => line(`${name}.conf`, `out/${name}`)), line('part.conf', 'out/whole')],
+    { cwd: folder },
+  );
+  const [whole, part, lost, locked, broken, none] = outcomes as Sextet;
+  const again = outcomes[6];
   t.equal(whole.code, 0, whole.stderr);
   t.equal(whole.stdout.split('\n')[0], join(folder, 'out/whole/causeway.yaml'));
   t.equal(readFileSync(join(folder, 'out/whole/passwords'), 'utf8'), `alice:${hash}\n`);
@@ -454,7 +455,6 @@ t.test('the command: exit codes, modes, nothing overwritten', async (t) => {
   t.match(broken, { code: 2, stderr: /none\.pem.*\n.*\n.*does not start as it is/ });
   t.match(none, { code: 2, stderr: /none\.conf: cannot be read: ENOENT; nothing was written/ });
 
-  const again = await run('part.conf', 'out/whole');
   t.match(again, { code: 2, stderr: /causeway\.yaml is there already; nothing was written/ });
   t.match(parse(readFileSync(config, 'utf8')), { store: 'memory' });
 });

@@ -6,7 +6,8 @@ import { text } from 'node:stream/consumers';
 import t from 'tap';
 import { traceLine } from '../../src/cli/ctl/trace-text.ts';
 import { FakeApi, problem, TOKEN } from './fake-api.ts';
-import { runCli } from './run.ts';
+import type { Outcome } from './run.ts';
+import { runMany } from './run-many.ts';
 
 const main = join(import.meta.dirname, '..', '..', 'src', 'cli', 'main.ts');
 const atMs = 1_700_000_000_123;
@@ -69,11 +70,15 @@ t.test('Ctrl-C ends it with a summary', async (t) => {
 });
 
 t.test('a trace that the node ends, one that it refuses, and flags', async (t) => {
-  const [ended, refused, both] = await Promise.all([
-    runCli(['trace', '--topic', 'ends/#', '--for', '10min', '--json'], { env }),
-    runCli(['trace', '--topic', 'busy'], { env }),
-    runCli(['trace'], { env }),
-  ]);
+  const outcomes = await runMany(
+    [
+      ['trace', '--topic', 'ends/#', '--for', '10min', '--json'],
+      ['trace', '--topic', 'busy'],
+      ['trace'],
+    ],
+    { env },
+  );
+  const [ended, refused, both] = outcomes as [Outcome, Outcome, Outcome];
   t.equal(ended.code, 0, ended.stderr);
   const parsed = ended.stdout
     .trimEnd()
