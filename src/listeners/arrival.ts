@@ -20,6 +20,8 @@ export class Arrival {
   remotePort: number;
   /** It was refused; what is left is to let the client read why. */
   hasFailed = false;
+  /** It ended, and a stage hears why in a moment: what it says goes first. */
+  isStageTelling = false;
   #timer: NodeJS.Timeout;
   readonly #onTimeout: () => void;
 

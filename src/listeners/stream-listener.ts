@@ -153,11 +153,12 @@ export class StreamListener implements Listener, StageHost {
     socket.once('close', () => {
       this.#connections--;
       if (!this.#arrivals.has(arrival)) return;
-      // A moment later: the stage may know why, and hears it after this.
-      setImmediate(() => {
+      const end = (): void => {
         this.failed(arrival, 'connection ended within the handshake');
         this.#settle(arrival);
-      });
+      };
+      if (arrival.isStageTelling) setTimeout(end, 0);
+      else end();
     });
     const { proxies } = this.#plan;
     if (proxies === null) {

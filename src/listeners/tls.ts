@@ -19,7 +19,7 @@ export class TlsStage implements Stage {
   readonly #psk: PskHandshakes | null;
   /** Node does not link the TLS socket it makes to the socket it was given; their endpoints do. */
   readonly #arrivals: Map<string, Arrival> = new Map();
-  /** Closed within the handshake, until the end of this turn: their endpoints are gone. */
+  /** Closed within the handshake, for a moment: their endpoints are gone. */
   readonly #closed: Map<Socket, Arrival> = new Map();
 
   /** `next` gets the arrivals whose handshake is done. */
@@ -72,9 +72,10 @@ export class TlsStage implements Stage {
   /** An unverified certificate is told after the close, with the TLS socket; a client that left never. */
   #tellClosed(arrival: Arrival): void {
     this.#closed.set(arrival.socket, arrival);
-    setImmediate(() => {
+    arrival.isStageTelling = true;
+    setTimeout(() => {
       if (this.#closed.delete(arrival.socket)) this.#host.failed(arrival, LEFT);
-    });
+    }, 0);
   }
 
   /** The arrival whose connection this TLS socket carries; null when it has gone. */

@@ -4,7 +4,7 @@
  * then nothing of the file counts.
  */
 import { isUtf8 } from 'node:buffer';
-import { setImmediate } from 'node:timers/promises';
+import { scheduler } from 'node:timers/promises';
 import type { Log } from '../../core/ports.ts';
 import { AccessError, type AccessProblem } from '../access-error.ts';
 import { readSecretFile } from './secret-file.ts';
@@ -51,7 +51,7 @@ export async function parsePskFile(bytes: Buffer, file: string): Promise<PskKeys
     .replace(/^\ufeff/, '')
     .split('\n');
   for (const [index, raw] of lines.entries()) {
-    if (index % LINES_PER_TURN === LINES_PER_TURN - 1) await setImmediate();
+    if (index % LINES_PER_TURN === LINES_PER_TURN - 1) await scheduler.yield();
     const text = raw.endsWith('\r') ? raw.slice(0, -1) : raw;
     if (text.startsWith('#') || text.trim() === '') continue;
     const line = parseLine(text);
