@@ -42,6 +42,8 @@ export interface DoorOptions {
   readonly admin?: Partial<AdminOptions>;
   /** Default: one of each role. */
   readonly tokens?: readonly Role[];
+  /** With TLS: the test asks by itself. */
+  readonly secure?: boolean;
 }
 
 export class ApiDoor {
@@ -79,7 +81,7 @@ export class ApiDoor {
     return door;
   }
 
-  async #start({ api, admin }: DoorOptions): Promise<void> {
+  async #start({ api, admin, secure = false }: DoorOptions): Promise<void> {
     const { world, sources } = this;
     const log = (fields: object, message: string): void => {
       this.logged.push({ fields, message });
@@ -116,6 +118,7 @@ export class ApiDoor {
       },
     });
     await this.server.start();
+    if (secure) return;
     const answer = await this.send('GET', '/api/v1/openapi.json');
     this.contract = new Contract(JSON.parse(answer.body) as OpenApi);
   }
