@@ -4,7 +4,7 @@
  * kept for the principals asked about last. What is not known counts for them here: such a subscription
  * is looked at again when its client comes, such a message was allowed when it was published.
  */
-import type { Principal } from '../core/ports.ts';
+import type { Principal } from '../core/principal.ts';
 import type { ClientRules } from './acl/client-rules.ts';
 import { type Decision, isAllowed, NO_MATCH } from './acl/decision.ts';
 import { awaySubject } from './acl/subject.ts';

@@ -14,11 +14,11 @@ import type {
   Gate,
   ListenerInfo,
   Log,
-  Principal,
   Quotas,
   Scheduler,
 } from '../core/ports.ts';
 import { WAIT } from '../core/ports.ts';
+import type { Principal } from '../core/principal.ts';
 import type { RefuseReason } from '../core/refuse-reason.ts';
 import { containsAddress, parseIpNetwork } from '../util/ip-address.ts';
 import { type Timer, TimerWheel } from '../util/timer-wheel.ts';

@@ -3,6 +3,8 @@
  * starts them in order, reloads, and stops them in reverse. The only place that knows all rooms; it
  * knows no signals and no command line.
  */
+import { AccessError } from '../access/access-error.ts';
+import type { CertificateReport, ReloadReport } from '../admin/api/ports.ts';
 import type { Readiness } from '../admin/readiness.ts';
 import { checkFiles } from '../config/check-files.ts';
 import type { Config, ListenerConfig } from '../config/config.ts';
@@ -11,7 +13,7 @@ import type { Problem } from '../config/layer.ts';
 import { ConfigError, DEFAULT_ORIGIN, type LoadedConfig } from '../config/load.ts';
 import { Broker } from '../core/broker.ts';
 import { createListener } from '../listeners/create-listener.ts';
-import type { Listener } from '../listeners/listener.ts';
+import type { Listener, ListenerOptions } from '../listeners/listener.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
 import { checkDescriptors } from './descriptors.ts';
 import { listenerOptions, nameOf } from './listener-options.ts';
@@ -19,6 +21,7 @@ import type { NodeLog } from './logger.ts';
 import { type OpenStore, openStore } from './open-store.ts';
 import { OperatorDoor } from './operator-door.ts';
 import { mergeReloadable } from './reload.ts';
+import { Rights } from './rights.ts';
 import { StartError } from './start-error.ts';
 
 export interface NodeOptions {
@@ -36,39 +39,52 @@ export class BrokerNode {
   readonly #options: NodeOptions;
   readonly #broker: Broker;
   readonly #store: OpenStore;
+  readonly #rights: Rights;
   readonly #door: OperatorDoor;
   /** Open ones, each with its entry of the configuration. */
   readonly #listeners: { readonly listener: Listener; entry: ListenerConfig }[] = [];
   #config: Config;
+  /** Read last: where values were written. */
+  #loaded: LoadedConfig;
   #isStoreOpen = false;
   #stopped: Promise<void> | null = null;
-  #reloading: Promise<void> = Promise.resolve();
+  #reloading: Promise<unknown> = Promise.resolve();
 
   private constructor(options: NodeOptions, store: OpenStore) {
     const { config, originOf } = options.loaded;
     const { log } = options.log;
     this.#options = options;
     this.#config = config;
+    this.#loaded = options.loaded;
     this.#store = store;
+    this.#rights = new Rights(config, {
+      log,
+      recheck: () => this.#broker.admin.recheck(),
+      retained: () => this.#broker.admin.retained('#'),
+    });
     this.#broker = new Broker({
       limits: config.limits,
       queueOverflow: config.queueOverflow,
       sharedStrategy: config.sharedSubscriptionStrategy,
-      revokedSubscription: 'disconnect',
+      revokedSubscription: config.authorization.revokedSubscription,
       clock: systemClock,
       random: systemRandom,
       scheduler: systemScheduler,
       log,
       store: store.store,
-      gate: null,
+      gate: this.#rights.gate,
       observer: null,
       bus: null,
     });
     this.#door = new OperatorDoor({
       version: options.version,
       broker: this.#broker,
+      rights: this.#rights,
       log,
       config: () => this.#config,
+      originOf: (path) => this.#loaded.originOf(path),
+      reload: () => this.reload(),
+      reloadCertificates: () => this.#reloadListeners(),
       listeners: () => this.#listeners.map(({ listener }) => listener),
       openListeners: () =>
         this.#listeners.map(({ listener, entry }) => ({ entry, address: listener.address })),
@@ -87,9 +103,15 @@ export class BrokerNode {
     checkDescriptors({ connectionsMax, isDefault, log });
     const node = new BrokerNode(options, await openStore(config, log));
     try {
+      await node.#rights.start();
+    } catch (error) {
+      throw asStartError(error);
+    }
+    try {
       await node.#broker.start();
     } catch (error) {
       // Nothing but the store is opened there.
+      await node.#rights.stop();
       throw new StartError('STORE', (error as Error).message, error);
     }
     node.#isStoreOpen = true;
@@ -106,11 +128,7 @@ export class BrokerNode {
   async #listen(): Promise<void> {
     const { log } = this.#options.log;
     for (const entry of this.#config.listeners) {
-      const listener = createListener(
-        listenerOptions(this.#config, entry, null),
-        this.#broker,
-        log,
-      );
+      const listener = createListener(this.#optionsOf(entry), this.#broker, log);
       await listener.start();
       this.#listeners.push({ listener, entry });
       log.info({ address: listener.address, listener: nameOf(entry) }, 'listening');
@@ -138,52 +156,74 @@ export class BrokerNode {
     return this.#config.shutdownGraceMs;
   }
 
-  /** Takes over what a changed configuration can change in a running node, and says what it cannot. */
-  reload(): Promise<void> {
-    this.#reloading = this.#reloading.then(() => this.#reload());
-    return this.#reloading;
+  #optionsOf(entry: ListenerConfig): ListenerOptions {
+    return listenerOptions(this.#config, entry, this.#rights.psk?.lookup ?? null);
   }
 
-  async #reload(): Promise<void> {
-    if (this.#stopped !== null) return;
+  /** Takes over what a changed configuration can change in a running node, and says what it cannot. */
+  reload(): Promise<ReloadReport> {
+    const reloaded = this.#reloading.then(() => this.#reload());
+    this.#reloading = reloaded.catch(() => {});
+    return reloaded;
+  }
+
+  async #reload(): Promise<ReloadReport> {
+    if (this.#stopped !== null) return { applied: [], needsRestart: [], problems: [] };
     const { log } = this.#options.log;
-    const refuse = (problems: readonly Problem[]): void => {
+    const refuse = (problems: readonly Problem[]): ReloadReport => {
       for (const { where, message } of problems) log.error({ where, problem: message }, 'config');
       log.error({ problems: problems.length }, 'reload refused, everything stays as it was');
+      const fields = problems.map(({ where, message }) => ({ field: where, message }));
+      return { applied: [], needsRestart: [], problems: fields };
     };
     let next: LoadedConfig;
     try {
       next = this.#options.load();
+      const { problems } = await checkFiles(next);
+      if (problems.length > 0) return refuse(problems);
+      // Users, keys and rules: what is broken there leaves everything as it was.
+      await this.#rights.reload();
     } catch (error) {
-      if (!(error instanceof ConfigError)) throw error;
-      refuse(error.problems);
-      return;
-    }
-    const { problems } = await checkFiles(next);
-    if (problems.length > 0) {
-      refuse(problems);
-      return;
+      if (!(error instanceof ConfigError || error instanceof AccessError)) throw error;
+      return refuse(error.problems);
     }
 
     const { applied, needsRestart } = compareConfigs(this.#config, next.config);
     this.#config = mergeReloadable(this.#config, next.config);
+    this.#loaded = next;
     this.#broker.setLimits(this.#config.limits);
+    this.#broker.setRevokedSubscription(this.#config.authorization.revokedSubscription);
+    this.#rights.revise(this.#config);
     this.#options.log.setLevel(this.#config.log.level);
-    // Also when no option changed: the certificates in the same files may be new.
-    for (const [index, open] of this.#listeners.entries()) {
-      const entry = this.#config.listeners[index]!;
-      try {
-        await open.listener.reload(listenerOptions(this.#config, entry, null));
-        open.entry = entry;
-      } catch (error) {
-        log.error({ err: error, listener: nameOf(entry) }, 'listener keeps what it had');
-      }
-    }
-    this.#door.reload();
+    await this.#reloadListeners();
     if (needsRestart.length > 0) {
       log.warn({ options: needsRestart }, 'changed options need a restart');
     }
     log.info({ applied, needsRestart }, 'reloaded');
+    return { applied, needsRestart, problems: [] };
+  }
+
+  /** Also when no option changed: the certificates in the same files may be new. */
+  async #reloadListeners(): Promise<CertificateReport> {
+    const { log } = this.#options.log;
+    const reloaded: string[] = [];
+    const problems: { field: string; message: string }[] = [];
+    for (const [index, open] of this.#listeners.entries()) {
+      const entry = this.#config.listeners[index]!;
+      const name = nameOf(entry);
+      try {
+        await open.listener.reload(this.#optionsOf(entry));
+        open.entry = entry;
+        reloaded.push(name);
+      } catch (error) {
+        problems.push({ field: name, message: (error as Error).message });
+        log.error({ err: error, listener: name }, 'listener keeps what it had');
+      }
+    }
+    const door = await this.#door.reload();
+    if (door !== null) problems.push({ field: 'admin', message: door });
+    else reloaded.push('admin');
+    return { reloaded, problems };
   }
 
   /** Ends every connection with 0x8B, stores what is open, closes; bounded by shutdownGraceMs. */
@@ -198,6 +238,7 @@ export class BrokerNode {
     this.#door.stopPublishing();
     await Promise.all(this.#listeners.map(({ listener }) => listener.stop()));
     await this.#broker.stop(this.#config.shutdownGraceMs);
+    await this.#rights.stop();
     this.#isStoreOpen = false;
     // A process that ends resets what is still open, and a reset destroys the last packet.
     while (this.#broker.stats.connections > 0 && performance.now() < deadlineMs) {
@@ -205,4 +246,10 @@ export class BrokerNode {
     }
     await this.#door.close();
   }
+}
+
+/** A file of users, keys or rules that is broken is no error of the program. */
+function asStartError(error: unknown): unknown {
+  if (!(error instanceof AccessError)) return error;
+  return new StartError('ACCESS', error.message, error);
 }

@@ -2,24 +2,39 @@
  * What an operator sees of a running node: the $SYS topics and the HTTP address with metrics and
  * health. Wires `admin` to broker, store and listeners; fastify is loaded after MQTT is served.
  */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { SecureContextOptions } from 'node:tls';
 import type { AdminServer } from '../admin/admin-server.ts';
+import type { ApiOptions } from '../admin/api/api.ts';
+import type { CertificateReport, ReloadReport } from '../admin/api/ports.ts';
+import { TokenFileError } from '../admin/api/token-file.ts';
 import type { ListenerMetrics, StoreMetrics } from '../admin/metric-sources.ts';
 import type { Readiness } from '../admin/readiness.ts';
 import { type SysTopics, startSysTopics } from '../admin/sys-topics.ts';
-import { parseAdminUrl } from '../config/address.ts';
+import { type AdminAddress, parseAdminUrl } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
+import type { Path } from '../config/layer.ts';
 import type { Broker } from '../core/broker.ts';
 import type { Log } from '../core/ports.ts';
 import { systemClock, systemScheduler } from '../listeners/scheduler.ts';
+import { aclPort, bansPort, quotaUsePort } from './api-ports.ts';
 import { type OpenListener, probeTarget } from './probe-target.ts';
+import type { Rights } from './rights.ts';
+import { shownOptions } from './shown-config.ts';
 import { StartError } from './start-error.ts';
 
 export interface DoorParts {
   readonly version: string;
   readonly broker: Broker;
+  readonly rights: Rights;
   readonly log: Log;
   /** In force, reloads included. */
   readonly config: () => Config;
+  /** Where a value in force was written. */
+  readonly originOf: (path: Path) => string;
+  readonly reload: () => Promise<ReloadReport>;
+  readonly reloadCertificates: () => Promise<CertificateReport>;
   readonly listeners: () => readonly ListenerMetrics[];
   readonly openListeners: () => readonly OpenListener[];
   readonly storeMetrics: () => StoreMetrics | null;
@@ -39,26 +54,36 @@ export class OperatorDoor {
   }
 
   async open(): Promise<void> {
-    this.reload();
-    const { log, config, version, broker, isAdminByDefault } = this.#parts;
+    this.#reloadSysTopics();
+    const { log, config, version, broker, rights, isAdminByDefault } = this.#parts;
     const { url } = config().admin;
     const address = parseAdminUrl(url);
     if (address === null || typeof address === 'string') return;
     const { createAdminServer } = await import('../admin/admin-server.ts');
     const admin = createAdminServer({
-      ...address,
+      host: address.host,
+      port: address.port,
+      tls: address.isTls ? await readTls(config()) : null,
+      metricsAnonymous: config().admin.metricsAnonymous,
+      extra: () => rights.metrics(),
+      api: this.#apiOptions(),
       version,
       log,
       stats: broker.stats,
       store: this.#parts.storeMetrics,
       listeners: this.#parts.listeners,
       readiness: this.#parts.readiness,
-      probe: { target: () => probeTarget(config(), this.#parts.openListeners()) },
+      probe: {
+        target: () => probeTarget(config(), this.#parts.openListeners()),
+        username: rights.probe?.username,
+        password: rights.probe?.password,
+      },
     });
     try {
       await admin.start();
     } catch (error) {
       const isTaken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
+      if (error instanceof TokenFileError) throw new StartError('TOKENS', error.message, error);
       if (!isTaken) throw error;
       if (!isAdminByDefault) {
         const advice = 'choose another with --admin, or off';
@@ -75,8 +100,41 @@ export class OperatorDoor {
     log.info({ address: admin.address, listener: 'admin' }, 'listening');
   }
 
-  /** Takes over a changed interval of the $SYS topics. */
-  reload(): void {
+  #apiOptions(): ApiOptions {
+    const { broker, rights, config, originOf, reload, reloadCertificates } = this.#parts;
+    const { tokensFile = join(config().data, TOKENS_FILE) } = config().admin;
+    return {
+      core: broker.admin,
+      observe: (observer) => broker.observe(observer),
+      limits: () => config().limits,
+      clock: systemClock,
+      scheduler: systemScheduler,
+      bans: bansPort(rights.access.bans, systemClock),
+      acl: aclPort(rights.access),
+      quotas: quotaUsePort(rights.quotas),
+      config: { shown: () => shownOptions(config(), originOf), reload, reloadCertificates },
+      tokensFile,
+      environmentToken: process.env[ADMIN_TOKEN_VARIABLE],
+    };
+  }
+
+  /** Takes over changed intervals, tokens and certificates; what is wrong, or null. */
+  async reload(): Promise<string | null> {
+    this.#reloadSysTopics();
+    if (this.#admin === null) return null;
+    const { config, log } = this.#parts;
+    try {
+      await this.#admin.reload();
+      const address = parseAdminUrl(config().admin.url) as AdminAddress;
+      if (address.isTls) this.#admin.setTls(await readTls(config()));
+      return null;
+    } catch (error) {
+      log.error({ err: error }, 'the admin address keeps what it had');
+      return (error as Error).message;
+    }
+  }
+
+  #reloadSysTopics(): void {
     const { broker, version, config } = this.#parts;
     const { sysIntervalS } = config();
     if (sysIntervalS === this.#sysIntervalS) return;
@@ -103,4 +161,16 @@ export class OperatorDoor {
     await this.#admin?.stop();
     this.#admin = null;
   }
+}
+
+/** In the data folder. */
+const TOKENS_FILE = 'api-tokens.json';
+/** Gives one token with every right; no option, as options are shown. */
+const ADMIN_TOKEN_VARIABLE = 'CAUSEWAY_ADMIN_TOKEN';
+
+/** The configuration was checked: an https:// address has a certificate. */
+async function readTls({ admin, tls }: Config): Promise<SecureContextOptions> {
+  const { certFile = '', keyFile = '' } = admin.tls ?? tls ?? {};
+  const [cert, key] = await Promise.all([readFile(certFile), readFile(keyFile)]);
+  return { cert, key };
 }

@@ -9,13 +9,24 @@ export function mergeReloadable(current: Config, next: Config): Config {
   const listeners = current.listeners.map((listener): ListenerConfig => {
     const index = unused.findIndex(({ url }) => url === listener.url);
     const [found] = index === -1 ? [] : unused.splice(index, 1);
-    return found === undefined ? listener : { ...found, name: listener.name };
+    if (found === undefined) return listener;
+    return { ...found, name: listener.name, authentication: listener.authentication };
   });
   return {
     ...current,
     listeners,
     tls: next.tls,
     limits: next.limits,
+    quotas: next.quotas,
+    bans: next.bans,
+    authorization: {
+      ...current.authorization,
+      revokedSubscription: next.authorization.revokedSubscription,
+    },
+    admin: {
+      ...current.admin,
+      tls: next.admin.tls,
+    },
     log: { ...current.log, level: next.log.level },
     sysIntervalS: next.sysIntervalS,
     shutdownGraceMs: next.shutdownGraceMs,

@@ -350,7 +350,7 @@ export const authorization: z.ZodType<AuthorizationConfig> = z.strictObject({
 
 const flapping: z.ZodType<FlappingConfig> = z.strictObject({
   connectsMax: count(
-    30,
+    0,
     0,
     100_000,
     reloaded('Connects of one client identifier within the window before it is banned; 0: never.'),

@@ -29,7 +29,7 @@ export function crossCheck(config: Config, where: (path: Path) => string): Probl
   };
   const names = new Map<string, Path>();
 
-  if (config.tls !== undefined) checkTls(config, config.tls, ['tls'], report);
+  if (config.tls !== undefined) checkTls(config.tls, ['tls'], report);
   for (const [index, listener] of config.listeners.entries()) {
     const path: Path = ['listeners', index];
     const address = parseListenerUrl(listener.url);
@@ -92,6 +92,16 @@ function checkAuthentication(config: Config, report: Report): void {
   }
 }
 
+/** Somebody is asked, at some listener at least, who clients are. */
+export function asksWho(config: Config): boolean {
+  const { authentication, listeners } = config;
+  return (
+    authentication.chain.length > 0 ||
+    authentication.scram !== undefined ||
+    listeners.some(({ authentication: own }) => (own?.chain?.length ?? 0) > 0)
+  );
+}
+
 /** Who is asked at a listener, and whether those who show nothing are let in. */
 export function chainOf(config: Config, listener: ListenerConfig): ChainConfig {
   const { authentication } = config;
@@ -121,7 +131,7 @@ function checkListener(
     );
   }
   if (listener.tls !== undefined) {
-    if (isTls) checkTls(config, listener.tls, [...path, 'tls'], report);
+    if (isTls) checkTls(listener.tls, [...path, 'tls'], report);
     else report([...path, 'tls'], 'expected only at mqtts:// and wss:// listeners');
   }
   if (listener.websocket !== undefined && transport !== 'ws' && transport !== 'wss') {
@@ -133,6 +143,9 @@ function checkListener(
   if (listener.unixMode !== undefined && transport !== 'unix') {
     report([...path, 'unixMode'], 'expected only at unix: listeners');
   }
+  if (tls?.psk === true && !chainOf(config, listener).chain.includes('psk')) {
+    report([...path, 'url'], 'offers tls.psk, so `psk` has to be in its authentication.chain');
+  }
   const isOpen = transport !== 'unix' && !isLoopback(address.host);
   const authenticates =
     tls?.clientCertificate === 'required' || !chainOf(config, listener).anonymous;
@@ -141,7 +154,7 @@ function checkListener(
   }
 }
 
-function checkTls(config: Config, tls: TlsConfig, path: Path, report: Report): void {
+function checkTls(tls: TlsConfig, path: Path, report: Report): void {
   for (const [file, other] of [
     ['certFile', 'keyFile'],
     ['keyFile', 'certFile'],
@@ -149,9 +162,6 @@ function checkTls(config: Config, tls: TlsConfig, path: Path, report: Report): v
     if (tls[file] !== undefined) continue;
     if (tls[other] !== undefined) report(path, `has ${other} but no ${file}`);
     else if (!tls.psk && file === 'certFile') report(path, 'certFile and keyFile are missing');
-  }
-  if (tls.psk && config.authentication.psk === undefined) {
-    report([...path, 'psk'], 'needs the section authentication.psk');
   }
   if (tls.crlFile !== undefined && tls.caFile === undefined) {
     report([...path, 'crlFile'], 'has no effect without caFile');

@@ -188,7 +188,7 @@ const admin: z.ZodType<AdminConfig> = z.strictObject({
     },
   ).optional(),
   metricsAnonymous: truth(false, {
-    reloadable: true,
+    reloadable: false,
     help: 'Answers /metrics without a token also to other machines.',
   }),
   allowPlainBeyondLoopback: truth(false, {

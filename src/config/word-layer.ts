@@ -14,6 +14,9 @@ export const CONFIG_VARIABLE = 'CAUSEWAY_CONFIG';
 const otherVariables: ReadonlySet<string> = new Set([
   CONFIG_VARIABLE,
   'CAUSEWAY_PASSWORD',
+  'CAUSEWAY_ADMIN_TOKEN',
+  'CAUSEWAY_API_TOKEN',
+  'CAUSEWAY_API_URL',
   'CAUSEWAY_NO_RAW_TCP',
   'CAUSEWAY_COMMIT',
 ]);

@@ -4,7 +4,7 @@
  * A message has topic and payload; packets (ids, DUP, aliases) are the connection's business.
  */
 
-import type { Principal } from './ports.ts';
+import type { Principal } from './principal.ts';
 
 const EMPTY = Buffer.alloc(0);
 

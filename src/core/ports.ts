@@ -10,6 +10,7 @@
 import type { ConnectPacket } from '../wire/connect.ts';
 import type { CloseReason } from './close-reason.ts';
 import type { Message } from './message.ts';
+import type { Principal } from './principal.ts';
 import type { QueueEntry } from './queue-entry.ts';
 import type { RefuseReason } from './refuse-reason.ts';
 
@@ -91,18 +92,6 @@ export interface Acceptor {
 }
 
 // ---------------------------------------------------------------------------------- access, quota
-
-/**
- * Who a session and its messages belong to, once that is proven. Stored with sessions, wills and
- * retained messages, so that rights and quotas hold while nobody is connected and after a restart.
- */
-export interface Principal {
-  readonly clientId: string;
-  /** The user name that was proven; null: anonymous. Only the same user may resume the session. */
-  readonly identity: string | null;
-  /** '': none. */
-  readonly tenant: string;
-}
 
 export const DENY = 0;
 export const ALLOW = 1;

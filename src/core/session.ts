@@ -13,11 +13,11 @@ import type { Outlet } from './outlet.ts';
 import type {
   ClientGate,
   GateWaiter,
-  Principal,
   SessionQuota,
   SessionRecord,
   SubscriptionRecord,
 } from './ports.ts';
+import type { Principal } from './principal.ts';
 import type { QueueEntry } from './queue-entry.ts';
 import type { UnansweredPubrec } from './unanswered-pubrec.ts';
 

@@ -12,11 +12,11 @@ import type {
   Gate,
   ListenerInfo,
   Log,
-  Principal,
   Quotas,
   Scheduler,
   WAIT,
 } from '../core/ports.ts';
+import type { Principal } from '../core/principal.ts';
 import { Alarms } from './alarms.ts';
 import { Attic } from './attic.ts';
 import { ConnectDesk, innerOf } from './connect-desk.ts';

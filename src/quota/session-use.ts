@@ -2,7 +2,8 @@
  * What one session uses (data plane), from birth to end: subscriptions, queued bytes, delivered bytes.
  * It knows its own use, so that a reload can count it under other quotas. Made by `use-ledger.ts`.
  */
-import type { GateWaiter, Principal, SessionQuota } from '../core/ports.ts';
+import type { GateWaiter, SessionQuota } from '../core/ports.ts';
+import type { Principal } from '../core/principal.ts';
 import type { CountQuota } from './count-quota.ts';
 import type { Counter } from './counter.ts';
 import { Payer, type PayerOwner } from './payer.ts';

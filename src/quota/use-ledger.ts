@@ -2,7 +2,8 @@
  * Account of what sessions and retained messages use: the core's `Quotas` port. Knows principals and
  * numbers, no messages and no sockets.
  */
-import type { Principal, Quotas, SessionQuota } from '../core/ports.ts';
+import type { Quotas, SessionQuota } from '../core/ports.ts';
+import type { Principal } from '../core/principal.ts';
 import type { CountQuota } from './count-quota.ts';
 import type { Subject } from './quota.ts';
 import type { QuotaBook } from './quota-book.ts';

@@ -8,6 +8,7 @@ import { listenerOptions } from '../../src/app/listener-options.ts';
 import { OperatorDoor } from '../../src/app/operator-door.ts';
 import { probeTarget } from '../../src/app/probe-target.ts';
 import { mergeReloadable } from '../../src/app/reload.ts';
+import { Rights } from '../../src/app/rights.ts';
 import type { Config } from '../../src/config/config.ts';
 import { compareConfigs } from '../../src/config/difference.ts';
 import { loadConfig } from '../../src/config/load.ts';
@@ -148,6 +149,10 @@ t.test('the admin address in use', async (t) => {
     new OperatorDoor({
       version: '0',
       broker: { stats: new Stats(), publish: () => {} } as unknown as Broker,
+      rights: new Rights(config, { log, recheck: () => {}, retained: () => [] }),
+      originOf: () => 'default',
+      reload: () => Promise.reject(new Error('not asked')),
+      reloadCertificates: () => Promise.reject(new Error('not asked')),
       log,
       config: () => config,
       listeners: () => [],

@@ -7,11 +7,11 @@ import {
   type EnhancedAuth,
   type Gate,
   type GateWaiter,
-  type Principal,
   type Quotas,
   type Verdict,
   type WAIT,
 } from '../../src/core/ports.ts';
+import type { Principal } from '../../src/core/principal.ts';
 
 export class FakeGate implements Gate {
   readonly enhanced: EnhancedAuth | null = null;

@@ -8,11 +8,11 @@ import { Drop } from '../../src/core/drop-reason.ts';
 import type {
   ConnectDecision,
   ConnectRequest,
-  Principal,
   SessionQuota,
   Verdict,
 } from '../../src/core/ports.ts';
 import { ALLOW, CLOSE, DENY, OVER_QUOTA, WAIT } from '../../src/core/ports.ts';
+import type { Principal } from '../../src/core/principal.ts';
 import type { FakeClient } from './fake-client.ts';
 import { accepted, FakeClientGate, FakeGate } from './fake-gate.ts';
 import { FakeDisk } from './fake-store.ts';

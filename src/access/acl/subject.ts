@@ -6,7 +6,8 @@
  * `undefined` is "not known", which is not the same as having none: a client that is away may have
  * had any address.
  */
-import type { PeerCertificate, Principal } from '../../core/ports.ts';
+import type { PeerCertificate } from '../../core/ports.ts';
+import type { Principal } from '../../core/principal.ts';
 import type { Claim } from '../authenticator.ts';
 import type { GrantedRule } from './granted-rule.ts';
 

@@ -13,13 +13,8 @@ import { isValidTopicName, topicLevelCount } from '../../wire/topic.ts';
 import { type Connection, Hold, Phase } from '../connection.ts';
 import { makeMessage } from '../message.ts';
 import { NO_PACKET_LIMIT } from '../outlet.ts';
-import {
-  type AuthAnswer,
-  type ConnectDecision,
-  type ConnectRequest,
-  type Principal,
-  WAIT,
-} from '../ports.ts';
+import { type AuthAnswer, type ConnectDecision, type ConnectRequest, WAIT } from '../ports.ts';
+import type { Principal } from '../principal.ts';
 import { type RefuseReason, refuseTable } from '../refuse-reason.ts';
 import type { Will } from '../session.ts';
 import { NEVER_EXPIRES } from '../sessions.ts';

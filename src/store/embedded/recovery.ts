@@ -4,7 +4,8 @@
  * part their progress; no bodies.
  */
 import type { Message } from '../../core/message.ts';
-import type { Log, Principal, RestoredSession, RestoreVisitor } from '../../core/ports.ts';
+import type { Log, RestoredSession, RestoreVisitor } from '../../core/ports.ts';
+import type { Principal } from '../../core/principal.ts';
 import { EntryState } from '../../core/queue-entry.ts';
 import { RecordDamage } from './damage.ts';
 import {

@@ -3,7 +3,7 @@
  * `commit-writer.ts`.
  */
 import type { Message } from '../../core/message.ts';
-import type { Principal } from '../../core/ports.ts';
+import type { Principal } from '../../core/principal.ts';
 import { EMPTY_BUFFER } from '../../util/bytes.ts';
 import { RecordDamage } from './damage.ts';
 import { numberKey, Prefix, retainedKey } from './keys.ts';

@@ -1,0 +1,106 @@
+/**
+ * Makes the links of the authentication chain that a configuration names, each once, however many
+ * listeners ask it. Used by `access.ts` of this room.
+ */
+import type { Authenticator } from '../access/authenticator.ts';
+import { CertificateAuthenticator } from '../access/authn/certificate-authenticator.ts';
+import type { ChainPlan } from '../access/authn/chain.ts';
+import { HashQueue } from '../access/authn/hash-queue.ts';
+import { HttpAuthenticator } from '../access/authn/http-authenticator.ts';
+import { JwtAuthenticator } from '../access/authn/jwt-authenticator.ts';
+import { PasswordAuthenticator } from '../access/authn/password-authenticator.ts';
+import { PskAuthenticator } from '../access/authn/psk-authenticator.ts';
+import { RedisAuthenticator } from '../access/authn/redis-authenticator.ts';
+import { VerifiedCache } from '../access/authn/verified-cache.ts';
+import type { AuthenticatorKind } from '../config/access-config.ts';
+import type { Config } from '../config/config.ts';
+import { chainOf } from '../config/cross-check.ts';
+import type { Clock, Log, Random } from '../core/ports.ts';
+import { nameOf } from './listener-options.ts';
+import { EverybodyLogin, ProbeLogin } from './own-logins.ts';
+
+export interface AuthenticatorParts {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  /** After a reload: these users are gone or have other credentials. */
+  readonly onUsersChanged: (users: ReadonlySet<string>) => void;
+}
+
+export interface Authenticators {
+  /** For listeners without a chain of their own. */
+  readonly common: ChainPlan;
+  /** By name of the listener. */
+  readonly listeners: ReadonlyMap<string, ChainPlan>;
+  /** What `/health/full` logs in with. */
+  readonly probe: ProbeLogin;
+  /** Null: no keys are configured. */
+  readonly psk: PskAuthenticator | null;
+}
+
+/** Passwords of one address that wait to be hashed. */
+const WAITING_PER_ADDRESS_MAX = 64;
+
+export function makeAuthenticators(config: Config, parts: AuthenticatorParts): Authenticators {
+  const { authentication } = config;
+  const { password } = authentication;
+  const hashes = new HashQueue({
+    concurrency: password?.hashesMax ?? 2,
+    waitingMax: password?.waitingMax ?? 2000,
+    waitingPerAddressMax: WAITING_PER_ADDRESS_MAX,
+    waitMaxMs: authentication.timeoutMs,
+    clock: parts.clock,
+  });
+  const probe = new ProbeLogin();
+  const everybody = new EverybodyLogin();
+  const made = new Map<AuthenticatorKind, Authenticator>();
+  const link = (kind: AuthenticatorKind): Authenticator => {
+    const known = made.get(kind) ?? make(kind, config, hashes, parts);
+    made.set(kind, known);
+    return known;
+  };
+  const plan = (listener: Config['listeners'][number]): ChainPlan => {
+    const { chain, anonymous } = chainOf(config, listener);
+    // Without a chain nobody is asked; those who show a name all the same are let in too.
+    const isOpen = chain.length === 0 && anonymous;
+    return { links: [probe, ...chain.map(link), ...(isOpen ? [everybody] : [])], anonymous };
+  };
+  const listeners = new Map(config.listeners.map((entry) => [nameOf(entry), plan(entry)]));
+  const common = plan({ url: '' });
+  const psk = (made.get('psk') as PskAuthenticator | undefined) ?? null;
+  return { common, listeners, probe, psk };
+}
+
+function make(
+  kind: AuthenticatorKind,
+  { authentication }: Config,
+  queue: HashQueue,
+  { clock, random, log, onUsersChanged }: AuthenticatorParts,
+): Authenticator {
+  switch (kind) {
+    case 'certificate':
+      return new CertificateAuthenticator(authentication.certificate);
+    case 'psk':
+      return new PskAuthenticator({ ...section(authentication.psk), log });
+    case 'jwt':
+      return new JwtAuthenticator({ ...section(authentication.jwt), clock, log });
+    case 'http':
+      return new HttpAuthenticator({ service: section(authentication.http), clock, log });
+    case 'redis': {
+      const redis = section(authentication.redis);
+      const service = { ...redis, keyPrefix: redis.keyPrefix ?? '' };
+      return new RedisAuthenticator({ service, queue, clock, random, log });
+    }
+    case 'password': {
+      const { file, verifiedMax } = section(authentication.password);
+      const cache = new VerifiedCache(verifiedMax);
+      return new PasswordAuthenticator({ file, queue, cache, log, onUsersChanged });
+    }
+  }
+}
+
+/** The configuration was checked: a link of a chain has its section. */
+function section<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('a link of the chain has no section');
+  return value;
+}

@@ -1,0 +1,147 @@
+/**
+ * Who may do what and how much, made from a configuration: access inside, quotas around it. The core
+ * gets `gate`; the operator's door gets bans, explanations and use. Used by `node.ts`.
+ */
+import { join } from 'node:path';
+import { Access } from '../access/access.ts';
+import { HttpRuleSource } from '../access/acl/http-source.ts';
+import { RedisRuleSource } from '../access/acl/redis-source.ts';
+import type { AnyRuleSource } from '../access/acl/source.ts';
+import { AuthenticationChain } from '../access/authn/chain.ts';
+import type { PskAuthenticator } from '../access/authn/psk-authenticator.ts';
+import { ScramUsers } from '../access/authn/scram-users.ts';
+import type { ExtraMetric } from '../admin/metric-sources.ts';
+import type { Config } from '../config/config.ts';
+import { asksWho } from '../config/cross-check.ts';
+import type { Message } from '../core/message.ts';
+import type { Gate, Log } from '../core/ports.ts';
+import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
+import { memoryLimits } from '../quota/flexible-limits.ts';
+import { QuotaGate } from '../quota/quota-gate.ts';
+import { quotaMetricTable } from '../quota/quota-report.ts';
+import { makeAuthenticators } from './authenticators.ts';
+import type { ProbeLogin } from './own-logins.ts';
+
+export interface RightsParts {
+  readonly log: Log;
+  /** Has the core look again at what sessions and connections have. */
+  readonly recheck: () => void;
+  /** All retained messages there are. */
+  readonly retained: () => Iterable<Message>;
+}
+
+const BANS_FILE = 'bans.json';
+
+export class Rights {
+  readonly access: Access;
+  readonly quotas: QuotaGate;
+  /** Null: no pre-shared keys. */
+  readonly psk: PskAuthenticator | null;
+  /** What the health probe logs in with; null: it needs nothing. */
+  readonly probe: ProbeLogin | null;
+
+  constructor(config: Config, { log, recheck, retained }: RightsParts) {
+    const { authentication, authorization } = config;
+    const [clock, random, scheduler] = [systemClock, systemRandom, systemScheduler];
+    const onUsersChanged = (users: ReadonlySet<string>): void =>
+      this.access.usersChanged('password', users);
+    const made = makeAuthenticators(config, { clock, random, log, onUsersChanged });
+    this.psk = made.psk;
+    const { rulesFile, http, redis } = authorization;
+    const restricts = rulesFile !== undefined || http !== undefined || redis !== undefined;
+    const isAsked = asksWho(config) || restricts;
+    this.probe = isAsked ? made.probe : null;
+    const { timeoutMs: deadlineMs, scram, tenant } = authentication;
+    this.access = new Access({
+      chain: isAsked
+        ? new AuthenticationChain({
+            ...made.common,
+            listeners: made.listeners,
+            deadlineMs,
+            clock,
+            log,
+          })
+        : null,
+      scram:
+        scram === undefined
+          ? null
+          : new ScramUsers({
+              file: scram.file,
+              log,
+              onUsersChanged: (users) => this.access.usersChanged('scram', users),
+            }),
+      rulesFile: rulesFile ?? null,
+      sources: ruleSources(config, log),
+      credentialsGrant: authentication.jwt !== undefined || authentication.http !== undefined,
+      tenant,
+      bans: config.bans,
+      bansFile: config.store === 'memory' ? null : join(config.data, BANS_FILE),
+      clock,
+      random,
+      scheduler,
+      log,
+      onRightsChanged: recheck,
+    });
+    this.quotas = new QuotaGate({
+      quotas: config.quotas,
+      inner: this.access.gate,
+      clock,
+      scheduler,
+      log,
+      shared: memoryLimits({ clock, random }),
+      retained,
+      wrapsEveryone: false,
+    });
+  }
+
+  get gate(): Gate {
+    return this.quotas;
+  }
+
+  /** Throws an AccessError with everything that is wrong. */
+  start(): Promise<void> {
+    return this.access.start();
+  }
+
+  /** Reads users, keys and rules again; throws an AccessError and keeps what it had. */
+  reload(): Promise<void> {
+    return this.access.reload();
+  }
+
+  /** Options that a running node takes over; they were checked. */
+  revise(config: Config): void {
+    this.access.revise(config.bans);
+    this.quotas.reload(config.quotas);
+  }
+
+  async stop(): Promise<void> {
+    this.quotas.stop();
+    await this.access.stop();
+  }
+
+  *metrics(): Iterable<ExtraMetric> {
+    yield* this.access.metrics();
+    for (const metric of quotaMetricTable) {
+      const { name, type, help, labels: names } = metric;
+      for (const [values, value] of this.quotas.samples(metric)) {
+        const labels = Object.fromEntries(
+          names.map((label, index) => [label, values[index] ?? '']),
+        );
+        yield { name, type, help, labels, value };
+      }
+    }
+  }
+}
+
+function ruleSources({ authorization }: Config, log: Log): AnyRuleSource[] {
+  const { http, redis } = authorization;
+  const sources: AnyRuleSource[] = [];
+  if (redis !== undefined) {
+    const service = { ...redis, keyPrefix: redis.keyPrefix ?? '' };
+    sources.push(new RedisRuleSource({ service, clock: systemClock, random: systemRandom, log }));
+  }
+  if (http !== undefined) {
+    sources.push(new HttpRuleSource({ service: http, clock: systemClock, log }));
+  }
+  return sources;
+}
