@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// Finds, or installs, the programs that judge us from outside: mosquitto's command-line clients and
-// paho for Python. Called by scripts/test.ts and .ci/run; the foreign-client tests ask it for paths.
+// Finds, or installs, the programs that tests need from outside: mosquitto's command-line clients and
+// paho for Python, which judge us, and a Redis server. Called by scripts/test.ts; tests ask for paths.
 // What it installs itself goes to node_modules/.cache, except that root lets apt-get install.
 import { spawnSync } from 'node:child_process';
 import {
@@ -26,6 +26,9 @@ const cache = fileURLToPath(new URL('../node_modules/.cache/foreign', import.met
 const clients: readonly MosquittoClient[] = ['mosquitto_pub', 'mosquitto_sub', 'mosquitto_rr'];
 /** What the clients need beyond a plain Debian, when they are unpacked instead of installed. */
 const clientPackages = ['mosquitto-clients', 'libmosquitto1', 'libcjson1'];
+/** The server itself comes with the tools. */
+const redisPackages = ['redis-server', 'redis-tools', 'libjemalloc2', 'liblzf1'];
+const howRedis = 'redis-server: not found; run: apt-get install redis-server';
 const pahoPackage = 'paho-mqtt>=2,<3';
 const howClients = 'mosquitto clients: not found; run: apt-get install mosquitto-clients';
 const howPaho = `paho: needs python3 with venv; run: python3 -m pip install '${pahoPackage}'`;
@@ -116,10 +119,15 @@ function settle(name: string, build: (folder: string) => string | undefined): st
   }
 }
 
-/** Without root: fetch Debian's packages and unpack them, with a wrapper that finds the library. */
-function unpackClients(): string | undefined {
-  const problem = settle('debian', (folder) => {
-    const fetched = ask('apt-get', ['download', ...clientPackages], folder);
+/** Without root: fetch Debian's packages and unpack them, with wrappers that find the libraries. */
+function unpack(
+  place: string,
+  packages: readonly string[],
+  names: readonly string[],
+  proof: { readonly args: readonly string[]; readonly says: (name: string) => string },
+): string | undefined {
+  const problem = settle(place, (folder) => {
+    const fetched = ask('apt-get', ['download', ...packages], folder);
     if (!fetched.isOk) return fetched.output;
     for (const file of readdirSync(folder).filter((name) => name.endsWith('.deb'))) {
       const unpacked = ask('dpkg-deb', ['-x', file, '.'], folder);
@@ -129,21 +137,52 @@ function unpackClients(): string | undefined {
   });
   if (problem !== undefined) return problem;
   const triple = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu';
-  const libraries = join(cache, 'debian', 'usr', 'lib', triple);
-  return settle('bin', (folder) => {
-    for (const name of clients) {
-      const real = join(cache, 'debian', 'usr', 'bin', name);
-      writeFileSync(
-        join(folder, name),
-        `#!/bin/sh\nLD_LIBRARY_PATH='${libraries}' exec '${real}' "$@"\n`,
-      );
-      chmodSync(join(folder, name), 0o755);
-      const answer = ask(join(folder, name), ['--help']);
-      if (!answer.output.includes(`${name} version`))
-        return `${name} does not start: ${answer.output}`;
+  const libraries = join(cache, place, 'usr', 'lib', triple);
+  mkdirSync(foreignBin, { recursive: true });
+  for (const name of names) {
+    const real = join(cache, place, 'usr', 'bin', name);
+    const wrapper = join(foreignBin, `.${name}.${process.pid}`);
+    writeFileSync(wrapper, `#!/bin/sh\nLD_LIBRARY_PATH='${libraries}' exec '${real}' "$@"\n`);
+    chmodSync(wrapper, 0o755);
+    const answer = ask(wrapper, proof.args);
+    if (!answer.output.includes(proof.says(name))) {
+      rmSync(wrapper);
+      return `${name} does not start: ${answer.output}`;
     }
-    return undefined;
-  });
+    renameSync(wrapper, join(foreignBin, name));
+  }
+  return undefined;
+}
+
+function unpackClients(): string | undefined {
+  const says = (name: string): string => `${name} version`;
+  return unpack('debian', clientPackages, clients, { args: ['--help'], says });
+}
+
+/** Absolute path of a Redis server, or undefined when there is none yet. */
+export function findRedisServer(): string | undefined {
+  const own = join(foreignBin, 'redis-server');
+  return onPath('redis-server') ?? (existsSync(own) ? own : undefined);
+}
+
+/** Absolute path of a Redis server; throws with the command that installs it. */
+export function redisServer(): string {
+  const found = findRedisServer();
+  if (found === undefined) throw new Error(howRedis);
+  return found;
+}
+
+/** Makes a Redis server available; answers with what is wrong, and how to get it. */
+export function provideRedis(): string | undefined {
+  if (findRedisServer() !== undefined) return undefined;
+  if (onPath('apt-get') === undefined) return howRedis;
+  console.log('        getting redis-server');
+  const proof = { args: ['--version'], says: () => 'Redis server v=' };
+  const problem =
+    process.getuid?.() === 0
+      ? aptInstall('redis-server').output
+      : unpack('redis', redisPackages, ['redis-server'], proof);
+  return findRedisServer() !== undefined ? undefined : `${howRedis}\n${problem ?? ''}`;
 }
 
 function provideClients(): string | undefined {
@@ -190,7 +229,7 @@ export function provide(): string[] {
 }
 
 if (import.meta.main) {
-  const lacking = provide();
+  const lacking = [...provide(), provideRedis()].filter((problem) => problem !== undefined);
   for (const problem of lacking) console.error(problem);
   process.exitCode = lacking.length === 0 ? 0 : 1;
 }

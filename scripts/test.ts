@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
-import { foreignBin, provide } from './provide.ts';
+import { foreignBin, provide, provideRedis } from './provide.ts';
 import { type Failure, tally } from './tally.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -81,6 +81,7 @@ function note(name: string, problem: string | undefined): void {
 const args = process.argv.slice(2);
 const isWhole = args.length === 0;
 const mayBeForeign = isWhole || args.some((arg) => arg.includes('foreign'));
+const mayNeedRedis = isWhole || args.some((arg) => arg.includes('redis'));
 
 if (isWhole) {
   const [types, lint] = await Promise.all([
@@ -94,6 +95,7 @@ if (mayBeForeign) {
   const lacking = provide();
   note('foreign clients', lacking.length === 0 ? undefined : lacking.join('\n'));
 }
+if (mayNeedRedis) note('redis-server', provideRedis());
 
 const slow: { name: string; timeMs: number }[] = [];
 const { parser, counts } = tally({

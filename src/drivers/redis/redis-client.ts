@@ -214,7 +214,25 @@ export class RedisClient {
     );
     const failed = (error: unknown): void => this.#lost(connection, describeFailure(error));
     connection.on('error', failed);
-    connection.connect().then(() => this.#up(connection), failed);
+    // Without a password nothing is asked at login, and a server that is deaf would pass for one that
+    // is well: it counts as connected when it has answered.
+    const greet = async (): Promise<void> => {
+      await connection.connect();
+      await connection.sendCommand(['PING']);
+    };
+    greet().then(
+      () => this.#up(connection),
+      (error: unknown) => {
+        if (this.#isPermissionOnly(error)) this.#up(connection);
+        else failed(error);
+      },
+    );
+  }
+
+  /** This user may not ask, which is an answer too. */
+  #isPermissionOnly(error: unknown): boolean {
+    const isReply = this.#library !== null && error instanceof this.#library.ErrorReply;
+    return isReply && replyWord(error.message) === 'NOPERM';
   }
 
   #up(connection: Connection): void {
@@ -243,8 +261,7 @@ export class RedisClient {
       this.#beatLater(connection);
     };
     connection.sendCommand(['PING']).then(alive, (error: unknown) => {
-      // An answer is an answer, be it that this user may not ask.
-      if (this.#library !== null && error instanceof this.#library.ErrorReply) alive();
+      if (this.#isPermissionOnly(error)) alive();
       else this.#lost(connection, describeFailure(error));
     });
   }
