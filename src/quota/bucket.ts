@@ -4,7 +4,8 @@
  * be negative; it goes on when the level is back at 0. So a message larger than the burst gets through
  * too, nothing is charged twice, and nobody overtakes.
  *
- * Invariant: over any time t at most burst + t × rate is let through (a test holds it to this).
+ * Invariant: over any time t at most burst + t × rate is paid for, and what is paid for is let through
+ * within two ticks (a test holds it to this).
  */
 import type { Alarm, AlarmOwner, Alarms } from './alarms.ts';
 import type { QuotaAction } from './quota-kinds.ts';

@@ -42,7 +42,8 @@ const holders = ['client', 'user', 'tenant', 'node'] as const;
 
 const slowPublisher = 'nothing: its socket is not read until there is room again';
 const droppedPublish =
-  'MQTT 5: PUBACK or PUBREC 0x97; otherwise nothing. The message is dropped (`publish_quota`)';
+  'MQTT 5: PUBACK or PUBREC 0x97; 3.1.1 with QoS 1 and 2: the connection ends (`quota_exceeded`), ' +
+  'for an ack would be a lie; QoS 0: nothing. The message is dropped (`publish_quota`)';
 
 export const quotaKinds: { readonly [kind in QuotaKind]: QuotaKindSpec } = {
   connections: {

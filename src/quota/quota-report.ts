@@ -51,7 +51,7 @@ export function* quotaStates(book: QuotaBook): Iterable<QuotaState> {
   }
 }
 
-/** The `topMax` fullest of each quota, quota by quota. */
+/** The `topMax` fullest of each quota, quota by quota; nobody who uses nothing. */
 export function* quotaUse(book: QuotaBook, nowMs: number, topMax: number): Iterable<QuotaUse> {
   for (const quota of book.quotas) {
     const { name, of, per, action, max } = quota;
@@ -73,6 +73,7 @@ function fullest(quota: AnyQuota, nowMs: number, topMax: number): readonly Use[]
   let left = LOOKED_AT_MAX;
   for (const use of usesOf(quota, nowMs)) {
     if (left-- === 0) break;
+    if (use.used <= 0) continue;
     if (top.length === topMax && use.used <= (top.at(-1)?.used ?? 0)) continue;
     let at = top.length;
     while (at > 0 && top[at - 1]!.used < use.used) at--;

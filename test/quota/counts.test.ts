@@ -1,7 +1,8 @@
 /** What is counted: connections, subscriptions, queues, retained messages, windows; and given back. */
 import fc from 'fast-check';
 import t from 'tap';
-import type { Principal, Quotas, SessionQuota } from '../../src/core/ports.ts';
+import type { Quotas, SessionQuota } from '../../src/core/ports.ts';
+import type { Principal } from '../../src/core/principal.ts';
 import type { QuotaOptions } from '../../src/quota/quota-options.ts';
 import type { RetainedHolding } from '../../src/quota/use-ledger.ts';
 import { FakeGate } from '../core/fake-gate.ts';

@@ -1,6 +1,6 @@
 /** Other quotas while clients are connected: nobody is dropped, what was used stays used. */
 import t from 'tap';
-import type { Principal } from '../../src/core/ports.ts';
+import type { Principal } from '../../src/core/principal.ts';
 import type { QuotaOptions } from '../../src/quota/quota-options.ts';
 import { CountingWaiter, Publisher, Scene, WhoGate } from './scene.ts';
 

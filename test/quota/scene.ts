@@ -9,9 +9,9 @@ import {
   type Gate,
   type GateWaiter,
   type Log,
-  type Principal,
   WAIT,
 } from '../../src/core/ports.ts';
+import type { Principal } from '../../src/core/principal.ts';
 import { QuotaGate } from '../../src/quota/quota-gate.ts';
 import type { QuotaOptions } from '../../src/quota/quota-options.ts';
 import type { SharedLimit, SharedLimits, SharedWindow } from '../../src/quota/shared-limits.ts';
