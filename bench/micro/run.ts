@@ -10,6 +10,7 @@ const benches: { readonly [name: string]: () => Promise<unknown> } = {
   router: () => import('./router.ts'),
   outbox: () => import('./outbox.ts'),
   fanout: () => import('./fanout.ts'),
+  acl: () => import('./acl.ts'),
 };
 
 const wanted = process.argv.slice(2);

@@ -12,6 +12,7 @@ import {
   LineCounter,
   type Node,
   parseDocument,
+  visit,
   type YAMLMap,
 } from 'yaml';
 import { type IpNetwork, parseIpNetwork } from '../../util/ip-address.ts';
@@ -50,13 +51,20 @@ const ruleKeys = [
 type RuleKey = (typeof ruleKeys)[number];
 
 /** Topics, actions and values of all rules together. */
-const ITEMS_MAX = 2_000_000;
+const ITEMS_MAX = 500_000;
 /** Topics named in the one-line form of a rule. */
 const TOPICS_SHOWN = 4;
 
 /** `name` is what places are printed with. */
 export function readYamlRules(text: string, name: string): RulesRead {
-  return new YamlRules(text, name).read();
+  try {
+    return new YamlRules(text, name).read();
+  } catch (error) {
+    // The library is recursive: brackets in brackets end its stack.
+    if (!(error instanceof RangeError)) throw error;
+    const problems = [{ where: name, message: 'is nested too deeply' }];
+    return { rules: [], slots: new SlotTable(), problems };
+  }
 }
 
 /** A text and where it stands. */
@@ -72,6 +80,8 @@ class YamlRules {
   readonly #problems = new Problems();
   readonly #slots = new SlotTable();
   #itemCount = 0;
+  /** Alias → what it stands for; made when the first is met. */
+  #anchored: ReadonlyMap<Node, Node> | null = null;
 
   constructor(text: string, name: string) {
     this.#name = name;
@@ -371,7 +381,9 @@ class YamlRules {
 
   /** What an alias stands for. Nothing here goes deeper than the file is written. */
   #resolved(node: Node): Node {
-    return isAlias(node) ? (node.resolve(this.#document) ?? node) : node;
+    if (!isAlias(node)) return node;
+    this.#anchored ??= anchoredNodes(this.#document);
+    return this.#anchored.get(node) ?? node;
   }
 
   #where(offset: number): string {
@@ -388,6 +400,22 @@ interface Actions {
   readonly allow: boolean;
   readonly names: readonly AclAction[];
   readonly bits: number;
+}
+
+/** In one walk: asking the library for each alias walks the document each time. */
+function anchoredNodes(document: Document): ReadonlyMap<Node, Node> {
+  const latest = new Map<string, Node>();
+  const anchored = new Map<Node, Node>();
+  visit(document, {
+    Alias: (_, alias) => {
+      const node = latest.get(alias.source);
+      if (node !== undefined) anchored.set(alias, node);
+    },
+    Value: (_, node) => {
+      if (node.anchor !== undefined) latest.set(node.anchor, node);
+    },
+  });
+  return anchored;
 }
 
 /** `rules:` and nothing after it. */
