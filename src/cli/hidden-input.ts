@@ -31,9 +31,10 @@ export class HiddenInput {
 
   /** One line, without its end; null: Ctrl-C, Ctrl-D, or the terminal is gone. */
   async ask(prompt: string): Promise<Buffer | null> {
-    this.#output.write(prompt);
+    // First, or a fast answer to the prompt would be shown.
     this.#input.setRawMode(true);
     try {
+      this.#output.write(prompt);
       return await this.#line();
     } finally {
       this.#input.setRawMode(false);

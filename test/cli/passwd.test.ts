@@ -20,6 +20,8 @@ import { parseHash } from '../../src/access/authn/hash-format.ts';
 import { verifyPassword } from '../../src/access/authn/hash-password.ts';
 import { parsePasswordFile } from '../../src/access/authn/password-file.ts';
 import { PasswordFileEdit } from '../../src/access/authn/password-file-edit.ts';
+import { UsageError } from '../../src/cli/command.ts';
+import { command } from '../../src/cli/commands/passwd.ts';
 import { HiddenInput } from '../../src/cli/hidden-input.ts';
 import { temporaryFolder } from '../config/temporary-folder.ts';
 
@@ -152,23 +154,30 @@ t.test('what it refuses, and that the file stays as it was', async (t) => {
   const good = `alice:${MOSQUITTO}\n`;
   const folder = temporaryFolder(t, { damaged, good });
   mkdirSync(join(folder, 'folder'));
+  const wordy: [string[], RegExp][] = [
+    [[], /FILE is missing/],
+    [['good'], /USER is missing/],
+    [['good', 'alice', 'password'], /unexpected argument "password"/],
+    [['good', 'alice', '--password=x'], /unknown flag --password/],
+    [['good', 'alice', '--batch'], /--batch takes no USER/],
+    [['good', 'alice', '--delete', '--scram'], /--delete does not go with --scram/],
+    [['good', 'alice', '--scram', '--algorithm', 'scrypt'], /does not go with/],
+    [['good', 'alice', '--algorithm', 'md5'], /scrypt or argon2id, found md5/],
+    [['good', 'alice', '--cost', '9'], /from 10 to 17, found 9/],
+    [['good', 'alice', '--cost', '1e1'], /from 10 to 17/],
+    [['good', 'alice', '--tenant', 'a,b'], /--tenant: a tenant must not hold/],
+    [['good', 'a:b'], /must not hold a colon/],
+    [['good', ' a'], /begins or ends with white space/],
+    [['good', '#a'], /must not begin with #/],
+    [['good', 'a\nb'], /control character/],
+    [['good', '\u2126', '--scram'], /SCRAM clients would write this user name/],
+  ];
+  for (const [args, message] of wordy) {
+    const outcome = await command.run(args).catch((error: unknown) => error);
+    t.type(outcome, UsageError, args.join(' '));
+    t.match(outcome, { message }, args.join(' '));
+  }
   const cases: [string | Buffer, string[], number, RegExp][] = [
-    ['x', [], 1, /FILE is missing/],
-    ['x', ['good'], 1, /USER is missing/],
-    ['x', ['good', 'alice', 'password'], 1, /unexpected argument "password"/],
-    ['x', ['good', 'alice', '--password=x'], 1, /unknown flag --password/],
-    ['x', ['good', 'alice', '--batch'], 1, /--batch takes no USER/],
-    ['x', ['good', 'alice', '--delete', '--scram'], 1, /--delete does not go with --scram/],
-    ['x', ['good', 'alice', '--scram', '--algorithm', 'scrypt'], 1, /does not go with/],
-    ['x', ['good', 'alice', '--algorithm', 'md5'], 1, /scrypt or argon2id, found md5/],
-    ['x', ['good', 'alice', '--cost', '9'], 1, /from 10 to 17, found 9/],
-    ['x', ['good', 'alice', '--cost', '1e1'], 1, /from 10 to 17/],
-    ['x', ['good', 'alice', '--tenant', 'a,b'], 1, /--tenant: a tenant must not hold/],
-    ['x', ['good', 'a:b'], 1, /must not hold a colon/],
-    ['x', ['good', ' a'], 1, /begins or ends with white space/],
-    ['x', ['good', '#a'], 1, /must not begin with #/],
-    ['x', ['good', 'a\nb'], 1, /control character/],
-    ['x', ['good', '\u2126', '--scram'], 1, /SCRAM clients would write this user name/],
     ['\u2126', ['good', 'a', '--scram'], 1, /SCRAM clients would write this password/],
     [Buffer.from([0xff]), ['good', 'a', '--scram'], 1, /SCRAM clients/],
     ['', ['good', 'alice'], 1, /stdin holds no password/],

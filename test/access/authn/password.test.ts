@@ -115,25 +115,14 @@ t.test('FIELD 1: without a password, with an empty one, or without a user name',
 t.test(
   'unknown user and wrong password: one answer, one cost, one way when it is busy',
   async (t) => {
-    const { login, queue } = await open(t, [`alice:${await hashOf('x', 14)}`], {
+    const { login, queue } = await open(t, [`alice:${await hashOf('x')}`], {
       queue: { concurrency: 1, waitingPerAddressMax: 1 },
     });
-    const timed = async (user: string, password: string): Promise<number> => {
-      const startMs = performance.now();
-      t.match(await login(loginOf(user, password)), wrong);
-      return performance.now() - startMs;
-    };
-    await timed('alice', 'first');
-    // Taken in turns, as the machine may be busy with others; the fastest of each counts.
-    const known: number[] = [];
-    const unknown: number[] = [];
-    for (let i = 0; i < 4; i += 1) {
-      known.push(await timed('alice', `wrong ${i}`));
-      unknown.push(await timed('nobody', `wrong ${i}`));
+    // Hashes are counted, not timed: the only one of the file gives the cost for all.
+    for (const [i, user] of ['alice', 'nobody', 'alice', 'nobody'].entries()) {
+      t.match(await login(loginOf(user, `wrong ${i}`)), wrong);
+      t.equal(queue.counters.done, i + 1, `${user}: one hash`);
     }
-    const ratio = Math.min(...unknown) / Math.min(...known);
-    t.ok(ratio > 0.5 && ratio < 2, `takes ${ratio.toFixed(2)} times as long`);
-    t.equal(queue.counters.done, 9, 'one hash each');
 
     for (const user of ['alice', 'nobody']) {
       const answers = ['a', 'b', 'c'].map((password) => login(loginOf(user, password)));
@@ -200,7 +189,7 @@ t.test('the cache is bounded, drops what was not used for longest, and can be of
 });
 
 t.test('a reload takes effect at once, also for what is cached or being checked', async (t) => {
-  const { login, write, link, changed, cache } = await open(t, [
+  const { login, write, link, changed, cache, queue } = await open(t, [
     `alice:${await hashOf('a')}`,
     `bob:${await hashOf('b')}`,
     `carl:${MOSQUITTO}`,
@@ -221,11 +210,15 @@ t.test('a reload takes effect at once, also for what is cached or being checked'
   t.match(await login(loginOf('alice', 'new')), { kind: 'accepted' });
   t.match(await login(loginOf('carl', 'pw')), { who: { superuser: true } }, 'cached, new rights');
 
-  write([`dora:${await hashOf('old', 14)}`, `eve:${await hashOf('e', 14)}`]);
+  write([`dora:${await hashOf('old')}`, `eve:${await hashOf('e')}`]);
   await link.reload();
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  const holding = [queue.submit('a', () => held), queue.submit('b', () => held)];
   const during = [login(loginOf('dora', 'old')), login(loginOf('eve', 'e'))];
   write([`dora:${await hashOf('newer')}`]);
   await link.reload();
+  release();
+  await Promise.all(holding);
   for (const answer of await Promise.all(during))
     t.match(answer, wrong, 'checked against the past');
   t.match(await login(loginOf('dora', 'old')), wrong, 'nor was it cached');
@@ -304,7 +297,7 @@ t.test('FIELD 2: a reload without a free file descriptor keeps the users there w
 });
 
 t.test('200 logins do not hold up the event loop', async (t) => {
-  const { login, queue } = await open(t, [`alice:${await hashOf('x', 12)}`]);
+  const { login, queue } = await open(t, [`alice:${await hashOf('x', 11)}`]);
   const delay = monitorEventLoopDelay({ resolution: 2 });
   delay.enable();
   const startMs = performance.now();
@@ -315,14 +308,14 @@ t.test('200 logins do not hold up the event loop', async (t) => {
   t.equal(queue.counters.done, 200);
   // On the loop, every turn would last a hash; here most turns are as short as the timer allows.
   const medianMs = delay.percentile(50) / 1e6;
-  t.ok(delay.count > 100, `${delay.count} turns were measured`);
+  t.ok(delay.count > 50, `${delay.count} turns were measured`);
   t.ok(medianMs < Math.max(8, hashMs / 2), `median ${medianMs} ms, a hash ${hashMs} ms`);
 });
 
 t.test('a storm of wrong passwords from 50 addresses does not keep a good user out', async (t) => {
   const { login, queue } = await open(t, [`alice:${await hashOf('x')}`], {
     cacheEntries: 0,
-    queue: { waitingMax: 256, waitingPerAddressMax: 16, waitMaxMs: 1000 },
+    queue: { waitingMax: 256, waitingPerAddressMax: 16, waitMaxMs: 30_000 },
   });
   let attempts = 0;
   let isOver = false;
@@ -340,19 +333,23 @@ t.test('a storm of wrong passwords from 50 addresses does not keep a good user o
     }
   };
   const attacking = attack();
-  await new Promise((done) => setTimeout(done, 400));
-  const tookMs: number[] = [];
-  for (let i = 0; i < 10; i += 1) {
-    const startMs = performance.now();
-    t.match(await login(loginOf('alice', 'x')), { kind: 'accepted' });
-    tookMs.push(performance.now() - startMs);
-  }
+  // Until each of them had its first turn, as newcomers all.
+  while (queue.counters.done < 150) await new Promise((done) => setTimeout(done, 5));
+  // Counted in hashes, not in time: a round of the others is 50, and 250 of them are waiting.
+  const hashesUntil = async (remoteAddress: string): Promise<number> => {
+    const { done } = queue.counters;
+    t.match(await login(loginOf('alice', 'x', { remoteAddress })), { kind: 'accepted' });
+    return queue.counters.done - done;
+  };
+  const first: number[] = [];
+  for (let i = 0; i < 5; i += 1) first.push(await hashesUntil(`192.0.2.${i}`));
+  const again = await hashesUntil('192.0.2.4');
   isOver = true;
   await attacking;
   t.ok(queue.counters.refused > 100, `${queue.counters.refused} of ${attempts} turned away`);
   t.ok(waitingMost <= 256, `${waitingMost} waiting at most`);
-  // A full round of the others would be 16 lines of 16: this is about one turn of each side.
-  t.ok(Math.max(...tookMs) < 2000, `in ${Math.max(...tookMs).toFixed(0)} ms at most`);
+  t.ok(Math.max(...first) <= 8, `a good user waits for ${first.join(', ')} hashes`);
+  t.ok(again <= 60, `one that comes again at once for a round: ${again}`);
 });
 
 t.test('FIELD 26: no password in logs, errors or counters', async (t) => {
