@@ -90,9 +90,15 @@ A running broker reads the file when it reloads (SIGHUP).
         superuser: { type: 'boolean' },
         batch: { type: 'boolean' },
       },
-      2,
+      3,
     );
-    const [file, user] = flags.positionals;
+    const [file, user, password] = flags.positionals;
+    // Said without repeating it.
+    if (password !== undefined) {
+      throw new UsageError(
+        'a password is not taken from the command line, where others can see it',
+      );
+    }
     if (file === undefined) throw new UsageError('FILE is missing');
     const isBatch = flags.values.has('batch');
     if (isBatch && user !== undefined) throw new UsageError('--batch takes no USER');
