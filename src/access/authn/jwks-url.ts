@@ -70,25 +70,19 @@ export class JwksUrl {
    */
   async start(): Promise<void> {
     this.#client = this.#makeClient();
-    try {
-      await this.#fetch();
-    } catch {
-      // Told and tried again.
-    }
+    await this.#fetch().catch(() => {});
   }
 
-  /** Fetches now; throws an AccessError and keeps what it had when nothing good comes. */
+  /**
+   * Fetches now, and keeps what it had when nothing good comes: that is told and tried again, but is
+   * no reason to turn down the rest of a reload. Throws an AccessError when the files are wrong.
+   */
   async reload(): Promise<void> {
     const client = this.#makeClient();
     await this.#fetching?.catch(() => {});
     this.#client?.close();
     this.#client = client;
-    try {
-      await this.#fetch();
-    } catch (error) {
-      const message = error instanceof Error ? error.message : 'failed';
-      throw new AccessError([{ where: this.#display, message }]);
-    }
+    await this.#fetch().catch(() => {});
   }
 
   stop(): void {

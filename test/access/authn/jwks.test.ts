@@ -174,11 +174,13 @@ t.test('a bad document never replaces good keys', async (t) => {
   ];
   for (const [name, make] of bad) {
     make();
-    await t.rejects(authenticator.reload(), { name: 'AccessError' }, name);
+    const { failures } = authenticator.jwks!;
+    await authenticator.reload();
+    t.equal(authenticator.jwks?.failures, failures + 1, name);
     t.equal(await outcome(authenticator, token(shop, 'a')), 'accepted', name);
     t.equal(await outcome(authenticator, token(shop, 'b')), unknown, name);
   }
-  t.equal(authenticator.jwks?.failures, bad.length);
+  t.match(shop.log.lines.at(-1), { level: 'warn', fields: { code: 'timeout' } });
   issuer.answer = (_, response) => {
     const { keys: good } = issuer.document('b') as { keys: object[] };
     const list = [
