@@ -1,5 +1,7 @@
 // FIELD class 30: what each role may do, for every endpoint of the route table; and that table, document
 // and what fastify serves are the same.
+
+import { readFileSync } from 'node:fs';
 import type { FastifyInstance, RouteOptions } from 'fastify';
 import t from 'tap';
 import { Api, type ApiOptions } from '../../src/admin/api/api.ts';
@@ -8,6 +10,7 @@ import type { ApiRoute } from '../../src/admin/api/route.ts';
 import { BASE_PATH, routeTable } from '../../src/admin/api/route-table.ts';
 import { TokenStore } from '../../src/admin/api/token-store.ts';
 import { ApiDoor } from './api-door.ts';
+import { apiReference, apiReferencePath } from './api-reference.ts';
 
 /** Requests that would do something, by operation: path below the base, body. */
 const samples: Readonly<Record<string, { path?: string; body?: unknown }>> = {
@@ -159,4 +162,10 @@ t.test('every schema of the document is a schema', async (t) => {
   for (const name of Object.keys(contract.document.components.schemas)) {
     t.ok(text.includes(`"#/components/schemas/${name}"`), `${name} is used`);
   }
+});
+
+t.test('docs/reference/api.md', async (t) => {
+  const found = readFileSync(apiReferencePath, 'utf8');
+  const hint = 'is up to date; otherwise run: node test/admin/api-reference.ts';
+  t.equal(found, apiReference(), hint);
 });
