@@ -6,11 +6,8 @@ import type { Authenticator } from '../access/authenticator.ts';
 import { CertificateAuthenticator } from '../access/authn/certificate-authenticator.ts';
 import type { ChainPlan } from '../access/authn/chain.ts';
 import { HashQueue } from '../access/authn/hash-queue.ts';
-import { HttpAuthenticator } from '../access/authn/http-authenticator.ts';
-import { JwtAuthenticator } from '../access/authn/jwt-authenticator.ts';
 import { PasswordAuthenticator } from '../access/authn/password-authenticator.ts';
 import { PskAuthenticator } from '../access/authn/psk-authenticator.ts';
-import { RedisAuthenticator } from '../access/authn/redis-authenticator.ts';
 import { VerifiedCache } from '../access/authn/verified-cache.ts';
 import type { AuthenticatorKind } from '../config/access-config.ts';
 import type { Config } from '../config/config.ts';
@@ -41,7 +38,11 @@ export interface Authenticators {
 /** Passwords of one address that wait to be hashed. */
 const WAITING_PER_ADDRESS_MAX = 64;
 
-export function makeAuthenticators(config: Config, parts: AuthenticatorParts): Authenticators {
+/** Only what is used is loaded: some bring libraries with them. */
+export async function makeAuthenticators(
+  config: Config,
+  parts: AuthenticatorParts,
+): Promise<Authenticators> {
   const { authentication } = config;
   const { password } = authentication;
   const hashes = new HashQueue({
@@ -54,16 +55,18 @@ export function makeAuthenticators(config: Config, parts: AuthenticatorParts): A
   const probe = new ProbeLogin();
   const everybody = new EverybodyLogin();
   const made = new Map<AuthenticatorKind, Authenticator>();
-  const link = (kind: AuthenticatorKind): Authenticator => {
-    const known = made.get(kind) ?? make(kind, config, hashes, parts);
-    made.set(kind, known);
-    return known;
-  };
+  const chains = [{ url: '' }, ...config.listeners].map((entry) => chainOf(config, entry).chain);
+  for (const kind of new Set(chains.flat())) {
+    made.set(kind, await make(kind, config, hashes, parts));
+  }
   const plan = (listener: Config['listeners'][number]): ChainPlan => {
     const { chain, anonymous } = chainOf(config, listener);
     // Without a chain nobody is asked; those who show a name all the same are let in too.
     const isOpen = chain.length === 0 && anonymous;
-    return { links: [probe, ...chain.map(link), ...(isOpen ? [everybody] : [])], anonymous };
+    return {
+      links: [probe, ...chain.map((kind) => made.get(kind)!), ...(isOpen ? [everybody] : [])],
+      anonymous,
+    };
   };
   const listeners = new Map(config.listeners.map((entry) => [nameOf(entry), plan(entry)]));
   const common = plan({ url: '' });
@@ -71,22 +74,27 @@ export function makeAuthenticators(config: Config, parts: AuthenticatorParts): A
   return { common, listeners, probe, psk };
 }
 
-function make(
+async function make(
   kind: AuthenticatorKind,
   { authentication }: Config,
   queue: HashQueue,
   { clock, random, log, onUsersChanged }: AuthenticatorParts,
-): Authenticator {
+): Promise<Authenticator> {
   switch (kind) {
     case 'certificate':
       return new CertificateAuthenticator(authentication.certificate);
     case 'psk':
       return new PskAuthenticator({ ...section(authentication.psk), log });
-    case 'jwt':
+    case 'jwt': {
+      const { JwtAuthenticator } = await import('../access/authn/jwt-authenticator.ts');
       return new JwtAuthenticator({ ...section(authentication.jwt), clock, log });
-    case 'http':
+    }
+    case 'http': {
+      const { HttpAuthenticator } = await import('../access/authn/http-authenticator.ts');
       return new HttpAuthenticator({ service: section(authentication.http), clock, log });
+    }
     case 'redis': {
+      const { RedisAuthenticator } = await import('../access/authn/redis-authenticator.ts');
       const redis = section(authentication.redis);
       const service = { ...redis, keyPrefix: redis.keyPrefix ?? '' };
       return new RedisAuthenticator({ service, queue, clock, random, log });

@@ -50,18 +50,14 @@ export class BrokerNode {
   #stopped: Promise<void> | null = null;
   #reloading: Promise<unknown> = Promise.resolve();
 
-  private constructor(options: NodeOptions, store: OpenStore) {
+  private constructor(options: NodeOptions, store: OpenStore, rights: Rights) {
     const { config, originOf } = options.loaded;
     const { log } = options.log;
     this.#options = options;
     this.#config = config;
     this.#loaded = options.loaded;
     this.#store = store;
-    this.#rights = new Rights(config, {
-      log,
-      recheck: () => this.#broker.admin.recheck(),
-      retained: () => this.#broker.admin.retained('#'),
-    });
+    this.#rights = rights;
     this.#broker = new Broker({
       limits: config.limits,
       queueOverflow: config.queueOverflow,
@@ -101,9 +97,16 @@ export class BrokerNode {
     const { connectionsMax } = config.limits;
     const isDefault = originOf(['limits', 'connectionsMax']) === DEFAULT_ORIGIN;
     checkDescriptors({ connectionsMax, isDefault, log });
-    const node = new BrokerNode(options, await openStore(config, log));
+    let broker: Broker | null = null;
+    const rights = await Rights.make(config, {
+      log,
+      recheck: () => broker?.admin.recheck(),
+      retained: () => broker?.admin.retained('#') ?? [],
+    });
+    const node = new BrokerNode(options, await openStore(config, log), rights);
+    broker = node.#broker;
     try {
-      await node.#rights.start();
+      await rights.start();
     } catch (error) {
       throw asStartError(error);
     }
@@ -111,7 +114,7 @@ export class BrokerNode {
       await node.#broker.start();
     } catch (error) {
       // Nothing but the store is opened there.
-      await node.#rights.stop();
+      await rights.stop();
       throw new StartError('STORE', (error as Error).message, error);
     }
     node.#isStoreOpen = true;

@@ -4,8 +4,6 @@
  */
 import { join } from 'node:path';
 import { Access } from '../access/access.ts';
-import { HttpRuleSource } from '../access/acl/http-source.ts';
-import { RedisRuleSource } from '../access/acl/redis-source.ts';
 import type { AnyRuleSource } from '../access/acl/source.ts';
 import { AuthenticationChain } from '../access/authn/chain.ts';
 import type { PskAuthenticator } from '../access/authn/psk-authenticator.ts';
@@ -19,7 +17,7 @@ import { systemClock, systemRandom, systemScheduler } from '../listeners/schedul
 import { memoryLimits } from '../quota/flexible-limits.ts';
 import { QuotaGate } from '../quota/quota-gate.ts';
 import { quotaMetricTable } from '../quota/quota-report.ts';
-import { makeAuthenticators } from './authenticators.ts';
+import { type Authenticators, makeAuthenticators } from './authenticators.ts';
 import type { ProbeLogin } from './own-logins.ts';
 
 export interface RightsParts {
@@ -40,12 +38,25 @@ export class Rights {
   /** What the health probe logs in with; null: it needs nothing. */
   readonly probe: ProbeLogin | null;
 
-  constructor(config: Config, { log, recheck, retained }: RightsParts) {
+  static async make(config: Config, parts: RightsParts): Promise<Rights> {
+    const [clock, random] = [systemClock, systemRandom];
+    let rights: Rights | null = null;
+    const onUsersChanged = (users: ReadonlySet<string>): void =>
+      rights?.access.usersChanged('password', users);
+    const { log } = parts;
+    const links = await makeAuthenticators(config, { clock, random, log, onUsersChanged });
+    rights = new Rights(config, parts, links, await ruleSources(config, log));
+    return rights;
+  }
+
+  private constructor(
+    config: Config,
+    { log, recheck, retained }: RightsParts,
+    made: Authenticators,
+    sources: readonly AnyRuleSource[],
+  ) {
     const { authentication, authorization } = config;
     const [clock, random, scheduler] = [systemClock, systemRandom, systemScheduler];
-    const onUsersChanged = (users: ReadonlySet<string>): void =>
-      this.access.usersChanged('password', users);
-    const made = makeAuthenticators(config, { clock, random, log, onUsersChanged });
     this.psk = made.psk;
     const { rulesFile, http, redis } = authorization;
     const restricts = rulesFile !== undefined || http !== undefined || redis !== undefined;
@@ -71,7 +82,7 @@ export class Rights {
               onUsersChanged: (users) => this.access.usersChanged('scram', users),
             }),
       rulesFile: rulesFile ?? null,
-      sources: ruleSources(config, log),
+      sources,
       credentialsGrant: authentication.jwt !== undefined || authentication.http !== undefined,
       tenant,
       bans: config.bans,
@@ -133,14 +144,16 @@ export class Rights {
   }
 }
 
-function ruleSources({ authorization }: Config, log: Log): AnyRuleSource[] {
+async function ruleSources({ authorization }: Config, log: Log): Promise<AnyRuleSource[]> {
   const { http, redis } = authorization;
   const sources: AnyRuleSource[] = [];
   if (redis !== undefined) {
     const service = { ...redis, keyPrefix: redis.keyPrefix ?? '' };
+    const { RedisRuleSource } = await import('../access/acl/redis-source.ts');
     sources.push(new RedisRuleSource({ service, clock: systemClock, random: systemRandom, log }));
   }
   if (http !== undefined) {
+    const { HttpRuleSource } = await import('../access/acl/http-source.ts');
     sources.push(new HttpRuleSource({ service: http, clock: systemClock, log }));
   }
   return sources;

@@ -145,11 +145,12 @@ t.test('the admin address in use', async (t) => {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const config = load(`admin: {url: "${url}"}\nsysIntervalS: 0\n`);
   const log = new Heard();
+  const rights = await Rights.make(config, { log, recheck: () => {}, retained: () => [] });
   const door = (isAdminByDefault: boolean): OperatorDoor =>
     new OperatorDoor({
       version: '0',
       broker: { stats: new Stats(), publish: () => {} } as unknown as Broker,
-      rights: new Rights(config, { log, recheck: () => {}, retained: () => [] }),
+      rights,
       originOf: () => 'default',
       reload: () => Promise.reject(new Error('not asked')),
       reloadCertificates: () => Promise.reject(new Error('not asked')),
