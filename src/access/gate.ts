@@ -86,6 +86,9 @@ const GUESSES: ReadonlySet<RefuseReason> = new Set<RefuseReason>([
   'authentication_failed',
 ]);
 
+/** Who shows a token or a certificate does not guess at the password of the name it gives. */
+const WITHOUT_PASSWORD: ReadonlySet<string> = new Set(['jwt', 'certificate', 'psk']);
+
 const NOBODY: ChainAnswer = {
   kind: 'accepted',
   who: { user: null, tenant: null, claims: null, expiresAtMs: 0, rules: null, superuser: false },
@@ -232,8 +235,8 @@ export class AccessGate implements Gate, ClientGateOwner {
   ): ConnectDecision {
     const { guard, log } = this.#options;
     const { clientId, remoteAddress } = request;
-    if (GUESSES.has(answer.reason)) guard.failed(remoteAddress, user);
     const { reason, detail, by } = answer;
+    if (GUESSES.has(reason)) guard.failed(remoteAddress, WITHOUT_PASSWORD.has(by) ? null : user);
     log.debug({ clientId, remoteAddress, reason, detail, by }, 'login refused');
     return refused(reason);
   }
@@ -252,7 +255,8 @@ export class AccessGate implements Gate, ClientGateOwner {
     }
     const banned = this.keptOut(request, user);
     if (banned !== null) return banned;
-    guard.succeeded(remoteAddress, user);
+    // Failures are counted by the name that is claimed, which need not be the one that is proven.
+    guard.succeeded(remoteAddress, packet?.username ?? user);
     // An identifier we gave out is new each time and tells nothing; a re-authentication is no connect
     // (the core sees to it that it ends as the same user).
     const isCounted = packet !== null && packet.clientId !== '';

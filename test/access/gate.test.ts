@@ -284,6 +284,17 @@ t.test(
   },
 );
 
+t.test('failed tokens count for their address, not for the name beside them', async (t) => {
+  const kit = await accessKit(t);
+  const { gate, bans } = kit.access;
+  const token = { reason: 'bad_credentials', detail: 'expired', by: 'jwt' } as const;
+  for (let i = 0; i < 8; i++) gate.refuse(request(), 'device', token);
+  t.equal(bans.size, 0, 'all devices of a site may give the same name');
+  gate.refuse(request(), 'device', token);
+  t.match([...bans.list()], [{ value: '192.0.2.7', origin: 'login' }]);
+  t.notOk('user' in [...bans.list()][0]!);
+});
+
 t.test('flapping: only who is proven counts, and only for itself', async (t) => {
   const kit = await accessKit(t);
   kit.users.add('alice');
@@ -413,8 +424,8 @@ t.test('rules: none, a file, what credentials bring, a superuser', async (t) => 
     metrics.find(
       ({ name, labels }) =>
         name === 'causeway_access_decisions_total' &&
-        labels['action'] === 'publish' &&
-        labels['decision'] === 'deny',
+        labels.action === 'publish' &&
+        labels.decision === 'deny',
     ),
     { value: 1 },
   );
