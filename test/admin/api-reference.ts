@@ -111,9 +111,7 @@ function nested(name: string, member: Schema, required: readonly string[]): stri
   }
   return [
     own,
-    ...inside.flatMap(([sub, one]) =>
-      nested(`${path}.${sub}`, one, schema.required ?? []),
-    ),
+    ...inside.flatMap(([sub, one]) => nested(`${path}.${sub}`, one, schema.required ?? [])),
   ];
 }
 

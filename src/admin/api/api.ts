@@ -66,7 +66,7 @@ export class Api {
     const { clock, scheduler, tokensFile, environmentToken } = options;
     const wallMs = (): number => clock.wallMs();
     const tokens = new TokenStore({ file: tokensFile, environmentToken, wallMs });
-    const document = openApiDocument(routeTable, sources.version);
+    const openApi = JSON.stringify(openApiDocument(routeTable, sources.version));
     this.#guard = new DoorGuard(tokens, sources.log, options.rates);
     this.#parts = {
       version: sources.version,
@@ -89,7 +89,7 @@ export class Api {
         heartbeatMs: options.heartbeatMs,
       }),
       walks: new Walks(clock, scheduler),
-      openApi: () => document,
+      openApi,
     };
   }
 
@@ -173,8 +173,9 @@ export class Api {
         if (answer.stream !== undefined) {
           return reply.type('application/x-ndjson; charset=utf-8').send(answer.stream);
         }
-        if (answer.body === undefined) return reply.send();
-        return reply.type('application/json; charset=utf-8').send(JSON.stringify(answer.body));
+        if (answer.body === undefined && answer.text === undefined) return reply.send();
+        const text = answer.text ?? JSON.stringify(answer.body);
+        return reply.type('application/json; charset=utf-8').send(text);
       },
     });
   }

@@ -34,13 +34,16 @@ export interface ApiParts {
   readonly audit: AuditLog;
   readonly traces: TraceHub;
   readonly walks: Walks;
-  readonly openApi: () => object;
+  /** The document as JSON. */
+  readonly openApi: string;
 }
 
 export interface Answer {
   readonly status: number;
-  /** JSON; absent: no body. */
+  /** To be made JSON of; absent: no body. */
   readonly body?: unknown;
+  /** JSON that was made before, instead of a body. */
+  readonly text?: string;
   /** Lines as they come, instead of a body. */
   readonly stream?: Readable;
 }
