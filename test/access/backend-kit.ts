@@ -52,7 +52,7 @@ export function hashQueue(clock: Clock): HashQueue {
     concurrency: 2,
     waitingMax: 100,
     waitingPerAddressMax: 50,
-    waitMaxMs: 2000,
+    waitMaxMs: 10_000,
     clock,
   });
 }

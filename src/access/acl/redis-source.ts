@@ -10,6 +10,7 @@ import { InFlight } from '../backend/in-flight.ts';
 import { KeyTemplate } from '../backend/key-template.ts';
 import { RedisBackend, type RedisServiceOptions } from '../backend/redis-backend.ts';
 import { TtlCache } from '../ttl-cache.ts';
+import { GRANTS_MAX } from './granted-layer.ts';
 import type { GrantedRule } from './granted-rule.ts';
 import {
   type GoAuthSet,
@@ -35,8 +36,7 @@ export interface RedisRuleSourceOptions {
 }
 
 const NAME = 'authorization.redis';
-/** Of one client; counted before they are read. */
-const RULES_MAX = 1000;
+const TOO_MANY = `a client has more than ${GRANTS_MAX} rules`;
 const REFRESH_TICK_MS = 250;
 /** Refreshes under way at one time: a slow Redis is not asked for all clients at once. */
 const REFRESHES_MAX = 64;
@@ -195,7 +195,8 @@ export class RedisRuleSource implements GrantSource {
     for (const set of goAuthSets) {
       sets.set(set, [...new Set([...(own.get(set) ?? []), ...(shared.get(set) ?? [])])]);
     }
-    return goAuthRules(sets, `redis ${key} and ${common}`);
+    const rules = goAuthRules(sets, `redis ${key} and ${common}`);
+    return rules.length <= GRANTS_MAX ? rules : this.#unreadable(TOO_MANY);
   }
 
   async #emqxRules(key: string): Promise<readonly GrantedRule[] | null> {
@@ -226,12 +227,13 @@ export class RedisRuleSource implements GrantSource {
     return outcomes.every(Boolean) ? sets : null;
   }
 
+  /** They are counted before they are read. */
   #isReadable(
     size: Awaited<ReturnType<RedisBackend['command']>>,
   ): size is { readonly kind: 'reply'; readonly reply: number } {
     if (size.kind !== 'reply') return false;
-    if (typeof size.reply === 'number' && size.reply <= RULES_MAX) return true;
-    this.#backend.complain(`a client has more than ${RULES_MAX} rules`);
+    if (typeof size.reply === 'number' && size.reply <= GRANTS_MAX) return true;
+    this.#backend.complain(TOO_MANY);
     return false;
   }
 

@@ -6,6 +6,7 @@
  */
 import type { Clock, Log } from '../../core/ports.ts';
 import { readEmqxRules } from '../acl/emqx-rule.ts';
+import { GRANTS_MAX } from '../acl/granted-layer.ts';
 import type { GrantedRule } from '../acl/granted-rule.ts';
 import type {
   AuthenticationAnswer,
@@ -37,7 +38,6 @@ export const usualLoginFields: readonly string[] = [
   'listener=%l',
 ];
 
-const RULES_MAX = 1000;
 const CLAIMS_MAX = 64;
 /** A client that does not show one of these is not for this authenticator when it asks for them. */
 function isProof(name: string): boolean {
@@ -198,7 +198,7 @@ function readIdentity(members: Members, user: string | null, at: string): Identi
   if (typeof claims === 'string') return claims;
   const acl = members.get('acl') ?? null;
   const rules: readonly GrantedRule[] | string | null =
-    acl === null ? null : readEmqxRules(acl, `http ${at}`, RULES_MAX);
+    acl === null ? null : readEmqxRules(acl, `http ${at}`, GRANTS_MAX);
   if (typeof rules === 'string') return rules;
   const expiresAtMs = expireAt === null ? 0 : Math.ceil(expireAt * 1000);
   return { user, tenant, claims, expiresAtMs, rules, superuser };
