@@ -12,7 +12,10 @@ export interface BansKit {
   readonly log: KeptLog;
 }
 
-export function bansKit(options: Partial<BansOptions> = {}, time: ManualTime = new ManualTime()): BansKit {
+export function bansKit(
+  options: Partial<BansOptions> = {},
+  time: ManualTime = new ManualTime(),
+): BansKit {
   const log = new KeptLog();
   const random = new SeededRandom(7);
   return { bans: new Bans({ file: null, clock: time, random, log, ...options }), time, log };
