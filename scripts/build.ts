@@ -45,6 +45,10 @@ async function bundle(options: BuildOptions, output: string): Promise<void> {
     target: 'node26',
     nodePaths: [join(root, 'node_modules')],
     legalComments: 'none',
+    // The source stays in memory while the process lives: names stay for stack traces, but no blanks
+    // and no comments, one of which beyond Latin-1 would double all of it.
+    minifyWhitespace: true,
+    lineLimit: 120,
     logLevel: 'warning',
     metafile: true,
     // Inside the npm package the store's native part is a dependency like any other.

@@ -33,10 +33,14 @@ export interface Authenticators {
   readonly probe: ProbeLogin;
   /** Null: no keys are configured. */
   readonly psk: PskAuthenticator | null;
+  /** Where passwords wait to be hashed. */
+  readonly hashes: HashQueue;
 }
 
 /** Passwords of one address that wait to be hashed. */
 const WAITING_PER_ADDRESS_MAX = 64;
+/** Of the time for a login. */
+const WAIT_SHARE = 0.6;
 
 /** Only what is used is loaded: some bring libraries with them. */
 export async function makeAuthenticators(
@@ -49,7 +53,8 @@ export async function makeAuthenticators(
     concurrency: password?.hashesMax ?? 2,
     waitingMax: password?.waitingMax ?? 2000,
     waitingPerAddressMax: WAITING_PER_ADDRESS_MAX,
-    waitMaxMs: authentication.timeoutMs,
+    // Who waits too long hears that we are busy, not that something is broken.
+    waitMaxMs: authentication.timeoutMs * WAIT_SHARE,
     clock: parts.clock,
   });
   const probe = new ProbeLogin();
@@ -71,7 +76,7 @@ export async function makeAuthenticators(
   const listeners = new Map(config.listeners.map((entry) => [nameOf(entry), plan(entry)]));
   const common = plan({ url: '' });
   const psk = (made.get('psk') as PskAuthenticator | undefined) ?? null;
-  return { common, listeners, probe, psk };
+  return { common, listeners, probe, psk, hashes };
 }
 
 async function make(

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { Access } from '../access/access.ts';
 import type { AnyRuleSource } from '../access/acl/source.ts';
 import { AuthenticationChain } from '../access/authn/chain.ts';
+import type { HashQueue } from '../access/authn/hash-queue.ts';
 import type { PskAuthenticator } from '../access/authn/psk-authenticator.ts';
 import { ScramUsers } from '../access/authn/scram-users.ts';
 import type { ExtraMetric } from '../admin/metric-sources.ts';
@@ -37,6 +38,7 @@ export class Rights {
   readonly psk: PskAuthenticator | null;
   /** What the health probe logs in with; null: it needs nothing. */
   readonly probe: ProbeLogin | null;
+  readonly #hashes: HashQueue;
 
   static async make(config: Config, parts: RightsParts): Promise<Rights> {
     const [clock, random] = [systemClock, systemRandom];
@@ -58,6 +60,7 @@ export class Rights {
     const { authentication, authorization } = config;
     const [clock, random, scheduler] = [systemClock, systemRandom, systemScheduler];
     this.psk = made.psk;
+    this.#hashes = made.hashes;
     const { rulesFile, http, redis } = authorization;
     const restricts = rulesFile !== undefined || http !== undefined || redis !== undefined;
     const isAsked = asksWho(config) || restricts;
@@ -132,6 +135,7 @@ export class Rights {
 
   *metrics(): Iterable<ExtraMetric> {
     yield* this.access.metrics();
+    yield* hashMetrics(this.#hashes);
     for (const metric of quotaMetricTable) {
       const { name, type, help, labels: names } = metric;
       for (const [values, value] of this.quotas.samples(metric)) {
@@ -141,6 +145,21 @@ export class Rights {
         yield { name, type, help, labels, value };
       }
     }
+  }
+}
+
+function* hashMetrics(hashes: HashQueue): Iterable<ExtraMetric> {
+  const gauges = [
+    ['waiting', 'Passwords that wait to be hashed.', hashes.waiting],
+    ['running', 'Passwords being hashed.', hashes.running],
+  ] as const;
+  for (const [name, help, value] of gauges) {
+    yield { name: `causeway_login_hashes_${name}`, type: 'gauge', help, labels: {}, value };
+  }
+  for (const [outcome, value] of Object.entries(hashes.counters)) {
+    const help = 'Passwords to hash, by what became of them.';
+    const labels = { outcome };
+    yield { name: 'causeway_login_hashes_total', type: 'counter', help, labels, value };
   }
 }
 

@@ -370,7 +370,9 @@ const login: z.ZodType<LoginGuardConfig> = z.strictObject({
     10,
     0,
     100_000,
-    reloaded('Failed logins from one address within the window before it has to wait; 0: never.'),
+    reloaded(
+      'Failed logins from one address (IPv6: one /64) within the window before it has to wait, a third of that for one user name; 0: never.',
+    ),
   ),
   windowS: seconds(60, 1, 86_400, reloaded('The window.')),
   blockS: seconds(
