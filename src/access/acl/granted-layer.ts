@@ -37,6 +37,12 @@ export function readGrants(grants: readonly GrantedRule[], slots: SlotTable): Ru
   );
 }
 
+/** What is wrong with the topic of a granted rule, or null: for those who read rules from outside. */
+export function grantedTopicProblem(topic: string, slots: SlotTable): string | null {
+  const pattern = parsePattern(topic, slots);
+  return typeof pattern === 'string' ? pattern : null;
+}
+
 function readGrant(grant: GrantedRule, slots: SlotTable): Rule {
   const { allow, actions, topic, qos, retain, source } = grant;
   const pattern = parsePattern(topic, slots);
