@@ -176,10 +176,10 @@ acl_file rules
   t.match(shared.notes, [/^m\.conf:6: not carried, shut: password_file/]);
   t.strictSame(shared.tree.listeners, [
     { url: 'mqtt://[::]:1884', authentication: { chain: ['password'], anonymous: false } },
-    { url: 'mqtt://127.0.0.1:1886', authentication: { chain: [], anonymous: true } },
+    { url: 'mqtt://127.0.0.1:1886' },
   ]);
   t.match(shared.tree, {
-    authentication: { chain: ['password'], anonymous: false, password: { file: 'passwords' } },
+    authentication: { chain: undefined, password: { file: 'passwords' } },
     authorization: { rulesFile: 'mosquitto.acl' },
     allowAnonymousBeyondLoopback: undefined,
   });
@@ -228,7 +228,7 @@ tls_version tlsv1.3\nciphers_tls1.3 TLS_AES_128_GCM_SHA256\ndhparamfile /etc/dh.
   );
   t.match(psk.tree.listeners, [
     { url: 'mqtts://[::]:8883', tls: { psk: true }, authentication: { chain: ['psk'] } },
-    { url: 'mqtt://[::1]:1883', authentication: { chain: [], anonymous: true } },
+    { url: 'mqtt://[::1]:1883', authentication: undefined },
   ]);
   t.match(psk.tree.authentication, { psk: { file: 'psk' } });
   t.strictSame(psk.copies, { keys: 'psk' });
@@ -416,13 +416,20 @@ t.test('the command: exit codes, modes, nothing overwritten', async (t) => {
     'lost.conf': 'listener 1883\npassword_file nothing-here\n',
     'locked.conf': 'listener 1883\n',
     'broken.conf': 'listener 8883\ncertfile none.pem\nkeyfile none.key\npassword_file pw\n',
+    'weak.conf': 'listener 1883 127.0.0.1\npassword_file plain\nacl_file odd\n',
+    plain: 'alice:in the clear\n',
+    odd: 'user alice\ntopik a\n',
     pw: `alice:${hash}\n`,
     acl: 'user alice\ntopic readwrite a/#\n',
   });
   const line = (name: string, dir: string) => ['import', 'mosquitto', name, '--dir', dir];
   const names = ['whole', 'part', 'lost', 'locked', 'broken', 'none'];
   const outcomes = await runMany(
-    [...names.map((name) => line(`${name}.conf`, `out/${name}`)), line('part.conf', 'out/whole')],
+    [
+      ...names.map((name) => line(`${name}.conf`, `out/${name}`)),
+      line('part.conf', 'out/whole'),
+      line('weak.conf', 'out/weak'),
+    ],
     { cwd: folder },
   );
   const [whole, part, lost, locked, broken, none] = outcomes as Sextet;
@@ -453,6 +460,9 @@ t.test('the command: exit codes, modes, nothing overwritten', async (t) => {
   t.equal(locked.code, 0, locked.stderr);
   t.match(readFileSync(join(folder, 'out/locked/passwords'), 'utf8'), /^nobody-yet:\$/m);
   t.match(broken, { code: 2, stderr: /none\.pem.*\n.*\n.*does not start as it is/ });
+  const weak = outcomes[7];
+  t.match(weak, { code: 2, stderr: /out\/weak\/passwords:1:\d+: .*\n.*mosquitto\.acl:2:1: / });
+  t.notMatch(weak?.stderr, 'in the clear');
   t.match(none, { code: 2, stderr: /none\.conf: cannot be read: ENOENT; nothing was written/ });
 
   t.match(again, { code: 2, stderr: /causeway\.yaml is there already; nothing was written/ });

@@ -176,7 +176,9 @@ function putAccess(tree: Tree, served: readonly Kept[], shared: SharedFiles): bo
   );
   const listeners = all.flatMap(({ urls, section, chain, anonymous }) =>
     urls.map((url): Tree => {
-      const own = isSame ? {} : { authentication: { chain: [...chain], anonymous } };
+      // A listener that asks nobody says nothing: a chain that is given is never empty.
+      const own =
+        isSame || chain.length === 0 ? {} : { authentication: { chain: [...chain], anonymous } };
       return { url, ...section, ...own };
     }),
   );
@@ -186,14 +188,15 @@ function putAccess(tree: Tree, served: readonly Kept[], shared: SharedFiles): bo
   }
   const asked = new Set(all.flatMap(({ chain }) => chain));
   const usesPsk = all.some(({ section }) => (section.tls as Tree | undefined)?.psk === true);
-  if (asked.size > 0) {
+  const isOpenSomewhere = all.some(({ chain }) => chain.length === 0);
+  if (!isOpenSomewhere) {
     // What a listener does not say itself is the strict way.
     putAt(tree, 'authentication.chain', isSame ? [...all[0]!.chain] : ['password']);
     putAt(tree, 'authentication.anonymous', isSame ? all[0]!.anonymous : false);
   }
   if (usesPsk) putAt(tree, 'authentication.psk.file', fileNames.psk_file);
   if (asked.has('certificate')) putAt(tree, 'authentication.certificate.identity', 'common_name');
-  const usesPasswords = asked.has('password') || (asked.size > 0 && !isSame);
+  const usesPasswords = asked.has('password') || (!isSame && !isOpenSomewhere);
   if (usesPasswords) putAt(tree, 'authentication.password.file', fileNames.password_file);
   if (shared.has('acl_file')) putAt(tree, 'authorization.rulesFile', fileNames.acl_file);
   return usesPasswords && !shared.has('password_file');
