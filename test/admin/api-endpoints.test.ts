@@ -310,13 +310,14 @@ t.test('bans', async (t) => {
     { kind: 'planet', value: 'x' },
     { kind: 'client', value: '' },
     { kind: 'client' },
-    { kind: 'address', value: 'x' },
     { kind: 'client', value: 'x', expiresInS: 0 },
     { kind: 'client', value: 'x', expiresInS: 1.5 },
     { kind: 'client', value: 'x', by: 'somebody else' },
   ]) {
     t.equal((await add(body)).status, 400, JSON.stringify(body));
   }
+  t.equal((await add({ kind: 'address', value: 'x' })).status, 422, 'as the port says');
+  t.equal((await add({ kind: 'user', value: 'one too many' })).status, 409);
   const lift = (id: string) => door.ask('DELETE', `/bans/${id}`, { as: 'operator' });
   t.equal((await lift('auto')).status, 204);
   t.equal((await lift('auto')).status, 404);

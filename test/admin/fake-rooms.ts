@@ -26,8 +26,9 @@ export class FakeBans implements BansPort {
   async add({ kind, value, reason, by, expiresInS }: NewBan): Promise<Ban> {
     if (kind === 'address' && !/^[\d.]+$/.test(value)) {
       const message = 'is no address';
-      throw new ApiError(400, `value ${message}`, [{ field: 'value', message }]);
+      throw new ApiError(422, `value ${message}`, [{ field: 'value', message }]);
     }
+    if (kind === 'user' && value === 'one too many') throw new ApiError(409, 'there are many');
     const ban: Ban = {
       id: `b${this.#next++}`,
       kind,

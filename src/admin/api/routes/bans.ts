@@ -65,7 +65,11 @@ export const banRoutes: readonly ApiRoute[] = [
       ['reason', 'expiresInS'],
     ),
     bodyBytesMax: 512 * 1024,
-    answers: { 201: { description: 'The ban.', schema: named('Ban') } },
+    answers: {
+      201: { description: 'The ban.', schema: named('Ban') },
+      409: { description: 'There are too many bans.' },
+      422: { description: 'The value is none of its kind, such as an address that is no address.' },
+    },
     changes: true,
     target: (call) => {
       const { kind, value } = call.body as BanBody;
