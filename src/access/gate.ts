@@ -261,10 +261,12 @@ export class AccessGate implements Gate, ClientGateOwner {
     // (the core sees to it that it ends as the same user).
     const isCounted = packet !== null && packet.clientId !== '';
     if (isCounted && flapping.connected(clientId, user) !== null) return refused('flapping');
+    const tenant = tenantOf(this.#options.tenant, who, request);
+    if (tenant === null) return refused('not_authorized');
     const subject: AclSubject = {
       clientId,
       user,
-      tenant: tenantOf(this.#options.tenant, who, request),
+      tenant,
       remoteAddress,
       listenerName: request.listener.name,
       certificate: request.certificate,

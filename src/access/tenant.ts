@@ -10,12 +10,15 @@ export interface TenantOptions {
   readonly field: 'organization' | 'organizational_unit';
 }
 
-/** '': none. What the credentials themselves say comes first. */
+/**
+ * '': none. What the credentials themselves say comes first. Null: a token or certificate that ought to
+ * name the tenant does not; letting it in as nobody's would let it out of its tenant's quotas.
+ */
 export function tenantOf(
   options: TenantOptions,
   who: Identified,
   { listener, certificate }: Pick<ConnectRequest, 'listener' | 'certificate'>,
-): string {
+): string | null {
   if (who.tenant !== null) return who.tenant;
   switch (options.from) {
     case 'none':
@@ -27,13 +30,16 @@ export function tenantOf(
     }
     case 'claim': {
       const claim = who.claims?.get(options.claim);
-      return typeof claim === 'string' ? claim : '';
+      if (typeof claim === 'string' && claim !== '') return claim;
+      return who.claims === null ? '' : null;
     }
     case 'certificate':
       if (certificate === null) return '';
-      return options.field === 'organization'
-        ? certificate.organization
-        : certificate.organizationalUnit;
+      return (
+        (options.field === 'organization'
+          ? certificate.organization
+          : certificate.organizationalUnit) || null
+      );
     case 'listener':
       return listener.name;
   }

@@ -223,10 +223,28 @@ export class BrokerNode {
         log.error({ err: error, listener: name }, 'listener keeps what it had');
       }
     }
+    this.#endRevoked();
     const door = await this.#door.reload();
     if (door !== null) problems.push({ field: 'admin', message: door });
     else reloaded.push('admin');
     return { reloaded, problems };
+  }
+
+  /** Clients that came in before their certificate was taken back. */
+  #endRevoked(): void {
+    const listeners = new Map(
+      this.#listeners.map(({ listener }) => [listener.info.name, listener]),
+    );
+    const revoked: string[] = [];
+    for (const { clientId, certificate, listener } of this.#broker.admin.clients()) {
+      if (certificate === null) continue;
+      if (listeners.get(listener)?.isRevoked(certificate)) revoked.push(clientId);
+    }
+    const { log } = this.#options.log;
+    for (const clientId of revoked) {
+      log.warn({ clientId }, 'certificate was taken back, the client is disconnected');
+      this.#broker.admin.disconnect(clientId, 'rights_revoked');
+    }
   }
 
   /** Ends every connection with 0x8B, stores what is open, closes; bounded by shutdownGraceMs. */

@@ -360,8 +360,8 @@ t.test('tenants, by what names them', async (t) => {
     ['list', ['a']],
   ]);
   t.equal(tenantOf(from('claim'), who('a', { claims }), plain), 'acme');
-  t.equal(tenantOf({ ...from('claim'), claim: 'list' }, who('a', { claims }), plain), '');
-  t.equal(tenantOf({ ...from('claim'), claim: 'constructor' }, who('a', { claims }), plain), '');
+  t.equal(tenantOf({ ...from('claim'), claim: 'list' }, who('a', { claims }), plain), null);
+  t.equal(tenantOf({ ...from('claim'), claim: 'constructor' }, who('a', { claims }), plain), null);
   t.equal(tenantOf(from('certificate'), who('a'), { listener, certificate }), 'Acme');
   t.equal(
     tenantOf({ ...from('certificate'), field: 'organizational_unit' }, who('a'), {
