@@ -17,7 +17,7 @@ async function stage(t: Test, answer: Answer, concurrencyMax = 2) {
   const client = new HttpClient({
     url: new URL(service.url),
     ca: null,
-    timeoutMs: 500,
+    timeoutMs: 1000,
     concurrencyMax,
     waitingMax: 10,
   });

@@ -20,10 +20,10 @@ function connect(t: Test, url: string, options: Partial<RedisClientOptions> = {}
   const client = new RedisClient({
     address: parseRedisUrl(url),
     ca: null,
-    connectTimeoutMs: 300,
-    commandTimeoutMs: 300,
+    connectTimeoutMs: 1000,
+    commandTimeoutMs: 1000,
     heartbeatMs: 100,
-    heartbeatTimeoutMs: 300,
+    heartbeatTimeoutMs: 800,
     backoffMinMs: 20,
     backoffMaxMs: 200,
     onUp: () => heard.push('up'),
@@ -117,7 +117,7 @@ t.test('kill -9 and back: at once an error, then by itself well again', async (t
   for (let i = 0; i < 100; i += 1) {
     await t.rejects(client.command(['PING']), { code: 'disconnected' });
   }
-  t.ok(performance.now() - startMs < 1000, 'nothing waits for a connection');
+  t.ok(performance.now() - startMs < 3000, 'nothing waits for a connection');
   t.equal(client.commandsWaiting, 0, 'and nothing is queued');
   await sleep(300);
   const attempts = client.counters.failures;
@@ -137,7 +137,7 @@ t.test('connected but deaf: commands time out, the connection is given up', asyn
   const startMs = performance.now();
   const code = await client.command(['PING']).catch((error: RedisError) => error.code);
   t.ok(code === 'timeout' || code === 'interrupted', `${code}`);
-  t.ok(performance.now() - startMs < 1000);
+  t.ok(performance.now() - startMs < 5000);
   await until(() => client.state !== 'up', 'the deaf connection is given up');
   t.ok(heard.includes('no answer to PING in time'));
   // The kernel still accepts connections for a stopped process: the login gets no answer.

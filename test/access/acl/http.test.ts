@@ -30,7 +30,7 @@ async function stage(
       url: `${service.url}/acl`,
       method: 'POST',
       contentType: 'json',
-      timeoutMs: 200,
+      timeoutMs: 3000,
       concurrencyMax: 4,
       waitingMax: 20,
       cacheS: 60,
@@ -92,7 +92,7 @@ t.test('what is asked', async (t) => {
 });
 
 t.test('verdicts, and what is no verdict', async (t) => {
-  const { service, source, log } = await stage(t, status(200), { cacheS: 0 });
+  const { service, source, log } = await stage(t, status(200), { cacheS: 0, timeoutMs: 1000 });
   const decider = source.open(subject('alice'));
   const cases: [Answer, SourceVerdict][] = [
     [status(204), 'allow'],
@@ -171,7 +171,7 @@ t.test('one question at a time for the same thing, few at one time in all', asyn
 });
 
 t.test('slow, down and back: what was said counts on, nothing new is allowed', async (t) => {
-  const { service, source, clock } = await stage(t, byTopic);
+  const { service, source, clock } = await stage(t, byTopic, { timeoutMs: 600 });
   const decider = source.open(subject('alice'));
   t.equal(await decide(decider, 'ok/1'), 'allow');
   t.equal(await decide(decider, 'no/1'), 'deny');

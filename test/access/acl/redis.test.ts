@@ -20,7 +20,7 @@ async function stage(t: Test, options: Partial<RedisRuleOptions>) {
       url: '',
       layout: 'emqx',
       keyPrefix: '',
-      timeoutMs: 300,
+      timeoutMs: 2000,
       cacheS: 60,
       cacheEntriesMax: 100,
       ...options,
@@ -208,7 +208,11 @@ t.test('away: connected clients keep what they have, unknown ones stay out', asy
   const server = await RedisServer.start(t);
   const admin = await redisAdmin(t, server.url);
   await admin('HSET', 'mqtt_acl:alice', 'a', 'all');
-  const { source, rulesOf, clock, log } = await stage(t, { url: server.url, cacheS: 2 });
+  const { source, rulesOf, clock, log } = await stage(t, {
+    url: server.url,
+    cacheS: 2,
+    timeoutMs: 600,
+  });
   const rules = await rulesOf(subject('alice'));
   if (rules === 'unavailable') throw new Error('unavailable');
   const told: number[] = [];
@@ -218,7 +222,7 @@ t.test('away: connected clients keep what they have, unknown ones stay out', asy
   clock.addedMs += 5000;
   const startMs = performance.now();
   t.equal(await rulesOf(subject('bob')), 'unavailable', 'slow');
-  t.ok(performance.now() - startMs < 1500);
+  t.ok(performance.now() - startMs < 5000);
   server.signal('SIGCONT');
   await until(() => source.isUp, 'up');
   t.strictSame(await rulesOf(subject('bob')), []);

@@ -54,7 +54,7 @@ async function stage(
       url: `${service.url}/auth`,
       method: 'POST',
       contentType: 'json',
-      timeoutMs: 300,
+      timeoutMs: 3000,
       concurrencyMax: 4,
       waitingMax: 100,
       cacheS: 0,
@@ -260,13 +260,13 @@ t.test('who does not show what is asked for is not for this one', async (t) => {
 });
 
 t.test('slow, down, broken and back', async (t) => {
-  const { service, login, log, clock } = await stage(t, status(200), { timeoutMs: 150 });
+  const { service, login, log, clock } = await stage(t, status(200), { timeoutMs: 600 });
   t.equal(await login('alice', 'right'), 'accepted');
 
   service.answer = silence;
   const startMs = performance.now();
   t.equal(await login('alice', 'right'), 'authentication_unavailable', 'slow');
-  t.ok(performance.now() - startMs < 1000, 'not for ever');
+  t.ok(performance.now() - startMs < 5000, 'not for ever');
 
   service.answer = (_, response) => {
     response.writeHead(200, { 'content-type': 'application/json', 'content-length': 100 });
@@ -362,7 +362,7 @@ t.test('a storm of logins: bounded requests, and another address is heard', asyn
       const isGood = asked.body.includes('"username":"good"');
       setTimeout(() => status(isGood ? 200 : 403)(asked, response), 4);
     },
-    { concurrencyMax: 4, waitingMax: 100, timeoutMs: 1000 },
+    { concurrencyMax: 4, waitingMax: 100, timeoutMs: 5000 },
   );
   const tally = new Map<string, number>();
   let waitingMax = 0;
@@ -417,7 +417,7 @@ t.test('no secret in logs, answers and counters', async (t) => {
       method: 'POST',
       contentType: 'form',
       headersFile,
-      timeoutMs: 200,
+      timeoutMs: 3000,
       concurrencyMax: 2,
       waitingMax: 2,
       cacheS: 5,

@@ -31,7 +31,7 @@ const CANARY = 'canary-5b21-secret';
 const usual: RedisUserOptions = {
   url: '',
   keyPrefix: '',
-  timeoutMs: 500,
+  timeoutMs: 2000,
   cacheS: 0,
   cacheEntriesMax: 100,
   layout: 'emqx',
@@ -230,7 +230,7 @@ t.test('killed, stopped, emptied and back', async (t) => {
   const fill = (to: typeof admin): Promise<unknown> =>
     to('HSET', 'mqtt_user:alice', 'password_hash', hex('sha256', 'right'));
   await fill(admin);
-  const options = { url: server.url, timeoutMs: 200 };
+  const options = { url: server.url, timeoutMs: 600 };
   const { login, log } = await stage(t, options);
   const cached = await stage(t, { ...options, cacheS: 10 });
   t.equal(await login('alice', 'right'), 'accepted');
@@ -239,7 +239,7 @@ t.test('killed, stopped, emptied and back', async (t) => {
   server.signal('SIGSTOP');
   const startMs = performance.now();
   t.equal(await login('alice', 'right'), 'authentication_unavailable', 'slow');
-  t.ok(performance.now() - startMs < 1000);
+  t.ok(performance.now() - startMs < 5000);
   t.equal(await cached.login('alice', 'right'), 'accepted', 'was right a moment ago');
   t.equal(await cached.login('alice', 'wrong'), 'authentication_unavailable');
   server.signal('SIGCONT');
@@ -315,21 +315,20 @@ t.test('unknown user and wrong password cost the same', async (t) => {
     timeoutMs: 5000,
   });
   t.equal(await login('alice', 'right'), 'accepted');
-  const time = async (user: string): Promise<number> => {
-    const spent: number[] = [];
-    for (let i = 0; i < 7; i += 1) {
-      const startMs = performance.now();
-      const answer = await redis.authenticate(credentials(user, `wrong-${i}`));
-      if ('beforeRefusal' in answer) await answer.beforeRefusal();
-      spent.push(performance.now() - startMs);
-    }
-    return spent.sort((a, b) => a - b)[1] as number;
+  const time = async (user: string, password: string): Promise<number> => {
+    const startMs = performance.now();
+    const answer = await redis.authenticate(credentials(user, password));
+    if ('beforeRefusal' in answer) await answer.beforeRefusal();
+    return performance.now() - startMs;
   };
-  const [known, unknown] = [await time('alice'), await time('nobody')];
-  t.ok(
-    unknown > known / 2 && unknown < known * 2,
-    `${known.toFixed(1)} ms, ${unknown.toFixed(1)} ms`,
-  );
+  // In turns, and the quickest of each: what else the machine does is the same for both.
+  let [known, unknown] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+  for (let i = 0; i < 8; i += 1) {
+    known = Math.min(known, await time('alice', `wrong-${i}`));
+    unknown = Math.min(unknown, await time('nobody', `wrong-${i}`));
+  }
+  const both = `${known.toFixed(1)} ms, ${unknown.toFixed(1)} ms`;
+  t.ok(unknown > known / 2 && unknown < known * 2, both);
 });
 
 t.test('a storm of logins: bounded, and the loop stays free', async (t) => {
