@@ -52,11 +52,14 @@ function oneOf<const T extends string>(
   values: readonly T[],
   about: LeafText,
   fallback?: readonly T[],
+  mayBeEmpty = false,
 ): z.ZodType<readonly T[]> {
   const expected = `any of ${values.join(', ')}`;
   const refuse: TextRule['refuse'] = (word) =>
     values.some((known) => known === word) ? null : `expected ${expected}`;
-  return texts({ expected, refuse }, about, fallback) as unknown as z.ZodType<readonly T[]>;
+  return texts({ expected, refuse, mayBeEmpty }, about, fallback) as unknown as z.ZodType<
+    readonly T[]
+  >;
 }
 
 function refuseUrl(...schemes: readonly string[]): (url: string) => string | null {
@@ -73,7 +76,7 @@ const chain = (
   about: LeafText,
   fallback?: readonly AuthenticatorKind[],
 ): z.ZodType<readonly AuthenticatorKind[]> =>
-  oneOf<AuthenticatorKind>(authenticatorKinds, about, fallback);
+  oneOf<AuthenticatorKind>(authenticatorKinds, about, fallback, true);
 
 const tenant: z.ZodType<TenantConfig> = z.strictObject({
   from: choice(
@@ -313,7 +316,7 @@ const ofChain = 'What is asked, in order, who a client is; the first decisive an
 const ofAnonymous = 'A client that shows no credentials at all is let in as nobody.';
 
 export const listenerAuthentication: z.ZodType<ListenerAuthenticationConfig> = z.strictObject({
-  chain: chain(fixed(`${ofChain} Here: at this listener.`)).optional(),
+  chain: chain(fixed(`${ofChain} Here: at this listener; an empty list asks nobody.`)).optional(),
   // No default: absent means as for all.
   anonymous: truth(undefined, fixed(`${ofAnonymous} Here: at this listener.`)).optional(),
 });

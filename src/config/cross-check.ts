@@ -106,7 +106,9 @@ export function asksWho(config: Config): boolean {
 export function chainOf(config: Config, listener: ListenerConfig): ChainConfig {
   const { authentication } = config;
   const chain = listener.authentication?.chain ?? authentication.chain;
-  const isAsked = chain.length > 0 || authentication.scram !== undefined;
+  // A listener that is told to ask nobody is open, whatever the others do.
+  const own = listener.authentication?.chain?.length === 0;
+  const isAsked = chain.length > 0 || (authentication.scram !== undefined && !own);
   const anonymous = listener.authentication?.anonymous ?? (authentication.anonymous || !isAsked);
   return { chain, anonymous };
 }

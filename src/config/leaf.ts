@@ -46,7 +46,7 @@ function metaOf(text: LeafText, more: Record<string, unknown>): Record<string, u
 /** A value as an error shows it. */
 export function show(value: unknown): string {
   if (value === null) return 'nothing';
-  if (Array.isArray(value)) return 'a list';
+  if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
   if (typeof value === 'object') return 'a section';
   const text = JSON.stringify(value) ?? String(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
@@ -125,6 +125,8 @@ export interface TextRule {
   readonly default?: string | undefined;
   /** A sentence when the text will not do. */
   readonly refuse?: ((text: string) => string | null) | undefined;
+  /** Of a list: an empty one means something. */
+  readonly mayBeEmpty?: boolean | undefined;
 }
 
 function readText(rule: TextRule, value: unknown): string {
@@ -142,7 +144,7 @@ export function text(rule: TextRule, about: LeafText): z.ZodType<string> {
   return withDefault(leaf(read, all), rule.default);
 }
 
-/** A list of texts; a single text counts as a list of one. Empty only where that is the default. */
+/** A list of texts; a single text counts as a list of one. */
 export function texts(
   rule: TextRule,
   about: LeafText,
@@ -150,8 +152,7 @@ export function texts(
 ): z.ZodType<readonly string[]> {
   const read = (value: unknown): readonly string[] => {
     if (typeof value === 'string') return [readText(rule, value)];
-    const isEmptyAllowed = fallback?.length === 0;
-    if (!Array.isArray(value) || (value.length === 0 && !isEmptyAllowed)) {
+    if (!Array.isArray(value) || (value.length === 0 && rule.mayBeEmpty !== true)) {
       throw unexpected(`a list: ${rule.expected}`, value);
     }
     return value.map((entry: unknown, index) => {

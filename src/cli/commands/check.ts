@@ -1,4 +1,5 @@
 /** `causeway check`: everything that is wrong with a configuration, at once, without starting. */
+import { checkAccess } from '../../config/check-access.ts';
 import { checkFiles } from '../../config/check-files.ts';
 import { formatProblem } from '../../config/layer.ts';
 import { type Command, EXIT_OK, EXIT_USAGE, readArguments } from '../command.ts';
@@ -12,11 +13,12 @@ import {
 
 export const command: Command = {
   name: 'check',
-  summary: 'check a configuration and the certificates it names, without starting',
+  summary: 'check a configuration and the files it names, without starting',
   usage: `causeway check [FILE] [FLAGS]
 
 Prints every error as FILE:LINE:COLUMN: OPTION: what was expected, and ends with exit code 1 when
-there is one. Certificates, keys and authorities are read and matched too.
+there is one. Certificates and keys, users and rules are read and checked too; services are not
+asked.
 
 ${configFlagsUsage}
 
@@ -27,7 +29,8 @@ ${configSourcesUsage}
     const request = requestConfig(flags, flags.positionals[0]);
     const loaded = loadOrExplain(request);
     if (loaded === null) return EXIT_USAGE;
-    const { problems, warnings } = await checkFiles(loaded);
+    const { problems: ofFiles, warnings } = await checkFiles(loaded);
+    const problems = [...ofFiles, ...(await checkAccess(loaded.config))];
     for (const warning of warnings) {
       process.stderr.write(`${formatProblem(warning)} (a warning)\n`);
     }
