@@ -83,7 +83,10 @@ export class OperatorDoor {
       await admin.start();
     } catch (error) {
       const isTaken = (error as NodeJS.ErrnoException).code === 'EADDRINUSE';
-      if (error instanceof TokenFileError) throw new StartError('TOKENS', error.message, error);
+      // A broken file, or a token of the environment that is too short.
+      if (error instanceof TokenFileError || error instanceof RangeError) {
+        throw new StartError('TOKENS', error.message, error);
+      }
       if (!isTaken) throw error;
       if (!isAdminByDefault) {
         const advice = 'choose another with --admin, or off';

@@ -173,7 +173,8 @@ async function ruleSources({ authorization }: Config, log: Log): Promise<AnyRule
   }
   if (http !== undefined) {
     const { HttpRuleSource } = await import('../access/acl/http-source.ts');
-    sources.push(new HttpRuleSource({ service: http, clock: systemClock, log }));
+    const { staleS, ...service } = http;
+    sources.push(new HttpRuleSource({ service, staleS, clock: systemClock, log }));
   }
   return sources;
 }

@@ -141,6 +141,11 @@ export interface HttpServiceConfig {
 
 export type HttpAuthenticationConfig = HttpServiceConfig;
 
+export interface HttpAuthorizationConfig extends HttpServiceConfig {
+  /** How long beyond `cacheS` a verdict counts while the service does not answer. */
+  readonly staleS: number;
+}
+
 export const redisLayouts = ['emqx', 'mosquitto_go_auth', 'custom'] as const;
 
 /** A Redis that holds users or rules. */
@@ -174,7 +179,7 @@ export interface RedisAuthorizationConfig extends RedisServiceConfig {
 
 export interface AuthorizationConfig {
   readonly rulesFile?: string | undefined;
-  readonly http?: HttpServiceConfig | undefined;
+  readonly http?: HttpAuthorizationConfig | undefined;
   readonly redis?: RedisAuthorizationConfig | undefined;
   readonly revokedSubscription: 'disconnect' | 'unsubscribe';
 }

@@ -15,6 +15,7 @@ import {
   certificateIdentities,
   certificateTenantFields,
   type FlappingConfig,
+  type HttpAuthorizationConfig,
   type HttpServiceConfig,
   type JwtAlgorithm,
   type JwtConfig,
@@ -256,12 +257,18 @@ const httpAuthentication: z.ZodType<HttpServiceConfig> = z.strictObject(
   httpService('who a client is', 'username=%u, password=%P, clientid=%c, address=%a, listener=%l'),
 ) as unknown as z.ZodType<HttpServiceConfig>;
 
-const httpAuthorization: z.ZodType<HttpServiceConfig> = z.strictObject(
-  httpService(
+const httpAuthorization: z.ZodType<HttpAuthorizationConfig> = z.strictObject({
+  ...httpService(
     'whether a client may',
     'username=%u, clientid=%c, address=%a, action=%A, topic=%t, qos=%q, retain=%r',
   ),
-) as unknown as z.ZodType<HttpServiceConfig>;
+  staleS: seconds(
+    300,
+    0,
+    86_400,
+    fixed('How long beyond `cacheS` what it said counts while the service does not answer.'),
+  ),
+}) as unknown as z.ZodType<HttpAuthorizationConfig>;
 
 const redisService = (what: string) => ({
   url: text(
