@@ -5,7 +5,7 @@
  * too, nothing is charged twice, and nobody overtakes.
  *
  * Invariant: over any time t at most burst + t × rate is paid for, and what is paid for is let through
- * within two ticks (a test holds it to this).
+ * within two ticks (with leases: when the portion comes). A test holds it to this.
  */
 import type { Alarm, AlarmOwner, Alarms } from './alarms.ts';
 import type { QuotaAction } from './quota-kinds.ts';
