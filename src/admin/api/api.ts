@@ -138,17 +138,13 @@ export class Api {
   }
 
   #add(app: FastifyInstance, route: ApiRoute): void {
-    const { method, path, role, params, query, body, bodyBytesMax } = route;
+    const { method, path, role, query, bodyBytesMax } = route;
+    const parts = partsOf(route);
     const name = `${method} ${BASE_PATH}${path}`;
     app.route({
       method,
       url: `${BASE_PATH}${path.replaceAll('{', ':').replaceAll('}', '')}`,
       bodyLimit: bodyBytesMax ?? BODY_BYTES_MAX,
-      schema: {
-        ...(params === undefined ? {} : { params: strict(params, Object.keys(params)) }),
-        querystring: strict(query ?? {}, route.queryRequired ?? []),
-        ...(body === undefined ? {} : { body }),
-      },
       onRequest: async (request) => {
         if (role === null) return;
         await this.#guard.admit(request.headers.authorization, request.ip, role, (caller) =>
@@ -157,6 +153,14 @@ export class Api {
       },
       preValidation: async (request) => {
         request.query = readQuery(request.query as Record<string, unknown>, query ?? {});
+      },
+      // Compiled when first asked for, not for every route at start: most nodes hear few of them.
+      preHandler: async (request) => {
+        for (const [part, schema] of parts) {
+          const validate = request.compileValidationSchema(schema, part);
+          if (validate(request[PROPERTIES[part]])) continue;
+          throw new InvalidRequest(part, validate.errors ?? []);
+        }
       },
       onResponse: async (request, reply) => this.#answered(route, name, request, reply),
       handler: async (request, reply) => {
@@ -199,6 +203,34 @@ export class Api {
       target: call === undefined ? '' : (route.target?.(call) ?? ''),
       status,
     });
+  }
+}
+
+type Part = 'params' | 'body' | 'querystring';
+
+/** Where a request has it. */
+const PROPERTIES = { params: 'params', body: 'body', querystring: 'query' } as const;
+
+/** What of a request has a schema. */
+function partsOf({ params, query, queryRequired, body }: ApiRoute): [Part, object][] {
+  const parts: [Part, object][] = [];
+  if (params !== undefined) parts.push(['params', strict(params, Object.keys(params))]);
+  if (body !== undefined) parts.push(['body', body]);
+  parts.push(['querystring', strict(query ?? {}, queryRequired ?? [])]);
+  return parts;
+}
+
+/** Shown by the server as a problem with its fields, as fastify's own would be. */
+class InvalidRequest extends Error {
+  readonly statusCode = 400;
+  readonly validation: readonly object[];
+  readonly validationContext: Part;
+
+  constructor(part: Part, errors: readonly object[]) {
+    super(`${part} is not as it has to be`);
+    this.name = 'InvalidRequest';
+    this.validation = errors;
+    this.validationContext = part;
   }
 }
 
