@@ -11,6 +11,7 @@ const benches: { readonly [name: string]: () => Promise<unknown> } = {
   outbox: () => import('./outbox.ts'),
   fanout: () => import('./fanout.ts'),
   acl: () => import('./acl.ts'),
+  quota: () => import('./quota.ts'),
 };
 
 const wanted = process.argv.slice(2);

@@ -101,7 +101,7 @@ export class BrokerNode {
     const rights = await Rights.make(config, {
       log,
       recheck: () => broker?.admin.recheck(),
-      retained: () => broker?.admin.retained('#') ?? [],
+      retained: () => broker?.admin.kept() ?? [],
     });
     const node = new BrokerNode(options, await openStore(config, log), rights);
     broker = node.#broker;

@@ -25,7 +25,7 @@ export interface RightsParts {
   readonly log: Log;
   /** Has the core look again at what sessions and connections have. */
   readonly recheck: () => void;
-  /** All retained messages there are. */
+  /** All retained messages that are kept, expired ones too. */
   readonly retained: () => Iterable<Message>;
 }
 
@@ -104,7 +104,8 @@ export class Rights {
       log,
       shared: memoryLimits({ clock, random }),
       retained,
-      wrapsEveryone: false,
+      // A reload reaches those connected before it, unless there was nothing to pay for at start.
+      wrapsEveryone: config.quotas.length > 0,
     });
   }
 

@@ -144,6 +144,17 @@ export class Inspection implements Admin {
     }
   }
 
+  /** Everything that is kept, what has expired and is not swept yet included. */
+  *kept(): Iterable<Message> {
+    const walk = this.#services.core.retained.walk('#');
+    const found: Message[] = [];
+    while (!walk.done) {
+      found.length = 0;
+      walk.take(RETAINED_STEP, found);
+      yield* found;
+    }
+  }
+
   *retained(filter: string): Iterable<Message> {
     const walk = this.retainedWalk(filter);
     const found: Message[] = [];
