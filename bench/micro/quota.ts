@@ -35,6 +35,7 @@ const allowAll: ClientGate = {
   keeps: () => true,
   receive: () => true,
   filtersReceive: false,
+  allowsAll: false,
   closeReason: 'quota_exceeded',
   closed: () => {},
 };

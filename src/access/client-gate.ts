@@ -209,6 +209,17 @@ export class AccessClientGate implements ClientGate, TimerOwner {
     return false;
   }
 
+  /** Without a rule file there is none after a reload either. */
+  get allowsAll(): boolean {
+    const { grants } = this.facts.subject;
+    return (
+      this.#inForce.rules.isOpen &&
+      this.#asked === null &&
+      this.#granted === null &&
+      grants === null
+    );
+  }
+
   get filtersReceive(): boolean {
     if (this.#version !== this.#inForce.version) this.#recompile();
     return this.#rules.filtersReceive;

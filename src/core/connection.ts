@@ -89,6 +89,8 @@ export class Connection
   keepAliveMs = 0;
   session: Session | null = null;
   gate: ClientGate | null = null;
+  /** The same, or null where it allows everything. */
+  publishGate: ClientGate | null = null;
   /** MQTT 5 Request Problem Information: reason strings may be sent. */
   wantsProblemInformation = true;
   authenticationMethod: string | null = null;
@@ -124,6 +126,12 @@ export class Connection
     this.listener = listener;
     this.outlet = new Outlet(sink, this);
     this.lastActivityMs = services.core.clock.monotonicMs();
+  }
+
+  /** Rights from a CONNECT or a re-authentication. */
+  setGate(gate: ClientGate | null): void {
+    this.gate = gate;
+    this.publishGate = gate?.allowsAll === false ? gate : null;
   }
 
   get closed(): boolean {

@@ -134,7 +134,7 @@ export interface ConnectDecision {
   readonly identity: string | null;
   /** Whose quotas it shares; '': nobody's. */
   readonly tenant?: string | undefined;
-  /** Rights of this connection; null: everything outside `$` is allowed, at no cost. */
+  /** Rights of this connection; null: everything outside `$` is allowed. */
   readonly client: ClientGate | null;
   /** AUTH data for the CONNACK of an enhanced authentication. */
   readonly authenticationData?: Buffer | null | undefined;
@@ -183,6 +183,8 @@ export interface ClientGate {
   receive(topic: string): boolean;
   /** Some topic below an allowed filter is denied. May change with a reload. */
   readonly filtersReceive: boolean;
+  /** Allows everything for as long as it lives: packets need not be asked about. */
+  readonly allowsAll: boolean;
   /** Why the connection ends, after a CLOSE. */
   readonly closeReason: CloseReason;
   /** The connection is gone; rights can still be asked for its will. */

@@ -136,6 +136,11 @@ export class QuotaClientGate implements ClientGate, PayerOwner {
     return this.inner === null || this.inner.receive(topic);
   }
 
+  /** Quotas may come with a reload. */
+  get allowsAll(): boolean {
+    return false;
+  }
+
   get filtersReceive(): boolean {
     return this.inner?.filtersReceive ?? false;
   }

@@ -50,6 +50,7 @@ export class FakeGate implements Gate {
 
 export class FakeClientGate implements ClientGate {
   filtersReceive = false;
+  readonly allowsAll: boolean = false;
   closeReason: ClientGate['closeReason'] = 'quota_exceeded';
 
   publish(

@@ -82,6 +82,7 @@ const fakeRights = {
   keeps: () => true,
   receive: () => true,
   filtersReceive: false,
+  allowsAll: false,
   closeReason: 'quota_exceeded' as const,
 };
 

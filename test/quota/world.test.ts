@@ -311,6 +311,7 @@ t.test('rights behind the quotas still decide: topics, filters, wills', async (t
     keeps: () => true,
     receive: (topic) => topic !== 'secret',
     filtersReceive: true,
+    allowsAll: false,
     closeReason: 'quota_exceeded',
     closed: () => {},
   };

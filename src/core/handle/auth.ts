@@ -55,7 +55,7 @@ function reauthenticate(connection: Connection, method: string, data: Buffer | n
       return;
     }
     connection.gate?.closed();
-    connection.gate = decision.client;
+    connection.setGate(decision.client);
     const { sessions } = connection.services;
     if (connection.session !== null) {
       sessions.grant(connection.session, decision.client);

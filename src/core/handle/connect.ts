@@ -210,7 +210,7 @@ function decided(connection: Connection, packet: ConnectPacket, decision: Connec
     return;
   }
   // From here on closing the connection hands it back, also when the CONNECT is refused below.
-  connection.gate = decision.client;
+  connection.setGate(decision.client);
   if (decision.refusal !== null) {
     refuse(connection, decision.refusal, decision.reasonString);
     return;

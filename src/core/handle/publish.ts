@@ -57,16 +57,22 @@ export function handlePublish(
     // `$` belongs to the broker: FIELD class 10.
     core.drop('reserved_topic', connection.clientId, entry.topic);
     reasonCode = ReasonCode.NOT_AUTHORIZED;
-  } else if (connection.gate !== null) {
+  } else if (connection.publishGate !== null) {
     const bytes = view.payloadEnd - view.payloadStart;
-    const verdict = connection.gate.publish(entry.topic, qos, view.retain, bytes, connection);
+    const verdict = connection.publishGate.publish(
+      entry.topic,
+      qos,
+      view.retain,
+      bytes,
+      connection,
+    );
     if (verdict !== ALLOW) {
       if (verdict === WAIT) {
         connection.hold(Hold.DECISION);
         return false;
       }
       if (verdict === CLOSE) {
-        connection.close(connection.gate.closeReason);
+        connection.close(connection.publishGate.closeReason);
         return true;
       }
       const isQuota = verdict === OVER_QUOTA;
