@@ -6,6 +6,7 @@ import type { Authenticator } from '../access/authenticator.ts';
 import { CertificateAuthenticator } from '../access/authn/certificate-authenticator.ts';
 import type { ChainPlan } from '../access/authn/chain.ts';
 import { HashQueue } from '../access/authn/hash-queue.ts';
+import type { JwtAuthenticator } from '../access/authn/jwt-authenticator.ts';
 import { PasswordAuthenticator } from '../access/authn/password-authenticator.ts';
 import { PskAuthenticator } from '../access/authn/psk-authenticator.ts';
 import { VerifiedCache } from '../access/authn/verified-cache.ts';
@@ -35,6 +36,8 @@ export interface Authenticators {
   readonly psk: PskAuthenticator | null;
   /** Where passwords wait to be hashed. */
   readonly hashes: HashQueue;
+  /** What fetches keys of tokens; null: nothing does. */
+  readonly jwt: JwtAuthenticator | null;
 }
 
 /** Passwords of one address that wait to be hashed. */
@@ -76,7 +79,8 @@ export async function makeAuthenticators(
   const listeners = new Map(config.listeners.map((entry) => [nameOf(entry), plan(entry)]));
   const common = plan({ url: '' });
   const psk = (made.get('psk') as PskAuthenticator | undefined) ?? null;
-  return { common, listeners, probe, psk, hashes };
+  const jwt = (made.get('jwt') as JwtAuthenticator | undefined) ?? null;
+  return { common, listeners, probe, psk, hashes, jwt };
 }
 
 async function make(

@@ -7,6 +7,7 @@ import { Access } from '../access/access.ts';
 import type { AnyRuleSource } from '../access/acl/source.ts';
 import { AuthenticationChain } from '../access/authn/chain.ts';
 import type { HashQueue } from '../access/authn/hash-queue.ts';
+import type { JwtAuthenticator } from '../access/authn/jwt-authenticator.ts';
 import type { PskAuthenticator } from '../access/authn/psk-authenticator.ts';
 import { ScramUsers } from '../access/authn/scram-users.ts';
 import type { ExtraMetric } from '../admin/metric-sources.ts';
@@ -39,6 +40,7 @@ export class Rights {
   /** What the health probe logs in with; null: it needs nothing. */
   readonly probe: ProbeLogin | null;
   readonly #hashes: HashQueue;
+  readonly #jwt: JwtAuthenticator | null;
 
   static async make(config: Config, parts: RightsParts): Promise<Rights> {
     const [clock, random] = [systemClock, systemRandom];
@@ -61,6 +63,7 @@ export class Rights {
     const [clock, random, scheduler] = [systemClock, systemRandom, systemScheduler];
     this.psk = made.psk;
     this.#hashes = made.hashes;
+    this.#jwt = made.jwt;
     const { rulesFile, http, redis } = authorization;
     const restricts = rulesFile !== undefined || http !== undefined || redis !== undefined;
     const isAsked = asksWho(config) || restricts;
@@ -137,6 +140,7 @@ export class Rights {
   *metrics(): Iterable<ExtraMetric> {
     yield* this.access.metrics();
     yield* hashMetrics(this.#hashes);
+    if (this.#jwt?.jwks) yield* jwksMetrics(this.#jwt.jwks);
     for (const metric of quotaMetricTable) {
       const { name, type, help, labels: names } = metric;
       for (const [values, value] of this.quotas.samples(metric)) {
@@ -162,6 +166,17 @@ function* hashMetrics(hashes: HashQueue): Iterable<ExtraMetric> {
     const labels = { outcome };
     yield { name: 'causeway_login_hashes_total', type: 'counter', help, labels, value };
   }
+}
+
+function* jwksMetrics(jwks: {
+  readonly fetches: number;
+  readonly failures: number;
+}): Iterable<ExtraMetric> {
+  const help = 'Times the keys of tokens were fetched, by what came of it.';
+  const name = 'causeway_jwks_fetches_total';
+  const ok = jwks.fetches - jwks.failures;
+  yield { name, type: 'counter', help, labels: { outcome: 'ok' }, value: ok };
+  yield { name, type: 'counter', help, labels: { outcome: 'failed' }, value: jwks.failures };
 }
 
 async function ruleSources({ authorization }: Config, log: Log): Promise<AnyRuleSource[]> {
