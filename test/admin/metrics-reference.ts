@@ -10,6 +10,7 @@ import { sysLoadTable, sysTopicTable } from '../../src/admin/sys-topics.ts';
 import { closeTable } from '../../src/core/close-reason.ts';
 import { dropTable } from '../../src/core/drop-reason.ts';
 import { refuseTable } from '../../src/core/refuse-reason.ts';
+import { rightsMetricRows } from '../app/rights-metrics.ts';
 
 export const metricsReferencePath: string = join(
   import.meta.dirname,
@@ -52,7 +53,7 @@ function reasons(spec: Readonly<Record<string, string>>): string {
   );
 }
 
-export function metricsReference(): string {
+export async function metricsReference(): Promise<string> {
   const histograms: Row[] = [
     { name: LOOP_DELAY_NAME, type: 'histogram', labels: [], help: LOOP_DELAY_HELP },
     { name: GC_NAME, type: 'histogram', labels: ['kind'], help: GC_HELP },
@@ -73,6 +74,12 @@ to begin with, are in [the monitoring guide](../guides/monitoring.md).
 ## The broker
 
 ${metrics(metricTable)}
+
+## Access and quotas
+
+Labels hold names of the configuration, never of clients. What is not configured has no series.
+
+${metrics(await rightsMetricRows())}
 
 ## The process
 
@@ -116,5 +123,5 @@ ${table(
 }
 
 if (process.argv[1] === import.meta.filename) {
-  writeFileSync(metricsReferencePath, metricsReference());
+  writeFileSync(metricsReferencePath, await metricsReference());
 }

@@ -229,5 +229,5 @@ t.test('buckets only rise', async (t) => {
 t.test('docs/reference/metrics.md', async (t) => {
   const found = readFileSync(metricsReferencePath, 'utf8');
   const hint = 'is up to date; otherwise run: node test/admin/metrics-reference.ts';
-  t.equal(found, metricsReference(), hint);
+  t.equal(found, await metricsReference(), hint);
 });
