@@ -50,6 +50,12 @@ export const Hold = {
   PARKED: 4,
   /** The client does not read what it has been answered. */
   OUTLET: 8,
+  /**
+   * What follows a decision about a CONNECT: bits of their own, as whoever brings a late decision lets
+   * go of DECISION after all that it led to.
+   */
+  WILL: 16,
+  CONNACK: 32,
 } as const;
 
 /** A client that does not know Receive Maximum is read on until this many acks are parked. */

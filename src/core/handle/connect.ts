@@ -230,9 +230,9 @@ function decided(connection: Connection, packet: ConnectPacket, decision: Connec
   };
   const allowed = gate.will(principal, decision.client, will, (late) => {
     openIf(late);
-    connection.release(Hold.DECISION);
+    connection.release(Hold.WILL);
   });
-  if (allowed === WAIT) connection.hold(Hold.DECISION);
+  if (allowed === WAIT) connection.hold(Hold.WILL);
   else openIf(allowed);
 }
 
@@ -318,7 +318,7 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
     }
   }
   // Nothing may precede CONNACK [MQTT5-3.2.0-1]: parsing and delivery wait for it.
-  if (ticket !== 0) connection.hold(Hold.DECISION);
+  if (ticket !== 0) connection.hold(Hold.CONNACK);
   connection.sendWhenSafe(
     PacketType.CONNACK,
     encodeConnack(connection.version, answer),
@@ -333,7 +333,7 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
       session.outlet = connection.outlet;
       if (core.observer !== null) core.observer.connected(connection.summary());
       delivery.resend(session);
-      connection.release(Hold.DECISION);
+      connection.release(Hold.CONNACK);
     },
   );
 }
