@@ -36,6 +36,7 @@ const allowAll: ClientGate = {
   receive: () => true,
   filtersReceive: false,
   allowsAll: false,
+  why: null,
   closeReason: 'quota_exceeded',
   closed: () => {},
 };

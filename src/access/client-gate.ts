@@ -101,6 +101,8 @@ const NOTHING_ALLOWED: ClientRules = {
 export class AccessClientGate implements ClientGate, TimerOwner {
   readonly facts: ClientFacts;
   readonly closeReason: CloseReason = 'not_authorized';
+  /** A refusal says no more than that: rules are nobody's business. */
+  readonly why: null = null;
   readonly #owner: ClientGateOwner;
   readonly #inForce: RulesInForce;
   readonly #decisions: DecisionCounters;

@@ -42,7 +42,7 @@ export const Phase = {
 
 /** Why parsing stands still; a connection goes on when no bit is left. */
 export const Hold = {
-  /** The gate, the store or an authentication step has not answered. */
+  /** The gate or an authentication step has not answered. */
   DECISION: 1,
   /** The audience cannot keep up. */
   AUDIENCE: 2,
@@ -289,6 +289,12 @@ export class Connection
     if (isError && type === PacketType.PUBREC && this.version === 5) {
       this.#forgetInbound(packetId);
     }
+  }
+
+  /** An error has ended an MQTT 5 exchange before it began. */
+  inboundRefused(type: number, packetId: number): void {
+    if (this.inboundOpen > 0) this.inboundOpen--;
+    if (type === PacketType.PUBREC) this.#forgetInbound(packetId);
   }
 
   /** The message was refused: when it comes again it is new, also after a crash. */

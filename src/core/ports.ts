@@ -187,6 +187,8 @@ export interface ClientGate {
   readonly allowsAll: boolean;
   /** Why the connection ends, after a CLOSE. */
   readonly closeReason: CloseReason;
+  /** What the last OVER_QUOTA or CLOSE was for, for the client: names the quota. Null: not said. */
+  readonly why: string | null;
   /** The connection is gone; rights can still be asked for its will. */
   closed(): void;
 }
@@ -214,6 +216,8 @@ export interface SessionQuota {
   queued(bytes: number): void;
   /** What the queue does when `enqueue` says no: null: as `queueOverflow` says. */
   readonly overflow: 'drop_newest' | 'disconnect' | null;
+  /** What the last no was for, for the client: names the quota. Null: not said. */
+  readonly why: string | null;
   /** Most QoS 1 and 2 messages sent and not acknowledged. */
   readonly inflightMax: number;
   /** Delivery is metered: ask `deliver` per message. May change with a reload. */

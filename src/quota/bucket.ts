@@ -28,6 +28,8 @@ export interface BucketTerms {
   readonly action: QuotaAction;
   /** Somebody found too little. */
   hit(key: string | null, nowMs: number): void;
+  /** For the client that was refused: names the quota. */
+  explain(): string;
   /** One fewer takes from the bucket. */
   release(bucket: Bucket, nowMs: number): void;
 }

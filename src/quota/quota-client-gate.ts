@@ -46,6 +46,7 @@ export class QuotaClientGate implements ClientGate, PayerOwner {
   #isPaid = false;
   #waiter: GateWaiter | null = null;
   #closeReason: CloseReason | null = null;
+  why: string | null = null;
   #isClosed = false;
 
   constructor(
@@ -106,6 +107,7 @@ export class QuotaClientGate implements ClientGate, PayerOwner {
   #refuse(bucket: Bucket, nowMs: number): Verdict {
     const { terms } = bucket;
     terms.hit(bucket.key, nowMs);
+    this.why = terms.explain();
     if (terms.action === 'drop') return OVER_QUOTA;
     this.#closeReason = terms.countsBytes ? 'quota_exceeded' : 'message_rate';
     return CLOSE;

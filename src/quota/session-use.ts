@@ -32,6 +32,7 @@ export class SessionUse implements SessionQuota, PayerOwner {
   readonly subject: Subject;
   book: QuotaBook;
   overflow: 'drop_newest' | 'disconnect' | null = null;
+  why: string | null = null;
   inflightMax: number = NO_LIMIT;
   readonly #owner: SessionUseOwner;
   #subscriptions = 0;
@@ -106,6 +107,7 @@ export class SessionUse implements SessionQuota, PayerOwner {
       if (counter.hasRoom(amount)) continue;
       quota.hit(counter.key, this.#owner.turn.nowMs());
       this.overflow = quota.action === 'disconnect' ? 'disconnect' : 'drop_newest';
+      this.why = quota.explain();
       return false;
     }
     return true;

@@ -46,11 +46,13 @@ export type Received =
       readonly type: 'puback' | 'pubrec' | 'pubrel' | 'pubcomp';
       readonly packetId: number;
       readonly reasonCode: number;
+      readonly reasonString?: string;
     }
   | {
       readonly type: 'suback' | 'unsuback';
       readonly packetId: number;
       readonly reasonCodes: readonly number[];
+      readonly reasonString?: string;
     }
   | { readonly type: 'pingresp' }
   | { readonly type: 'disconnect' | 'auth'; readonly reasonCode: number };
@@ -288,11 +290,14 @@ export class FakeClient {
       case PacketType.PUBCOMP: {
         const ack = new AckView();
         decodeAck(ack, type, version, bytes, body, end);
-        return { type: ackNames[type], packetId: ack.packetId, reasonCode: ack.reasonCode };
+        const { packetId, reasonCode, reasonString } = ack;
+        const why = reasonString === null ? {} : { reasonString };
+        return { type: ackNames[type], packetId, reasonCode, ...why };
       }
       case PacketType.SUBACK: {
-        const { packetId, reasonCodes } = decodeSuback(version, bytes, body, end);
-        return { type: 'suback', packetId, reasonCodes };
+        const { packetId, reasonCodes, reasonString } = decodeSuback(version, bytes, body, end);
+        const why = reasonString === null ? {} : { reasonString };
+        return { type: 'suback', packetId, reasonCodes, ...why };
       }
       case PacketType.UNSUBACK: {
         const { packetId, reasonCodes } = decodeUnsuback(version, bytes, body, end);

@@ -51,6 +51,7 @@ export class FakeGate implements Gate {
 export class FakeClientGate implements ClientGate {
   filtersReceive = false;
   readonly allowsAll: boolean = false;
+  why: string | null = null;
   closeReason: ClientGate['closeReason'] = 'quota_exceeded';
 
   publish(

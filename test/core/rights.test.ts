@@ -39,6 +39,7 @@ class PrefixGate extends FakeGate {
     const client = new FakeClientGate();
     Object.defineProperty(client, 'filtersReceive', { get: () => this.filtersReceive });
     client.closeReason = 'message_rate';
+    client.why = 'quota of the test';
     client.publish = (topic) => this.verdicts.get(topic) ?? (this.allows(topic) ? ALLOW : DENY);
     client.subscribe = (filter) =>
       this.verdicts.get(filter) ?? (this.allows(filter) ? ALLOW : DENY);
@@ -84,10 +85,17 @@ t.test('a publish over quota: dropped and told, by version and QoS', async (t) =
     sender.publish('full', 'b', { qos: 1, id: 1 });
     world.settle();
     if (version === 5) {
-      t.match(sender.receive(), [{ type: 'puback', packetId: 1, reasonCode: 0x97 }]);
+      t.match(sender.receive(), [
+        { type: 'puback', packetId: 1, reasonCode: 0x97, reasonString: 'quota of the test' },
+      ]);
       sender.publish('full', 'c', { qos: 2, id: 2 });
       world.settle();
-      t.match(sender.receive(), [{ type: 'pubrec', packetId: 2, reasonCode: 0x97 }]);
+      t.match(sender.receive(), [
+        { type: 'pubrec', packetId: 2, reasonCode: 0x97, reasonString: 'quota of the test' },
+      ]);
+      sender.publish('ok', 'd', { qos: 2, id: 2 });
+      world.settle();
+      t.match(sender.receive(), [{ type: 'pubrec', packetId: 2, reasonCode: 0x10 }], 'as new');
     } else {
       t.same(sender.receive(), [], 'no ack that would be a lie');
       t.ok(sender.sink.ended, '3.1.1 has no negative ack: it may come back and try again');
@@ -358,6 +366,7 @@ t.test('class 23: what nobody in particular made starts clean for whoever comes'
 class CountingQuota implements SessionQuota {
   overflow: SessionQuota['overflow'] = null;
   inflightMax = 1000;
+  why = 'quota of the test';
   metersDelivery = false;
   subscriptions = 0;
   subscriptionsMax = Number.POSITIVE_INFINITY;
@@ -432,7 +441,9 @@ t.test('quota of subscriptions: 0x97, and given back', async (t) => {
   quota.subscriptionsMax = 2;
   client.subscribe(['a', 'b', 'c', 'a'], 0);
   world.settle();
-  t.match(client.receive(), [{ type: 'suback', reasonCodes: [0, 0, 0x97, 0] }]);
+  t.match(client.receive(), [
+    { type: 'suback', reasonCodes: [0, 0, 0x97, 0], reasonString: 'quota of the test' },
+  ]);
   t.equal(quota.subscriptions, 2);
   client.unsubscribe('a');
   world.settle();

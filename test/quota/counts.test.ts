@@ -83,6 +83,7 @@ const fakeRights = {
   receive: () => true,
   filtersReceive: false,
   allowsAll: false,
+  why: null,
   closeReason: 'quota_exceeded' as const,
 };
 

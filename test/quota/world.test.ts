@@ -312,6 +312,7 @@ t.test('rights behind the quotas still decide: topics, filters, wills', async (t
     receive: (topic) => topic !== 'secret',
     filtersReceive: true,
     allowsAll: false,
+    why: null,
     closeReason: 'quota_exceeded',
     closed: () => {},
   };

@@ -2,6 +2,7 @@
  * PUBLISH from a client [MQTT5-3.3]: topic, alias, rights, retained, fan-out, ack. The hottest handler:
  * no allocation, no closure and no promise for QoS 0.
  */
+import { encodeAck } from '../../wire/ack.ts';
 import { PacketType } from '../../wire/packet-type.ts';
 import { ProtocolError } from '../../wire/protocol-error.ts';
 import { decodePublish } from '../../wire/publish.ts';
@@ -48,6 +49,7 @@ export function handlePublish(
 
   const qos = view.qos;
   let reasonCode: number = ReasonCode.SUCCESS;
+  let why: string | null = null;
   if (
     entry.levels > core.limits.topicLevelsMax ||
     entry.field.length - 2 > core.limits.topicBytesMax
@@ -72,12 +74,13 @@ export function handlePublish(
         return false;
       }
       if (verdict === CLOSE) {
-        connection.close(connection.publishGate.closeReason);
+        connection.close(connection.publishGate.closeReason, connection.publishGate.why);
         return true;
       }
       const isQuota = verdict === OVER_QUOTA;
-      const why = isQuota ? 'publish_quota' : 'not_authorized_publish';
-      core.drop(why, connection.clientId, entry.topic);
+      const drop = isQuota ? 'publish_quota' : 'not_authorized_publish';
+      core.drop(drop, connection.clientId, entry.topic);
+      if (isQuota) why = connection.publishGate.why;
       reasonCode = isQuota ? ReasonCode.QUOTA_EXCEEDED : ReasonCode.NOT_AUTHORIZED;
     }
   }
@@ -87,7 +90,7 @@ export function handlePublish(
   stats.publishBytesReceived += view.payloadEnd - view.payloadStart;
   if (qos !== 0 && !admit(connection, view.packetId, qos)) return true;
   if (reasonCode !== ReasonCode.SUCCESS) {
-    refuse(connection, qos, view.packetId, reasonCode);
+    refuse(connection, qos, view.packetId, reasonCode, why);
     return true;
   }
 
@@ -125,7 +128,7 @@ export function handlePublish(
       core.drop(services.publisher.retainRefusal, connection.clientId, entry.topic);
       if (qos !== 0 && version === 5) {
         // An error means that nothing has happened: what is sent again must not arrive twice.
-        refuse(connection, qos, view.packetId, ReasonCode.QUOTA_EXCEEDED);
+        refuse(connection, qos, view.packetId, ReasonCode.QUOTA_EXCEEDED, null);
         return true;
       }
     }
@@ -213,7 +216,13 @@ function repeatedPubrec(packetId: number): Buffer {
 }
 
 /** A publish that is not carried out: v5 says so in the ack, QoS 0 is dropped. */
-function refuse(connection: Connection, qos: number, packetId: number, reasonCode: number): void {
+function refuse(
+  connection: Connection,
+  qos: number,
+  packetId: number,
+  reasonCode: number,
+  why: string | null,
+): void {
   if (reasonCode === ReasonCode.TOPIC_NAME_INVALID && (qos === 0 || connection.version !== 5)) {
     connection.close('topic_name_invalid');
     return;
@@ -225,6 +234,14 @@ function refuse(connection: Connection, qos: number, packetId: number, reasonCod
     return;
   }
   const type = qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
+  if (why !== null && connection.wantsProblemInformation) {
+    const bytes = encodeAck(5, type, packetId, reasonCode, why);
+    // [MQTT5-3.4.2-2] [MQTT5-3.5.2-2]
+    if (bytes.length <= connection.outlet.packetBytesMax) {
+      connection.sendWhenSafe(type, bytes, 0, () => connection.inboundRefused(type, packetId));
+      return;
+    }
+  }
   connection.ackWhenSafe(type, packetId, reasonCode, 0, null);
 }
 

@@ -37,6 +37,7 @@ export function handleSubscribe(
   }
   const replays: Subscription[] = [];
   let changed = false;
+  let why: string | null = null;
   for (let i = 0; i < packet.subscriptions.length; i++) {
     const requested = packet.subscriptions[i]!;
     if (reasonCodes[i]! >= 0x80) continue;
@@ -47,6 +48,7 @@ export function handleSubscribe(
         session.quota?.subscribe() === false);
     if (isFull) {
       reasonCodes[i] = ReasonCode.QUOTA_EXCEEDED;
+      why ??= session.quota?.why ?? null;
       continue;
     }
     const record = { ...requested, subscriptionId: packet.subscriptionId };
@@ -68,9 +70,10 @@ export function handleSubscribe(
     connection.version === 5
       ? reasonCodes
       : reasonCodes.map((code) => (code >= 0x80 ? 0x80 : code));
+  const reasonString = connection.wantsProblemInformation ? why : null;
   connection.sendWhenSafe(
     PacketType.SUBACK,
-    encodeSuback(connection.version, packet.packetId, codes),
+    encodeSuback(connection.version, packet.packetId, codes, reasonString),
     ticket,
     (failed) => {
       if (failed) {
@@ -113,7 +116,7 @@ function check(connection: Connection, session: Session, requested: SubscribeFil
     case OVER_QUOTA:
       return ReasonCode.QUOTA_EXCEEDED;
     case CLOSE:
-      connection.close(session.gate.closeReason);
+      connection.close(session.gate.closeReason, session.gate.why);
       return ReasonCode.QUOTA_EXCEEDED;
     default:
       return ReasonCode.NOT_AUTHORIZED;
