@@ -19,7 +19,12 @@ import type { UnknownUser } from './chain.ts';
 import { parseHash, type StoredHash } from './hash-format.ts';
 import { verifyPassword } from './hash-password.ts';
 import { BUSY, type HashQueue } from './hash-queue.ts';
-import { loadPasswordFile, type PasswordEntries, type PasswordEntry } from './password-file.ts';
+import {
+  loadPasswordFile,
+  type PasswordEntries,
+  type PasswordEntry,
+  usersToEnd,
+} from './password-file.ts';
 import type { VerifiedCache } from './verified-cache.ts';
 
 export interface PasswordOptions {
@@ -27,7 +32,7 @@ export interface PasswordOptions {
   readonly queue: HashQueue;
   readonly cache: VerifiedCache;
   readonly log: Log;
-  /** After a reload: these users are gone or have another password. */
+  /** After a reload: these users are gone, have another password or less than they had. */
   readonly onUsersChanged?: ((users: ReadonlySet<string>) => void) | undefined;
 }
 
@@ -79,10 +84,7 @@ export class PasswordAuthenticator implements Authenticator {
     const before = this.#entries;
     const entries = await loadPasswordFile(this.#options.file, this.#options.log);
     this.#install(entries);
-    const changed = new Set<string>();
-    for (const [user, { hash }] of before ?? []) {
-      if (entries.get(user)?.hash !== hash) changed.add(user);
-    }
+    const changed = usersToEnd(before ?? new Map(), entries);
     if (changed.size === 0) return;
     this.#options.cache.forget(changed);
     this.#options.onUsersChanged?.(changed);

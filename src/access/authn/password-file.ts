@@ -126,6 +126,17 @@ export async function parsePasswordFile(bytes: Buffer, file: string): Promise<Pa
   return entries;
 }
 
+/** Who came in under `before` and may not go on: gone, of another hash or tenant, no superuser now. */
+export function usersToEnd(before: PasswordEntries, now: PasswordEntries): Set<string> {
+  const found = new Set<string>();
+  for (const [user, { hash, tenant, superuser }] of before) {
+    const entry = now.get(user);
+    const isSame = entry?.hash === hash && entry.tenant === tenant;
+    if (!isSame || (superuser && !entry.superuser)) found.add(user);
+  }
+  return found;
+}
+
 /** Lines without their line feed; nothing after the last one is no line. */
 export function* linesOf(bytes: Buffer): Generator<Buffer> {
   let start = 0;

@@ -7,14 +7,19 @@ import { createHmac, randomBytes } from 'node:crypto';
 import type { Log } from '../../core/ports.ts';
 import { AccessError } from '../access-error.ts';
 import { parseHash, type ScramHash } from './hash-format.ts';
-import { loadPasswordFile, type PasswordEntries, type PasswordEntry } from './password-file.ts';
+import {
+  loadPasswordFile,
+  type PasswordEntries,
+  type PasswordEntry,
+  usersToEnd,
+} from './password-file.ts';
 import { ScramExchange, type ScramLookup, type ScramUser } from './scram-exchange.ts';
 import { isPrepared } from './scram-prepare.ts';
 
 export interface ScramOptions {
   readonly file: string;
   readonly log: Log;
-  /** After a reload: these users are gone or have another password. */
+  /** After a reload: these users are gone, have another password or less than they had. */
   readonly onUsersChanged?: ((users: ReadonlySet<string>) => void) | undefined;
   /** The server's part of a nonce; for tests. */
   readonly nonce?: (() => string) | undefined;
@@ -53,8 +58,7 @@ export class ScramUsers implements ScramLookup {
     const before = this.#users;
     const users = await this.#load();
     this.#install(users);
-    const changed = new Set<string>();
-    for (const [user, { hash }] of before) if (users.get(user)?.hash !== hash) changed.add(user);
+    const changed = usersToEnd(before, users);
     if (changed.size > 0) this.#options.onUsersChanged?.(changed);
   }
 

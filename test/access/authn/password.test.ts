@@ -260,6 +260,29 @@ t.test(
   },
 );
 
+t.test(
+  'FIELD 7: a reload that takes rights from a user ends those who came in with them',
+  async (t) => {
+    const hash = await hashOf('secret');
+    const { write, link, changed } = await open(t, [
+      `root:${hash}:tenant=acme,superuser`,
+      `moved:${hash}:tenant=acme`,
+      `left:${hash}:tenant=acme`,
+      `same:${hash}:tenant=acme`,
+      `plain:${hash}`,
+    ]);
+    write([
+      `root:${hash}:tenant=acme`,
+      `moved:${hash}:tenant=other`,
+      `left:${hash}`,
+      `same:${hash}:tenant=acme`,
+      `plain:${hash}:superuser`,
+    ]);
+    await link.reload();
+    t.strictSame(changed, [['left', 'moved', 'root']], 'who gains may stay');
+  },
+);
+
 t.test('FIELD 2: a reload without a free file descriptor keeps the users there were', async (t) => {
   const { login, chain, link } = await open(t, [`alice:${await hashOf('a')}`]);
   // In this process, so that the shortage is real: all descriptors it may have are taken.

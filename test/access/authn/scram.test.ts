@@ -45,6 +45,21 @@ function talk(exchange: ScramExchange, client: ScramClient): ScramStep {
 
 const failed = { kind: 'refused', reason: 'authentication_failed' };
 
+t.test(
+  'FIELD 7: a reload that takes rights from a user ends those who came in with them',
+  async (t) => {
+    const hash = await hashOf('secret');
+    const { users, write, changed } = await usersOf(t, [
+      `root:${hash}:superuser`,
+      `moved:${hash}:tenant=acme`,
+      `plain:${hash}`,
+    ]);
+    write([`root:${hash}`, `moved:${hash}:tenant=other`, `plain:${hash}:superuser`]);
+    await users.reload();
+    t.strictSame(changed, [['root', 'moved']], 'who gains may stay');
+  },
+);
+
 t.test('the example of RFC 7677 §3', async (t) => {
   // Salted password and keys as the password "pencil" gives them; the messages are the RFC's.
   const clientNonce = 'rOprNGfwEbeRWgbNEkqO';
