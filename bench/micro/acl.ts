@@ -3,6 +3,7 @@ import { bench, do_not_optimize, group } from 'mitata';
 import { parseRules } from '../../src/access/acl/load-rules.ts';
 import type { RuleSet } from '../../src/access/acl/rule-set.ts';
 import type { AclSubject } from '../../src/access/acl/subject.ts';
+import { atOnce } from '../../src/access/slices.ts';
 
 export function subject(number: number): AclSubject {
   return {
@@ -31,7 +32,7 @@ export function siteRules(count: number): RuleSet {
     lines.push(`  - { allow: [publish, subscribe], topics: ['${topic}'] }`);
   }
   lines.push("  - { allow: [publish, subscribe], topics: ['devices/%c/#'] }");
-  return parseRules(lines.join('\n'), 'bench.yaml');
+  return atOnce(parseRules(lines.join('\n'), 'bench.yaml'));
 }
 
 /** As many users with one rule each, and one for all of them. */
@@ -42,7 +43,7 @@ export function userRules(count: number): RuleSet {
     lines.push(`  - { allow: [publish, subscribe], topics: ['${topic}'], users: [user-${i}] }`);
   }
   lines.push("  - { allow: subscribe, topics: ['news/#'], users: '*' }");
-  return parseRules(lines.join('\n'), 'bench.yaml');
+  return atOnce(parseRules(lines.join('\n'), 'bench.yaml'));
 }
 
 group('acl', () => {

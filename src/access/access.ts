@@ -99,7 +99,7 @@ export class Access {
     let rules: RuleSet | null = null;
     const failures = await settled([
       async () => {
-        rules = this.#loadRules();
+        rules = await this.#loadRules();
       },
       () => this.bans.start(),
       ...sources.map((source) => () => source.start()),
@@ -123,7 +123,7 @@ export class Access {
    */
   async reload(): Promise<void> {
     const { chain, scram, sources } = this.#options;
-    const rules = this.#loadRules();
+    const rules = await this.#loadRules();
     const failures = await settled([
       ...(chain === null ? [] : [() => chain.reload()]),
       ...(scram === null ? [] : [() => scram.reload()]),
@@ -199,7 +199,7 @@ export class Access {
     return accessMetrics({ gate: this.gate, bans: this.bans, chain, scram, sources });
   }
 
-  #loadRules(): RuleSet {
+  async #loadRules(): Promise<RuleSet> {
     const { rulesFile } = this.#options;
     return rulesFile === null ? openRules() : loadRules(rulesFile);
   }

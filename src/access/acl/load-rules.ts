@@ -1,21 +1,26 @@
 /**
  * From a rule file to a rule set: ours in YAML, or mosquitto's acl_file, told apart by name and
  * content. Throws an AccessError with every problem and its place; then nothing has changed, and
- * whoever calls keeps the rules it had. Called at start, at reload, and by `causeway acl test`.
+ * whoever calls keeps the rules it had. Called at start, at reload, and by `causeway acl test`. In
+ * slices, as clients are served meanwhile.
  */
-import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { AccessError } from '../access-error.ts';
+import { inSlices, type Steps } from '../slices.ts';
 import { looksLikeMosquittoAcl, readMosquittoAcl } from './mosquitto-acl.ts';
-import { RULE_FILE_BYTES_MAX, type RulesRead } from './rule-file.ts';
+import { RULE_FILE_BYTES_MAX } from './rule-file.ts';
 import { readYamlRules } from './rule-file-yaml.ts';
 import { RuleSet } from './rule-set.ts';
 
+/** Decoded at a time. */
+const DECODED_BYTES = 1024 * 1024;
+
 /** A file without a rule denies everything. */
-export function loadRules(file: string): RuleSet {
+export async function loadRules(file: string): Promise<RuleSet> {
   let bytes: Buffer;
   try {
-    bytes = readFileSync(file);
+    bytes = await readFile(file);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? String(error);
     throw new AccessError([{ where: file, message: `cannot be read: ${code}` }]);
@@ -24,29 +29,38 @@ export function loadRules(file: string): RuleSet {
     const message = `is larger than ${RULE_FILE_BYTES_MAX} bytes`;
     throw new AccessError([{ where: file, message }]);
   }
-  let text: string;
+  return inSlices(decodeRules(bytes, file));
+}
+
+function* decodeRules(bytes: Buffer, file: string): Steps<RuleSet> {
+  const decoder = new TextDecoder('utf-8', { fatal: true });
+  let text = '';
   try {
-    text = new TextDecoder('utf-8', { fatal: true }).decode(bytes);
+    for (let from = 0; from < bytes.length; from += DECODED_BYTES) {
+      text += decoder.decode(bytes.subarray(from, from + DECODED_BYTES), { stream: true });
+      yield;
+    }
+    text += decoder.decode();
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     throw new AccessError([{ where: file, message: 'is not UTF-8 text' }]);
   }
-  return parseRules(text, file);
+  return yield* parseRules(text, file);
 }
 
 /** `name` is what places are printed with, and tells the format where the content does not. */
-export function parseRules(text: string, name: string): RuleSet {
-  const read = isMosquitto(text, name) ? readMosquittoAcl(text, name) : readYamlRules(text, name);
-  return ruleSetOf(read, name);
+export function* parseRules(text: string, name: string): Steps<RuleSet> {
+  const { rules, slots, problems } = yield* isMosquitto(text, name)
+    ? readMosquittoAcl(text, name)
+    : readYamlRules(text, name);
+  if (problems.length > 0) throw new AccessError(problems);
+  const set = new RuleSet(name, rules, slots);
+  yield* set.prepare();
+  return set;
 }
 
 function isMosquitto(text: string, name: string): boolean {
   const extension = extname(name).toLowerCase();
   if (extension === '.yaml' || extension === '.yml' || extension === '.json') return false;
   return looksLikeMosquittoAcl(text);
-}
-
-function ruleSetOf({ rules, slots, problems }: RulesRead, name: string): RuleSet {
-  if (problems.length > 0) throw new AccessError(problems);
-  return new RuleSet(name, rules, slots);
 }

@@ -3,11 +3,14 @@
  * what is delivered is decided message by message; `deny` comes before everything else of its part
  * (a user's own lines, or the patterns), and a user's own lines come before the patterns.
  */
+import type { Steps } from '../slices.ts';
 import { type Conditions, noConditions } from './conditions.ts';
 import { SlotTable } from './placeholder.ts';
 import { ANY_QOS, ON_PUBLISH, ON_RECEIVE, ON_SUBSCRIBE, type Rule } from './rule.ts';
 import { Problems, RULES_MAX, type RulesRead } from './rule-file.ts';
 import { parsePattern } from './topic-pattern.ts';
+
+const LINES_PER_STEP = 32;
 
 const SPACE = ' ';
 const TAB = '\t';
@@ -25,7 +28,7 @@ const anyUser: Conditions = { ...noConditions, isAuthenticated: true };
 
 /** Whether the first line that says something is one of mosquitto's. */
 export function looksLikeMosquittoAcl(text: string): boolean {
-  for (const line of text.split('\n')) {
+  for (const line of linesOf(text)) {
     const [keyword] = nextWord(line, 0);
     if (keyword === '' || keyword.startsWith('#')) continue;
     return keyword === 'user' || keyword === 'topic' || keyword === 'pattern';
@@ -34,7 +37,7 @@ export function looksLikeMosquittoAcl(text: string): boolean {
 }
 
 /** `name` is what places are printed with. */
-export function readMosquittoAcl(text: string, name: string): RulesRead {
+export function* readMosquittoAcl(text: string, name: string): Steps<RulesRead> {
   const slots = new SlotTable();
   const problems = new Problems();
   const denies: Rule[] = [];
@@ -44,8 +47,9 @@ export function readMosquittoAcl(text: string, name: string): RulesRead {
   let who = anonymous;
   let lineNumber = 0;
   let count = 0;
-  for (const raw of text.split('\n')) {
+  for (const raw of linesOf(text)) {
     lineNumber += 1;
+    if (lineNumber % LINES_PER_STEP === 0) yield;
     const line = raw.trimEnd();
     const problem = (offset: number, message: string): void =>
       problems.add(`${name}:${lineNumber}:${offset + 1}`, message);
@@ -121,6 +125,17 @@ function everySubscription(name: string): Rule {
     source: { file: name, line: 1, column: 1 },
     text: 'every subscription is granted, and its messages are filtered (as in mosquitto)',
   };
+}
+
+/** One at a time, as a file may have many. */
+function* linesOf(text: string): Iterable<string> {
+  let start = 0;
+  while (start <= text.length) {
+    let end = text.indexOf('\n', start);
+    if (end === -1) end = text.length;
+    yield text.slice(start, end);
+    start = end + 1;
+  }
 }
 
 /** The word at or after the offset, where it begins and where it ends. */

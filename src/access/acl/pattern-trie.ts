@@ -4,6 +4,7 @@
  * text each client brings along (`SlotValues`). Flat arrays, iterative, no string is cut: levels are
  * hashed in place and found in one table of edges. Built once, then read only.
  */
+import { RULES_PER_STEP, type Steps } from '../slices.ts';
 import type { MatcherEntry, PatternMatcher } from './pattern-matcher.ts';
 import { OPEN, REFUSED, type SlotValues } from './placeholder.ts';
 import { hasNoParent, isHashAt, takesWhole } from './topic-pattern.ts';
@@ -17,6 +18,8 @@ const FNV_PRIME = 16_777_619;
 
 /** In entries of slots: the six bits of rules that deny, then those of rules that allow. */
 const ALLOW_SHIFT = 6;
+
+const TEXTS_PER_STEP = 512;
 
 /** No node, edge or entry: none of them is ever a child of something as number 0. */
 const NIL = 0;
@@ -47,11 +50,94 @@ class Lists {
   readonly entryNumber: number[] = [0];
   readonly entryMask: number[] = [0];
   readonly entryNext: number[] = [NIL];
+  /** Node → its children by text. */
+  readonly texts: Map<number, Map<string, number>> = new Map();
+  everything = NIL;
+  levelsMax = 0;
+  slotsMax = 0;
+  levelLengthMax = 0;
+
+  add({ rule, number, mask }: MatcherEntry): void {
+    if (rule.patterns === null) {
+      this.everything = addEntry(this, this.everything, number, mask);
+      return;
+    }
+    for (const { levels, slots } of rule.patterns) {
+      if (levels.length > this.levelsMax) this.levelsMax = levels.length;
+      let node = 0;
+      let isWhole = true;
+      for (let i = 0; i < levels.length; i += 1) {
+        const level = levels[i]!;
+        const slot = slots === null ? -1 : slots[i]!;
+        if (slot !== -1) {
+          const edge = slotEdgeOf(this, node, slot, number);
+          const about = rule.allow ? mask << ALLOW_SHIFT : mask;
+          this.edgeEntry[edge] = addEntry(this, this.edgeEntry[edge]!, number, about);
+          node = this.edgeChild[edge]!;
+          this.slotsMax = Math.max(this.slotsMax, slot + 1);
+        } else if (level === '#') {
+          this.hash[node] = addEntry(this, this.hash[node]!, number, mask);
+          isWhole = false;
+        } else if (level === '+') {
+          if (this.plus[node] === NIL) this.plus[node] = addNode(this, number);
+          node = this.plus[node]!;
+        } else node = this.#childByText(node, level, number);
+      }
+      if (isWhole) this.exact[node] = addEntry(this, this.exact[node]!, number, mask);
+    }
+  }
+
+  #childByText(node: number, level: string, number: number): number {
+    if (level.length > this.levelLengthMax) this.levelLengthMax = level.length;
+    let children = this.texts.get(node);
+    if (children === undefined) this.texts.set(node, (children = new Map()));
+    this.hasTexts[node] = 1;
+    let child = children.get(level);
+    if (child === undefined) children.set(level, (child = addNode(this, number)));
+    return child;
+  }
+}
+
+/** (node, hash of a level) → child; open addressing, a power of two, at most half full. */
+interface TextTable {
+  readonly node: Int32Array;
+  readonly hash: Int32Array;
+  readonly child: Int32Array;
+  readonly level: readonly string[];
+  readonly mask: number;
+}
+
+function* tableOf(texts: ReadonlyMap<number, ReadonlyMap<string, number>>): Steps<TextTable> {
+  let count = 0;
+  for (const children of texts.values()) count += children.size;
+  let size = 8;
+  while (size < count * 2) size *= 2;
+  const mask = size - 1;
+  const node = new Int32Array(size);
+  const hash = new Int32Array(size);
+  const child = new Int32Array(size);
+  const level = new Array<string>(size).fill('');
+  let placed = 0;
+  for (const [parent, children] of texts) {
+    for (const [text, number] of children) {
+      let hashed = FNV_START;
+      for (let i = 0; i < text.length; i += 1) hashed = mix(hashed, text.charCodeAt(i));
+      let at = place(parent, hashed) & mask;
+      while (child[at] !== NIL) at = (at + 1) & mask;
+      node[at] = parent;
+      hash[at] = hashed;
+      child[at] = number;
+      level[at] = text;
+      placed += 1;
+      if (placed % TEXTS_PER_STEP === 0) yield;
+    }
+  }
+  return { node, hash, child, level, mask };
 }
 
 export class PatternTrie implements PatternMatcher {
   /** Rules about every topic, `$` or not. */
-  #everything = NIL;
+  readonly #everything: number;
   readonly #plus: Int32Array;
   readonly #exact: Int32Array;
   readonly #hash: Int32Array;
@@ -65,99 +151,50 @@ export class PatternTrie implements PatternMatcher {
   readonly #entryNumber: Int32Array;
   readonly #entryMask: Int32Array;
   readonly #entryNext: Int32Array;
-  /** (node, hash of a level) → child; open addressing, a power of two, at most half full. */
+  /** See TextTable. */
   readonly #textNode: Int32Array;
   readonly #textHash: Int32Array;
   readonly #textChild: Int32Array;
   readonly #textLevel: readonly string[];
   readonly #textMask: number;
   /** No level of a pattern is longer: longer ones of a topic need no hash. */
-  #levelLengthMax = 0;
+  readonly #levelLengthMax: number;
 
-  constructor(entries: readonly MatcherEntry[]) {
+  static *build(entries: readonly MatcherEntry[]): Steps<PatternTrie> {
     const lists = new Lists();
-    const texts = new Map<number, Map<string, number>>();
     lists.lowest[0] = entries[0]?.number ?? 0;
-    let levelsMax = 0;
-    let slotsMax = 0;
-    for (const entry of entries) {
-      if (entry.rule.patterns === null) {
-        this.#everything = addEntry(lists, this.#everything, entry.number, entry.mask);
-        continue;
-      }
-      for (const { levels, slots } of entry.rule.patterns) {
-        if (levels.length > levelsMax) levelsMax = levels.length;
-        let node = 0;
-        let isWhole = true;
-        for (let i = 0; i < levels.length; i += 1) {
-          const level = levels[i]!;
-          const slot = slots === null ? -1 : slots[i]!;
-          if (slot !== -1) {
-            const edge = slotEdgeOf(lists, node, slot, entry.number);
-            const mask = entry.rule.allow ? entry.mask << ALLOW_SHIFT : entry.mask;
-            lists.edgeEntry[edge] = addEntry(lists, lists.edgeEntry[edge]!, entry.number, mask);
-            node = lists.edgeChild[edge]!;
-            slotsMax = Math.max(slotsMax, slot + 1);
-          } else if (level === '#') {
-            lists.hash[node] = addEntry(lists, lists.hash[node]!, entry.number, entry.mask);
-            isWhole = false;
-          } else if (level === '+') {
-            if (lists.plus[node] === NIL) lists.plus[node] = addNode(lists, entry.number);
-            node = lists.plus[node]!;
-          } else {
-            if (level.length > this.#levelLengthMax) this.#levelLengthMax = level.length;
-            let children = texts.get(node);
-            if (children === undefined) texts.set(node, (children = new Map()));
-            lists.hasTexts[node] = 1;
-            let child = children.get(level);
-            if (child === undefined) children.set(level, (child = addNode(lists, entry.number)));
-            node = child;
-          }
-        }
-        if (isWhole) {
-          lists.exact[node] = addEntry(lists, lists.exact[node]!, entry.number, entry.mask);
-        }
-      }
+    for (const [i, entry] of entries.entries()) {
+      lists.add(entry);
+      if (i % RULES_PER_STEP === 0) yield;
     }
-    this.#plus = Int32Array.from(lists.plus);
-    this.#exact = Int32Array.from(lists.exact);
-    this.#hash = Int32Array.from(lists.hash);
-    this.#slotEdge = Int32Array.from(lists.slotEdge);
-    this.#lowest = Int32Array.from(lists.lowest);
-    this.#hasTexts = Uint8Array.from(lists.hasTexts);
-    this.#edgeSlot = Int32Array.from(lists.edgeSlot);
-    this.#edgeChild = Int32Array.from(lists.edgeChild);
-    this.#edgeNext = Int32Array.from(lists.edgeNext);
-    this.#edgeEntry = Int32Array.from(lists.edgeEntry);
-    this.#entryNumber = Int32Array.from(lists.entryNumber);
-    this.#entryMask = Int32Array.from(lists.entryMask);
-    this.#entryNext = Int32Array.from(lists.entryNext);
+    const table = yield* tableOf(lists.texts);
+    return new PatternTrie(lists, table);
+  }
 
-    let count = 0;
-    for (const children of texts.values()) count += children.size;
-    let size = 8;
-    while (size < count * 2) size *= 2;
-    this.#textMask = size - 1;
-    this.#textNode = new Int32Array(size);
-    this.#textHash = new Int32Array(size);
-    this.#textChild = new Int32Array(size);
-    const textLevel = new Array<string>(size).fill('');
-    for (const [node, children] of texts) {
-      for (const [level, child] of children) {
-        let hash = FNV_START;
-        for (let i = 0; i < level.length; i += 1) hash = mix(hash, level.charCodeAt(i));
-        let at = place(node, hash) & this.#textMask;
-        while (this.#textChild[at] !== NIL) at = (at + 1) & this.#textMask;
-        this.#textNode[at] = node;
-        this.#textHash[at] = hash;
-        this.#textChild[at] = child;
-        textLevel[at] = level;
-      }
-    }
-    this.#textLevel = textLevel;
+  private constructor(lists: Lists, table: TextTable) {
+    this.#everything = lists.everything;
+    this.#levelLengthMax = lists.levelLengthMax;
+    this.#plus = new Int32Array(lists.plus);
+    this.#exact = new Int32Array(lists.exact);
+    this.#hash = new Int32Array(lists.hash);
+    this.#slotEdge = new Int32Array(lists.slotEdge);
+    this.#lowest = new Int32Array(lists.lowest);
+    this.#hasTexts = new Uint8Array(lists.hasTexts);
+    this.#edgeSlot = new Int32Array(lists.edgeSlot);
+    this.#edgeChild = new Int32Array(lists.edgeChild);
+    this.#edgeNext = new Int32Array(lists.edgeNext);
+    this.#edgeEntry = new Int32Array(lists.edgeEntry);
+    this.#entryNumber = new Int32Array(lists.entryNumber);
+    this.#entryMask = new Int32Array(lists.entryMask);
+    this.#entryNext = new Int32Array(lists.entryNext);
+    this.#textNode = table.node;
+    this.#textHash = table.hash;
+    this.#textChild = table.child;
+    this.#textLevel = table.level;
+    this.#textMask = table.mask;
 
     // A walk takes one off the stack and puts on at most `+`, a text and each slot, level by level.
-    const stackMax = 1 + (levelsMax + 1) * (1 + slotsMax);
+    const stackMax = 1 + (lists.levelsMax + 1) * (1 + lists.slotsMax);
     if (stackMax > stackNodes.length) {
       stackNodes = new Int32Array(stackMax);
       stackStarts = new Int32Array(stackMax);

@@ -3,20 +3,10 @@
  * `0123` is just that. Strict: an unknown key, an empty list or a rule that can never hold is a
  * problem, because a rule that silently does nothing may be one that was meant to deny.
  */
-import {
-  type Document,
-  isAlias,
-  isMap,
-  isScalar,
-  isSeq,
-  LineCounter,
-  type Node,
-  parseDocument,
-  visit,
-  type YAMLMap,
-} from 'yaml';
+import { isAlias, isMap, isScalar, isSeq, type Node, type YAMLMap } from 'yaml';
 import { type IpNetwork, parseIpNetwork } from '../../util/ip-address.ts';
 import { nearest } from '../../util/nearest.ts';
+import type { Steps } from '../slices.ts';
 import {
   type CertificateField,
   type Conditions,
@@ -31,6 +21,7 @@ import { SlotTable } from './placeholder.ts';
 import { ANY_QOS, ON_PUBLISH, ON_RECEIVE, ON_SUBSCRIBE, type Rule } from './rule.ts';
 import { Problems, RULES_MAX, type RulesRead, TOPICS_MAX, VALUES_MAX } from './rule-file.ts';
 import { parsePattern, type TopicPattern } from './topic-pattern.ts';
+import { anchoredNodes, readYaml, type YamlTree } from './yaml-tree.ts';
 
 const actionNames: readonly AclAction[] = ['publish', 'subscribe', 'receive'];
 const ruleKeys = [
@@ -56,15 +47,30 @@ const ITEMS_MAX = 500_000;
 const TOPICS_SHOWN = 4;
 
 /** `name` is what places are printed with. */
-export function readYamlRules(text: string, name: string): RulesRead {
+export function* readYamlRules(text: string, name: string): Steps<RulesRead> {
   try {
-    return new YamlRules(text, name).read();
+    const tree = yield* readYaml(text);
+    // What did not parse is not looked at: its places could be anything.
+    if (tree.problems.length > 0) return unparsed(tree, name);
+    const anchored = yield* anchoredNodes(text.includes('*') ? tree.root : null);
+    return yield* new YamlRules(tree, anchored, name).read();
   } catch (error) {
     // The library is recursive: brackets in brackets end its stack.
     if (!(error instanceof RangeError)) throw error;
     const problems = [{ where: name, message: 'is nested too deeply' }];
     return { rules: [], slots: new SlotTable(), problems };
   }
+}
+
+function unparsed(tree: YamlTree, name: string): RulesRead {
+  const problems = new Problems();
+  for (const { offset, message } of tree.problems) problems.add(place(tree, name, offset), message);
+  return { rules: [], slots: new SlotTable(), problems: problems.list(name) };
+}
+
+function place({ lines }: YamlTree, name: string, offset: number): string {
+  const { line, col } = lines.linePos(offset);
+  return `${name}:${line}:${col}`;
 }
 
 /** A text and where it stands. */
@@ -75,40 +81,26 @@ interface Item {
 
 class YamlRules {
   readonly #name: string;
-  readonly #lines = new LineCounter();
-  readonly #document: Document;
+  readonly #tree: YamlTree;
+  /** Alias → what it stands for. */
+  readonly #anchored: ReadonlyMap<Node, Node>;
   readonly #problems = new Problems();
   readonly #slots = new SlotTable();
   #itemCount = 0;
-  /** Alias → what it stands for; made when the first is met. */
-  #anchored: ReadonlyMap<Node, Node> | null = null;
 
-  constructor(text: string, name: string) {
+  constructor(tree: YamlTree, anchored: ReadonlyMap<Node, Node>, name: string) {
     this.#name = name;
-    this.#document = parseDocument(text, {
-      lineCounter: this.#lines,
-      prettyErrors: false,
-      stringKeys: true,
-      schema: 'failsafe',
-    });
+    this.#tree = tree;
+    this.#anchored = anchored;
   }
 
-  read(): RulesRead {
-    for (const error of [...this.#document.errors, ...this.#document.warnings]) {
-      const message =
-        error.code === 'MULTIPLE_DOCS'
-          ? 'expected one document, found a second'
-          : error.message.split('\n')[0]!.trim();
-      this.#problems.add(this.#where(error.pos[0]), message);
-    }
-    // What did not parse is not looked at: its places could be anything.
-    const isBroken = this.#document.errors.length + this.#document.warnings.length > 0;
-    const rules = isBroken ? [] : this.#readDocument();
+  *read(): Steps<RulesRead> {
+    const rules = yield* this.#readDocument();
     return { rules, slots: this.#slots, problems: this.#problems.list(this.#name) };
   }
 
-  #readDocument(): Rule[] {
-    const root = this.#document.contents as Node | null;
+  *#readDocument(): Steps<Rule[]> {
+    const { root } = this.#tree;
     if (root === null || isEmptyScalar(root)) return [];
     if (!isMap(root)) {
       this.#problem(root, 'expected `rules:` and a list of rules');
@@ -129,6 +121,7 @@ class YamlRules {
     for (const item of list.items) {
       const rule = this.#readRule(item as Node);
       if (rule !== null) rules.push(rule);
+      yield;
     }
     return rules;
   }
@@ -151,7 +144,7 @@ class YamlRules {
         '`retain` is about publishing: give `publish` a rule of its own',
       );
     }
-    const { line, col } = this.#lines.linePos(written.range?.[0] ?? 0);
+    const { line, col } = this.#tree.lines.linePos(written.range?.[0] ?? 0);
     return {
       allow: actions.allow,
       actions: actions.bits,
@@ -334,10 +327,6 @@ class YamlRules {
       this.#problem(node, `expected names and values, such as ${example}`);
       return [];
     }
-    if (map.items.length > VALUES_MAX) {
-      this.#problem(node, `more than ${VALUES_MAX} names`);
-      return [];
-    }
     return this.#pairs(map);
   }
 
@@ -381,18 +370,11 @@ class YamlRules {
 
   /** What an alias stands for. Nothing here goes deeper than the file is written. */
   #resolved(node: Node): Node {
-    if (!isAlias(node)) return node;
-    this.#anchored ??= anchoredNodes(this.#document);
-    return this.#anchored.get(node) ?? node;
-  }
-
-  #where(offset: number): string {
-    const { line, col } = this.#lines.linePos(offset);
-    return `${this.#name}:${line}:${col}`;
+    return isAlias(node) ? (this.#anchored.get(node) ?? node) : node;
   }
 
   #problem(node: Node, message: string): void {
-    this.#problems.add(this.#where(node.range?.[0] ?? 0), message);
+    this.#problems.add(place(this.#tree, this.#name, node.range?.[0] ?? 0), message);
   }
 }
 
@@ -400,22 +382,6 @@ interface Actions {
   readonly allow: boolean;
   readonly names: readonly AclAction[];
   readonly bits: number;
-}
-
-/** In one walk: asking the library for each alias walks the document each time. */
-function anchoredNodes(document: Document): ReadonlyMap<Node, Node> {
-  const latest = new Map<string, Node>();
-  const anchored = new Map<Node, Node>();
-  visit(document, {
-    Alias: (_, alias) => {
-      const node = latest.get(alias.source);
-      if (node !== undefined) anchored.set(alias, node);
-    },
-    Value: (_, node) => {
-      if (node.anchor !== undefined) latest.set(node.anchor, node);
-    },
-  });
-  return anchored;
 }
 
 /** `rules:` and nothing after it. */

@@ -4,7 +4,8 @@
  * be evaluated in full; what it leaves out cannot hold.
  */
 import { formatIpAddress, type IpNetwork } from '../../util/ip-address.ts';
-import type { Candidate, Names } from './conditions.ts';
+import { RULES_PER_STEP, type Steps } from '../slices.ts';
+import type { Candidate, Conditions, Names } from './conditions.ts';
 import type { Rule } from './rule.ts';
 
 export class RuleIndex {
@@ -20,20 +21,27 @@ export class RuleIndex {
   readonly #others: number[] = [];
 
   /** `numbers`: positions in `rules`, rising; all have conditions. */
-  constructor(rules: readonly Rule[], numbers: readonly number[]) {
+  static *build(rules: readonly Rule[], numbers: readonly number[]): Steps<RuleIndex> {
+    const index = new RuleIndex();
     for (const number of numbers) {
-      const { users, clients, listeners, tenants, networks } = rules[number]!.conditions!;
-      if (users !== null) addAll(this.#byUser, users, number);
-      else if (clients !== null) addAll(this.#byClient, clients, number);
-      else if (tenants !== null) addAll(this.#byTenant, tenants, number);
-      else if (networks !== null) {
-        for (const network of networks) this.#byNetwork.add(network, number);
-        this.#ofNetworks.push(number);
-      } else if (listeners !== null) {
-        addAll(this.#byListener, listeners, number);
-        this.#ofListeners.push(number);
-      } else this.#others.push(number);
+      index.#add(rules[number]!.conditions!, number);
+      if (number % RULES_PER_STEP === 0) yield;
     }
+    return index;
+  }
+
+  #add(conditions: Conditions, number: number): void {
+    const { users, clients, listeners, tenants, networks } = conditions;
+    if (users !== null) addAll(this.#byUser, users, number);
+    else if (clients !== null) addAll(this.#byClient, clients, number);
+    else if (tenants !== null) addAll(this.#byTenant, tenants, number);
+    else if (networks !== null) {
+      for (const network of networks) this.#byNetwork.add(network, number);
+      this.#ofNetworks.push(number);
+    } else if (listeners !== null) {
+      addAll(this.#byListener, listeners, number);
+      this.#ofListeners.push(number);
+    } else this.#others.push(number);
   }
 
   /** Rising, each once. */

@@ -2,9 +2,9 @@
  * Some rules of one client in their order, and the question which of them is the first to decide
  * (data plane). A client has up to three layers: granted rules (its own), rules with conditions that
  * hold for it (shared with all clients for which the same ones hold), and rules for everyone (shared
- * by all). Matchers are built when they are first needed.
+ * by all). Matchers are built when they are first needed, or before by `prepare`.
  */
-
+import { atOnce, RULES_PER_STEP, type Steps } from '../slices.ts';
 import { PatternList } from './pattern-list.ts';
 import type { MatcherEntry, PatternMatcher } from './pattern-matcher.ts';
 import { PatternTrie } from './pattern-trie.ts';
@@ -47,25 +47,28 @@ export class RuleLayer {
     );
   }
 
+  /** Builds what the first questions would build; `filters`: what is delivered is asked about too. */
+  *prepare(filters: boolean): Steps<void> {
+    this.#publish ??= yield* this.#build(publishMask);
+    this.#subscribe ??= yield* this.#build(subscribeMask);
+    if (filters) this.#receive ??= yield* this.#build(receiveMask);
+  }
+
   /** The number of the first rule about publishing this, if below `bound`; else `bound`. */
   publish(topic: string, bit: number, values: SlotValues, bound: number): number {
-    this.#publish ??= this.#build((rule) =>
-      (rule.actions & ON_PUBLISH) === 0 ? 0 : messageMask(rule),
-    );
+    this.#publish ??= atOnce(this.#build(publishMask));
     return this.#publish.matchTopic(topic, bit, values, bound);
   }
 
   /** QoS counts in a SUBSCRIBE and not here: what was subscribed is delivered. */
   receive(topic: string, values: SlotValues, bound: number): number {
-    this.#receive ??= this.#build((rule) => (decidesDelivery(rule) ? 1 : 0));
+    this.#receive ??= atOnce(this.#build(receiveMask));
     return this.#receive.matchTopic(topic, 1, values, bound);
   }
 
   subscribe(filter: string, qos: number, values: SlotValues, bound: number): number {
     const bit = 1 << qos;
-    this.#subscribe ??= this.#build((rule) =>
-      (rule.actions & ON_SUBSCRIBE) === 0 ? 0 : rule.qosMask,
-    );
+    this.#subscribe ??= atOnce(this.#build(subscribeMask));
     const first = this.#subscribe.coverFilter(filter, bit, values, bound);
     // A rule that denies at some QoS has no say in delivery, where it could not be kept. So it refuses
     // every filter that reaches into its topics.
@@ -106,24 +109,34 @@ export class RuleLayer {
     return found;
   }
 
-  #build(maskOf: (rule: Rule) => number): PatternMatcher {
-    return buildMatcher(
-      this.rules.flatMap((rule, i) => {
-        const mask = maskOf(rule);
-        return mask === 0 ? [] : [{ rule, number: this.numbers[i]!, mask }];
-      }),
-    );
+  *#build(maskOf: (rule: Rule) => number): Steps<PatternMatcher> {
+    const entries: MatcherEntry[] = [];
+    let patterns = 0;
+    for (const [i, rule] of this.rules.entries()) {
+      if (i % RULES_PER_STEP === 0) yield;
+      const mask = maskOf(rule);
+      if (mask === 0) continue;
+      entries.push({ rule, number: this.numbers[i]!, mask });
+      patterns += rule.patterns?.length ?? 1;
+    }
+    if (patterns <= PATTERNS_IN_LIST_MAX) return new PatternList(entries);
+    return yield* PatternTrie.build(entries);
   }
 }
 
 /** From here on a trie is faster than looking at each, and worth its memory. */
 const PATTERNS_IN_LIST_MAX = 16;
 
-/** `entries` by rising number. */
-function buildMatcher(entries: readonly MatcherEntry[]): PatternMatcher {
-  let patterns = 0;
-  for (const { rule } of entries) patterns += rule.patterns?.length ?? 1;
-  return patterns <= PATTERNS_IN_LIST_MAX ? new PatternList(entries) : new PatternTrie(entries);
+function publishMask(rule: Rule): number {
+  return (rule.actions & ON_PUBLISH) === 0 ? 0 : messageMask(rule);
+}
+
+function subscribeMask(rule: Rule): number {
+  return (rule.actions & ON_SUBSCRIBE) === 0 ? 0 : rule.qosMask;
+}
+
+function receiveMask(rule: Rule): number {
+  return decidesDelivery(rule) ? 1 : 0;
 }
 
 function messageMask(rule: Rule): number {

@@ -1,8 +1,10 @@
 /**
  * All rules of a file under one version: immutable, shared by every connection, replaced as a whole
  * by a reload. `compile` gives the rights of one client and touches only rules that can concern it.
+ * What that takes is made by `prepare`, in slices; where nobody called it, by the first client.
  * Made by `load-rules.ts`, held by the gate.
  */
+import { atOnce, RULES_PER_STEP, type Steps } from '../slices.ts';
 import type { ClientRules } from './client-rules.ts';
 import {
   CompiledRules,
@@ -10,12 +12,12 @@ import {
   type GrantedRights,
   type SharedRights,
 } from './compiled-rules.ts';
-import { Candidate, evaluate } from './conditions.ts';
+import { Candidate, type Conditions, evaluate } from './conditions.ts';
 import { NO_RULES, SUPERUSER } from './decision.ts';
 import { FixedRules } from './fixed-rules.ts';
 import { readGrants } from './granted-layer.ts';
 import { SlotTable, SlotValues, type UnknownCounts } from './placeholder.ts';
-import type { Rule } from './rule.ts';
+import { ON_RECEIVE, type Rule } from './rule.ts';
 import { RuleIndex } from './rule-index.ts';
 import { grantsBlindly, mayFilter, RuleLayer } from './rule-layer.ts';
 import type { AclSubject } from './subject.ts';
@@ -38,14 +40,12 @@ export class RuleSet {
   readonly slots: SlotTable;
   /** No rule file: without granted rules everything is allowed. */
   readonly isOpen: boolean;
-  readonly #base: RuleLayer;
-  readonly #index: RuleIndex;
   readonly #superuser: ClientRules;
   readonly #unruled: ClientRules;
+  #parts: Parts | null = null;
   /** By the numbers of the rules in it; oldest first. */
   readonly #shared = new Map<string, SharedRights>();
   #sharedRules = 0;
-  readonly #baseFilters: boolean;
 
   /** An empty list of rules denies everything; see `openRules` for having none. */
   constructor(file: string, rules: readonly Rule[], slots: SlotTable, isOpen = false) {
@@ -55,14 +55,16 @@ export class RuleSet {
     this.rules = rules;
     this.slots = slots;
     this.isOpen = isOpen;
-    const forAll: number[] = [];
-    const forSome: number[] = [];
-    for (const [i, rule] of rules.entries()) (rule.conditions === null ? forAll : forSome).push(i);
-    this.#base = this.#layer(forAll);
-    this.#baseFilters = grantsBlindly(this.#base) || mayFilter(this.#base, this.#base);
-    this.#index = new RuleIndex(rules, forSome);
     this.#superuser = new FixedRules(this.version, SUPERUSER);
     this.#unruled = new FixedRules(this.version, NO_RULES);
+  }
+
+  /** Makes what the first clients would have to wait for. */
+  *prepare(): Steps<void> {
+    this.#parts ??= yield* partsOf(this.rules);
+    for (const { layer, filters } of new Set([this.#parts.anonymous, this.#parts.users])) {
+      yield* layer.prepare(filters || this.#parts.someDeny);
+    }
   }
 
   /**
@@ -72,14 +74,16 @@ export class RuleSet {
   compile(subject: AclSubject, unknownCounts: UnknownCounts = 'against'): ClientRules {
     if (subject.isSuperuser) return this.#superuser;
     if (this.isOpen && subject.grants === null) return this.#unruled;
-    const shared = this.#sharedBy(this.#numbersFor(subject, unknownCounts));
+    const numbers = this.#numbersFor(subject, unknownCounts);
+    const shared = this.#sharedBy(numbers, subject.user !== null);
     const values = new SlotValues(this.slots, subject, unknownCounts);
     return new CompiledRules(shared, this.#granted(subject, shared), values);
   }
 
   #numbersFor(subject: AclSubject, unknownCounts: UnknownCounts): number[] {
     const candidate = new Candidate(subject);
-    return this.#index.find(candidate).filter((number) => {
+    this.#parts ??= atOnce(partsOf(this.rules));
+    return this.#parts.index.find(candidate).filter((number) => {
       const rule = this.rules[number]!;
       const verdict = evaluate(rule.conditions!, candidate);
       if (verdict.kind === 'unknown') return rule.allow === (unknownCounts === 'for');
@@ -87,19 +91,19 @@ export class RuleSet {
     });
   }
 
-  #sharedBy(numbers: readonly number[]): SharedRights {
-    const key = numbers.join();
+  #sharedBy(numbers: readonly number[], isUser: boolean): SharedRights {
+    const key = `${isUser ? 'u' : ''}${numbers.join()}`;
     const known = this.#shared.get(key);
     if (known !== undefined) return known;
-    const own = numbers.length === 0 ? null : this.#layer(numbers);
-    const base = this.#base;
+    const own = numbers.length === 0 ? null : layerOf(this.rules, numbers);
+    const { layer: base, filters } = this.#parts![isUser ? 'users' : 'anonymous'];
     const shared: SharedRights = {
       version: this.version,
       rules: this.rules,
       base,
       own,
       filtersReceive:
-        this.#baseFilters ||
+        filters ||
         (own !== null &&
           (grantsBlindly(own) ||
             mayFilter(own, own) ||
@@ -132,13 +136,81 @@ export class RuleSet {
       filtersReceive: grantsBlindly(layer) || later.some((allowing) => mayFilter(layer, allowing)),
     };
   }
+}
 
-  #layer(positions: readonly number[]): RuleLayer {
-    return new RuleLayer(
-      positions.map((position) => this.rules[position]!),
-      Int32Array.from(positions, (position) => FILE_RULES + position),
-    );
+/** Rules that concern all clients of a kind, and how to find the others. */
+interface Parts {
+  /** For clients without a user, and with one. The same when no rule makes that difference. */
+  readonly anonymous: BaseLayer;
+  readonly users: BaseLayer;
+  readonly index: RuleIndex;
+  /** A rule for some clients denies deliveries: those of them are asked about. */
+  readonly someDeny: boolean;
+}
+
+interface BaseLayer {
+  readonly layer: RuleLayer;
+  readonly filters: boolean;
+}
+
+function* partsOf(rules: readonly Rule[]): Steps<Parts> {
+  const forAnonymous: number[] = [];
+  const forUsers: number[] = [];
+  const forSome: number[] = [];
+  let isSame = true;
+  let someDeny = false;
+  for (const [i, rule] of rules.entries()) {
+    if (i % RULES_PER_STEP === 0) yield;
+    const kind = kindOf(rule.conditions);
+    if (kind === 'some') {
+      forSome.push(i);
+      if (!rule.allow && (rule.actions & ON_RECEIVE) !== 0) someDeny = true;
+      continue;
+    }
+    if (kind !== 'users') forAnonymous.push(i);
+    if (kind !== 'anonymous') forUsers.push(i);
+    if (kind !== 'all') isSame = false;
   }
+  const anonymous = baseOf(rules, forAnonymous);
+  yield;
+  const users = isSame ? anonymous : baseOf(rules, forUsers);
+  yield;
+  const index = yield* RuleIndex.build(rules, forSome);
+  return { anonymous, users, index, someDeny };
+}
+
+function kindOf(conditions: Conditions | null): 'all' | 'users' | 'anonymous' | 'some' {
+  if (conditions === null) return 'all';
+  const { isAuthenticated } = conditions;
+  if (isAuthenticated === null || !isAboutUserAlone(conditions)) return 'some';
+  return isAuthenticated ? 'users' : 'anonymous';
+}
+
+function isAboutUserAlone(conditions: Conditions): boolean {
+  const { users, clients, networks, listeners, tenants, claims, certificate } = conditions;
+  return (
+    users === null &&
+    clients === null &&
+    networks === null &&
+    listeners === null &&
+    tenants === null &&
+    claims === null &&
+    certificate === null
+  );
+}
+
+function baseOf(rules: readonly Rule[], positions: readonly number[]): BaseLayer {
+  const layer = layerOf(rules, positions);
+  return { layer, filters: grantsBlindly(layer) || mayFilter(layer, layer) };
+}
+
+function layerOf(rules: readonly Rule[], positions: readonly number[]): RuleLayer {
+  const numbers = new Int32Array(positions.length);
+  for (const [i, position] of positions.entries()) numbers[i] = FILE_RULES + position;
+  return new RuleLayer(
+    positions.map((position) => rules[position]!),
+    numbers,
+  );
 }
 
 function weight({ own }: SharedRights): number {

@@ -179,7 +179,7 @@ async function askRules(config: Config, question: Question): Promise<Explanation
   const stored = user === null ? null : await storedUser(config, user);
   const claims =
     question.claims === undefined ? undefined : new Map(Object.entries(question.claims));
-  const rules = rulesFile === undefined ? openRules() : loadRules(rulesFile);
+  const rules = rulesFile === undefined ? openRules() : await loadRules(rulesFile);
   return explain(rules, {
     subject: {
       clientId: question.clientId,

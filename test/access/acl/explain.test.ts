@@ -3,10 +3,12 @@ import t from 'tap';
 import { explain } from '../../../src/access/acl/explain.ts';
 import { parseRules } from '../../../src/access/acl/load-rules.ts';
 import { openRules } from '../../../src/access/acl/rule-set.ts';
+import { atOnce } from '../../../src/access/slices.ts';
 import { subject } from './subjects.ts';
 
-const rules = parseRules(
-  `rules:
+const rules = atOnce(
+  parseRules(
+    `rules:
   - deny: subscribe
     topics: ['a/secret/#']
   - allow: [publish, subscribe]
@@ -15,7 +17,8 @@ const rules = parseRules(
   - { allow: publish, topics: [c], qos: 0 }
   - { allow: publish, topics: ['n/%u'] }
 `,
-  'acl.yaml',
+    'acl.yaml',
+  ),
 );
 
 t.test('the rule that decides', async (t) => {
@@ -56,9 +59,8 @@ t.test('none decides', async (t) => {
 });
 
 t.test('[class 10] what the broker keeps from everyone', async (t) => {
-  const all = parseRules(
-    "rules: [{ allow: [publish, subscribe], topics: ['#', '$SYS/#', '$x'] }]",
-    '',
+  const all = atOnce(
+    parseRules("rules: [{ allow: [publish, subscribe], topics: ['#', '$SYS/#', '$x'] }]", ''),
   );
   const ask = (action: 'publish' | 'subscribe', topic: string) =>
     explain(all, { subject: subject({ isSuperuser: true }), action, topic }).allowed;

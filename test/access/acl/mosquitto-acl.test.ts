@@ -11,6 +11,7 @@ import t from 'tap';
 import { AccessError } from '../../../src/access/access-error.ts';
 import { isAllowed } from '../../../src/access/acl/decision.ts';
 import { parseRules } from '../../../src/access/acl/load-rules.ts';
+import { atOnce } from '../../../src/access/slices.ts';
 import { Client } from '../../../src/client/client.ts';
 import { subject } from './subjects.ts';
 
@@ -86,7 +87,7 @@ const people: readonly (readonly [user: string | null, clientId: string])[] = [
   ['nobody', '$c'],
 ];
 
-const rules = parseRules(acl, 'acl_file');
+const rules = atOnce(parseRules(acl, 'acl_file'));
 
 function ours(user: string | null, clientId: string): string[] {
   const client = rules.compile(subject({ user, clientId }));
@@ -272,7 +273,7 @@ t.test('places: rules and problems', async (t) => {
   t.match(rule, { allow: false, text: 'topic deny a/secret', source: { line: 8, column: 1 } });
   const wrong = `${file}topic write\ntopic wrote a\n  user\npattern read a/#/b\r\npattern %c/#\ntopic`;
   try {
-    parseRules(wrong, 'acl');
+    atOnce(parseRules(wrong, 'acl'));
     t.fail('was taken');
   } catch (error) {
     t.type(error, AccessError);

@@ -9,6 +9,7 @@ import { isAllowed } from '../../../src/access/acl/decision.ts';
 import { loadRules, parseRules } from '../../../src/access/acl/load-rules.ts';
 import type { RuleSet } from '../../../src/access/acl/rule-set.ts';
 import type { AclSubject } from '../../../src/access/acl/subject.ts';
+import { atOnce } from '../../../src/access/slices.ts';
 import { certificate, subject } from './subjects.ts';
 
 const sample = join(import.meta.dirname, '..', '..', '..', 'config', 'acl.yaml');
@@ -16,7 +17,7 @@ const sample = join(import.meta.dirname, '..', '..', '..', 'config', 'acl.yaml')
 /** `line:column message` of each problem, or [] when the file is fine. */
 function problems(text: string, name = 'f.yaml'): string[] {
   try {
-    parseRules(text, name);
+    atOnce(parseRules(text, name));
     return [];
   } catch (error) {
     if (!(error instanceof AccessError)) throw error;
@@ -29,7 +30,7 @@ function mayPublish(rules: RuleSet, who: Partial<AclSubject>, topic = 't'): bool
 }
 
 t.test('the sample says what its comments say', async (t) => {
-  const rules = loadRules(sample);
+  const rules = await loadRules(sample);
   const as = (who: Partial<AclSubject>) => rules.compile(subject(who));
   const device = as({ user: 'd', clientId: 'd7' });
   t.ok(isAllowed(device.publish('devices/d7/temperature', 1, false)));
@@ -51,12 +52,12 @@ t.test('the sample says what its comments say', async (t) => {
 
 t.test('[class 2] a file without rules denies everything', async (t) => {
   for (const text of ['', '# nothing\n', 'rules:\n', 'rules: []\n', '---\n', '{}']) {
-    const rules = parseRules(text, 'f.yaml');
+    const rules = atOnce(parseRules(text, 'f.yaml'));
     t.notOk(mayPublish(rules, { user: 'u' }), JSON.stringify(text));
     t.notOk(isAllowed(rules.compile(subject()).subscribe('a', 0)));
     t.notOk(isAllowed(rules.compile(subject()).receive('a')));
   }
-  const other = parseRules('# a comment\n\n', 'acl.conf');
+  const other = atOnce(parseRules('# a comment\n\n', 'acl.conf'));
   t.notOk(mayPublish(other, {}));
   t.notOk(isAllowed(other.compile(subject()).subscribe('a', 0)));
 });
@@ -68,7 +69,7 @@ t.test(
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));
     const file = join(folder, 'acl.yaml');
     writeFileSync(file, 'rules:\n  - { allow: publish, topics: [t] }\n');
-    const rules = loadRules(file);
+    const rules = await loadRules(file);
     const client = rules.compile(subject());
     for (const text of [
       'rules: [',
@@ -76,16 +77,16 @@ t.test(
       Buffer.from([0xff, 0xfe, 0x00]),
     ]) {
       writeFileSync(file, text);
-      t.throws(() => loadRules(file), AccessError);
+      await t.rejects(loadRules(file), AccessError);
     }
-    t.throws(() => loadRules(join(folder, 'none.yaml')), {
+    await t.rejects(loadRules(join(folder, 'none.yaml')), {
       message: /none.yaml: cannot be read: ENOENT/,
     });
-    t.throws(() => loadRules(folder), { message: /EISDIR/ });
+    await t.rejects(loadRules(folder), { message: /EISDIR/ });
     t.ok(isAllowed(client.publish('t', 0, false)), 'what was loaded before goes on');
     t.notOk(isAllowed(client.publish('u', 0, false)));
     writeFileSync(file, 'rules:\n  - { allow: publish, topics: [u] }\n');
-    const next = loadRules(file);
+    const next = await loadRules(file);
     t.not(next.version, rules.version);
     t.ok(mayPublish(next, {}, 'u'));
   },
@@ -93,7 +94,10 @@ t.test(
 
 t.test('conditions', async (t) => {
   const may = (condition: string, who: Partial<AclSubject>): boolean =>
-    mayPublish(parseRules(`rules: [{ allow: publish, topics: [t], ${condition} }]`, 'f.yaml'), who);
+    mayPublish(
+      atOnce(parseRules(`rules: [{ allow: publish, topics: [t], ${condition} }]`, 'f.yaml')),
+      who,
+    );
   const claims = new Map<string, string | readonly string[]>([
     ['role', ['ops', 'dev']],
     ['site', 'berlin'],
@@ -148,9 +152,11 @@ t.test('conditions', async (t) => {
   t.ok(may('users: u, clients: c, tenants: t', { user: 'u', clientId: 'c', tenant: 't' }));
   t.notOk(may('users: u, clients: c, tenants: t', { user: 'u', clientId: 'c' }), 'all must hold');
 
-  const deny = parseRules(
-    "rules: [{ deny: publish, topics: [t], addresses: [10.0.0.0/8] }, { allow: publish, topics: ['#'] }]",
-    'f.yaml',
+  const deny = atOnce(
+    parseRules(
+      "rules: [{ deny: publish, topics: [t], addresses: [10.0.0.0/8] }, { allow: publish, topics: ['#'] }]",
+      'f.yaml',
+    ),
   );
   t.ok(mayPublish(deny, {}));
   t.notOk(mayPublish(deny, { remoteAddress: undefined }), 'an unknown address counts against');
@@ -236,9 +242,11 @@ t.test('what YAML can do and rules cannot', async (t) => {
   for (const [text, expected] of refused) t.match(problems(text).join('\n'), expected, text);
   const shared = 'x: &u [bob]\nrules: []';
   t.match(problems(shared).join(), /unknown: `x`/);
-  const aliased = parseRules(
-    'rules: [{ allow: publish, topics: &t [a, b] }, { deny: publish, topics: *t }]',
-    'f.yaml',
+  const aliased = atOnce(
+    parseRules(
+      'rules: [{ allow: publish, topics: &t [a, b] }, { deny: publish, topics: *t }]',
+      'f.yaml',
+    ),
   );
   t.equal(aliased.rules[1]?.patterns?.length, 2, 'an alias is what it stands for');
 });
