@@ -546,3 +546,34 @@ t.test(
     t.same(restarted.retained.get('two'), [1, 6]);
   },
 );
+
+t.test('nothing precedes CONNACK, however late gate, will and store answer', async (t) => {
+  const gate = new PrefixGate();
+  gate.willWaits = true;
+  let decide: ((decision: ConnectDecision) => void) | null = null;
+  const connect = gate.connect.bind(gate);
+  let request: ConnectRequest | null = null;
+  gate.connect = ((asked: ConnectRequest, late: (decision: ConnectDecision) => void) => {
+    request = asked;
+    decide = late;
+    return WAIT;
+  }) as typeof gate.connect;
+  const world = await World.durable({ gate });
+  const client = world.client(5, 'c');
+  client.connect({ expiryS: 100, will: { topic: 'w' } });
+  client.send(Buffer.from([0xc0, 0]));
+  world.settle();
+  t.same(client.receive(), [], 'the gate');
+  decide!(connect(request!));
+  world.settle();
+  t.same(client.receive(), [], 'the will');
+  gate.decideWill!(true);
+  world.settle();
+  t.same(client.receive(), [], 'the store');
+  world.store.commit();
+  world.settle();
+  t.same(
+    client.receive().map(({ type }) => type),
+    ['connack', 'pingresp'],
+  );
+});
