@@ -82,6 +82,7 @@ export class Access {
       tenant,
       // Until it is started nothing is allowed.
       rules: new RuleSet('', [], new SlotTable()),
+      isSuperuser: (user) => this.#isSuperuser(user),
       sources,
       credentialsGrant: options.credentialsGrant,
       clock,
@@ -168,11 +169,14 @@ export class Access {
   }
 
   /** As the gate would decide now, sources asked too; of a client that may not exist. */
-  async explain(question: AclQuestion): Promise<Explanation> {
+  async explain(asked: AclQuestion): Promise<Explanation> {
     const { sources } = this.#options;
     const { rules } = this.gate.inForce;
+    const { user } = asked.subject;
+    const isSuperuser = asked.subject.isSuperuser || (user !== null && this.#isSuperuser(user));
+    const question = { ...asked, subject: { ...asked.subject, isSuperuser } };
     const { subject, action, topic } = question;
-    if (sources.length === 0 || subject.isSuperuser) return explain(rules, question);
+    if (sources.length === 0 || isSuperuser) return explain(rules, question);
     const asRule = ruleSubjectOf(subject);
     const grants: GrantedRule[] = [...(subject.grants ?? [])];
     for (const source of sources) {
@@ -191,6 +195,12 @@ export class Access {
     }
     // With sources, silence is no permission: an empty list denies where there is no rule.
     return explain(rules, { ...question, subject: { ...subject, grants } });
+  }
+
+  /** As far as it can be told without asking anybody. */
+  #isSuperuser(user: string): boolean {
+    const { chain, scram } = this.#options;
+    return chain?.isSuperuser(user) === true || scram?.isSuperuser(user) === true;
   }
 
   /** For the metrics page. */

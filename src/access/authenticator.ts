@@ -64,6 +64,8 @@ export interface Authenticator {
   /** Reads its files and opens what it needs; throws an AccessError that says what to do. */
   start(): Promise<void>;
   authenticate(credentials: Credentials): AuthenticationAnswer | Promise<AuthenticationAnswer>;
+  /** Of one that holds its users itself: what a client that is away would be, were it here. */
+  isSuperuser?(user: string): boolean;
   /** Reads its files again; throws an AccessError and keeps what it had when something is wrong. */
   reload(): Promise<void>;
   stop(): Promise<void>;

@@ -59,6 +59,8 @@ export interface AccessGateOptions {
   readonly flapping: Flapping;
   readonly tenant: TenantOptions;
   readonly rules: RuleSet;
+  /** Of a user who is away. */
+  readonly isSuperuser: (user: string) => boolean;
   /** In the order they are asked. */
   readonly sources: readonly AnyRuleSource[];
   /** Credentials may bring rules (a token's claim): the rules alone do not say all of who is away. */
@@ -118,11 +120,12 @@ export class AccessGate implements Gate, ClientGateOwner {
   #unlogged = 0;
 
   constructor(options: AccessGateOptions) {
-    const { bans, clock, rules, scram, sources, credentialsGrant } = options;
+    const { bans, clock, rules, scram, sources, credentialsGrant, isSuperuser } = options;
     this.#options = options;
     this.inForce = { rules, version: rules.version };
     this.#wheel = new TimerWheel(TICK_MS, SLOTS, clock.monotonicMs());
-    this.#away = new AwayRights(this.inForce, credentialsGrant || sources.length > 0);
+    const mayBeGranted = credentialsGrant || sources.length > 0;
+    this.#away = new AwayRights({ inForce: this.inForce, mayBeGranted, isSuperuser });
     this.enhanced = scram === null ? null : new AccessEnhancedAuth(this, scram);
     bans.onBanned = (ban) => this.#endBanned(ban);
   }
@@ -372,9 +375,11 @@ export class AccessGate implements Gate, ClientGateOwner {
     qos: 0 | 1 | 2,
     retain: boolean,
   ): boolean | Promise<boolean> {
-    const { sources } = this.#options;
-    const subject = awaySubject(principal);
-    if (sources.length === 0) {
+    const { sources, isSuperuser } = this.#options;
+    const { identity } = principal;
+    const isAboveRules = identity !== null && isSuperuser(identity);
+    const subject = { ...awaySubject(principal), isSuperuser: isAboveRules };
+    if (sources.length === 0 || isAboveRules) {
       return isAllowed(this.inForce.rules.compile(subject).publish(topic, qos, retain));
     }
     return this.#awayAsked(subject, topic, qos, retain);

@@ -63,6 +63,10 @@ export class FakeUsers implements Authenticator {
     this.users.set(user, { password, who: identified(user, more) });
   }
 
+  isSuperuser(user: string): boolean {
+    return this.users.get(user)?.who.superuser === true;
+  }
+
   async start(): Promise<void> {}
   reload(): Promise<void> {
     return this.onReload();

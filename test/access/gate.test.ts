@@ -645,6 +645,28 @@ t.test('wills of those who are away: what is not known counts against them', asy
   );
 });
 
+t.test('a superuser who is away is one still, for as long as he is one', async (t) => {
+  const kit = await accessKit(t, {
+    rules: 'rules: [{allow: publish, topics: [a], users: [alice]}]',
+  });
+  const { gate } = kit.access;
+  const late = () => t.fail('decided later');
+  const root = away('d', 'root');
+  kit.users.add('root', 'right', { superuser: true });
+  t.equal(gate.retainedSource(root, 'x/y'), true, 'what he has retained is handed out');
+  t.equal(gate.keeps(root, '#', 1), true, 'his subscriptions outlive a reload');
+  t.equal(gate.will(root, null, will('x'), late), true, 'and his will a restart');
+  for (const nobody of [away('d', 'bob'), away('root', null)]) {
+    t.equal(gate.retainedSource(nobody, 'x/y'), false);
+    t.equal(gate.keeps(nobody, '#', 1), false);
+    t.equal(gate.will(nobody, null, will('x'), late), false);
+  }
+  kit.users.add('root', 'right');
+  t.equal(gate.retainedSource(root, 'x/y'), false, 'FIELD class 7: no more');
+  t.equal(gate.keeps(root, '#', 1), false);
+  t.equal(gate.will(root, null, will('x'), late), false);
+});
+
 t.test('wills: sources are asked, and never twice', async (t) => {
   const decisions = new FakeDecisions();
   const grants = new FakeGrants();
@@ -746,4 +768,6 @@ t.test('explain asks the sources too', async (t) => {
   t.match(await ask('other'), { allowed: false });
   grants.isAway = true;
   t.match(await ask('ruled'), { allowed: false, reason: 'redis test does not answer' });
+  kit.users.add('alice', 'right', { superuser: true });
+  t.match(await ask('other'), { allowed: true, rule: null }, 'as the gate would let him');
 });

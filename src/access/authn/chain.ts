@@ -92,11 +92,19 @@ export class AuthenticationChain {
     deadlines: 0,
   };
   readonly #options: ChainOptions;
+  /** Those that hold users themselves. */
+  readonly #keepers: readonly Authenticator[];
   #loggedAtMs = Number.NEGATIVE_INFINITY;
   #unlogged = 0;
 
   constructor(options: ChainOptions) {
     this.#options = options;
+    this.#keepers = this.links.filter(({ isSuperuser }) => isSuperuser !== undefined);
+  }
+
+  /** Whether a link knows the user as a superuser; those that would have to ask somebody do not. */
+  isSuperuser(user: string): boolean {
+    return this.#keepers.some((link) => link.isSuperuser?.(user) === true);
   }
 
   /** Every authenticator of every plan, once. */

@@ -122,6 +122,10 @@ export class PasswordAuthenticator implements Authenticator {
     return this.#verify(username, entry, key, password, credentials);
   }
 
+  isSuperuser(user: string): boolean {
+    return this.#entries?.get(user)?.superuser === true;
+  }
+
   async #verify(
     username: string,
     entry: PasswordEntry,

@@ -76,6 +76,10 @@ export class ScramUsers implements ScramLookup {
     return { hash, who };
   }
 
+  isSuperuser(user: string): boolean {
+    return this.#users.get(user)?.superuser === true;
+  }
+
   isCurrent(user: string, found: ScramUser): boolean {
     const now = this.find(user);
     return (
