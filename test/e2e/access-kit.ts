@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls, { type ConnectionOptions } from 'node:tls';
+import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import type { Test } from 'tap';
 import { stringify } from 'yaml';
@@ -23,6 +24,8 @@ import { Broker, type LogEntry } from './broker.ts';
 export const ADMIN_TOKEN = 'an-admin-token-of-the-tests-0123456789';
 const REFUSED = 'reload refused, everything stays as it was';
 const WITHIN_MS = 15_000;
+/** Compiled sources, so that the next node starts in half the time. */
+const compileCache = fileURLToPath(new URL('../../node_modules/.cache/compile', import.meta.url));
 
 /** A folder of its own for one configuration; gone when the test ends. */
 export class Site {
@@ -161,11 +164,16 @@ export class NearNode extends RunningNode {
   text = '';
   #node: BrokerNode | null = null;
 
-  /** Rejects when the node does not start. */
-  static async start(t: Test, site: Site, flags: Record<string, string> = {}): Promise<NearNode> {
+  /** Rejects when the node does not start. With `data`, sessions are kept in that folder. */
+  static async start(
+    t: Test,
+    site: Site,
+    { data }: { readonly data?: string } = {},
+  ): Promise<NearNode> {
     const near = new NearNode();
     process.env.CAUSEWAY_ADMIN_TOKEN = ADMIN_TOKEN;
-    const words = { store: 'memory', 'admin.url': 'http://127.0.0.1:0', ...flags };
+    const kept = data === undefined ? { store: 'memory' } : { data: site.path(data) };
+    const words = { ...kept, 'admin.url': 'http://127.0.0.1:0' };
     const load = () =>
       loadConfig({
         file: site.config,
@@ -232,7 +240,7 @@ export class FarNode extends RunningNode {
     const broker = await Broker.start({
       config: site.config,
       hasAdmin: true,
-      env: { CAUSEWAY_ADMIN_TOKEN: ADMIN_TOKEN },
+      env: { CAUSEWAY_ADMIN_TOKEN: ADMIN_TOKEN, NODE_COMPILE_CACHE: compileCache },
       flags,
       wrap,
       ...(data === undefined ? {} : { data: site.path(data) }),
@@ -270,7 +278,7 @@ export interface LoginFields extends Partial<ConnectFields> {
   /** Address of this machine to come from. */
   readonly from?: string;
   /** Sent right after CONNECT, in the same segment. */
-  readonly then?: readonly Buffer[];
+  readonly following?: readonly Buffer[];
 }
 
 /** A connection to a listener, handshake done; rejects when there is none. */
@@ -296,12 +304,12 @@ let made = 0;
 
 /** Sends CONNECT; the client may be let in or not. */
 export async function sendLogin(node: RunningNode, fields: LoginFields = {}): Promise<Client> {
-  const { at: _at, tls: _tls, from: _from, then = [], ...given } = fields;
+  const { at: _at, tls: _tls, from: _from, following = [], ...given } = fields;
   const version: ProtocolVersion = fields.version ?? 5;
   made += 1;
   const { clientId = `client-${made}` } = given;
   const client = new Client(await dial(node, fields), version, String(clientId));
-  client.send(connect({ ...given, version, clientId }), ...then);
+  client.send(connect({ ...given, version, clientId }), ...following);
   return client;
 }
 
