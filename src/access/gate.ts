@@ -116,6 +116,8 @@ export class AccessGate implements Gate, ClientGateOwner {
   readonly #wheel: TimerWheel;
   /** Every connection that was let in and is not closed. */
   readonly #live = new Set<AccessClientGate>();
+  /** Proven and not let in yet: their rules are being fetched. */
+  readonly #proven = new Set<{ readonly by: string; readonly user: string; isGone: boolean }>();
   #loggedAtMs = Number.NEGATIVE_INFINITY;
   #unlogged = 0;
 
@@ -277,7 +279,27 @@ export class AccessGate implements Gate, ClientGateOwner {
       isSuperuser: who.superuser,
       grants: who.rules,
     };
-    return this.#withRules(request, who, by, subject, 0, []);
+    const decision = this.#withRules(request, who, by, subject, 0, []);
+    if (user === null || !(decision instanceof Promise)) return decision;
+    return this.#unlessGone(by, user, decision);
+  }
+
+  /** The user may be removed, or get another password, while the rules are fetched. */
+  async #unlessGone(
+    by: string,
+    user: string,
+    pending: Promise<ConnectDecision>,
+  ): Promise<ConnectDecision> {
+    const proven = { by, user, isGone: false };
+    this.#proven.add(proven);
+    try {
+      const decision = await pending;
+      if (!proven.isGone) return decision;
+      decision.client?.closed();
+      return refused('bad_credentials');
+    } finally {
+      this.#proven.delete(proven);
+    }
   }
 
   /** Asks the sources that give rules, from `index` on; waits only when one of them does. */
@@ -428,6 +450,9 @@ export class AccessGate implements Gate, ClientGateOwner {
 
   /** Users that an authenticator (by its kind) no longer has, or knows with another password. */
   endUsers(by: string, users: ReadonlySet<string>): void {
+    for (const proven of this.#proven) {
+      if (proven.by === by && users.has(proven.user)) proven.isGone = true;
+    }
     this.#end('rights_revoked', ({ facts }) => {
       const { user } = facts.subject;
       return facts.by === by && user !== null && users.has(user);

@@ -645,6 +645,21 @@ t.test('wills of those who are away: what is not known counts against them', asy
   );
 });
 
+t.test(
+  'FIELD class 7: a user who is removed while his rules are fetched is not let in',
+  async (t) => {
+    const grants = new FakeGrants();
+    grants.isSlow = true;
+    const kit = await accessKit(t, { sources: [grants] });
+    for (const user of ['alice', 'bob']) kit.users.add(user);
+    const logins = ['alice', 'bob'].map((username) => refusalOf(kit, request({ username })));
+    kit.access.usersChanged('password', new Set(['alice']));
+    t.same(await Promise.all(logins), ['bad_credentials', null]);
+    t.equal(kit.access.gate.liveConnections, 1);
+    t.equal(await refusalOf(kit, request({ username: 'alice' })), null, 'only those of then');
+  },
+);
+
 t.test('a superuser who is away is one still, for as long as he is one', async (t) => {
   const kit = await accessKit(t, {
     rules: 'rules: [{allow: publish, topics: [a], users: [alice]}]',
