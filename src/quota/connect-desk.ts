@@ -42,7 +42,7 @@ export class ConnectDesk implements QuotaClientGateOwner {
   readonly turn: TurnClock;
   /** Of all connections that have one. */
   readonly gates: Set<QuotaClientGate> = new Set();
-  /** By client id: who comes with the same one takes over. */
+  /** By client id the newest; those before it hang on it (`QuotaClientGate.older`). */
   readonly #byClientId: Map<string, QuotaClientGate> = new Map();
   readonly #options: ConnectDeskOptions;
 
@@ -143,7 +143,7 @@ export class ConnectDesk implements QuotaClientGateOwner {
     const book = this.#options.book();
     // In a re-authentication the connection is counted already, and let go of after this.
     if (request.packet !== null) {
-      const full = QuotaClientGate.full(book, subject, this.#byClientId.get(clientId) ?? null);
+      const full = QuotaClientGate.full(book, subject, this.#replacedBy(subject));
       if (full !== null) {
         decision.client?.closed();
         return this.#refuse('connections_quota', full.quota, full.key);
@@ -152,8 +152,19 @@ export class ConnectDesk implements QuotaClientGateOwner {
     const gate = new QuotaClientGate(subject, decision.client, book, this);
     if (!gate.isConcerned && !this.#options.wrapsEveryone) return decision;
     this.gates.add(gate);
+    gate.older = this.#byClientId.get(clientId) ?? null;
+    if (gate.older !== null) gate.older.newer = gate;
     this.#byClientId.set(clientId, gate);
     return { ...decision, client: gate };
+  }
+
+  /** Whom it takes over: its own, or nobody's, as the core gives no session to somebody else. */
+  #replacedBy({ clientId, identity }: Subject): QuotaClientGate | null {
+    let gate = this.#byClientId.get(clientId) ?? null;
+    while (gate !== null && gate.subject.identity !== null && gate.subject.identity !== identity) {
+      gate = gate.older;
+    }
+    return gate;
   }
 
   #refuse(refusal: RefuseReason, quota: Quota, key: string | null): ConnectDecision {
@@ -163,8 +174,13 @@ export class ConnectDesk implements QuotaClientGateOwner {
 
   closed(gate: QuotaClientGate): void {
     this.gates.delete(gate);
-    const { clientId } = gate.subject;
-    if (this.#byClientId.get(clientId) === gate) this.#byClientId.delete(clientId);
+    const { older, newer } = gate;
+    gate.older = null;
+    gate.newer = null;
+    if (older !== null) older.newer = newer;
+    if (newer !== null) newer.older = older;
+    else if (older !== null) this.#byClientId.set(gate.subject.clientId, older);
+    else this.#byClientId.delete(gate.subject.clientId);
   }
 }
 

@@ -33,6 +33,9 @@ export class QuotaClientGate implements ClientGate, PayerOwner {
   readonly subject: Subject;
   readonly inner: ClientGate | null;
   book: QuotaBook;
+  /** Other connections with its client id, for the desk: while one takes over from another. */
+  older: QuotaClientGate | null = null;
+  newer: QuotaClientGate | null = null;
   readonly #owner: QuotaClientGateOwner;
   #connections: readonly { readonly quota: CountQuota; readonly counter: Counter }[] = [];
   #buckets: readonly Bucket[] = NO_BUCKETS;

@@ -63,6 +63,31 @@ t.test('who takes over its own connection is not over the limit', async (t) => {
   t.strictSame(scene.used(), {});
 });
 
+t.test(
+  'somebody else with the same client identifier changes nothing about a takeover',
+  async (t) => {
+    const quotas = [
+      { name: 'one', of: 'connections', per: 'user', max: 1 },
+      { name: 'all', of: 'connections', per: 'node', max: 2 },
+    ] as const;
+    const scene = new Scene(quotas, { inner: new WhoGate() });
+    const old = scene.client({ clientId: 'a', user: 'u' });
+    // The core refuses it: the session is not his.
+    scene.client({ clientId: 'a', user: 'v' }).closed();
+    const young = scene.client({ clientId: 'a', user: 'u' });
+    old.closed();
+    t.strictSame(scene.used(), { 'one/u': 1, 'all/': 1 });
+    const other = scene.client({ clientId: 'b', user: 'w' });
+    t.match(
+      await scene.ask({ clientId: 'a', user: 'v' }),
+      { refusal: 'connections_quota' },
+      'nobody makes room for a stranger',
+    );
+    for (const gate of [young, other]) gate.closed();
+    t.strictSame(scene.used(), {});
+  },
+);
+
 t.test('a connection refused by its quota hands back the rights it had got', async (t) => {
   let closed = 0;
   const inner = new FakeGate();
