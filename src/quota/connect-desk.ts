@@ -112,6 +112,11 @@ export class ConnectDesk implements QuotaClientGateOwner {
     return this.#admit(request, decision);
   }
 
+  /** The attempt goes on later, or never: it does not keep others out meanwhile. */
+  pause(ticket: Ticket): void {
+    giveBack(ticket);
+  }
+
   async #take(
     quotas: readonly ConnectQuota[],
     subject: Subject,

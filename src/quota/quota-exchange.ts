@@ -1,6 +1,6 @@
 /** Enhanced authentication with the quotas of a CONNECT around it; see `connect-desk.ts`. */
 import type { AuthAnswer, AuthExchange, ConnectRequest, EnhancedAuth, Log } from '../core/ports.ts';
-import type { ConnectDesk, Ticket } from './connect-desk.ts';
+import type { ConnectDesk } from './connect-desk.ts';
 
 export class QuotaEnhancedAuth implements EnhancedAuth {
   readonly inner: EnhancedAuth;
@@ -25,8 +25,6 @@ class QuotaExchange implements AuthExchange {
   readonly #request: ConnectRequest;
   readonly #desk: ConnectDesk;
   readonly #log: Log;
-  #ticket: Ticket | null = null;
-
   constructor(inner: AuthExchange, request: ConnectRequest, desk: ConnectDesk, log: Log) {
     this.#inner = inner;
     this.#request = request;
@@ -47,14 +45,15 @@ class QuotaExchange implements AuthExchange {
 
   async #step(data: Buffer | null): Promise<AuthAnswer> {
     const request = this.#request;
-    if (this.#ticket === null) {
-      const ticket = await this.#desk.enter(request);
-      if ('refusal' in ticket) return { kind: 'decided', decision: ticket };
-      this.#ticket = ticket;
-    }
+    const ticket = await this.#desk.enter(request);
+    if ('refusal' in ticket) return { kind: 'decided', decision: ticket };
     const answer = await new Promise<AuthAnswer>((resolve) => this.#inner.step(data, resolve));
-    if (answer.kind === 'continue') return answer;
-    const decision = await this.#desk.leave(request, this.#ticket, answer.decision);
+    if (answer.kind === 'continue') {
+      // Nobody hears of a client that leaves before its next step.
+      this.#desk.pause(ticket);
+      return answer;
+    }
+    const decision = await this.#desk.leave(request, ticket, answer.decision);
     return { kind: 'decided', decision };
   }
 }

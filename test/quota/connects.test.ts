@@ -3,6 +3,7 @@ import { RateLimiterMemory } from 'rate-limiter-flexible';
 import t from 'tap';
 import {
   type AuthAnswer,
+  type AuthExchange,
   type ConnectDecision,
   type ConnectRequest,
   WAIT,
@@ -168,6 +169,36 @@ t.test('enhanced authentication passes the same quotas', async (t) => {
   second.client!.closed();
   t.strictSame(scene.used(), {});
   t.strictSame(steps, Array(8).fill('x'));
+});
+
+t.test('exchanges that are begun and left lock nobody out', async (t) => {
+  const inner = new FakeGate();
+  const enhanced = {
+    begin: () => {
+      let steps = 0;
+      return {
+        step: (_data: Buffer | null, next: (answer: AuthAnswer) => void) => {
+          if (++steps === 1) next({ kind: 'continue', data: null });
+          else next({ kind: 'decided', decision: { refusal: null, identity: 'u', client: null } });
+        },
+      };
+    },
+  };
+  Object.assign(inner, { enhanced });
+  const rate = { name: 'rate', of: 'connectsPerS', per: 'node', max: 3 } as const;
+  const scene = new Scene([rate], { inner });
+  const step = (exchange: AuthExchange) =>
+    new Promise<AuthAnswer>((next) => exchange.step(null, next));
+  for (let i = 0; i < 10; i++) {
+    const left = scene.gate.enhanced!.begin('M', request({ clientId: `left${i}` }))!;
+    t.match(await step(left), { kind: 'continue' });
+  }
+  for (const refusal of [null, null, null, 'connect_rate']) {
+    const exchange = scene.gate.enhanced!.begin('M', request({ clientId: 'a' }))!;
+    let answer = await step(exchange);
+    if (answer.kind === 'continue') answer = await step(exchange);
+    t.match(answer, { decision: { refusal } }, 'who finishes counts');
+  }
 });
 
 /** Lets promises run that were made meanwhile. */
