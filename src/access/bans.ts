@@ -252,8 +252,10 @@ export class Bans {
 
   /** Resolves when all changes so far are on disk; rejects when they cannot be written. */
   async saved(): Promise<void> {
-    // A save that is under way may have begun before the last change.
-    while (this.#isDirty || this.#saving !== null) await (this.#saving ?? this.#save());
+    // A save that is under way may have begun before the last change; the next one has it. No more
+    // than these: changes that come meanwhile may never end.
+    await this.#saving?.catch(() => {});
+    if (this.#isDirty || this.#saving !== null) await (this.#saving ?? this.#save());
   }
 
   #save(): Promise<void> {

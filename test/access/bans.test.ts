@@ -378,3 +378,29 @@ t.test('automatic bans are written together, and a failing disk is retried and t
   await bans.saved();
   t.equal(JSON.parse(await readFile(file, 'utf8')).bans.length, 51);
 });
+
+t.test('an operator’s ban is on disk in a moment, also in the middle of a storm', async (t) => {
+  const file = path.join(await folderFor(t), 'bans.json');
+  const { bans, time } = bansKit({ file });
+  const details = { reason: 'x', expiresAtMs: time.wallMs() + 1e6, step: 0 };
+  let saves = 0;
+  let isOver = false;
+  const storm = (): void => {
+    saves++;
+    bans.addAutomatic(
+      { kind: 'client', value: `c${saves % 500}`, user: null },
+      'flapping',
+      details,
+    );
+    if (!isOver && saves < 20_000) setImmediate(storm);
+  };
+  storm();
+  for (let i = 0; i < 3; i++) {
+    bans.add({ kind: 'client', value: `dev${i}` }, forEver);
+    await Promise.all([bans.saved(), bans.saved()]);
+    t.ok(saves < 20_000, 'did not wait for its end');
+    const { bans: kept } = JSON.parse(await readFile(file, 'utf8'));
+    t.ok(kept.some(({ value }: { value: string }) => value === `dev${i}`));
+  }
+  isOver = true;
+});
