@@ -113,6 +113,8 @@ class Reader {
       for (let from = 0; from < items.length; from += ITEMS_PER_STEP) {
         const to = Math.min(from + ITEMS_PER_STEP, items.length);
         end = this.#composeItems(list, items, from, to, end, nodes);
+        // Let go of: tokens of a long list take more memory than its nodes.
+        items.fill(emptyItem(list, end) as never, from, to);
         yield;
       }
       this.#waiting.set(list.offset, nodes);
@@ -177,7 +179,10 @@ class Reader {
     if (hasAfter) composed.pop();
     this.#putBack(document.contents as Node);
     for (const node of composed) nodes.push(node);
-    return composed.at(-1)?.range?.[2] ?? offset;
+    const end = composed.at(-1)?.range?.[2] ?? offset;
+    // A comma at the end belongs to an item that is none.
+    const comma = isFlow ? items[to - 1]!.start.at(-1) : undefined;
+    return comma === undefined ? end : Math.max(end, comma.offset + comma.source.length);
   }
 
   #putBack(root: Node | null): void {
