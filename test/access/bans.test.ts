@@ -4,6 +4,7 @@ import path from 'node:path';
 import t from 'tap';
 import { AccessError } from '../../src/access/access-error.ts';
 import { BanError, banKey, canonicalBanValue } from '../../src/access/ban.ts';
+import { BanFile, type StoredBan } from '../../src/access/ban-file.ts';
 import { NetworkMap } from '../../src/access/ban-networks.ts';
 import type { BanSubject } from '../../src/access/bans.ts';
 import {
@@ -403,4 +404,31 @@ t.test('an operator’s ban is on disk in a moment, also in the middle of a stor
     t.ok(kept.some(({ value }: { value: string }) => value === `dev${i}`));
   }
   isOver = true;
+});
+
+t.test('a long list is written a little per turn', async (t) => {
+  const { bans: table } = bansKit();
+  const one = table.add({ kind: 'client', value: 'dev' }, forEver);
+  const file = new BanFile(path.join(await folderFor(t), 'bans.json'));
+  let turn = 0;
+  const next = (): void => {
+    turn++;
+    ticking = setImmediate(next);
+  };
+  let ticking = setImmediate(next);
+  const perTurn = new Map<number, number>();
+  function* many(): Generator<StoredBan> {
+    for (let i = 0; i < 5000; i++) {
+      perTurn.set(turn, (perTurn.get(turn) ?? 0) + 1);
+      yield { ...one, id: `id${i}`, value: `dev${i}` };
+    }
+  }
+  await file.save(many());
+  clearImmediate(ticking);
+  t.ok(Math.max(...perTurn.values()) <= 1000, 'no client waits for it');
+  const kept = await file.load();
+  t.equal(kept.length, 5000);
+  t.match(kept[4999], { id: 'id4999', value: 'dev4999' });
+  await file.save([]);
+  t.same(await file.load(), []);
 });
