@@ -108,6 +108,8 @@ export class BrokerNode {
     try {
       await rights.start();
     } catch (error) {
+      // The database of the store opens by itself once it is made.
+      await node.#store.store.stop();
       throw asStartError(error);
     }
     try {

@@ -370,7 +370,8 @@ t.test('class 14: who is not let in yet costs little', async (t) => {
   site.configure({
     authentication: {
       chain: ['http'],
-      http: { url: service.url, timeoutMs: 3000, concurrencyMax: 8, waitingMax: 50 },
+      timeoutMs: 1500,
+      http: { url: service.url, timeoutMs: 1000, concurrencyMax: 8, waitingMax: 50 },
     },
   });
   const node = await FarNode.start(t, site);

@@ -168,9 +168,14 @@ export class NearNode extends RunningNode {
   static async start(
     t: Test,
     site: Site,
-    { data }: { readonly data?: string } = {},
+    options: { readonly data?: string } = {},
   ): Promise<NearNode> {
     const near = new NearNode();
+    await near.open(t, site, options);
+    return near;
+  }
+
+  async open(t: Test, site: Site, { data }: { readonly data?: string } = {}): Promise<void> {
     process.env.CAUSEWAY_ADMIN_TOKEN = ADMIN_TOKEN;
     const kept = data === undefined ? { store: 'memory' } : { data: site.path(data) };
     const words = { ...kept, 'admin.url': 'http://127.0.0.1:0' };
@@ -183,9 +188,9 @@ export class NearNode extends RunningNode {
     const loaded = load();
     const log = pino(
       { level: loaded.config.log.level, base: null, formatters: { level: (level) => ({ level }) } },
-      { write: (line: string) => near.#hear(line) },
+      { write: (line: string) => this.#hear(line) },
     );
-    near.#node = await BrokerNode.start({
+    this.#node = await BrokerNode.start({
       loaded,
       load,
       version: 'test',
@@ -198,8 +203,7 @@ export class NearNode extends RunningNode {
         flushNow: () => {},
       },
     });
-    t.teardown(() => near.stop());
-    return near;
+    t.teardown(() => this.stop());
   }
 
   #hear(line: string): void {
