@@ -92,6 +92,7 @@ const STALE = -1;
 const NOTHING_ALLOWED: ClientRules = {
   version: STALE,
   filtersReceive: true,
+  variesByMessage: false,
   publish: () => NO_MATCH,
   subscribe: () => NO_MATCH,
   receive: () => NO_MATCH,
@@ -115,6 +116,8 @@ export class AccessClientGate implements ClientGate, TimerOwner {
   #unwatch: (() => void)[] | null = null;
   #expiry: Timer | null = null;
   #isClosed = false;
+  /** Published to last, and allowed whatever the message is like; '': ask. Publishers repeat themselves. */
+  #lastTopic = '';
 
   constructor(facts: ClientFacts, owner: ClientGateOwner) {
     this.facts = facts;
@@ -139,14 +142,24 @@ export class AccessClientGate implements ClientGate, TimerOwner {
     _bytes: number,
     waiter: GateWaiter,
   ): Verdict {
-    if (this.#version !== this.#inForce.version) this.#recompile();
-    if (this.#asked !== null) return this.#publishAsked(this.#asked, topic, qos, retain, waiter);
-    if (isAllowed(this.#rules.publish(topic, qos, retain))) {
+    if (topic === this.#lastTopic && this.#version === this.#inForce.version) {
       this.#decisions.publishAllowed++;
       return ALLOW;
     }
-    this.#decisions.publishDenied++;
-    return DENY;
+    return this.#publishNext(topic, qos, retain, waiter);
+  }
+
+  #publishNext(topic: string, qos: number, retain: boolean, waiter: GateWaiter): Verdict {
+    if (this.#version !== this.#inForce.version) this.#recompile();
+    if (this.#asked !== null) return this.#publishAsked(this.#asked, topic, qos, retain, waiter);
+    if (!isAllowed(this.#rules.publish(topic, qos, retain))) {
+      this.#lastTopic = '';
+      this.#decisions.publishDenied++;
+      return DENY;
+    }
+    if (!this.#rules.variesByMessage) this.#lastTopic = topic;
+    this.#decisions.publishAllowed++;
+    return ALLOW;
   }
 
   #publishAsked(
@@ -283,6 +296,7 @@ export class AccessClientGate implements ClientGate, TimerOwner {
     this.#version = version;
     // Should compiling fail, nothing is allowed.
     this.#rules = NOTHING_ALLOWED;
+    this.#lastTopic = '';
     try {
       this.#rules = rules.compile(this.#subject());
     } catch (error) {

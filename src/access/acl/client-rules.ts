@@ -8,6 +8,8 @@ import type { Rule } from './rule.ts';
 export interface ClientRules {
   /** Of the rule set it was compiled from; another number after a reload: compile anew. */
   readonly version: number;
+  /** QoS or RETAIN of a message make a difference to some rule; else the topic alone decides. */
+  readonly variesByMessage: boolean;
   /** May the client publish to the topic? Pass the string that core keeps: the cache goes by it. */
   publish(topic: string, qos: number, retain: boolean): Decision;
   /** May it subscribe to the filter (the inner one of a shared subscription)? Not cached. */

@@ -35,10 +35,10 @@ export interface GrantedRights {
 
 export class CompiledRules implements ClientRules {
   readonly filtersReceive: boolean;
+  readonly variesByMessage: boolean;
   readonly #shared: SharedRights;
   readonly #granted: GrantedRights | null;
   readonly #values: SlotValues;
-  readonly #variesByMessage: boolean;
   #published: DecisionCache | null = null;
   #received: DecisionCache | null = null;
 
@@ -47,7 +47,7 @@ export class CompiledRules implements ClientRules {
     this.#granted = granted;
     this.#values = values;
     this.filtersReceive = shared.filtersReceive || granted?.filtersReceive === true;
-    this.#variesByMessage = shared.variesByMessage || granted?.layer.variesByMessage === true;
+    this.variesByMessage = shared.variesByMessage || granted?.layer.variesByMessage === true;
   }
 
   get version(): number {
@@ -55,7 +55,7 @@ export class CompiledRules implements ClientRules {
   }
 
   publish(topic: string, qos: number, retain: boolean): Decision {
-    const bit = this.#variesByMessage ? messageBit(qos, retain) : 1;
+    const bit = this.variesByMessage ? messageBit(qos, retain) : 1;
     this.#published ??= new DecisionCache();
     const known = this.#published.get(topic, bit);
     if (known !== undefined) return known;

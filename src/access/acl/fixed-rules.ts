@@ -5,6 +5,7 @@ import type { Decision } from './decision.ts';
 export class FixedRules implements ClientRules {
   readonly version: number;
   readonly filtersReceive = false;
+  readonly variesByMessage = false;
   readonly #decision: Decision;
 
   constructor(version: number, decision: Decision) {
