@@ -16,14 +16,12 @@ export interface AskedRightsOwner {
   failed(error: unknown): void;
 }
 
-interface Kept {
-  readonly verdict: SourceVerdict;
-  readonly atMs: number;
-}
-
 /** Subscriptions whose verdict is remembered for the next look at them. */
 const SAID_MAX = 1000;
-/** Longest time an answer is kept for a packet that is not handed in again at once. */
+/**
+ * Longest time answers are kept for a packet that is not handed in again, from the last of them on:
+ * a SUBSCRIBE with many filters may wait for each longer than this for all, and has to come to an end.
+ */
 const KEPT_MS = 10_000;
 
 export class AskedRights {
@@ -33,7 +31,8 @@ export class AskedRights {
    * Answers for the packet that waits, by question: a SUBSCRIBE is handed in anew after each of its
    * filters was asked, so all are kept until it is through.
    */
-  readonly #kept = new Map<string, Kept>();
+  readonly #kept = new Map<string, SourceVerdict>();
+  #keptAtMs = 0;
   /** What was last said of subscriptions, by filter. */
   readonly #said = new Map<string, SourceVerdict>();
   /** Filters asked about again since `keeps` did not know. */
@@ -121,15 +120,13 @@ export class AskedRights {
     retain: boolean,
   ): SourceVerdict | undefined {
     if (this.#kept.size === 0) return undefined;
-    const key = questionKey(action, topic, qos, retain);
-    const kept = this.#kept.get(key);
-    if (kept === undefined) return undefined;
-    if (this.#owner.monotonicMs() - kept.atMs > KEPT_MS) {
-      this.#kept.delete(key);
+    if (this.#owner.monotonicMs() - this.#keptAtMs > KEPT_MS) {
+      this.#kept.clear();
       return undefined;
     }
-    this.#wasUsed = true;
-    return kept.verdict;
+    const verdict = this.#kept.get(questionKey(action, topic, qos, retain));
+    if (verdict !== undefined) this.#wasUsed = true;
+    return verdict;
   }
 
   #answered(
@@ -142,8 +139,8 @@ export class AskedRights {
   ): void {
     this.#isAsking = false;
     if (this.#isClosed) return;
-    const key = questionKey(action, topic, qos, retain);
-    this.#kept.set(key, { verdict, atMs: this.#owner.monotonicMs() });
+    this.#kept.set(questionKey(action, topic, qos, retain), verdict);
+    this.#keptAtMs = this.#owner.monotonicMs();
     this.#wasUsed = false;
     waiter.resume();
     // The packet was handed in again and did not stop at another question: it is through.

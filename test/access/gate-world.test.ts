@@ -274,6 +274,34 @@ t.test('a SUBSCRIBE with many filters over a source that remembers nothing', asy
   t.equal(decisions.asked.length, 6, 'what was kept for one packet is not used for the next');
 });
 
+t.test('a SUBSCRIBE over a slow source that remembers nothing comes to its end', async (t) => {
+  const decisions = new FakeDecisions();
+  const kit = await accessKit(t, { sources: [decisions] });
+  decisions.decide = () => {
+    kit.time.nowMs += 4000;
+    return 'allow';
+  };
+  const world = await worldOf(kit);
+  kit.users.add('alice');
+  const client = world.client(5, 'dev1');
+  client.send(loginBytes());
+  await turns();
+  world.settle();
+  t.equal(connackOf(client), 0);
+  const filters = ['a', 'b', 'c', 'd', 'e', 'f'];
+  client.subscribe(filters);
+  for (let i = 0; i < 30; i++) {
+    await turns();
+    world.settle();
+  }
+  t.match(client.receive(), [{ type: 'suback', reasonCodes: [0, 0, 0, 0, 0, 0] }]);
+  t.same(
+    decisions.asked,
+    filters.map((filter) => `subscribe ${filter}`),
+    'each once, however long they take together',
+  );
+});
+
 t.test('rules of Redis change while the client is here', async (t) => {
   const grants = new FakeGrants();
   grants.rules.set('alice', [grant('a'), grant('b')]);
