@@ -18,3 +18,13 @@ export class AccessError extends Error {
     this.problems = problems;
   }
 }
+
+/** One AccessError of many; what is none of them is a fault of the program and goes first. */
+export function joined(failures: readonly unknown[]): unknown {
+  const problems: AccessProblem[] = [];
+  for (const failure of failures) {
+    if (!(failure instanceof AccessError)) return failure;
+    problems.push(...failure.problems);
+  }
+  return new AccessError(problems);
+}

@@ -4,7 +4,7 @@
  * the operator's door its `bans` and `explain`.
  */
 import type { Clock, Log, Random, Scheduler } from '../core/ports.ts';
-import { AccessError, type AccessProblem } from './access-error.ts';
+import { joined } from './access-error.ts';
 import type { AccessMetric } from './access-metrics.ts';
 import { accessMetrics } from './access-metrics.ts';
 import { type AclQuestion, type Explanation, explain } from './acl/explain.ts';
@@ -20,6 +20,7 @@ import { ruleSubjectOf } from './client-gate.ts';
 import { Flapping, type FlappingOptions } from './flapping.ts';
 import { AccessGate } from './gate.ts';
 import { LoginGuard, type LoginGuardOptions } from './login-guard.ts';
+import { prepareAll, prepared } from './prepared.ts';
 import type { TenantOptions } from './tenant.ts';
 
 /** What a reload of the configuration may change. */
@@ -118,20 +119,23 @@ export class Access {
   }
 
   /**
-   * Reads every file again. Rules are read before anything is changed, and put in force after
-   * everything else: what cannot be read leaves its part as it was, and the rules too. Throws one
-   * AccessError with all problems. Connections that lost rights or users are ended.
+   * Reads every file again; then all of it is in force, in one turn. When something is wrong nothing
+   * changes, and one AccessError with all problems is thrown. Connections that lost rights or users
+   * are ended.
    */
   async reload(): Promise<void> {
     const { chain, scram, sources } = this.#options;
-    const rules = await this.#loadRules();
-    const failures = await settled([
-      ...(chain === null ? [] : [() => chain.reload()]),
-      ...(scram === null ? [] : [() => scram.reload()]),
-      ...sources.map((source) => () => source.reload()),
+    const changes = await prepareAll([
+      ...(chain === null ? [] : [() => chain.prepare()]),
+      ...(scram === null ? [] : [() => scram.prepare()]),
+      ...sources.map((source) => () => source.prepare()),
+      async () => {
+        const rules = await this.#loadRules();
+        return prepared(() => this.gate.setRules(rules));
+      },
     ]);
-    if (failures.length > 0) throw joined(failures);
-    this.gate.setRules(rules);
+    if (this.#stopTicks === null) return changes.discard();
+    changes.commit();
     this.#isRecheckDue = false;
     this.#options.onRightsChanged();
   }
@@ -232,14 +236,4 @@ function said(allowed: boolean, source: AnyRuleSource, what: string): Explanatio
 async function settled(acts: readonly (() => Promise<void> | undefined)[]): Promise<unknown[]> {
   const outcomes = await Promise.allSettled(acts.map(async (act) => act()));
   return outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
-}
-
-/** One AccessError of many; what is none of them is a fault of the program and goes first. */
-function joined(failures: readonly unknown[]): unknown {
-  const problems: AccessProblem[] = [];
-  for (const failure of failures) {
-    if (!(failure instanceof AccessError)) return failure;
-    problems.push(...failure.problems);
-  }
-  return new AccessError(problems);
 }

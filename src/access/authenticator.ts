@@ -6,6 +6,7 @@
 import type { ListenerInfo, PeerCertificate } from '../core/ports.ts';
 import type { RefuseReason } from '../core/refuse-reason.ts';
 import type { GrantedRule } from './acl/granted-rule.ts';
+import type { Prepared } from './prepared.ts';
 
 /** What a client shows of itself. */
 export interface Credentials {
@@ -66,7 +67,7 @@ export interface Authenticator {
   authenticate(credentials: Credentials): AuthenticationAnswer | Promise<AuthenticationAnswer>;
   /** Of one that holds its users itself: what a client that is away would be, were it here. */
   isSuperuser?(user: string): boolean;
-  /** Reads its files again; throws an AccessError and keeps what it had when something is wrong. */
-  reload(): Promise<void>;
+  /** Reads its files again; throws an AccessError. Until `commit` everything is as it was. */
+  prepare(): Promise<Prepared>;
   stop(): Promise<void>;
 }

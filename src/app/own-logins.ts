@@ -10,6 +10,7 @@ import type {
   Credentials,
   Identified,
 } from '../access/authenticator.ts';
+import { type Prepared, prepared } from '../access/prepared.ts';
 
 const SECRET_BYTES = 32;
 /** Topics `/health/full` uses. */
@@ -31,8 +32,9 @@ abstract class OwnLogin implements Authenticator {
     // Nothing to read.
   }
 
-  async reload(): Promise<void> {
+  async prepare(): Promise<Prepared> {
     // As at start.
+    return prepared(() => {});
   }
 
   async stop(): Promise<void> {

@@ -22,6 +22,7 @@ import type {
   Identified,
 } from '../../src/access/authenticator.ts';
 import { AuthenticationChain } from '../../src/access/authn/chain.ts';
+import { type Prepared, prepared } from '../../src/access/prepared.ts';
 import type { ConnectDecision, ConnectRequest } from '../../src/core/ports.ts';
 import type { ConnectPacket } from '../../src/wire/connect.ts';
 import { encodeConnect } from '../../src/wire/connect.ts';
@@ -56,7 +57,9 @@ export class FakeUsers implements Authenticator {
   isSlow = false;
   asked = 0;
   failWith: unknown = null;
-  onReload: () => Promise<void> = async () => {};
+  onPrepare: () => Promise<void> = async () => {};
+  commits = 0;
+  discards = 0;
   readonly #waiting: (() => void)[] = [];
 
   add(user: string, password = 'right', more: Partial<Identified> = {}): void {
@@ -68,8 +71,16 @@ export class FakeUsers implements Authenticator {
   }
 
   async start(): Promise<void> {}
-  reload(): Promise<void> {
-    return this.onReload();
+  async prepare(): Promise<Prepared> {
+    await this.onPrepare();
+    return prepared(
+      () => {
+        this.commits++;
+      },
+      () => {
+        this.discards++;
+      },
+    );
   }
   async stop(): Promise<void> {}
 
@@ -119,8 +130,8 @@ export class FakeDecisions implements DecisionSource {
   readonly #known: Map<string, SourceVerdict> = new Map();
 
   async start(): Promise<void> {}
-  async reload(): Promise<void> {
-    this.#known.clear();
+  async prepare(): Promise<Prepared> {
+    return prepared(() => this.#known.clear());
   }
   async stop(): Promise<void> {}
 
@@ -154,7 +165,9 @@ export class FakeGrants implements GrantSource {
   }> = new Set();
 
   async start(): Promise<void> {}
-  async reload(): Promise<void> {}
+  async prepare(): Promise<Prepared> {
+    return prepared(() => {});
+  }
   async stop(): Promise<void> {}
 
   rulesFor({ user }: RuleSubject): GrantAnswer | Promise<GrantAnswer> {

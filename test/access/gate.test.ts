@@ -436,23 +436,24 @@ t.test('a reload: in force at the next decision; a broken file changes nothing',
   kit.users.add('alice');
   const client = await letIn(kit);
   t.ok(may(client, 'a'));
-  await writeFile(kit.rulesFile, 'rules: [{allow: publish, topics: [b]}, {alow: publish}');
-  let reloads = 0;
-  kit.users.onReload = async () => {
-    reloads++;
-  };
+  await writeFile(kit.rulesFile, 'rules: [{allow: publish, topics: [b]}, {alow: publish}]');
   await t.rejects(kit.access.reload(), AccessError);
-  t.equal(reloads, 0, 'users are not touched when the rules are broken');
+  t.match(kit.users, { commits: 0, discards: 1 }, 'users are as they were: the rules are broken');
   t.ok(may(client, 'a'));
   t.equal(kit.rechecks, 0);
-  await writeFile(kit.rulesFile, 'rules: [{allow: publish, topics: [b]}]');
-  kit.users.onReload = async () => {
+  kit.users.onPrepare = async () => {
     throw new AccessError([{ where: 'users', message: 'broken' }]);
   };
-  await t.rejects(kit.access.reload(), /^users: broken/m);
-  t.ok(may(client, 'a'), 'nor are rules, when the users are broken');
-  kit.users.onReload = async () => {};
+  const both = await kit.access.reload().catch((error: Error) => error.message);
+  t.match(both, /^users: broken$/m);
+  t.match(both, /acl\.yaml:1:\d+: unknown: `alow`/, 'both are told at once');
+  await writeFile(kit.rulesFile, 'rules: [{allow: publish, topics: [b]}]');
+  await t.rejects(kit.access.reload(), /^users: broken$/m);
+  t.ok(may(client, 'a'), 'rules are as they were: the users are broken');
+  t.equal(kit.rechecks, 0);
+  kit.users.onPrepare = async () => {};
   await kit.access.reload();
+  t.equal(kit.users.commits, 1);
   t.equal(kit.rechecks, 1);
   t.notOk(may(client, 'a'));
   t.ok(may(client, 'b'));

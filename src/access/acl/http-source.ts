@@ -9,6 +9,7 @@ import { Fingerprint } from '../backend/fingerprint.ts';
 import { HttpBackend, type HttpServiceOptions } from '../backend/http-backend.ts';
 import { InFlight } from '../backend/in-flight.ts';
 import type { Lookup } from '../backend/template.ts';
+import { type Prepared, prepared } from '../prepared.ts';
 import { TtlCache } from '../ttl-cache.ts';
 import type { AclAction } from './granted-rule.ts';
 import type {
@@ -102,9 +103,12 @@ export class HttpRuleSource implements DecisionSource {
     this.#backend.open();
   }
 
-  async reload(): Promise<void> {
-    this.#backend.open();
-    this.#cache.expire();
+  async prepare(): Promise<Prepared> {
+    const { commit } = this.#backend.prepare();
+    return prepared(() => {
+      commit();
+      this.#cache.expire();
+    });
   }
 
   async stop(): Promise<void> {

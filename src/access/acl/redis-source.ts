@@ -9,6 +9,7 @@ import { subjectLookup, subjectPlaceholders } from '../backend/client-lookup.ts'
 import { InFlight } from '../backend/in-flight.ts';
 import { KeyTemplate } from '../backend/key-template.ts';
 import { RedisBackend, type RedisServiceOptions } from '../backend/redis-backend.ts';
+import { type Prepared, prepared } from '../prepared.ts';
 import { TtlCache } from '../ttl-cache.ts';
 import { GRANTS_MAX } from './granted-layer.ts';
 import type { GrantedRule } from './granted-rule.ts';
@@ -119,12 +120,15 @@ export class RedisRuleSource implements GrantSource {
     this.#timer.unref();
   }
 
-  async reload(): Promise<void> {
-    await this.#backend.open();
-    this.#cache.expire();
-    const nowMs = this.#clock.monotonicMs();
-    for (const watched of this.#watched.values()) watched.dueAtMs = nowMs;
-    this.#refreshDue();
+  async prepare(): Promise<Prepared> {
+    const { commit, discard } = await this.#backend.prepare();
+    return prepared(() => {
+      commit();
+      this.#cache.expire();
+      const nowMs = this.#clock.monotonicMs();
+      for (const watched of this.#watched.values()) watched.dueAtMs = nowMs;
+      this.#refreshDue();
+    }, discard);
   }
 
   async stop(): Promise<void> {

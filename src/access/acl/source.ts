@@ -6,6 +6,7 @@
  */
 import type { PeerCertificate } from '../../core/ports.ts';
 import type { Claim } from '../authenticator.ts';
+import type { Prepared } from '../prepared.ts';
 import type { AclAction, GrantedRule } from './granted-rule.ts';
 
 /** Of whom rights are asked: made once per connection, after it was authenticated. */
@@ -43,10 +44,10 @@ interface RuleSource {
   /** Opens what it needs; throws an AccessError. A backend that is away is not an error here. */
   start(): Promise<void>;
   /**
-   * Reads its files again and asks anew for whatever is cached. Throws an AccessError and keeps what
-   * it had when a file is wrong.
+   * Reads its files again; throws an AccessError when one is wrong. Until `commit` everything is as it
+   * was; from then on whatever is cached is asked for anew.
    */
-  reload(): Promise<void>;
+  prepare(): Promise<Prepared>;
   stop(): Promise<void>;
 }
 

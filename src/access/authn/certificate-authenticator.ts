@@ -10,6 +10,7 @@ import type {
   AuthenticatorCounters,
   Credentials,
 } from '../authenticator.ts';
+import { type Prepared, prepared } from '../prepared.ts';
 
 export type CertificateIdentity =
   | 'common_name'
@@ -58,8 +59,9 @@ export class CertificateAuthenticator implements Authenticator {
     // Nothing to read: authorities and revocation lists belong to the listeners.
   }
 
-  async reload(): Promise<void> {
+  async prepare(): Promise<Prepared> {
     // As at start.
+    return prepared(() => {});
   }
 
   async stop(): Promise<void> {

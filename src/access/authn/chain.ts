@@ -6,13 +6,14 @@
  */
 import type { Clock, Log } from '../../core/ports.ts';
 import type { RefuseReason } from '../../core/refuse-reason.ts';
-import { AccessError } from '../access-error.ts';
+import { AccessError, joined } from '../access-error.ts';
 import type {
   AuthenticationAnswer,
   Authenticator,
   Credentials,
   Identified,
 } from '../authenticator.ts';
+import { type Prepared, prepareAll } from '../prepared.ts';
 
 /** Who is asked, and whether a client that shows nothing is let in as nobody. */
 export interface ChainPlan {
@@ -115,16 +116,19 @@ export class AuthenticationChain {
 
   /** Starts all; when some cannot, stops the others and throws one AccessError with all problems. */
   async start(): Promise<void> {
-    const failures = await this.#each((link) => link.start());
+    // `async`, so that one that throws at once counts as one that rejects.
+    const outcomes = await Promise.allSettled(this.links.map(async (link) => link.start()));
+    const failures = outcomes.flatMap((outcome) =>
+      outcome.status === 'rejected' ? [outcome.reason] : [],
+    );
     if (failures.length === 0) return;
     await this.stop();
     throw joined(failures);
   }
 
-  /** Reloads all; each that cannot keeps what it had, and all problems are thrown together. */
-  async reload(): Promise<void> {
-    const failures = await this.#each((link) => link.reload());
-    if (failures.length > 0) throw joined(failures);
+  /** Has all read their files again; all problems are thrown together. */
+  prepare(): Promise<Prepared> {
+    return prepareAll(this.links.map((link) => () => link.prepare()));
   }
 
   async stop(): Promise<void> {
@@ -283,12 +287,6 @@ export class AuthenticationChain {
     this.#unlogged = 0;
     this.#options.log.error(fields, 'an authenticator failed: its clients are refused');
   }
-
-  async #each(act: (link: Authenticator) => Promise<void>): Promise<unknown[]> {
-    // `async`, so that one that throws at once counts as one that rejects.
-    const outcomes = await Promise.allSettled(this.links.map(async (link) => act(link)));
-    return outcomes.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
-  }
 }
 
 /** To a client that waited in vain. */
@@ -310,12 +308,4 @@ function describe(error: unknown): object {
   if (error instanceof AccessError) return { error: error.name, message: error.message };
   const { code } = error as NodeJS.ErrnoException;
   return typeof code === 'string' ? { error: error.name, code } : { error: error.name };
-}
-
-/** One AccessError of many; what is none of them is a fault of the program and goes first. */
-function joined(failures: readonly unknown[]): unknown {
-  const problems = failures.flatMap((failure) =>
-    failure instanceof AccessError ? failure.problems : [],
-  );
-  return failures.find((failure) => !(failure instanceof AccessError)) ?? new AccessError(problems);
 }

@@ -21,6 +21,7 @@ import { Fingerprint } from '../backend/fingerprint.ts';
 import { HttpBackend, type HttpServiceOptions } from '../backend/http-backend.ts';
 import { asMembers, type Members } from '../backend/http-verdict.ts';
 import { InFlight } from '../backend/in-flight.ts';
+import { type Prepared, prepared } from '../prepared.ts';
 import { TtlCache } from '../ttl-cache.ts';
 
 export interface HttpAuthenticatorOptions {
@@ -99,9 +100,12 @@ export class HttpAuthenticator implements Authenticator {
     this.#backend.open();
   }
 
-  async reload(): Promise<void> {
-    this.#backend.open();
-    this.#cache.expire();
+  async prepare(): Promise<Prepared> {
+    const { commit } = this.#backend.prepare();
+    return prepared(() => {
+      commit();
+      this.#cache.expire();
+    });
   }
 
   async stop(): Promise<void> {

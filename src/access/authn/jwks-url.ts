@@ -7,6 +7,7 @@ import type { Clock, Log } from '../../core/ports.ts';
 import { readCaFile } from '../../drivers/ca-file.ts';
 import { HttpClient, HttpError } from '../../drivers/http/http-client.ts';
 import { AccessError } from '../access-error.ts';
+import { type Prepared, prepared } from '../prepared.ts';
 import { type JwtAlgorithm, type JwtKey, JwtKeySet, readJwk } from './jwt-key.ts';
 
 export interface JwksUrlOptions {
@@ -31,6 +32,14 @@ export interface JwksCounters {
   fetches: number;
   /** Fetches that brought no usable document. */
   failures: number;
+}
+
+/** A document that can be used. */
+interface Fetched {
+  readonly keys: JwtKeySet;
+  readonly document: Buffer;
+  /** Monotonic. */
+  readonly atMs: number;
 }
 
 const COOLDOWN_MS = 10_000;
@@ -77,12 +86,27 @@ export class JwksUrl {
    * Fetches now, and keeps what it had when nothing good comes: that is told and tried again, but is
    * no reason to turn down the rest of a reload. Throws an AccessError when the files are wrong.
    */
-  async reload(): Promise<void> {
+  async prepare(): Promise<Prepared> {
     const client = this.#makeClient();
-    await this.#fetching?.catch(() => {});
-    this.#client?.close();
-    this.#client = client;
-    await this.#fetch().catch(() => {});
+    let fetched: Fetched | null = null;
+    let failure: unknown = null;
+    try {
+      fetched = await this.#ask(client);
+    } catch (error) {
+      failure = error;
+    }
+    const discard = (): void => client.close();
+    return prepared(() => {
+      // Stopped meanwhile.
+      if (this.#client === null) return discard();
+      this.#client.retire();
+      this.#client = client;
+      this.#triedAtMs = this.#options.clock.monotonicMs();
+      if (fetched === null) this.#failed(failure);
+      // What was fetched since then by the clock counts more.
+      else if (fetched.atMs >= this.#confirmedAtMs) this.#take(fetched);
+      this.#arm();
+    }, discard);
   }
 
   stop(): void {
@@ -134,15 +158,18 @@ export class JwksUrl {
 
   /** One at a time; rejects with an Error that says what was wrong, and tries again later. */
   #fetch(): Promise<void> {
-    this.#fetching ??= this.#ask()
+    const client = this.#client;
+    if (client === null) return Promise.reject(new Error('is closed'));
+    if (this.#fetching !== null) return this.#fetching;
+    this.#triedAtMs = this.#options.clock.monotonicMs();
+    this.#fetching = this.#ask(client)
       .then(
-        () => {
-          this.#failuresInARow = 0;
+        (fetched) => {
+          // Those of the client that took its place are there.
+          if (this.#client === client) this.#take(fetched);
         },
         (error: unknown) => {
-          this.counters.failures += 1;
-          this.#failuresInARow += 1;
-          this.#complain(error);
+          if (this.#client === client) this.#failed(error);
           throw error;
         },
       )
@@ -153,12 +180,9 @@ export class JwksUrl {
     return this.#fetching;
   }
 
-  async #ask(): Promise<void> {
+  async #ask(client: HttpClient): Promise<Fetched> {
     const { clock } = this.#options;
-    const client = this.#client;
-    if (client === null) throw new Error('is closed');
     this.counters.fetches += 1;
-    this.#triedAtMs = clock.monotonicMs();
     const { status, body } = await client.ask({
       method: 'GET',
       path: `${this.#url.pathname}${this.#url.search}`,
@@ -168,12 +192,24 @@ export class JwksUrl {
     });
     if (status !== 200) throw new Error(`answered with status ${status}`);
     // The same document keeps its keys, and with them what was verified.
-    const isSame = this.#document?.equals(body) === true;
-    const keys = isSame ? this.#keys : readDocument(body, this.#options.algorithms);
-    if (this.#client !== client) throw new Error('is closed');
+    const keys =
+      this.#keys !== null && this.#document?.equals(body) === true
+        ? this.#keys
+        : readDocument(body, this.#options.algorithms);
+    return { keys, document: body, atMs: clock.monotonicMs() };
+  }
+
+  #take({ keys, document, atMs }: Fetched): void {
+    this.#failuresInARow = 0;
     this.#keys = keys;
-    this.#document = body;
-    this.#confirmedAtMs = clock.monotonicMs();
+    this.#document = document;
+    this.#confirmedAtMs = atMs;
+  }
+
+  #failed(error: unknown): void {
+    this.counters.failures += 1;
+    this.#failuresInARow += 1;
+    this.#complain(error);
   }
 
   #arm(): void {

@@ -13,6 +13,7 @@ import type {
   Credentials,
   Identified,
 } from '../authenticator.ts';
+import { type Prepared, prepared } from '../prepared.ts';
 import { type JwksCounters, JwksUrl } from './jwks-url.ts';
 import { readTokenClaims } from './jwt-claims.ts';
 import { readTokenHeader, type TokenHeader } from './jwt-header.ts';
@@ -56,7 +57,7 @@ interface KeySource {
   /** Null: asking again is no use now. */
   refetch(): Promise<void> | null;
   start(): Promise<void>;
-  reload(): Promise<void>;
+  prepare(): Promise<Prepared>;
   stop(): void;
 }
 
@@ -125,8 +126,8 @@ export class JwtAuthenticator implements Authenticator {
     await this.#keys.start();
   }
 
-  reload(): Promise<void> {
-    return this.#keys.reload();
+  prepare(): Promise<Prepared> {
+    return this.#keys.prepare();
   }
 
   async stop(): Promise<void> {
@@ -262,19 +263,25 @@ class KeyFile implements KeySource {
   }
 
   async start(): Promise<void> {
-    const { secretFile, publicKeyFile, algorithms, log } = this.#options;
-    this.#keys =
-      secretFile === undefined
-        ? await loadPublicKeyFile({ file: publicKeyFile ?? '', algorithms, log })
-        : await loadSecretFile({ file: secretFile, algorithms, log });
+    this.#keys = await this.#load();
   }
 
-  reload(): Promise<void> {
-    return this.start();
+  async prepare(): Promise<Prepared> {
+    const keys = await this.#load();
+    return prepared(() => {
+      this.#keys = keys;
+    });
   }
 
   stop(): void {
     this.#keys = null;
+  }
+
+  #load(): Promise<JwtKeySet> {
+    const { secretFile, publicKeyFile, algorithms, log } = this.#options;
+    return secretFile === undefined
+      ? loadPublicKeyFile({ file: publicKeyFile ?? '', algorithms, log })
+      : loadSecretFile({ file: secretFile, algorithms, log });
   }
 }
 

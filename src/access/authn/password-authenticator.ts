@@ -15,6 +15,7 @@ import type {
   Credentials,
   Identified,
 } from '../authenticator.ts';
+import { type Prepared, prepared } from '../prepared.ts';
 import type { UnknownUser } from './chain.ts';
 import { parseHash, type StoredHash } from './hash-format.ts';
 import { verifyPassword } from './hash-password.ts';
@@ -80,14 +81,16 @@ export class PasswordAuthenticator implements Authenticator {
     this.#install(await loadPasswordFile(this.#options.file, this.#options.log));
   }
 
-  async reload(): Promise<void> {
-    const before = this.#entries;
+  async prepare(): Promise<Prepared> {
     const entries = await loadPasswordFile(this.#options.file, this.#options.log);
-    this.#install(entries);
-    const changed = usersToEnd(before ?? new Map(), entries);
-    if (changed.size === 0) return;
-    this.#options.cache.forget(changed);
-    this.#options.onUsersChanged?.(changed);
+    return prepared(() => {
+      const before = this.#entries;
+      this.#install(entries);
+      const changed = usersToEnd(before ?? new Map(), entries);
+      if (changed.size === 0) return;
+      this.#options.cache.forget(changed);
+      this.#options.onUsersChanged?.(changed);
+    });
   }
 
   async stop(): Promise<void> {

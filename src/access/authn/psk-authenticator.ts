@@ -9,6 +9,7 @@ import type {
   AuthenticatorCounters,
   Credentials,
 } from '../authenticator.ts';
+import { type Prepared, prepared } from '../prepared.ts';
 import { loadPskFile, type PskKeys } from './psk-file.ts';
 
 export interface PskOptions {
@@ -39,8 +40,11 @@ export class PskAuthenticator implements Authenticator {
     this.#keys = await loadPskFile(this.#options.file, this.#options.log);
   }
 
-  async reload(): Promise<void> {
-    this.#keys = await loadPskFile(this.#options.file, this.#options.log);
+  async prepare(): Promise<Prepared> {
+    const keys = await loadPskFile(this.#options.file, this.#options.log);
+    return prepared(() => {
+      this.#keys = keys;
+    });
   }
 
   async stop(): Promise<void> {

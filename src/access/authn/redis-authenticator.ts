@@ -19,6 +19,7 @@ import { InFlight } from '../backend/in-flight.ts';
 import { KeyTemplate } from '../backend/key-template.ts';
 import { RedisBackend, type RedisServiceOptions } from '../backend/redis-backend.ts';
 import { clientPlaceholders } from '../backend/template.ts';
+import { type Prepared, prepared } from '../prepared.ts';
 import { TtlCache } from '../ttl-cache.ts';
 import type { UnknownUser } from './chain.ts';
 import { BUSY, type HashQueue } from './hash-queue.ts';
@@ -142,9 +143,12 @@ export class RedisAuthenticator implements Authenticator {
     return this.#backend.open();
   }
 
-  async reload(): Promise<void> {
-    await this.#backend.open();
-    this.#accepted.expire();
+  async prepare(): Promise<Prepared> {
+    const { commit, discard } = await this.#backend.prepare();
+    return prepared(() => {
+      commit();
+      this.#accepted.expire();
+    }, discard);
   }
 
   async stop(): Promise<void> {

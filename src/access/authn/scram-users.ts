@@ -6,6 +6,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import type { Log } from '../../core/ports.ts';
 import { AccessError } from '../access-error.ts';
+import { type Prepared, prepared } from '../prepared.ts';
 import { parseHash, type ScramHash } from './hash-format.ts';
 import {
   loadPasswordFile,
@@ -53,13 +54,15 @@ export class ScramUsers implements ScramLookup {
     this.#install(await this.#load());
   }
 
-  /** Reads it again; keeps what it had when something is wrong. */
-  async reload(): Promise<void> {
-    const before = this.#users;
+  /** Reads it again; until `commit` everything is as it was. */
+  async prepare(): Promise<Prepared> {
     const users = await this.#load();
-    this.#install(users);
-    const changed = usersToEnd(before, users);
-    if (changed.size > 0) this.#options.onUsersChanged?.(changed);
+    return prepared(() => {
+      const before = this.#users;
+      this.#install(users);
+      const changed = usersToEnd(before, users);
+      if (changed.size > 0) this.#options.onUsersChanged?.(changed);
+    });
   }
 
   /** `onlyUser`: in a re-authentication, the user the connection has; else null. */

@@ -10,6 +10,7 @@ import { readCaFile } from '../../drivers/ca-file.ts';
 import { HttpClient, HttpError, type HttpRequest } from '../../drivers/http/http-client.ts';
 import { AccessError, type AccessProblem } from '../access-error.ts';
 import { CircuitBreaker } from '../circuit-breaker.ts';
+import { type Prepared, prepared } from '../prepared.ts';
 import { BackendLog } from './backend-log.ts';
 import { type HttpVerdict, judge } from './http-verdict.ts';
 import { RequestFields } from './request-fields.ts';
@@ -123,8 +124,13 @@ export class HttpBackend {
     return this.#client?.waiting ?? 0;
   }
 
-  /** Reads the files; throws an AccessError. Asks nothing yet. Also to read them again. */
+  /** Reads the files; throws an AccessError. Asks nothing yet. */
   open(): void {
+    this.prepare().commit();
+  }
+
+  /** Reads them again; throws an AccessError. */
+  prepare(): Prepared {
     const { service, name } = this.#options;
     const problems: AccessProblem[] = [];
     const read = <Value>(
@@ -143,14 +149,16 @@ export class HttpBackend {
     const ca = read('caFile', service.caFile, readCaFile);
     const headers = read('headersFile', service.headersFile, readHeaders);
     if (problems.length > 0) throw new AccessError(problems);
-    this.#headers = this.#headersWith(headers ?? new Map());
-    const signature = JSON.stringify(ca);
-    if (this.#client !== null && this.#caSignature === signature) return;
-    const { timeoutMs, concurrencyMax, waitingMax } = service;
-    const before = this.#client;
-    this.#caSignature = signature;
-    this.#client = new HttpClient({ url: this.#url, ca, timeoutMs, concurrencyMax, waitingMax });
-    before?.retire();
+    return prepared(() => {
+      this.#headers = this.#headersWith(headers ?? new Map());
+      const signature = JSON.stringify(ca);
+      if (this.#client !== null && this.#caSignature === signature) return;
+      const { timeoutMs, concurrencyMax, waitingMax } = service;
+      const before = this.#client;
+      this.#caSignature = signature;
+      this.#client = new HttpClient({ url: this.#url, ca, timeoutMs, concurrencyMax, waitingMax });
+      before?.retire();
+    });
   }
 
   close(): void {

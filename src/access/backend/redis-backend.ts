@@ -9,6 +9,7 @@ import { RedisClient, type RedisReply } from '../../drivers/redis/redis-client.t
 import { RedisError } from '../../drivers/redis/redis-error.ts';
 import { parseRedisUrl, type RedisAddress } from '../../drivers/redis/redis-url.ts';
 import { AccessError, type AccessProblem } from '../access-error.ts';
+import { type Prepared, prepared } from '../prepared.ts';
 import { BackendLog } from './backend-log.ts';
 
 /** As in the configuration; files absolute. */
@@ -94,34 +95,40 @@ export class RedisBackend {
   }
 
   /**
-   * Reads the files (an AccessError says what is wrong with them) and tries once to connect. At start
-   * a Redis that is away is no error: the connection goes on trying. At a reload one that works is not
-   * given up for one that does not.
+   * Reads the files (an AccessError says what is wrong with them) and tries once to connect. A Redis
+   * that is away is no error: the connection goes on trying.
    */
   async open(): Promise<void> {
     const files = this.#read();
+    this.#files = JSON.stringify(files);
+    this.#client = this.#make(files);
+    await this.#client.start();
+  }
+
+  /**
+   * Reads the files again, and connects anew when they are others: a connection that works is not
+   * given up for one that does not.
+   */
+  async prepare(): Promise<Prepared> {
+    const files = this.#read();
     const signature = JSON.stringify(files);
     const before = this.#client;
-    if (before !== null && this.#files === signature) return;
+    if (before === null || this.#files === signature) return prepared(() => {});
     const client = this.#make(files);
-    if (before === null) {
-      this.#files = signature;
-      this.#client = client;
-      return client.start();
-    }
     await client.start();
     if (client.state !== 'up' && before.state === 'up') {
       client.close();
       const message = 'no connection with the new password or certificates; the old one is kept';
       throw new AccessError([{ where: this.#options.name, message }]);
     }
-    if (this.#client !== before) {
-      client.close();
-      return;
-    }
-    this.#files = signature;
-    this.#client = client;
-    this.#retire(before);
+    const discard = (): void => client.close();
+    return prepared(() => {
+      // Stopped meanwhile.
+      if (this.#client !== before) return discard();
+      this.#files = signature;
+      this.#client = client;
+      this.#retire(before);
+    }, discard);
   }
 
   close(): void {

@@ -201,10 +201,10 @@ t.test('a reload asks anew, and keeps what was said when nobody answers', async 
   t.equal(await decide(decider, 'ok/1'), 'allow');
   service.answer = json({ result: 'deny' });
   t.equal(await decide(decider, 'ok/1'), 'allow', 'from the cache');
-  await source.reload();
+  (await source.prepare()).commit();
   t.equal(decider.peek('publish', 'ok/1', 1, false), undefined);
   t.equal(await decide(decider, 'ok/1'), 'deny', 'taken back');
-  await source.reload();
+  (await source.prepare()).commit();
   await service.stop();
   t.equal(await decide(decider, 'ok/1'), 'deny');
 });

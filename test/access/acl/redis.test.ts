@@ -178,11 +178,11 @@ t.test('what changes reaches those who are connected', async (t) => {
   t.strictSame(second, [['b']]);
   leaveToo();
   await admin('HSET', key, 'c', 'publish');
-  await source.reload();
+  (await source.prepare()).commit();
   await until(() => told.length > 1, 'told after a reload, at once');
   t.strictSame(told[1], ['b', 'c']);
   await admin('DEL', key);
-  await source.reload();
+  (await source.prepare()).commit();
   await until(() => told.length > 2, 'told that there are none');
   t.strictSame(told[2], []);
   t.equal(second.length, 1, 'who has left hears nothing');

@@ -13,6 +13,7 @@ import {
   type ChainOptions,
   type ChainPlan,
 } from '../../../src/access/authn/chain.ts';
+import { type Prepared, prepared } from '../../../src/access/prepared.ts';
 import type { Clock } from '../../../src/core/ports.ts';
 import { certificate, clock, LogRecord, listener, loginOf } from './login-of.ts';
 
@@ -62,8 +63,12 @@ class Link implements Authenticator {
     this.#did('start');
   }
 
-  async reload(): Promise<void> {
-    this.#did('reload');
+  async prepare(): Promise<Prepared> {
+    this.#did('prepare');
+    return prepared(
+      () => this.calls.push('commit'),
+      () => this.calls.push('discard'),
+    );
   }
 
   async stop(): Promise<void> {
@@ -292,21 +297,28 @@ t.test(
       listeners: new Map([['x', { links: [shared, other], anonymous: false }]]),
     });
     await chain.start();
-    await chain.reload();
+    (await chain.prepare()).commit();
     await chain.stop();
-    t.strictSame([shared.calls, other.calls], Array(2).fill(['start', 'reload', 'stop']));
+    t.strictSame(
+      [shared.calls, other.calls],
+      Array(2).fill(['start', 'prepare', 'commit', 'stop']),
+    );
 
     shared.failure = new AccessError([{ where: 'users:1:1', message: 'one' }]);
     other.failure = new AccessError([{ where: 'keys', message: 'two' }]);
     const all = [{ where: 'users:1:1' }, { where: 'keys' }];
-    for (const act of [() => chain.reload(), () => chain.start()]) {
+    for (const act of [() => chain.prepare(), () => chain.start()]) {
       const error = await act().catch((thrown: unknown) => thrown);
       t.type(error, AccessError);
       t.match(error, { problems: all });
     }
     t.strictSame(shared.calls.slice(-2), ['start', 'stop'], 'what was started is stopped');
 
+    shared.failure = null;
+    await t.rejects(chain.prepare(), AccessError);
+    t.strictSame(shared.calls.slice(-2), ['prepare', 'discard'], 'all of them or none');
+
     other.failure = new TypeError('a fault of ours');
-    await t.rejects(chain.reload(), new TypeError('a fault of ours'), 'is not hidden');
+    await t.rejects(chain.prepare(), new TypeError('a fault of ours'), 'is not hidden');
   },
 );

@@ -341,7 +341,7 @@ t.test('the cache: bounded, only for what was accepted, without passwords', asyn
   t.equal(service.asked.length, asked, 'the youngest are kept');
   t.equal(await login('user-6', CANARY), 'accepted');
   t.equal(service.asked.length, asked + 1, 'the others made room');
-  await http.reload();
+  (await http.prepare()).commit();
   await login('user-9', CANARY);
   t.equal(service.asked.length, asked + 2, 'a reload asks anew');
 });
@@ -441,7 +441,7 @@ t.test('no secret in logs, answers and counters', async (t) => {
   const said = log.text + JSON.stringify(answers) + JSON.stringify(http.counters);
   t.notOk(said.includes('canary'), said);
   writeFileSync(headersFile, `X-Api-Key ${CANARY}\n`);
-  const problem = await http.reload().then(
+  const problem = await http.prepare().then(
     () => null,
     (error: Error) => error,
   );
@@ -533,10 +533,10 @@ t.test('https: only with the right authority, also after a reload', async (t) =>
   }
   t.equal(service.asked.length, 0, 'no password was sent to it');
   writeFileSync(caFile, readFileSync(own.cert));
-  await http.reload();
+  (await http.prepare()).commit();
   t.equal(await login(), 'accepted');
   writeFileSync(caFile, 'nothing');
-  await t.rejects(http.reload(), { name: 'AccessError' });
+  await t.rejects(http.prepare(), { name: 'AccessError' });
   t.equal(await login(), 'accepted', 'a broken file keeps the old state');
 });
 

@@ -105,7 +105,7 @@ t.test('rotation: an unknown key is fetched once for all who show it', async (t)
   const known = token(shop, 'a');
   t.equal(await outcome(authenticator, known), 'accepted');
   issuer.publish('b');
-  await authenticator.reload();
+  (await authenticator.prepare()).commit();
   t.match(await outcome(authenticator, known), /not known/);
   t.equal(await outcome(authenticator, token(shop, 'b')), 'accepted');
 });
@@ -175,7 +175,7 @@ t.test('a bad document never replaces good keys', async (t) => {
   for (const [name, make] of bad) {
     make();
     const { failures } = authenticator.jwks!;
-    await authenticator.reload();
+    (await authenticator.prepare()).commit();
     t.equal(authenticator.jwks?.failures, failures + 1, name);
     t.equal(await outcome(authenticator, token(shop, 'a')), 'accepted', name);
     t.equal(await outcome(authenticator, token(shop, 'b')), unknown, name);
@@ -193,7 +193,7 @@ t.test('a bad document never replaces good keys', async (t) => {
     ];
     response.end(JSON.stringify({ keys: list }));
   };
-  await authenticator.reload();
+  (await authenticator.prepare()).commit();
   t.equal(
     await outcome(authenticator, token(shop, 'b')),
     'accepted',

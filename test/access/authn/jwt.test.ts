@@ -408,13 +408,13 @@ t.test('a reload: new keys count at once, a broken file leaves the old ones', as
   t.equal(await outcome(authenticator, old), 'accepted');
   t.equal(authenticator.counters.cacheHits, 1);
   shop.file('live.pem', 'broken');
-  await t.rejects(authenticator.reload(), {
+  await t.rejects(authenticator.prepare(), {
     name: 'AccessError',
     message: /live\.pem: holds neither/,
   });
   t.equal(await outcome(authenticator, old), 'accepted');
   shop.file('live.pem', otherRsa.pem);
-  await authenticator.reload();
+  (await authenticator.prepare()).commit();
   t.match(await outcome(authenticator, old), /wrong/, 'also one that was verified before');
   t.equal(
     await outcome(authenticator, makeToken(RS256, shop.claims(), otherRsa.privateKey)),
@@ -423,7 +423,7 @@ t.test('a reload: new keys count at once, a broken file leaves the old ones', as
   // Replaced while a token is being verified.
   const racing = ask(authenticator, makeToken(RS256, shop.claims({ jti: 1 }), otherRsa.privateKey));
   shop.file('live.pem', rsa.pem);
-  await authenticator.reload();
+  (await authenticator.prepare()).commit();
   const late = makeToken(RS256, shop.claims({ jti: 2 }), otherRsa.privateKey);
   await racing;
   t.match(await outcome(authenticator, late), /wrong/);

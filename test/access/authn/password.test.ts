@@ -202,7 +202,7 @@ t.test('a reload takes effect at once, also for what is cached or being checked'
     t.match(await login(loginOf(user, password)), { kind: 'accepted' });
   }
   write([`alice:${await hashOf('new')}`, `carl:${MOSQUITTO}:superuser`]);
-  await link.reload();
+  (await link.prepare()).commit();
   t.strictSame(changed, [['alice', 'bob']]);
   t.equal(cache.size, 1, 'what is as it was stays known');
   t.match(await login(loginOf('alice', 'a')), wrong);
@@ -211,12 +211,12 @@ t.test('a reload takes effect at once, also for what is cached or being checked'
   t.match(await login(loginOf('carl', 'pw')), { who: { superuser: true } }, 'cached, new rights');
 
   write([`dora:${await hashOf('old')}`, `eve:${await hashOf('e')}`]);
-  await link.reload();
+  (await link.prepare()).commit();
   const { promise: held, resolve: release } = Promise.withResolvers<void>();
   const holding = [queue.submit('a', () => held), queue.submit('b', () => held)];
   const during = [login(loginOf('dora', 'old')), login(loginOf('eve', 'e'))];
   write([`dora:${await hashOf('newer')}`]);
-  await link.reload();
+  (await link.prepare()).commit();
   release();
   await Promise.all(holding);
   for (const answer of await Promise.all(during))
@@ -244,7 +244,7 @@ t.test(
     ];
     for (const [name, lines] of broken) {
       write(lines);
-      await t.rejects(chain.reload(), AccessError, name);
+      await t.rejects(chain.prepare(), AccessError, name);
       await stillSo(name);
       const cold = await open(t, [good]);
       cold.write(lines);
@@ -254,7 +254,7 @@ t.test(
       t.throws(() => fresh.authenticate(loginOf('alice', 'a')), 'and nobody is let in');
     }
     rmSync(live);
-    await t.rejects(chain.reload(), /cannot be read: ENOENT/);
+    await t.rejects(chain.prepare(), /cannot be read: ENOENT/);
     await stillSo('gone');
     t.strictSame(changed, []);
   },
@@ -278,7 +278,7 @@ t.test(
       `same:${hash}:tenant=acme`,
       `plain:${hash}:superuser`,
     ]);
-    await link.reload();
+    (await link.prepare()).commit();
     t.strictSame(changed, [['left', 'moved', 'root']], 'who gains may stay');
   },
 );
@@ -307,7 +307,7 @@ t.test('FIELD 2: a reload without a free file descriptor keeps the users there w
       // All are taken.
     }
     try {
-      await t.rejects(chain.reload(), /cannot be read: EMFILE/);
+      await t.rejects(chain.prepare(), /cannot be read: EMFILE/);
     } finally {
       for (const descriptor of taken) closeSync(descriptor);
       execFileSync('prlimit', [`--pid=${process.pid}`, `--nofile=${String(before).trim()}:`]);
@@ -315,7 +315,7 @@ t.test('FIELD 2: a reload without a free file descriptor keeps the users there w
   }
   t.match(await login(loginOf('alice', 'a')), { kind: 'accepted' });
   t.match(await login(loginOf('alice', 'b')), wrong);
-  await link.reload();
+  (await link.prepare()).commit();
   t.match(await login(loginOf('alice', 'a')), { kind: 'accepted' });
 });
 
@@ -387,7 +387,7 @@ t.test('FIELD 26: no password in logs, errors or counters', async (t) => {
     await login(loginOf(null, canary)),
   ];
   write([`alice:${canary}`, canary]);
-  const error = await chain.reload().catch((thrown: unknown) => thrown);
+  const error = await chain.prepare().catch((thrown: unknown) => thrown);
   t.type(error, AccessError);
   const told = format('%o %o %o %o', answers, log.lines, link.counters, queue.counters);
   t.notMatch(told + format('%o', error), canary);

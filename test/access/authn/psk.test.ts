@@ -79,15 +79,15 @@ t.test('identity to user; a reload; a file that is gone', async (t) => {
 
   for (const broken of ['', '# nobody\n', `meter:${key}\nmeter:${key}\n`]) {
     shop.file('psk', broken);
-    await t.rejects(authenticator.reload(), { name: 'AccessError' });
+    await t.rejects(authenticator.prepare(), { name: 'AccessError' });
   }
   rmSync(file);
-  await t.rejects(authenticator.reload(), {
+  await t.rejects(authenticator.prepare(), {
     message: /the file of pre-shared keys cannot be read: ENOENT/,
   });
   t.equal(authenticator.lookup('meter')?.toString('hex'), key, 'the old keys count');
   shop.file('psk', `other:${key}\n`);
-  await authenticator.reload();
+  (await authenticator.prepare()).commit();
   t.equal(authenticator.lookup('meter'), null);
   t.match(authenticator.authenticate(credentials({ pskIdentity: 'meter' })), {
     kind: 'refused',
@@ -112,7 +112,7 @@ t.test('with a listener: keys that a reload takes away open no new connection', 
   const { pskIdentity } = (await harness.acceptor.next()).sink;
   t.match(authenticator.authenticate(credentials({ pskIdentity })), { kind: 'accepted' });
   shop.file('psk', `meter:${other}\n`);
-  await authenticator.reload();
+  (await authenticator.prepare()).commit();
   t.ok(await (await shakeHands(harness, client)).closed, 'the old key');
   t.equal(harness.acceptor.connections.length, 1);
 });

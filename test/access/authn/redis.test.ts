@@ -264,7 +264,7 @@ t.test('killed, stopped, emptied and back', async (t) => {
   await (await redisAdmin(t, server.url))('FLUSHALL');
   t.equal(await login('alice', 'right'), 'ignored');
   t.equal(await cached.login('alice', 'right'), 'accepted', 'for cacheS');
-  await cached.redis.reload();
+  (await cached.redis.prepare()).commit();
   t.equal(await cached.login('alice', 'right'), 'ignored', 'a reload forgets');
 });
 
@@ -290,17 +290,17 @@ t.test('an ACL user, a password from a file, and no secret anywhere', async (t) 
   t.match(elsewhere.log.text, 'NOPERM', 'what is missing is said');
 
   writeFileSync(passwordFile, `${CANARY}-wrong\n`);
-  const problem = await redis.reload().then(
+  const problem = await redis.prepare().then(
     () => null,
     (error: Error) => error,
   );
   t.match(problem, { name: 'AccessError' });
   t.equal(await login('alice', `${CANARY}-user`), 'accepted', 'the old connection is kept');
   await admin('ACL', 'SETUSER', 'app', `>${CANARY}-wrong`);
-  await redis.reload();
+  (await redis.prepare()).commit();
   t.equal(await login('alice', `${CANARY}-user`), 'accepted', 'the new one is used');
   writeFileSync(passwordFile, '');
-  await t.rejects(redis.reload(), { name: 'AccessError' });
+  await t.rejects(redis.prepare(), { name: 'AccessError' });
   const all = [log.text, elsewhere.log.text, JSON.stringify(redis.counters), `${problem}`].join();
   t.notOk(all.includes('canary'), all);
 });

@@ -55,7 +55,7 @@ t.test(
       `plain:${hash}`,
     ]);
     write([`root:${hash}`, `moved:${hash}:tenant=other`, `plain:${hash}:superuser`]);
-    await users.reload();
+    (await users.prepare()).commit();
     t.strictSame(changed, [['root', 'moved']], 'who gains may stay');
   },
 );
@@ -263,7 +263,7 @@ t.test(
     const changing = begun(new ScramClient('alice', 'a'));
     const leaving = begun(new ScramClient('bob', 'b'));
     write([`alice:${await hashOf('new')}`]);
-    await users.reload();
+    (await users.prepare()).commit();
     t.match(changing.exchange.step(changing.final), failed);
     t.match(leaving.exchange.step(leaving.final), failed);
     t.match(talk(users.begin(null), new ScramClient('alice', 'new')), { kind: 'accepted' });
@@ -279,7 +279,7 @@ t.test(
     ];
     for (const [lines, message] of broken) {
       write(lines);
-      const error = await users.reload().catch((thrown: unknown) => thrown);
+      const error = await users.prepare().catch((thrown: unknown) => thrown);
       t.type(error, AccessError);
       t.match(error, { message });
       t.match(talk(users.begin(null), new ScramClient('alice', 'new')), { kind: 'accepted' });
