@@ -88,7 +88,7 @@ export class Publisher {
       return RETAINED_REFUSED;
     }
     const source = publication.from?.principal ?? null;
-    if (source !== null && !this.#mayRetain(source, old, bytes)) {
+    if (!this.#mayRetain(source, old, bytes)) {
       this.retainRefusal = 'retained_quota';
       return RETAINED_REFUSED;
     }
@@ -100,13 +100,15 @@ export class Publisher {
   }
 
   /** Asks for what is new and gives back what is replaced. */
-  #mayRetain(source: Principal, old: Message | null, bytes: number): boolean {
+  #mayRetain(source: Principal | null, old: Message | null, bytes: number): boolean {
     const quotas = this.#core.gate?.quotas ?? null;
     if (quotas === null) return true;
     const oldSource = old?.source ?? null;
-    const isSame = old !== null && oldSource !== null && isSamePrincipal(oldSource, source);
-    if (isSame) return quotas.retain(source, 0, bytes - old.bytes);
-    if (!quotas.retain(source, 1, bytes)) return false;
+    if (source !== null) {
+      const isSame = old !== null && oldSource !== null && isSamePrincipal(oldSource, source);
+      if (isSame) return quotas.retain(source, 0, bytes - old.bytes);
+      if (!quotas.retain(source, 1, bytes)) return false;
+    }
     if (old !== null && oldSource !== null) quotas.retained(oldSource, -1, -old.bytes);
     return true;
   }

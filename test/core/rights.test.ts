@@ -541,6 +541,9 @@ t.test(
     t.same(gate.retained.get('two'), [1, 6]);
     retain(two, 'b', '');
     t.same(gate.retained.get('one'), [0, 0]);
+    retain(one, 'd', '1');
+    world.broker.admin.publish('d', Buffer.from('from the operator'), { retain: true });
+    t.same(gate.retained.get('one'), [0, 0], 'the operator’s is nobody’s use');
     const restarted = new QuotaGate();
     await World.durable({ gate: restarted, disk, time: world.time });
     t.same(restarted.retained.get('two'), [1, 6]);
