@@ -1,0 +1,149 @@
+/**
+ * A real HTTP service that says who clients are and what they may, and is slow, away, lying, and back
+ * again, under a running node: nobody is let in wrongly, who is connected notices nothing, and no
+ * restart is needed.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import {
+  type Answer,
+  type Asked,
+  HttpService,
+  json,
+  silence,
+  status,
+  text,
+} from '../support/http-service.ts';
+import { codeOf, type LoginFields, login, NearNode, Site, until } from './access-kit.ts';
+import { Flow } from './backend-kit.ts';
+
+const BAD = 0x86;
+const NOT_AUTHORIZED = 0x87;
+const UNAVAILABLE = 0x88;
+const BUSY = 0x89;
+
+/** Passwords are `right`; who writes to `flow` or below `own/NAME` may. */
+const honest: Answer = (asked, response) => {
+  const body = JSON.parse(asked.body) as Record<string, string>;
+  if (asked.url === '/login') {
+    json({ result: body.password === 'right' ? 'allow' : 'deny' })(asked, response);
+    return;
+  }
+  const isOwn = body.topic === 'flow' || body.topic?.startsWith(`own/${body.username}`);
+  json({ result: isOwn ? 'allow' : 'deny' })(asked, response);
+};
+
+const user = (username: string, password = 'right'): LoginFields => ({ username, password });
+
+const allow = { result: 'allow' };
+const troubles: readonly (readonly [string, Answer])[] = [
+  ['says nothing', silence],
+  ['breaks the connection', ({ socket }: Asked) => socket.resetAndDestroy()],
+  [
+    'ends in the middle',
+    (_asked, response) => {
+      response.writeHead(200, { 'content-type': 'application/json', 'content-length': 1000 });
+      response.write('{"result":"allow"');
+      setTimeout(() => response.destroy(), 10);
+    },
+  ],
+  ['is a proxy without a service', status(502)],
+  ['fails, and says yes', json(allow, 500)],
+  [
+    'sends elsewhere',
+    (_asked, response) => {
+      response.writeHead(302, { location: '/yes' });
+      response.end(JSON.stringify(allow));
+    },
+  ],
+  ['is a portal', text('<html>welcome, please log in</html>', 'text/html')],
+  ['says yes as text', text('allow', 'text/plain')],
+  ['shouts', json({ result: 'ALLOW' })],
+  ['says yes and no', json({ result: 'maybe', ok: true })],
+  ['cuts its answer', text('{"result":"allow"', 'application/json')],
+  ['says too much', text(`{"result":"allow","x":"${'x'.repeat(4_000_000)}"}`, 'application/json')],
+  ['is not understood', json({ result: 'allow', is_superuser: 'yes' })],
+  ['has no text', text(Buffer.from([0xff, 0xfe, 0x7b]), 'application/json')],
+];
+
+async function configured(site: Site, service: HttpService): Promise<void> {
+  const common = { timeoutMs: 200, concurrencyMax: 8, waitingMax: 20 };
+  site.configure({
+    authentication: {
+      chain: ['http'],
+      timeoutMs: 1500,
+      http: { url: `${service.url}/login`, cacheS: 0, ...common },
+    },
+    authorization: { http: { url: `${service.url}/rights`, cacheS: 1, ...common } },
+  });
+}
+
+t.test('slow, away, lying, and back: nobody in wrongly, nobody out', async (t) => {
+  const service = await HttpService.start(t, honest);
+  const site = new Site(t);
+  await configured(site, service);
+  const node = await NearNode.start(t, site);
+  const flow = await Flow.start(node, 'flow', user('from'), user('to'));
+  const witness = await login(node, user('witness'));
+  const isWell = async (what: string): Promise<void> => {
+    await until(async () => (await codeOf(node, user('ann'))) === 0, `${what}: it is well again`);
+    t.equal(await codeOf(node, user('ann', 'wrong')), BAD, `${what}: and tells right from wrong`);
+    await until(async () => {
+      const { reasonCodes } = await witness.subscribe('own/witness/back');
+      return reasonCodes[0] === 0;
+    }, `${what}: rights too`);
+    t.strictSame((await witness.subscribe('own/others')).reasonCodes, [NOT_AUTHORIZED], what);
+  };
+  await isWell('at first');
+  for (const [what, answer] of troubles) {
+    service.answer = answer;
+    for (const password of ['right', 'wrong']) {
+      const code = await codeOf(node, user('ann', password));
+      t.equal(code, UNAVAILABLE, `${what}: nobody comes in with a password that is ${password}`);
+    }
+    const packetId = witness.sendPublish(`own/witness/${what}`, 'x', { qos: 1 });
+    const { reasonCode } = await witness.waitFor('PUBACK', { packetId });
+    // What is not understood is about logins: of rights it said yes.
+    const isYes = what === 'is not understood';
+    t.equal(reasonCode < 0x80, isYes, `${what}: what was never asked is not allowed`);
+    service.answer = honest;
+    await isWell(what);
+  }
+  await service.stop();
+  t.equal(await codeOf(node, user('ann')), UNAVAILABLE, 'away');
+  await sleep(1200);
+  t.ok(flow.count > 20, 'while verdicts grow old');
+  await service.resume();
+  await isWell('away');
+  await flow.end();
+  t.comment(`${flow.count} messages, the slowest took ${flow.slowestMs.toFixed(0)} ms`);
+  t.ok(flow.count > 50, 'those who were connected went on');
+  const { json: clients } = await node.api('GET', '/clients');
+  t.equal(clients.items.length, 1, 'the witness is still there');
+  t.equal(await node.metric('causeway_internal_errors_total'), 0);
+});
+
+t.test('two hundred logins at a service that says nothing', async (t) => {
+  const service = await HttpService.start(t, honest);
+  const site = new Site(t);
+  await configured(site, service);
+  const node = await NearNode.start(t, site);
+  const flow = await Flow.start(node, 'flow', user('from'), user('to'));
+  service.answer = silence;
+  const beganMs = performance.now();
+  const codes = await Promise.all(
+    Array.from({ length: 200 }, (_, index) => codeOf(node, user(`user-${index}`))),
+  );
+  const tookMs = performance.now() - beganMs;
+  t.ok(
+    codes.every((code) => code === UNAVAILABLE || code === BUSY),
+    [...new Set(codes)].join(' '),
+  );
+  t.ok(codes.includes(BUSY), 'those that would wait too long are told to come again');
+  t.ok(tookMs < 5000, `${tookMs.toFixed(0)} ms`);
+  t.ok(service.openMax <= 17, `${service.openMax} requests at one time, of both kinds`);
+  service.answer = honest;
+  await until(async () => (await codeOf(node, user('ann'))) === 0, 'it is well again');
+  await flow.end();
+  t.ok(flow.slowestMs < 1000, `the slowest message took ${flow.slowestMs.toFixed(0)} ms`);
+});
