@@ -214,8 +214,8 @@ export class Access {
   }
 
   async #loadRules(): Promise<RuleSet> {
-    const { rulesFile } = this.#options;
-    return rulesFile === null ? openRules() : loadRules(rulesFile);
+    const { rulesFile, scheduler } = this.#options;
+    return rulesFile === null ? openRules() : loadRules(rulesFile, scheduler);
   }
 
   #tick(): void {

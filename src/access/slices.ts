@@ -3,7 +3,10 @@
  * generator that yields wherever it may be left, often, and run here with the turns of everybody else
  * in between. Used where rules are read and made ready; there is no second, blocking way to do that.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { Scheduler } from '../core/ports.ts';
+
+/** The loop, as far as slices need it. */
+export type Turns = Pick<Scheduler, 'nextTurn'>;
 
 /** Work that may be left at each `yield`, and its result. */
 export type Steps<Result> = Generator<void, Result>;
@@ -17,14 +20,14 @@ const SLICE_MS = 2;
 /** Looked at without leaving. */
 export const RULES_PER_STEP = 64;
 
-export async function inSlices<Result>(steps: Steps<Result>): Promise<Result> {
+export async function inSlices<Result>(steps: Steps<Result>, turns: Turns): Promise<Result> {
   for (;;) {
     const endMs = performance.now() + SLICE_MS;
     do {
       const step = steps.next();
       if (step.done) return step.value;
     } while (performance.now() < endMs);
-    await nextTurn();
+    await new Promise<void>((resolve) => turns.nextTurn(resolve));
   }
 }
 

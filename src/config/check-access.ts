@@ -8,6 +8,7 @@ import { loadPasswordFile } from '../access/authn/password-file.ts';
 import { loadPskFile } from '../access/authn/psk-file.ts';
 import { ScramUsers } from '../access/authn/scram-users.ts';
 import type { Clock, Log, Random } from '../core/ports.ts';
+import { systemScheduler } from '../listeners/scheduler.ts';
 import type { Config } from './config.ts';
 import type { Problem } from './layer.ts';
 
@@ -30,7 +31,7 @@ function* loads({ authentication, authorization }: Config): Iterable<() => unkno
   if (password !== undefined) yield () => loadPasswordFile(password.file, silent);
   if (scram !== undefined) yield () => new ScramUsers({ file: scram.file, log: silent }).start();
   if (psk !== undefined) yield () => loadPskFile(psk.file, silent);
-  if (rulesFile !== undefined) yield () => loadRules(rulesFile);
+  if (rulesFile !== undefined) yield () => loadRules(rulesFile, systemScheduler);
   if (jwt !== undefined) {
     yield async () => {
       const { JwtAuthenticator } = await import('../access/authn/jwt-authenticator.ts');

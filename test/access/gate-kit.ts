@@ -23,7 +23,7 @@ import type {
 } from '../../src/access/authenticator.ts';
 import { AuthenticationChain } from '../../src/access/authn/chain.ts';
 import { type Prepared, prepared } from '../../src/access/prepared.ts';
-import type { ConnectDecision, ConnectRequest } from '../../src/core/ports.ts';
+import type { ConnectDecision, ConnectRequest, Scheduler } from '../../src/core/ports.ts';
 import type { ConnectPacket } from '../../src/wire/connect.ts';
 import { encodeConnect } from '../../src/wire/connect.ts';
 import type { FakeClient } from '../core/fake-client.ts';
@@ -257,7 +257,7 @@ export async function accessKit(t: Cleanup, options: AccessKitOptions = {}): Pro
     bansFile: null,
     clock: time,
     random: new SeededRandom(3),
-    scheduler: time,
+    scheduler: alsoReal(time),
     log,
     onRightsChanged: () => {
       kit.rechecks++;
@@ -277,6 +277,23 @@ export async function accessKit(t: Cleanup, options: AccessKitOptions = {}): Pro
   await access.start();
   t.teardown(() => access.stop());
   return kit;
+}
+
+/** What waits for a turn has it at the next of the test, or of the process. */
+function alsoReal(time: ManualTime): Scheduler {
+  return {
+    endOfTurn: (task) => time.endOfTurn(task),
+    every: (intervalMs, tick) => time.every(intervalMs, tick),
+    nextTurn: (task) => {
+      let isDone = false;
+      const once = (): void => {
+        if (!isDone) task();
+        isDone = true;
+      };
+      time.nextTurn(once);
+      setImmediate(once);
+    },
+  };
 }
 
 /** A broker around it, that rechecks when rights change. */

@@ -7,7 +7,7 @@
 import { readFile } from 'node:fs/promises';
 import { extname } from 'node:path';
 import { AccessError } from '../access-error.ts';
-import { inSlices, type Steps } from '../slices.ts';
+import { inSlices, type Steps, type Turns } from '../slices.ts';
 import { looksLikeMosquittoAcl, readMosquittoAcl } from './mosquitto-acl.ts';
 import { RULE_FILE_BYTES_MAX } from './rule-file.ts';
 import { readYamlRules } from './rule-file-yaml.ts';
@@ -17,7 +17,7 @@ import { RuleSet } from './rule-set.ts';
 const DECODED_BYTES = 1024 * 1024;
 
 /** A file without a rule denies everything. */
-export async function loadRules(file: string): Promise<RuleSet> {
+export async function loadRules(file: string, turns: Turns): Promise<RuleSet> {
   let bytes: Buffer;
   try {
     bytes = await readFile(file);
@@ -29,7 +29,7 @@ export async function loadRules(file: string): Promise<RuleSet> {
     const message = `is larger than ${RULE_FILE_BYTES_MAX} bytes`;
     throw new AccessError([{ where: file, message }]);
   }
-  return inSlices(decodeRules(bytes, file));
+  return inSlices(decodeRules(bytes, file), turns);
 }
 
 function* decodeRules(bytes: Buffer, file: string): Steps<RuleSet> {

@@ -7,6 +7,7 @@ import { loadRules } from '../../access/acl/load-rules.ts';
 import { openRules } from '../../access/acl/rule-set.ts';
 import { parsePasswordFile } from '../../access/authn/password-file.ts';
 import type { Config } from '../../config/config.ts';
+import { systemScheduler } from '../../listeners/scheduler.ts';
 import {
   type Command,
   EXIT_FAILED,
@@ -179,7 +180,7 @@ async function askRules(config: Config, question: Question): Promise<Explanation
   const stored = user === null ? null : await storedUser(config, user);
   const claims =
     question.claims === undefined ? undefined : new Map(Object.entries(question.claims));
-  const rules = rulesFile === undefined ? openRules() : await loadRules(rulesFile);
+  const rules = rulesFile === undefined ? openRules() : await loadRules(rulesFile, systemScheduler);
   return explain(rules, {
     subject: {
       clientId: question.clientId,

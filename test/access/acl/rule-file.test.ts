@@ -10,6 +10,7 @@ import { loadRules, parseRules } from '../../../src/access/acl/load-rules.ts';
 import type { RuleSet } from '../../../src/access/acl/rule-set.ts';
 import type { AclSubject } from '../../../src/access/acl/subject.ts';
 import { atOnce } from '../../../src/access/slices.ts';
+import { systemScheduler } from '../../../src/listeners/scheduler.ts';
 import { certificate, subject } from './subjects.ts';
 
 const sample = join(import.meta.dirname, '..', '..', '..', 'config', 'acl.yaml');
@@ -30,7 +31,7 @@ function mayPublish(rules: RuleSet, who: Partial<AclSubject>, topic = 't'): bool
 }
 
 t.test('the sample says what its comments say', async (t) => {
-  const rules = await loadRules(sample);
+  const rules = await loadRules(sample, systemScheduler);
   const as = (who: Partial<AclSubject>) => rules.compile(subject(who));
   const device = as({ user: 'd', clientId: 'd7' });
   t.ok(isAllowed(device.publish('devices/d7/temperature', 1, false)));
@@ -69,7 +70,7 @@ t.test(
     t.teardown(() => rmSync(folder, { recursive: true, force: true }));
     const file = join(folder, 'acl.yaml');
     writeFileSync(file, 'rules:\n  - { allow: publish, topics: [t] }\n');
-    const rules = await loadRules(file);
+    const rules = await loadRules(file, systemScheduler);
     const client = rules.compile(subject());
     for (const text of [
       'rules: [',
@@ -77,16 +78,16 @@ t.test(
       Buffer.from([0xff, 0xfe, 0x00]),
     ]) {
       writeFileSync(file, text);
-      await t.rejects(loadRules(file), AccessError);
+      await t.rejects(loadRules(file, systemScheduler), AccessError);
     }
-    await t.rejects(loadRules(join(folder, 'none.yaml')), {
+    await t.rejects(loadRules(join(folder, 'none.yaml'), systemScheduler), {
       message: /none.yaml: cannot be read: ENOENT/,
     });
-    await t.rejects(loadRules(folder), { message: /EISDIR/ });
+    await t.rejects(loadRules(folder, systemScheduler), { message: /EISDIR/ });
     t.ok(isAllowed(client.publish('t', 0, false)), 'what was loaded before goes on');
     t.notOk(isAllowed(client.publish('u', 0, false)));
     writeFileSync(file, 'rules:\n  - { allow: publish, topics: [u] }\n');
-    const next = await loadRules(file);
+    const next = await loadRules(file, systemScheduler);
     t.not(next.version, rules.version);
     t.ok(mayPublish(next, {}, 'u'));
   },
