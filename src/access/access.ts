@@ -18,9 +18,10 @@ import type { ScramUsers } from './authn/scram-users.ts';
 import { Bans } from './bans.ts';
 import { ruleSubjectOf } from './client-gate.ts';
 import { Flapping, type FlappingOptions } from './flapping.ts';
-import { AccessGate } from './gate.ts';
+import { AccessGate, type AccessGateOptions } from './gate.ts';
 import { LoginGuard, type LoginGuardOptions } from './login-guard.ts';
 import { prepareAll, prepared } from './prepared.ts';
+import { inSlices } from './slices.ts';
 import type { TenantOptions } from './tenant.ts';
 
 /** What a reload of the configuration may change. */
@@ -41,6 +42,8 @@ export interface AccessOptions {
   /** The chain has authenticators that bring rules with the credentials: `jwt`, `http`. */
   readonly credentialsGrant: boolean;
   readonly tenant: TenantOptions;
+  /** As the gate has it. */
+  readonly isOwn?: AccessGateOptions['isOwn'];
   readonly bans: BansTerms;
   /** `bans.json` in the data folder; null: memory only. */
   readonly bansFile: string | null;
@@ -81,6 +84,7 @@ export class Access {
       guard: this.guard,
       flapping: this.flapping,
       tenant,
+      isOwn: options.isOwn,
       // Until it is started nothing is allowed.
       rules: new RuleSet('', [], new SlotTable()),
       isSuperuser: (user) => this.#isSuperuser(user),
@@ -131,6 +135,7 @@ export class Access {
       ...sources.map((source) => () => source.prepare()),
       async () => {
         const rules = await this.#loadRules();
+        await inSlices(this.gate.prepareRules(rules), this.#options.scheduler);
         return prepared(() => this.gate.setRules(rules));
       },
     ]);

@@ -20,7 +20,12 @@ import type {
 import { WAIT } from '../core/ports.ts';
 import type { Principal } from '../core/principal.ts';
 import type { RefuseReason } from '../core/refuse-reason.ts';
-import { containsAddress, parseIpNetwork } from '../util/ip-address.ts';
+import {
+  containsAddress,
+  isLoopbackAddress,
+  parseIpAddress,
+  parseIpNetwork,
+} from '../util/ip-address.ts';
 import { type Timer, TimerWheel } from '../util/timer-wheel.ts';
 import { isAllowed } from './acl/decision.ts';
 import type { GrantedRule } from './acl/granted-rule.ts';
@@ -45,6 +50,7 @@ import {
 import type { Flapping } from './flapping.ts';
 import { AccessEnhancedAuth } from './login-exchange.ts';
 import type { LoginGuard } from './login-guard.ts';
+import type { Steps } from './slices.ts';
 import { type TenantOptions, tenantOf } from './tenant.ts';
 
 export interface AccessGateOptions {
@@ -58,6 +64,8 @@ export interface AccessGateOptions {
   readonly guard: LoginGuard;
   readonly flapping: Flapping;
   readonly tenant: TenantOptions;
+  /** A client of this very process, by a secret of it: the health probe. */
+  readonly isOwn?: ((request: ConnectRequest) => boolean) | undefined;
   readonly rules: RuleSet;
   /** Of a user who is away. */
   readonly isSuperuser: (user: string) => boolean;
@@ -104,6 +112,8 @@ const SLOTS = 512;
 /** Connections ended per turn by one ban. */
 const ENDED_PER_TURN = 500;
 const LOG_INTERVAL_MS = 1000;
+/** Looked at before a reload is in force: what is left then is made when it is asked for. */
+const PREPARED_RULES_MAX = 2_000_000;
 
 export class AccessGate implements Gate, ClientGateOwner {
   readonly quotas: Quotas | null = null;
@@ -140,6 +150,8 @@ export class AccessGate implements Gate, ClientGateOwner {
       const ban = bans.ofAddress(remoteAddress);
       if (ban === null || !this.#holds(ban, remoteAddress)) return true;
       if (ban.origin !== 'operator' && ban.hits < TOLD_MAX) return true;
+      // The node's own probe comes from there too; it is known by its CONNECT.
+      if (ban.origin === 'login' && isLoopback(remoteAddress)) return true;
       bans.hit(ban);
       return false;
     } catch (error) {
@@ -228,6 +240,8 @@ export class AccessGate implements Gate, ClientGateOwner {
       guard.addressOf(remoteAddress),
     );
     if (ban === null || !this.#holds(ban, remoteAddress)) return null;
+    // What others guess from the same address must not turn the node's health red.
+    if (ban.origin === 'login' && this.#options.isOwn?.(request) === true) return null;
     bans.hit(ban);
     return refused(this.#reasonOf(ban));
   }
@@ -343,8 +357,8 @@ export class AccessGate implements Gate, ClientGateOwner {
         expiresAtMs: who.expiresAtMs,
         granted,
         deciders,
-        end: request.end,
       },
+      request.end,
       this,
     );
     this.#live.add(client);
@@ -442,6 +456,16 @@ export class AccessGate implements Gate, ClientGateOwner {
 
   // ------------------------------------------------------------------ changes
 
+  /** Has the rules ready for those who are here, before they are in force. */
+  *prepareRules(rules: RuleSet): Steps<void> {
+    let looked = 0;
+    for (const { facts } of this.#live) {
+      looked += yield* rules.prepareFor(facts.subject);
+      if (looked > PREPARED_RULES_MAX) return;
+      yield;
+    }
+  }
+
   /** Other rules from now on; each connection compiles them at its next decision. */
   setRules(rules: RuleSet): void {
     this.inForce.rules = rules;
@@ -500,7 +524,7 @@ export class AccessGate implements Gate, ClientGateOwner {
         if (!this.#live.has(client)) continue;
         this.counters.ended++;
         try {
-          client.facts.end(reason);
+          client.end(reason);
         } catch (error) {
           this.failed(error);
         }
@@ -581,4 +605,9 @@ function credentialsOf(request: ConnectRequest): Credentials {
     certificate: request.certificate,
     pskIdentity: request.pskIdentity,
   };
+}
+
+function isLoopback(remoteAddress: string): boolean {
+  const bytes = parseIpAddress(remoteAddress);
+  return bytes !== null && isLoopbackAddress(bytes);
 }

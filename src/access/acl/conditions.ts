@@ -120,25 +120,33 @@ function hasField(
   certificate: PeerCertificate,
   { field, values }: { readonly field: CertificateField; readonly values: Names },
 ): boolean {
+  return fieldValues(certificate, field).some((value) => values.has(value));
+}
+
+/** What a certificate has in a field, in the form rules name it; none when it lacks the field. */
+export function fieldValues(
+  certificate: PeerCertificate,
+  field: CertificateField,
+): readonly string[] {
   switch (field) {
     case 'common_name':
-      return isOneOf(certificate.subjectCommonName, values);
+      return present(certificate.subjectCommonName);
     case 'organization':
-      return isOneOf(certificate.organization, values);
+      return present(certificate.organization);
     case 'organizational_unit':
-      return isOneOf(certificate.organizationalUnit, values);
+      return present(certificate.organizationalUnit);
     case 'issuer':
-      return isOneOf(certificate.issuerCommonName, values);
+      return present(certificate.issuerCommonName);
     case 'san':
-      return certificate.subjectAltNames.some((name) => values.has(name));
+      return certificate.subjectAltNames;
     case 'fingerprint':
-      return isOneOf(plainFingerprint(certificate.fingerprint256), values);
+      return present(plainFingerprint(certificate.fingerprint256));
   }
 }
 
 /** '' is a field the certificate lacks. */
-function isOneOf(value: string, values: Names): boolean {
-  return value !== '' && values.has(value);
+function present(value: string): readonly string[] {
+  return value === '' ? [] : [value];
 }
 
 /** SHA-256 fingerprints are compared as bare lower-case hex, however they were written. */

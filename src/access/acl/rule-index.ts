@@ -1,11 +1,17 @@
 /**
  * Finds the rules with conditions that can concern a client without looking at the others: by user,
- * client id, listener, tenant or address, whichever a rule names first. What it finds has still to
- * be evaluated in full; what it leaves out cannot hold.
+ * client id, tenant, address, listener, claim or certificate, whichever of these a rule names first.
+ * What it finds has still to be evaluated in full; what it leaves out cannot hold.
  */
 import { formatIpAddress, type IpNetwork } from '../../util/ip-address.ts';
 import { RULES_PER_STEP, type Steps } from '../slices.ts';
-import type { Candidate, Conditions, Names } from './conditions.ts';
+import {
+  type Candidate,
+  type CertificateField,
+  type Conditions,
+  fieldValues,
+  type Names,
+} from './conditions.ts';
 import type { Rule } from './rule.ts';
 
 export class RuleIndex {
@@ -14,24 +20,31 @@ export class RuleIndex {
   readonly #byListener = new Map<string, number[]>();
   readonly #byTenant = new Map<string, number[]>();
   readonly #byNetwork = new NetworkIndex();
-  /** Found by listener or address, for clients of whom these are not known. */
+  /** By name or field, then by value. */
+  readonly #byClaim = new Map<string, Map<string, number[]>>();
+  readonly #byCertificate = new Map<CertificateField, Map<string, number[]>>();
+  /** The same rules, for clients of whom these are not known. */
   readonly #ofListeners: number[] = [];
   readonly #ofNetworks: number[] = [];
+  readonly #ofClaims: number[] = [];
+  readonly #ofCertificates: number[] = [];
   /** Found by nothing. */
   readonly #others: number[] = [];
 
   /** `numbers`: positions in `rules`, rising; all have conditions. */
   static *build(rules: readonly Rule[], numbers: readonly number[]): Steps<RuleIndex> {
     const index = new RuleIndex();
-    for (const number of numbers) {
+    for (const [i, number] of numbers.entries()) {
       index.#add(rules[number]!.conditions!, number);
-      if (number % RULES_PER_STEP === 0) yield;
+      if (i % RULES_PER_STEP === 0) yield;
     }
     return index;
   }
 
   #add(conditions: Conditions, number: number): void {
-    const { users, clients, listeners, tenants, networks } = conditions;
+    const { users, clients, listeners, tenants, networks, claims, certificate } = conditions;
+    const claim = claims?.[0];
+    const wanted = certificate?.[0];
     if (users !== null) addAll(this.#byUser, users, number);
     else if (clients !== null) addAll(this.#byClient, clients, number);
     else if (tenants !== null) addAll(this.#byTenant, tenants, number);
@@ -41,6 +54,12 @@ export class RuleIndex {
     } else if (listeners !== null) {
       addAll(this.#byListener, listeners, number);
       this.#ofListeners.push(number);
+    } else if (claim !== undefined) {
+      addAll(tableIn(this.#byClaim, claim.name), claim.values, number);
+      this.#ofClaims.push(number);
+    } else if (wanted !== undefined) {
+      addAll(tableIn(this.#byCertificate, wanted.field), wanted.values, number);
+      this.#ofCertificates.push(number);
     } else this.#others.push(number);
   }
 
@@ -60,11 +79,31 @@ export class RuleIndex {
     );
     if (address === undefined) take(this.#ofNetworks);
     else if (address !== null) for (const list of this.#byNetwork.find(address)) take(list);
+    const { claims, certificate } = subject;
+    if (claims === undefined) take(this.#ofClaims);
+    else if (claims !== null) {
+      for (const [name, byValue] of this.#byClaim) {
+        const claim = claims.get(name) ?? [];
+        for (const value of typeof claim === 'string' ? [claim] : claim) take(byValue.get(value));
+      }
+    }
+    if (certificate === undefined) take(this.#ofCertificates);
+    else if (certificate !== null) {
+      for (const [field, byValue] of this.#byCertificate) {
+        for (const value of fieldValues(certificate, field)) take(byValue.get(value));
+      }
+    }
     const found = lists.flat();
     found.sort((a, b) => a - b);
-    // One rule may name several networks that hold the address.
+    // One rule may name several networks that hold the address, or values the client has.
     return found.filter((number, i) => i === 0 || number !== found[i - 1]);
   }
+}
+
+function tableIn<Key>(tables: Map<Key, Map<string, number[]>>, key: Key): Map<string, number[]> {
+  let table = tables.get(key);
+  if (table === undefined) tables.set(key, (table = new Map()));
+  return table;
 }
 
 function addAll(map: Map<string, number[]>, names: Names, number: number): void {

@@ -29,6 +29,9 @@ import type { AclSubject } from './subject.ts';
 const SHARED_RULES_MAX = 500_000;
 const SHARED_OVERHEAD = 20;
 
+/** Fewer are ready before anybody notices, and cost memory for clients that may never ask. */
+const PREPARED_RULES_MIN = 64;
+
 let versions = 0;
 
 export class RuleSet {
@@ -78,6 +81,19 @@ export class RuleSet {
     const shared = this.#sharedBy(numbers, subject.user !== null);
     const values = new SlotValues(this.slots, subject, unknownCounts);
     return new CompiledRules(shared, this.#granted(subject, shared), values);
+  }
+
+  /**
+   * Makes what the first decisions for this client would have to wait for, and says how many rules
+   * that took looking at.
+   */
+  *prepareFor(subject: AclSubject): Steps<number> {
+    if (subject.isSuperuser || this.isOpen) return 0;
+    const numbers = this.#numbersFor(subject, 'against');
+    yield;
+    const { own, filtersReceive } = this.#sharedBy(numbers, subject.user !== null);
+    if (own !== null && numbers.length >= PREPARED_RULES_MIN) yield* own.prepare(filtersReceive);
+    return numbers.length;
   }
 
   #numbersFor(subject: AclSubject, unknownCounts: UnknownCounts): number[] {
