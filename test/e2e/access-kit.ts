@@ -27,11 +27,14 @@ const WITHIN_MS = 15_000;
 /** Compiled sources, so that the next node starts in half the time. */
 const compileCache = fileURLToPath(new URL('../../node_modules/.cache/compile', import.meta.url));
 
+/** What takes apart again, at the end of a test or of a program. */
+export type Ending = Pick<Test, 'teardown'>;
+
 /** A folder of its own for one configuration; gone when the test ends. */
 export class Site {
   readonly folder: string = mkdtempSync(join(tmpdir(), 'causeway-access-'));
 
-  constructor(t: Test) {
+  constructor(t: Ending) {
     t.teardown(() => rmSync(this.folder, { recursive: true, force: true }));
   }
 
@@ -166,7 +169,7 @@ export class NearNode extends RunningNode {
 
   /** Rejects when the node does not start. With `data`, sessions are kept in that folder. */
   static async start(
-    t: Test,
+    t: Ending,
     site: Site,
     options: { readonly data?: string } = {},
   ): Promise<NearNode> {
@@ -175,7 +178,7 @@ export class NearNode extends RunningNode {
     return near;
   }
 
-  async open(t: Test, site: Site, { data }: { readonly data?: string } = {}): Promise<void> {
+  async open(t: Ending, site: Site, { data }: { readonly data?: string } = {}): Promise<void> {
     process.env.CAUSEWAY_ADMIN_TOKEN = ADMIN_TOKEN;
     const kept = data === undefined ? { store: 'memory' } : { data: site.path(data) };
     const words = { ...kept, 'admin.url': 'http://127.0.0.1:0' };
@@ -232,7 +235,7 @@ export class FarNode extends RunningNode {
 
   /** With `data`, sessions are kept in that folder of the site. */
   static async start(
-    t: Test,
+    t: Ending,
     site: Site,
     options: {
       readonly data?: string;
