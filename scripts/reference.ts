@@ -27,7 +27,9 @@ function amount(value: number, unit: string | null): string {
 
 function withUnit(value: number, unit: string | null): string {
   const text = amount(value, unit);
-  return unit === null || unit === 'count' || text.endsWith('iB') ? text : `${text} ${unit}`;
+  return unit === null || unit === 'count' || unit === 'amount' || text.endsWith('iB')
+    ? text
+    : `${text} ${unit}`;
 }
 
 function defaultOf(option: Option): string {

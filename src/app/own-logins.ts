@@ -53,12 +53,16 @@ export class ProbeLogin extends OwnLogin {
   readonly password: string = randomBytes(SECRET_BYTES).toString('base64url');
   readonly #secret: Buffer = Buffer.from(this.password);
 
-  authenticate({ username, password }: Credentials): AuthenticationAnswer {
-    const isOurs =
+  isOwn(username: string | null, password: Buffer | null): boolean {
+    return (
       username === this.username &&
       password?.length === this.#secret.length &&
-      timingSafeEqual(password, this.#secret);
-    if (!isOurs) {
+      timingSafeEqual(password, this.#secret)
+    );
+  }
+
+  authenticate({ username, password }: Credentials): AuthenticationAnswer {
+    if (!this.isOwn(username, password)) {
       this.counters.ignored += 1;
       return { kind: 'ignored' };
     }

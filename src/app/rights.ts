@@ -91,6 +91,7 @@ export class Rights {
       sources,
       credentialsGrant: authentication.jwt !== undefined || authentication.http !== undefined,
       tenant,
+      isOwn: ({ packet }) => packet !== null && made.probe.isOwn(packet.username, packet.password),
       bans: config.bans,
       bansFile: config.store === 'memory' ? null : join(config.data, BANS_FILE),
       clock,

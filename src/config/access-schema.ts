@@ -408,11 +408,11 @@ const quota: z.ZodType<QuotaOptions> = z.strictObject({
   of: choice(quotaKindNames, undefined, reloaded('What is limited.')),
   per: choice(quotaScopes, 'client', reloaded('Who shares it.')),
   max: quantity(
-    { unit: 'count', min: 0, max: 1e15 },
+    { unit: 'amount', min: 0, max: 1e12 },
     reloaded('The limit: a number, bytes, or either per second.'),
   ),
   burst: quantity(
-    { unit: 'count', min: 1, max: 1e15 },
+    { unit: 'amount', min: 1, max: 1e12 },
     reloaded('Rates: how much may come at once; a second’s worth when absent.'),
   ).optional(),
   action: choice(

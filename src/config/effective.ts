@@ -13,13 +13,24 @@ export function renderEffective(loaded: LoadedConfig): string {
   return document.toString({ lineWidth: 0 });
 }
 
-/** Passwords in URLs are not for screens; everything else that is secret is in files of its own. */
+/** Passwords and queries of URLs are not for screens; other secrets are in files of their own. */
 export function withoutSecrets(value: unknown): unknown {
-  if (typeof value === 'string') return value.replace(/^([a-z]+:\/\/[^:@/]*):[^@/]+@/i, '$1:***@');
+  if (typeof value === 'string') return withoutUrlSecrets(value);
   if (Array.isArray(value)) return value.map(withoutSecrets);
   if (typeof value !== 'object' || value === null) return value;
   const entries = Object.entries(value).map(([name, inner]) => [name, withoutSecrets(inner)]);
   return Object.fromEntries(entries);
+}
+
+/** An authority ends at the first `/`, `?` or `#`; all before its last `@` is user and password. */
+function withoutUrlSecrets(text: string): string {
+  const match = /^([a-z][a-z0-9+.-]*:\/\/)([^/?#]*)([^?]*)(\?.*)?$/is.exec(text);
+  if (match === null) return text;
+  const [, scheme = '', authority = '', path = '', query] = match;
+  const at = authority.lastIndexOf('@');
+  const user = authority.slice(0, Math.max(0, at)).split(':', 1)[0];
+  const shown = at === -1 ? authority : `${user}:***${authority.slice(at)}`;
+  return `${scheme}${shown}${path}${query === undefined ? '' : '?***'}`;
 }
 
 function annotate(node: Node, path: Path, loaded: LoadedConfig): void {

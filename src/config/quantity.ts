@@ -3,7 +3,8 @@
  * suffix (`64KiB`, `1MiB`, `10s`, `30d`). Used by the leaves of the schema.
  */
 
-export type QuantityUnit = 'bytes' | 'ms' | 's' | 'count' | 'messages' | 'levels';
+/** `amount`: of whatever the option next to it says, bytes among them. */
+export type QuantityUnit = 'bytes' | 'ms' | 's' | 'count' | 'messages' | 'levels' | 'amount';
 
 const bytesOf: Readonly<Record<string, number>> = {
   B: 1,
@@ -23,7 +24,7 @@ const msOf: Readonly<Record<string, number>> = {
 
 /** Suffixes a value of this unit may carry; none for plain counts. */
 export function suffixesOf(unit: QuantityUnit): readonly string[] {
-  if (unit === 'bytes') return Object.keys(bytesOf);
+  if (unit === 'bytes' || unit === 'amount') return Object.keys(bytesOf);
   if (unit === 'ms') return Object.keys(msOf);
   if (unit === 's') return Object.keys(msOf).filter((suffix) => suffix !== 'ms');
   return [];
@@ -37,7 +38,7 @@ export function parseQuantity(text: string, unit: QuantityUnit): number | null {
   const suffix = match[2] ?? '';
   if (suffix === '') return Number.isSafeInteger(amount) ? amount : null;
   if (!suffixesOf(unit).includes(suffix)) return null;
-  const factor = unit === 'bytes' ? bytesOf[suffix]! : msOf[suffix]! / (unit === 's' ? 1000 : 1);
+  const factor = bytesOf[suffix] ?? msOf[suffix]! / (unit === 's' ? 1000 : 1);
   const value = amount * factor;
   return Number.isSafeInteger(value) ? value : null;
 }
@@ -45,6 +46,7 @@ export function parseQuantity(text: string, unit: QuantityUnit): number | null {
 /** What to write, for errors and the reference: `bytes, or a size such as 64KiB`. */
 export function describeUnit(unit: QuantityUnit): string {
   if (unit === 'bytes') return 'bytes, or a size such as 64KiB or 1MiB';
+  if (unit === 'amount') return 'a number, of bytes also as 64KiB or 1MiB';
   if (unit === 'ms') return 'ms, or a duration such as 500ms, 10s or 2min';
   if (unit === 's') return 's, or a duration such as 10s, 5min or 30d';
   return unit;

@@ -8,6 +8,7 @@ import {
   parseAdminUrl,
   parseListenerUrl,
 } from '../../src/config/address.ts';
+import { withoutSecrets } from '../../src/config/effective.ts';
 import { parseQuantity } from '../../src/config/quantity.ts';
 import { editDistance, nearest } from '../../src/util/nearest.ts';
 
@@ -15,6 +16,8 @@ t.test('quantities', async (t) => {
   t.equal(parseQuantity('1024', 'bytes'), 1024);
   t.equal(parseQuantity('64KiB', 'bytes'), 65_536);
   t.equal(parseQuantity('1.5 MiB', 'bytes'), 1_572_864);
+  t.equal(parseQuantity('1MiB', 'amount'), 1_048_576);
+  t.equal(parseQuantity('10s', 'amount'), null);
   t.equal(parseQuantity('2min', 'ms'), 120_000);
   t.equal(parseQuantity('30d', 's'), 2_592_000);
   t.equal(parseQuantity('7', 'count'), 7);
@@ -90,6 +93,19 @@ t.test('admin URL', async (t) => {
     parseAdminUrl('http://a/x'),
     'expected http://HOST:PORT, https://HOST:PORT or off, without a path',
   );
+});
+
+t.test('secrets of URLs are not shown', async (t) => {
+  for (const [url, shown] of [
+    ['redis://u:p@ss-canary@h:1/0', 'redis://u:***@h:1/0'],
+    ['redis://:canary@h', 'redis://:***@h'],
+    ['https://canary@h/x', 'https://canary:***@h/x'],
+    ['https://h/x?key=canary#a', 'https://h/x?***'],
+    ['https://h/a@b', 'https://h/a@b'],
+    ['mqtt://127.0.0.1:1883', 'mqtt://127.0.0.1:1883'],
+  ]) {
+    t.equal(withoutSecrets(url), shown);
+  }
 });
 
 t.test('loopback', async (t) => {

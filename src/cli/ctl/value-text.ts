@@ -7,7 +7,7 @@ import { safeText } from './terminal-text.ts';
 /** A field of an answer as a cell; the name says what the number is. */
 export function valueText(name: string, value: unknown): string {
   if (value === null || value === undefined || value === '') return '-';
-  if (typeof value === 'number' && name.endsWith('AtMs')) {
+  if (typeof value === 'number' && /(?:^a|A)tMs$|ToMs$/.test(name)) {
     return value === 0 ? '-' : timeText(value);
   }
   if (Array.isArray(value)) {

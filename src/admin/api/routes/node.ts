@@ -94,14 +94,14 @@ export const nodeRoutes: readonly ApiRoute[] = [
       },
     },
     changes: false,
-    handle: (_call, { version, readiness, clock }) => {
+    handle: (_call, { version, readiness }) => {
       const checks = readinessChecks(readiness());
       const uptimeS = Math.floor(process.uptime());
       return ok({
         version,
         nodeVersion: process.version,
         platform: `${process.platform} ${process.arch}`,
-        startedAtMs: clock.wallMs() - uptimeS * 1000,
+        startedAtMs: Math.round(performance.timeOrigin),
         uptimeS,
         ready: checks.every((check) => check.ok),
         checks,
