@@ -81,7 +81,6 @@ export interface ClientFacts {
     readonly rules: readonly GrantedRule[];
   }[];
   readonly deciders: readonly Decider[];
-  readonly end: (reason: CloseReason) => void;
 }
 
 /** Timers are set at most this far ahead: wall clocks get moved, machines sleep. */
@@ -108,6 +107,8 @@ export class AccessClientGate implements ClientGate, TimerOwner {
   readonly #inForce: RulesInForce;
   readonly #decisions: DecisionCounters;
   readonly #asked: AskedRights | null;
+  /** Null once it is closed: rights that wait for a will must not keep the connection in memory. */
+  #end: ((reason: CloseReason) => void) | null;
   #rules: ClientRules = NOTHING_ALLOWED;
   /** Of the set that `#rules` were compiled from. */
   #version = STALE;
@@ -119,8 +120,9 @@ export class AccessClientGate implements ClientGate, TimerOwner {
   /** Published to last, and allowed whatever the message is like; '': ask. Publishers repeat themselves. */
   #lastTopic = '';
 
-  constructor(facts: ClientFacts, owner: ClientGateOwner) {
+  constructor(facts: ClientFacts, end: (reason: CloseReason) => void, owner: ClientGateOwner) {
     this.facts = facts;
+    this.#end = end;
     this.#owner = owner;
     this.#inForce = owner.inForce;
     this.#decisions = owner.decisions;
@@ -252,9 +254,15 @@ export class AccessClientGate implements ClientGate, TimerOwner {
 
   // ------------------------------------------------------------------ its life
 
+  /** Ends the connection. */
+  end(reason: CloseReason): void {
+    this.#end?.(reason);
+  }
+
   closed(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#end = null;
     this.#asked?.close();
     if (this.#expiry !== null) this.#owner.cancelTimer(this.#expiry);
     this.#expiry = null;
@@ -267,7 +275,7 @@ export class AccessClientGate implements ClientGate, TimerOwner {
   onTimer(): void {
     if (this.#isClosed) return;
     if (this.#owner.wallMs() < this.facts.expiresAtMs) this.#setExpiry();
-    else this.facts.end('credentials_expired');
+    else this.end('credentials_expired');
   }
 
   #setExpiry(): void {
