@@ -2,17 +2,18 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { Conditions, Names } from '../../../src/access/acl/conditions.ts';
-import { noConditions } from '../../../src/access/acl/conditions.ts';
+import { Candidate, evaluate, noConditions } from '../../../src/access/acl/conditions.ts';
 import { isAllowed, NO_MATCH, NO_RULES, SUPERUSER } from '../../../src/access/acl/decision.ts';
 import { actionBits, qosBits } from '../../../src/access/acl/granted-layer.ts';
 import type { GrantedRule } from '../../../src/access/acl/granted-rule.ts';
 import { SlotTable } from '../../../src/access/acl/placeholder.ts';
-import { ANY_QOS, type Rule } from '../../../src/access/acl/rule.ts';
+import { ANY_QOS, ON_PUBLISH, type Rule } from '../../../src/access/acl/rule.ts';
 import { openRules, RuleSet } from '../../../src/access/acl/rule-set.ts';
 import { type AclSubject, awaySubject } from '../../../src/access/acl/subject.ts';
-import { parsePattern } from '../../../src/access/acl/topic-pattern.ts';
+import { parsePattern, type TopicPattern } from '../../../src/access/acl/topic-pattern.ts';
+import { type IpNetwork, parseIpNetwork } from '../../../src/util/ip-address.ts';
 import { covers, decide, matches, type PlainRule, type Question, universe } from './model.ts';
-import { subject } from './subjects.ts';
+import { certificate, subject } from './subjects.ts';
 
 function ruleSet(rules: readonly PlainRule[]): RuleSet {
   const slots = new SlotTable();
@@ -410,3 +411,75 @@ t.test('the model covers what it should', async (t) => {
   t.ok(covers('a/#', 'a/+'));
   t.notOk(covers('a/+', 'a/#'));
 });
+
+t.test('rules by claim, certificate, address or listener: found, and no others', async (t) => {
+  const value = fc.constantFrom('a', 'b', 'c');
+  const names = fc.uniqueArray(value, { minLength: 1, maxLength: 2 }).map((list) => new Set(list));
+  const maybe = <Value>(what: fc.Arbitrary<Value>) => fc.option(what, { nil: null });
+  const claims = fc.array(fc.record({ name: fc.constantFrom('k', 'l'), values: names }), {
+    minLength: 1,
+    maxLength: 2,
+  });
+  const fields = fc.array(
+    fc.record({ field: fc.constantFrom('common_name' as const, 'san' as const), values: names }),
+    { minLength: 1, maxLength: 2 },
+  );
+  const condition: fc.Arbitrary<Conditions> = fc.record({
+    users: maybe(names),
+    isAuthenticated: maybe(fc.boolean()),
+    clients: fc.constant(null),
+    networks: maybe(fc.constantFrom(...['10.0.0.0/8', '10.1.0.0/16'].map((n) => [network(n)]))),
+    listeners: maybe(names),
+    tenants: maybe(names),
+    claims: maybe(claims),
+    certificate: maybe(fields),
+  });
+  const who = fc.record({
+    user: maybe(value),
+    tenant: fc.constantFrom('', 'a', 'b'),
+    remoteAddress: fc.constantFrom('10.1.2.3', '10.2.0.1', '192.0.2.1', '', undefined),
+    listenerName: fc.constantFrom('a', 'b', undefined),
+    claims: fc.constantFrom(
+      null,
+      undefined,
+      new Map<string, string | string[]>([['k', 'a']]),
+      new Map<string, string | string[]>([
+        ['k', ['a', 'b']],
+        ['l', 'c'],
+      ]),
+    ),
+    certificate: fc.constantFrom(
+      null,
+      undefined,
+      certificate({ subjectCommonName: 'a', subjectAltNames: ['b', 'c'] }),
+      certificate({ subjectCommonName: '', subjectAltNames: [] }),
+    ),
+  });
+  let held = 0;
+  fc.assert(
+    fc.property(fc.array(condition, { maxLength: 12 }), who, (conditions, known) => {
+      const slots = new SlotTable();
+      const rules = conditions.map((asked, i): Rule => {
+        const pattern = parsePattern(`t${i}`, slots) as TopicPattern;
+        const source = { file: 'f', line: i + 1, column: 1 };
+        const what = { allow: true, actions: ON_PUBLISH, qosMask: ANY_QOS, retain: null, text: '' };
+        return { ...what, patterns: [pattern], conditions: asked, source };
+      });
+      const client = new RuleSet('f', rules, slots).compile(subject(known));
+      const candidate = new Candidate(subject(known));
+      return rules.every((rule, i) => {
+        const holds = evaluate(rule.conditions!, candidate).kind === 'holds';
+        if (holds) held += 1;
+        return isAllowed(client.publish(`t${i}`, 0, false)) === holds;
+      });
+    }),
+    { numRuns: 500 },
+  );
+  t.ok(held > 50, `${held} rules held`);
+});
+
+function network(text: string): IpNetwork {
+  const parsed = parseIpNetwork(text);
+  if (parsed === null) throw new Error(text);
+  return parsed;
+}
