@@ -7,6 +7,8 @@ import type { Decision } from './decision.ts';
 
 /** Topics remembered per kind of message. */
 const TOPICS_MAX = 64;
+/** Longer ones are decided anew: a client must not keep 64 KiB here for each of them. */
+const TOPIC_LENGTH_MAX = 512;
 /** Questions answered without remembering, after a full map was of little use. */
 const RESTS = 4096;
 
@@ -55,6 +57,7 @@ export class DecisionCache {
   }
 
   #remember(topic: string, bit: number, decision: Decision): void {
+    if (topic.length > TOPIC_LENGTH_MAX) return;
     const position = 31 - Math.clz32(bit);
     this.#maps ??= [];
     while (this.#maps.length <= position) this.#maps.push(null);
