@@ -3,6 +3,7 @@
  * and remembered for the packet that waits meanwhile. The first source with an opinion counts. Made and
  * called by `client-gate.ts`.
  */
+import { hash } from 'node:crypto';
 import type { GateWaiter } from '../core/ports.ts';
 import type { AclAction } from './acl/granted-rule.ts';
 import type { Decider, SourceVerdict } from './acl/source.ts';
@@ -18,6 +19,8 @@ export interface AskedRightsOwner {
 
 /** Subscriptions whose verdict is remembered for the next look at them. */
 const SAID_MAX = 1000;
+/** Longer filters are remembered by their hash: SAID_MAX of them would be 64 MiB of one client. */
+const FILTER_LENGTH_MAX = 200;
 /**
  * Longest time answers are kept for a packet that is not handed in again, from the last of them on:
  * a SUBSCRIBE with many filters may wait for each longer than this for all, and has to come to an end.
@@ -33,7 +36,7 @@ export class AskedRights {
    */
   readonly #kept = new Map<string, SourceVerdict>();
   #keptAtMs = 0;
-  /** What was last said of subscriptions, by filter. */
+  /** What was last said of subscriptions, by filter (`saidKey`). */
   readonly #said = new Map<string, SourceVerdict>();
   /** Filters asked about again since `keeps` did not know. */
   readonly #reasked = new Set<string>();
@@ -75,7 +78,7 @@ export class AskedRights {
       return verdict;
     }
     this.#askAgain(filter, qos);
-    return this.#said.get(filter);
+    return this.#said.get(saidKey(filter));
   }
 
   /** For what no packet waits: a will. Never rejects. */
@@ -149,14 +152,15 @@ export class AskedRights {
 
   #remember(filter: string, verdict: SourceVerdict): void {
     if (verdict === 'unavailable') return;
-    this.#said.delete(filter);
+    const key = saidKey(filter);
+    this.#said.delete(key);
     if (this.#said.size >= SAID_MAX) {
       for (const oldest of this.#said.keys()) {
         this.#said.delete(oldest);
         break;
       }
     }
-    this.#said.set(filter, verdict);
+    this.#said.set(key, verdict);
   }
 
   #askAgain(filter: string, qos: number): void {
@@ -166,7 +170,7 @@ export class AskedRights {
       .then((verdict) => {
         this.#reasked.delete(filter);
         if (this.#isClosed || verdict === 'unavailable') return;
-        const before = this.#said.get(filter);
+        const before = this.#said.get(saidKey(filter));
         this.#remember(filter, verdict);
         if (verdict !== 'allow' && verdict !== before) this.#owner.rightsChanged();
       })
@@ -176,4 +180,9 @@ export class AskedRights {
 
 function questionKey(action: AclAction, topic: string, qos: number, retain: boolean): string {
   return `${action} ${qos} ${retain} ${topic}`;
+}
+
+/** No filter begins like a hash here: `#` stands alone in one. */
+function saidKey(filter: string): string {
+  return filter.length <= FILTER_LENGTH_MAX ? filter : `#${hash('sha256', filter, 'base64')}`;
 }

@@ -1,9 +1,9 @@
-/** What a client leaves behind while it is away: its will and its rights, not its connection. */
+/** What clients can make the access room hold: of those who are away, and of those who ask for much. */
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import t from 'tap';
 import { FakeSink } from '../core/fake-sink.ts';
-import { accessKit, connackOf, loginBytes, turns, worldOf } from './gate-kit.ts';
+import { accessKit, connackOf, FakeDecisions, loginBytes, turns, worldOf } from './gate-kit.ts';
 
 setFlagsFromString('--expose-gc');
 const collectGarbage = runInNewContext('gc') as () => void;
@@ -40,4 +40,31 @@ t.test('a will that waits for its delay does not keep the connection that left i
   t.equal(world.stats.sessions, 2);
   world.time.pass(700_000);
   t.equal(world.stats.willsPublished, 1, 'its rights were still known');
+});
+
+t.test('what a source said of long filters is remembered without them', async (t) => {
+  const decisions = new FakeDecisions();
+  decisions.decide = () => 'deny';
+  const kit = await accessKit(t, { sources: [decisions] });
+  const world = await worldOf(kit);
+  kit.users.add('alice');
+  const client = world.client(5, 'dev1');
+  client.send(loginBytes());
+  await turns();
+  world.settle();
+  t.equal(connackOf(client), 0);
+  const heldBytes = (): number => {
+    collectGarbage();
+    return process.memoryUsage().heapUsed;
+  };
+  const before = heldBytes();
+  for (let i = 0; i < 400; i++) {
+    client.subscribe(`${i}/${'x'.repeat(60_000)}`);
+    await turns(4);
+    world.settle();
+    const [suback] = client.receive();
+    if (suback?.type !== 'suback' || suback.reasonCodes[0] !== 0x87) t.fail(`filter ${i}`);
+    decisions.asked.length = 0;
+  }
+  t.ok(heldBytes() - before < 8e6, 'not 24 MB');
 });
