@@ -137,7 +137,7 @@ export class Connection
   /** Rights from a CONNECT or a re-authentication. */
   setGate(gate: ClientGate | null): void {
     this.gate = gate;
-    this.publishGate = gate?.allowsAll === false ? gate : null;
+    this.publishGate = gate?.allowsAll === true ? null : gate;
   }
 
   get closed(): boolean {

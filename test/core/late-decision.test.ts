@@ -12,6 +12,7 @@ import {
   WAIT,
 } from '../../src/core/ports.ts';
 import type { Principal } from '../../src/core/principal.ts';
+import { encodeAuth } from '../../src/wire/auth.ts';
 import { PINGREQ } from '../../src/wire/ping.ts';
 import { connectBytes, publishBytes } from './fake-client.ts';
 import { accepted, FakeClientGate, FakeGate } from './fake-gate.ts';
@@ -97,4 +98,30 @@ for (const [what, make] of Object.entries(gates)) {
       },
     );
   }
+}
+
+for (const revokedSubscription of ['disconnect', 'unsubscribe'] as const) {
+  t.test(`fewer rights after a re-authentication: ${revokedSubscription}`, async (t) => {
+    const gate = new LateExchange();
+    const world = await World.start({ gate, revokedSubscription });
+    const client = world.client(5, 'dev1');
+    client.send(connectBytes(5, 'dev1', { authenticationMethod: 'TEST' }));
+    gate.decideConnect!(accepted('alice', new FakeClientGate()));
+    client.subscribe(['kept', 'lost']);
+    world.settle();
+    client.receive();
+    client.send(
+      encodeAuth({ reasonCode: 0x19, authenticationMethod: 'TEST', authenticationData: null }),
+    );
+    const fewer = new FakeClientGate();
+    fewer.keeps = (filter) => filter === 'kept';
+    gate.decideConnect!(accepted('alice', fewer));
+    world.settle();
+    t.match(client.receive(), [
+      revokedSubscription === 'disconnect'
+        ? { type: 'disconnect', reasonCode: 0x87 }
+        : { type: 'auth', reasonCode: 0 },
+    ]);
+    t.equal(world.stats.subscriptionsRevoked, 1);
+  });
 }

@@ -59,7 +59,8 @@ function reauthenticate(connection: Connection, method: string, data: Buffer | n
     const { sessions } = connection.services;
     if (connection.session !== null) {
       sessions.grant(connection.session, decision.client);
-      if (sessions.revokeDenied(connection.session) > 0) {
+      const revoked = sessions.revokeDenied(connection.session);
+      if (revoked > 0 && connection.services.core.revokedSubscription === 'disconnect') {
         connection.close('rights_revoked', 'subscriptions are no longer allowed');
         return;
       }
