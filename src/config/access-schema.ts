@@ -66,7 +66,9 @@ function oneOf<const T extends string>(
 function refuseUrl(...schemes: readonly string[]): (url: string) => string | null {
   return (url) => {
     const parsed = URL.parse(url);
-    const isKnown = parsed !== null && schemes.includes(parsed.protocol.slice(0, -1));
+    // `redis:/x:password@host` is one for URL.parse too, and would be shown with its password.
+    const isWhole = /^[a-z]+:\/\//i.test(url) || parsed?.protocol === 'unix:';
+    const isKnown = isWhole && schemes.includes(parsed?.protocol.slice(0, -1) ?? '');
     return isKnown
       ? null
       : `expected a URL with ${schemes.map((name) => `${name}://`).join(' or ')}`;

@@ -5,6 +5,7 @@
 import { Document, isMap, isScalar, isSeq, type Node } from 'yaml';
 import type { Path } from './layer.ts';
 import type { LoadedConfig } from './load.ts';
+import { withoutUrlSecrets } from './url-secrets.ts';
 
 /** YAML with a comment at each value that says where it comes from. */
 export function renderEffective(loaded: LoadedConfig): string {
@@ -20,17 +21,6 @@ export function withoutSecrets(value: unknown): unknown {
   if (typeof value !== 'object' || value === null) return value;
   const entries = Object.entries(value).map(([name, inner]) => [name, withoutSecrets(inner)]);
   return Object.fromEntries(entries);
-}
-
-/** An authority ends at the first `/`, `?` or `#`; all before its last `@` is user and password. */
-function withoutUrlSecrets(text: string): string {
-  const match = /^([a-z][a-z0-9+.-]*:\/\/)([^/?#]*)([^?]*)(\?.*)?$/is.exec(text);
-  if (match === null) return text;
-  const [, scheme = '', authority = '', path = '', query] = match;
-  const at = authority.lastIndexOf('@');
-  const user = authority.slice(0, Math.max(0, at)).split(':', 1)[0];
-  const shown = at === -1 ? authority : `${user}:***${authority.slice(at)}`;
-  return `${scheme}${shown}${path}${query === undefined ? '' : '?***'}`;
 }
 
 function annotate(node: Node, path: Path, loaded: LoadedConfig): void {

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { describeUnit, parseQuantity, type QuantityUnit, suffixesOf } from './quantity.ts';
+import { withoutAnySecrets } from './url-secrets.ts';
 
 /** What every option says of itself. */
 export interface LeafText {
@@ -48,7 +49,8 @@ export function show(value: unknown): string {
   if (value === null) return 'nothing';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
   if (typeof value === 'object') return 'a section';
-  const text = JSON.stringify(value) ?? String(value);
+  const shown = typeof value === 'string' ? withoutAnySecrets(value) : value;
+  const text = JSON.stringify(shown) ?? String(shown);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }
 

@@ -118,7 +118,7 @@ const cases: readonly Case[] = [
       'edge.yaml:7:5: listeners[5].url: expected a host name, an IPv4 address, or an IPv6 address in [], found "mqtt://127.0.0.256"',
       'edge.yaml:8:5: listeners[6].url: expected HOST:PORT after ://, without user, query or fragment, found "mqtt://[::1"',
       'edge.yaml:9:5: listeners[7].url: expected mqtt://HOST:PORT without a path, found "mqtt://127.0.0.1/mqtt"',
-      'edge.yaml:10:5: listeners[8].url: expected HOST:PORT after ://, without user, query or fragment, found "mqtt://user:pass@127.0.0.1"',
+      'edge.yaml:10:5: listeners[8].url: expected HOST:PORT after ://, without user, query or fragment, found "mqtt://user:***@127.0.0.1"',
       'edge.yaml:11:5: listeners[9].url: expected the file of the socket, such as unix:/run/causeway.sock, found "unix:"',
     ],
   },
