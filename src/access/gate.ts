@@ -99,6 +99,9 @@ const GUESSES: ReadonlySet<RefuseReason> = new Set<RefuseReason>([
 /** Who shows a token or a certificate does not guess at the password of the name it gives. */
 const WITHOUT_PASSWORD: ReadonlySet<string> = new Set(['jwt', 'certificate', 'psk']);
 
+/** Not a user of anybody: its rules come with its login, and no source is told its name. */
+const OWN_PROBE = 'probe';
+
 const NOBODY: ChainAnswer = {
   kind: 'accepted',
   who: { user: null, tenant: null, claims: null, expiresAtMs: 0, rules: null, superuser: false },
@@ -325,7 +328,7 @@ export class AccessGate implements Gate, ClientGateOwner {
     index: number,
     granted: { readonly source: GrantSource; readonly rules: readonly GrantedRule[] }[],
   ): ConnectDecision | Promise<ConnectDecision> {
-    const { sources } = this.#options;
+    const sources = by === OWN_PROBE ? [] : this.#options.sources;
     const take = (source: GrantSource, answer: GrantAnswer): boolean => {
       if (answer.kind === 'granted') granted.push({ source, rules: answer.rules });
       return answer.kind === 'granted';

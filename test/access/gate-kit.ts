@@ -45,7 +45,7 @@ export function identified(user: string | null, more: Partial<Identified> = {}):
 
 /** Users and passwords in memory; answers at once, or when the test says so. */
 export class FakeUsers implements Authenticator {
-  readonly kind = 'password';
+  kind = 'password';
   readonly counters: AuthenticatorCounters = {
     accepted: 0,
     refused: 0,

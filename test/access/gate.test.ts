@@ -661,6 +661,22 @@ t.test(
   },
 );
 
+t.test('the probe of this process has the rules it brings, whatever sources say', async (t) => {
+  const decisions = new FakeDecisions();
+  decisions.decide = () => 'deny';
+  const grants = new FakeGrants();
+  grants.isAway = true;
+  const kit = await accessKit(t, { sources: [grants, decisions] });
+  kit.users.add('$probe', 'right', { rules: [grant('health/#')] });
+  kit.users.kind = 'probe';
+  const client = await letIn(kit, request({ username: '$probe' }));
+  const waiter = { resume: () => t.fail('nothing waits') };
+  t.equal(client.publish('health/x', 1, false, 0, waiter), ALLOW);
+  t.equal(client.subscribe('health/x', 1, waiter), ALLOW);
+  t.equal(client.publish('other', 1, false, 0, waiter), DENY);
+  t.same(decisions.asked, [], 'its name is told to nobody');
+});
+
 t.test('a superuser who is away is one still, for as long as he is one', async (t) => {
   const kit = await accessKit(t, {
     rules: 'rules: [{allow: publish, topics: [a], users: [alice]}]',
