@@ -185,7 +185,8 @@ export class BrokerNode {
     try {
       next = this.#options.load();
       const { problems } = await checkFiles(next);
-      if (problems.length > 0) return refuse(problems);
+      const ofDoor = await this.#door.check(next.config);
+      if (problems.length + ofDoor.length > 0) return refuse([...problems, ...ofDoor]);
       // Users, keys and rules: what is broken there leaves everything as it was.
       await this.#rights.reload();
     } catch (error) {

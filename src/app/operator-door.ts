@@ -4,17 +4,17 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { SecureContextOptions } from 'node:tls';
+import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import type { AdminServer } from '../admin/admin-server.ts';
 import type { ApiOptions } from '../admin/api/api.ts';
 import type { CertificateReport, ReloadReport } from '../admin/api/ports.ts';
-import { TokenFileError } from '../admin/api/token-file.ts';
+import { readTokenFile, TokenFileError } from '../admin/api/token-file.ts';
 import type { ListenerMetrics, StoreMetrics } from '../admin/metric-sources.ts';
 import type { Readiness } from '../admin/readiness.ts';
 import { type SysTopics, startSysTopics } from '../admin/sys-topics.ts';
 import { type AdminAddress, parseAdminUrl } from '../config/address.ts';
 import type { Config } from '../config/config.ts';
-import type { Path } from '../config/layer.ts';
+import type { Path, Problem } from '../config/layer.ts';
 import type { Broker } from '../core/broker.ts';
 import type { Log } from '../core/ports.ts';
 import { systemClock, systemScheduler } from '../listeners/scheduler.ts';
@@ -103,9 +103,13 @@ export class OperatorDoor {
     log.info({ address: admin.address, listener: 'admin' }, 'listening');
   }
 
+  #tokensFile(): string {
+    const { admin, data } = this.#parts.config();
+    return admin.tokensFile ?? join(data, TOKENS_FILE);
+  }
+
   #apiOptions(): ApiOptions {
     const { broker, rights, config, originOf, reload, reloadCertificates } = this.#parts;
-    const { tokensFile = join(config().data, TOKENS_FILE) } = config().admin;
     return {
       core: broker.admin,
       observe: (observer) => broker.observe(observer),
@@ -116,9 +120,29 @@ export class OperatorDoor {
       acl: aclPort(rights.access),
       quotas: quotaUsePort(rights.quotas),
       config: { shown: () => shownOptions(config(), originOf), reload, reloadCertificates },
-      tokensFile,
+      tokensFile: this.#tokensFile(),
       environmentToken: process.env[ADMIN_TOKEN_VARIABLE],
     };
+  }
+
+  /** What a reload with this configuration would stumble over. Changes nothing. */
+  async check(next: Config): Promise<Problem[]> {
+    if (this.#admin === null) return [];
+    const problems: Problem[] = [];
+    try {
+      await readTokenFile(this.#tokensFile());
+    } catch (error) {
+      if (!(error instanceof TokenFileError)) throw error;
+      problems.push({ where: this.#tokensFile(), message: error.message });
+    }
+    const address = parseAdminUrl(this.#parts.config().admin.url) as AdminAddress;
+    if (!address.isTls) return problems;
+    try {
+      createSecureContext(await readTls(next));
+    } catch (error) {
+      problems.push({ where: 'admin.tls', message: (error as Error).message });
+    }
+    return problems;
   }
 
   /** Takes over changed intervals, tokens and certificates; what is wrong, or null. */

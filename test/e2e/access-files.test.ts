@@ -253,6 +253,27 @@ t.test('class 2: a broken file at a reload changes nothing, and is said', async 
   await ben.ping();
 });
 
+t.test('class 2: one broken file holds back the good ones beside it', async (t) => {
+  const site = await whole(t);
+  const node = await NearNode.start(t, site);
+  const ann = await login(node, { at: 'plain', username: 'ann', password: 'right' });
+  // Another user list and other rules, both good, and one file that is not.
+  site.write('passwords', await passwordLines({ ben: 'right', eve: 'right' }));
+  site.rules([{ allow: ['publish', 'subscribe'], topics: ['#'] }]);
+  for (const name of ['psk', 'scram', 'secret', 'headers']) {
+    const mend = breakFile(site, breaks.find(({ file }) => file === name)!);
+    t.notOk(await node.reload(), name);
+    t.not(await codeOf(node, { at: 'plain', username: 'eve', password: 'right' }), 0, 'not yet');
+    t.equal(await codeOf(node, { at: 'plain', username: 'ann', password: 'right' }), 0, 'still');
+    await ann.ping();
+    t.strictSame((await ann.subscribe('x')).reasonCodes, [NOT_AUTHORIZED]);
+    mend();
+  }
+  t.ok(await node.reload());
+  await ann.expectError(NOT_AUTHORIZED);
+  t.equal(await codeOf(node, { at: 'plain', username: 'eve', password: 'right' }), 0);
+});
+
 t.test('class 2: an empty rule file is no permission, at start and at a reload', async (t) => {
   for (const text of ['', '\n', '# nothing\n', 'rules: []\n', 'rules:\n']) {
     const site = await whole(t);
@@ -377,5 +398,11 @@ t.test(
     const again = await NearNode.start(t, site, { data: 'data' });
     t.equal((await again.api('GET', '/bans', { token })).json.items[0].value, 'mallory');
     t.equal(await codeOf(again, { at: 'plain', username: 'mallory', password: 'x' }), 0x8a);
+    // At a reload: what was good stays, and the answer says what is not.
+    site.write('data/api-tokens.json', '[');
+    const { status, text } = await again.api('POST', '/config/reload');
+    t.equal(status, 422);
+    t.match(text, /api-tokens/, 'said in the answer');
+    t.equal((await again.api('GET', '/bans', { token })).status, 200);
   },
 );
