@@ -7,6 +7,7 @@ import { createHash, pbkdf2Sync } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { Credentials } from '../../../src/access/authenticator.ts';
 import { hashPassword } from '../../../src/access/authn/hash-password.ts';
@@ -297,6 +298,15 @@ t.test('an ACL user, a password from a file, and no secret anywhere', async (t) 
   t.match(problem, { name: 'AccessError' });
   t.equal(await login('alice', `${CANARY}-user`), 'accepted', 'the old connection is kept');
   await admin('ACL', 'SETUSER', 'app', `>${CANARY}-wrong`);
+  const connections = async (): Promise<number> =>
+    String(await admin('CLIENT', 'LIST')).split('user=app ').length - 1;
+  const before = await connections();
+  const unused = await redis.prepare();
+  t.equal(await connections(), before + 1, 'the new one is tried');
+  unused.discard();
+  for (let i = 0; i < 100 && (await connections()) > before; i += 1) await setTimeout(20);
+  t.equal(await connections(), before, 'and closed when it is not wanted');
+  t.equal(await login('alice', `${CANARY}-user`), 'accepted');
   (await redis.prepare()).commit();
   t.equal(await login('alice', `${CANARY}-user`), 'accepted', 'the new one is used');
   writeFileSync(passwordFile, '');
