@@ -560,7 +560,7 @@ t.test('nothing precedes CONNACK, however late gate, will and store answer', asy
     request = asked;
     decide = late;
     return WAIT;
-  }) as typeof gate.connect;
+  }) as unknown as typeof gate.connect;
   const world = await World.durable({ gate });
   const client = world.client(5, 'c');
   client.connect({ expiryS: 100, will: { topic: 'w' } });
