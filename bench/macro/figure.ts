@@ -16,6 +16,8 @@ export type Column =
   | 'kibPerSubscription'
   | 'kibPerConnectionUncollected'
   | 'emptyMib'
+  | 'startMs'
+  | 'startCpuMs'
   | 'idleCpuPercent'
   | 'rssMib'
   | 'peakMib'
@@ -35,6 +37,8 @@ export interface Figure {
 interface ColumnText {
   readonly title: string;
   readonly write: (value: number) => string;
+  /** Also told as a multiple of the first broker's. CPU is in any case. */
+  readonly isCompared?: boolean;
 }
 
 function grouped(value: number): string {
@@ -68,10 +72,12 @@ export const columns: Readonly<Record<Column, ColumnText>> = {
   ackedPerS: { title: 'acked /s', write: grouped },
   ackP50Ms: { title: 'ack p50 ms', write: significant },
   ackP99Ms: { title: 'ack p99 ms', write: significant },
-  kibPerConnection: { title: 'KiB / connection', write: significant },
-  kibPerSubscription: { title: 'KiB / subscription', write: significant },
+  kibPerConnection: { title: 'KiB / connection', write: significant, isCompared: true },
+  kibPerSubscription: { title: 'KiB / subscription', write: significant, isCompared: true },
   kibPerConnectionUncollected: { title: 'KiB / connection before collection', write: significant },
-  emptyMib: { title: 'empty MiB', write: oneDecimal },
+  emptyMib: { title: 'empty MiB', write: oneDecimal, isCompared: true },
+  startMs: { title: 'start ms', write: significant, isCompared: true },
+  startCpuMs: { title: 'start CPU ms', write: significant, isCompared: true },
   idleCpuPercent: { title: 'idle CPU %', write: significant },
   rssMib: { title: 'RSS MiB', write: oneDecimal },
   peakMib: { title: 'peak MiB', write: oneDecimal },

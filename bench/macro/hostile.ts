@@ -129,7 +129,7 @@ async function underAttack(peer: Peer, attack: string, options: Options): Promis
 }
 
 const options = parseOptions(process.argv.slice(2));
-const all = brokers({ executable: options.executable, command: options.command });
+const all = brokers(options);
 const wanted = options.brokers ?? ['causeway'];
 const rate = options.settings.ratePerS ?? RATE_PER_S;
 console.log(

@@ -14,6 +14,7 @@ import type {
   Reply,
   Request,
   Stormed,
+  StormOptions,
   Target,
 } from './load/protocol.ts';
 
@@ -35,15 +36,28 @@ export interface LoadStats {
   readonly loopDelayMaxMs: number;
 }
 
+/** Words before a command that keep it on a core. */
+export function pinnedTo(core: number | undefined): string[] {
+  return core === undefined ? [] : ['taskset', '-c', String(core)];
+}
+
+/**
+ * The same for a load that must not disturb the one that measures: it runs when the core is idle,
+ * and steps aside at once.
+ */
+export function inBackground(core: number | undefined): string[] {
+  return core === undefined ? [] : [...pinnedTo(core), 'chrt', '--idle', '0'];
+}
+
 class LoadProcess {
   readonly #child: ChildProcess;
   readonly #pending: Map<number, Pending> = new Map();
   #nextId = 0;
 
-  constructor(core: number | undefined, epochUs: number) {
-    const pinned = core === undefined ? [] : ['taskset', '-c', String(core)];
+  constructor(core: number | undefined, epochUs: number, isBackground: boolean) {
+    const placed = isBackground ? inBackground(core) : pinnedTo(core);
     const worker = fileURLToPath(new URL('./load/worker.ts', import.meta.url));
-    const [executable, ...parameters] = [...pinned, process.execPath, worker, String(epochUs)];
+    const [executable, ...parameters] = [...placed, process.execPath, worker, String(epochUs)];
     this.#child = spawn(executable!, parameters, {
       stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
       serialization: 'advanced',
@@ -133,9 +147,12 @@ export class LoadProcesses {
   readonly #processes: readonly LoadProcess[];
   readonly #epochUs: number;
 
-  constructor(count: number, core: number | undefined) {
+  constructor(count: number, core: number | undefined, isBackground: boolean = false) {
     this.#epochUs = Math.floor(Number(process.hrtime.bigint()) / 1000);
-    this.#processes = Array.from({ length: count }, () => new LoadProcess(core, this.#epochUs));
+    this.#processes = Array.from(
+      { length: count },
+      () => new LoadProcess(core, this.#epochUs, isBackground),
+    );
   }
 
   /** The clock the load stamps with. */
@@ -179,11 +196,23 @@ export class LoadProcesses {
     await this.#askAll({ kind: 'close', group });
   }
 
-  async storm(target: Target, seconds: number, concurrency: number): Promise<Stormed> {
+  /** Rate, number and logins are those of all processes together. */
+  async storm(target: Target, options: StormOptions): Promise<Stormed> {
+    const { concurrency, ratePerS, count: connects, logins } = options;
+    const count = this.#processes.length;
     const parts = await Promise.all(
       this.#processes.map((process, index) => {
-        const own = Math.ceil(concurrency / this.#processes.length);
-        const plan = { seconds, concurrency: own, target, process: index };
+        const plan = {
+          ...options,
+          concurrency: Math.ceil(concurrency / count),
+          ...(ratePerS === undefined ? {} : { ratePerS: ratePerS / count }),
+          ...(connects === undefined ? {} : { count: Math.ceil(connects / count) }),
+          ...(logins === undefined
+            ? {}
+            : { logins: logins.filter((_, number) => number % count === index) }),
+          target,
+          process: index,
+        };
         return process.ask({ kind: 'storm', plan });
       }),
     );
@@ -197,6 +226,11 @@ export class LoadProcesses {
       failures: addUp(parts.map((part) => part.failures)),
       connackUs: connack.counts,
     };
+  }
+
+  /** Storms open no more connections; they end when those under way are answered. */
+  async endStorms(): Promise<void> {
+    await this.#askAll({ kind: 'endStorms' });
   }
 
   async stats(): Promise<LoadStats> {

@@ -15,6 +15,7 @@ export interface Options {
   readonly loadCore: number | undefined;
   readonly executable: string | undefined;
   readonly command: string | undefined;
+  readonly base: string | undefined;
   readonly list: boolean;
   readonly help: boolean;
   readonly settings: RunSettings;
@@ -41,6 +42,7 @@ export const usage = `node bench/macro/run.ts [options]
   --load-core N        CPU of the load, or none (1)
   --causeway-bin FILE  measure this executable
   --causeway-cmd LINE  measure this command line; {port} and {store} are filled in
+  --base-bin FILE      another executable of ours, as the broker causeway-base
   --list               name the scenarios and brokers
 `;
 
@@ -86,6 +88,7 @@ export function parseOptions(parameters: readonly string[]): Options {
       'load-core': { type: 'string', default: '1' },
       'causeway-bin': { type: 'string' },
       'causeway-cmd': { type: 'string' },
+      'base-bin': { type: 'string' },
       list: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -106,6 +109,7 @@ export function parseOptions(parameters: readonly string[]): Options {
     loadCore: core(values['load-core'], 'load-core'),
     executable: values['causeway-bin'],
     command: values['causeway-cmd'],
+    base: values['base-bin'],
     list: values.list,
     help: values.help,
     settings: {

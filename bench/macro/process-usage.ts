@@ -74,6 +74,19 @@ export function peakResidentBytes(pid: number): number {
   return sum;
 }
 
+/**
+ * How often, since boot, the kernel turned a connection down because the queue of those that wait to
+ * be accepted was full; the client tries again after one second, then two, then four. Of the whole
+ * machine.
+ */
+export function acceptQueueOverflows(): number {
+  const [names, values] = read('/proc/net/netstat')
+    .split('\n')
+    .filter((line) => line.startsWith('TcpExt:'))
+    .map((line) => line.split(' '));
+  return Number(values?.[names?.indexOf('ListenOverflows') ?? -1] ?? Number.NaN);
+}
+
 /** Busy seconds of one CPU since boot, whoever used it; time a hypervisor took is counted in. */
 export function coreBusySeconds(core: number): number {
   const line = new RegExp(`^cpu${core} (.*)$`, 'm').exec(read('/proc/stat'));

@@ -129,11 +129,18 @@ function figureTable(rows: readonly Row[]): string {
       const value = write(column, row.median(column));
       return column === 'cpuUs' && withCpu
         ? [`**${value}**`, row.spread(), (row.median('cpuUs') / base).toFixed(2)]
-        : [value];
+        : [value + multiple(column, row, rows[0]!)];
     }),
     row.delivered(),
   ]);
   return table(header, body);
+}
+
+/** ` (1.03×)`: of the first row's. */
+function multiple(column: Column, row: Row, base: Row): string {
+  const ratio = row.median(column) / base.median(column);
+  const isTold = columns[column].isCompared === true && row !== base && Number.isFinite(ratio);
+  return isTold ? ` (${ratio.toFixed(2)}×)` : '';
 }
 
 function notesOf(records: readonly RunRecord[]): string[] {

@@ -38,7 +38,7 @@ function chooseScenarios(wanted: readonly string[] | undefined): readonly Scenar
 
 /** The wanted brokers in the order given; those that cannot be had go to `skipped`. */
 function chooseBrokers(options: Options, skipped: Map<string, string>): readonly Peer[] {
-  const all = brokers({ executable: options.executable, command: options.command });
+  const all = brokers(options);
   const wanted = options.brokers ?? all.map((peer) => peer.name);
   return wanted.flatMap((name) => {
     const peer = all.find((one) => one.name === name);
@@ -164,7 +164,8 @@ async function main(): Promise<void> {
   const records: RunRecord[] = [];
   for (const scenario of chooseScenarios(options.scenarios)) {
     for (let round = 1; round <= options.runs; round++) {
-      for (const peer of peers) {
+      // Turned round every other time, so that nobody is always the first.
+      for (const peer of round % 2 === 1 ? peers : peers.toReversed()) {
         const record = await runOnce(scenario, peer, round, options);
         records.push(record);
         sayRun(record);

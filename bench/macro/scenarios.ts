@@ -6,6 +6,7 @@ import { connectStorm } from './scenarios/connect-storm.ts';
 import { idleMemory } from './scenarios/idle.ts';
 import { offline } from './scenarios/offline.ts';
 import { retainedReplay } from './scenarios/retained.ts';
+import { start } from './scenarios/start.ts';
 import { traffic } from './scenarios/traffic.ts';
 
 const qosLevels = [0, 1, 2] as const;
@@ -101,6 +102,7 @@ export const scenarios: readonly Scenario[] = [
   retainedReplay,
   connectStorm,
   idleMemory,
+  start,
   ...[1000, 10_000].map((ratePerS) =>
     traffic({
       name: `latency${ratePerS / 1000}k`,

@@ -7,11 +7,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { connectFrame } from '../macro/load/frames.ts';
 import type { Collector, Peer, Profile } from './peer.ts';
 import { projectDirectory } from './tools.ts';
 
 const READY_WITHIN_MS = 30_000;
-const PROBE_EVERY_MS = 50;
+const PROBE_EVERY_MS = 10;
 const STOP_WITHIN_MS = 10_000;
 const STDERR_KEPT = 4000;
 const FILES_MAX = 20_000;
@@ -22,6 +23,18 @@ export interface StartOptions {
   readonly durable: boolean;
   readonly profile: Profile;
   readonly mqttVersion: 4 | 5;
+  /** Writes what the broker reads into the folder of the run; answers the configuration. */
+  readonly configure?: (place: Place) => string;
+  /** What the client shows that asks whether the broker is up. */
+  readonly login?: { readonly username: string; readonly password: string } | undefined;
+}
+
+/** Where one run of a broker is to be found. All ports are free and on loopback. */
+export interface Place {
+  readonly directory: string;
+  readonly port: number;
+  readonly adminPort: number;
+  readonly tlsPort: number;
 }
 
 function sleep(ms: number): Promise<void> {
@@ -45,11 +58,8 @@ function freePort(): Promise<number> {
 }
 
 /** One CONNECT; true when the broker answers it with success. */
-function probe(port: number, mqttVersion: 4 | 5): Promise<boolean> {
-  const id = 'probe';
-  const tail = mqttVersion === 5 ? [0] : [];
-  const body = [0, 4, 0x4d, 0x51, 0x54, 0x54, mqttVersion, 2, 0, 60, ...tail, 0, id.length];
-  const packet = Buffer.from([0x10, body.length + id.length, ...body, ...Buffer.from(id)]);
+function probe(port: number, { mqttVersion, login }: StartOptions): Promise<boolean> {
+  const packet = connectFrame(mqttVersion, 'probe', true, 60, login);
   return new Promise((resolve) => {
     const socket = connect({ port, host: '127.0.0.1' });
     const finish = (good: boolean): void => {
@@ -67,6 +77,8 @@ function probe(port: number, mqttVersion: 4 | 5): Promise<boolean> {
 export class BrokerProcess {
   readonly name: string;
   readonly port: number;
+  readonly adminPort: number;
+  readonly tlsPort: number;
   readonly pid: number;
   readonly collector: Collector;
   readonly directory: string;
@@ -76,13 +88,17 @@ export class BrokerProcess {
   #stderr = '';
   #ended: string | undefined;
   #stopping = false;
+  readonly #beganMs: number = performance.now();
   readonly #exit: Promise<void>;
   readonly #takeAlong: () => void;
 
-  constructor(peer: Peer, port: number, directory: string, options: StartOptions) {
+  constructor(peer: Peer, place: Place, options: StartOptions) {
+    const { port, adminPort, tlsPort, directory } = place;
     const launch = peer.launch({
       port,
+      adminPort,
       directory,
+      configuration: options.configure?.(place),
       durable: options.durable,
       profile: options.profile,
       mqttVersion: options.mqttVersion,
@@ -92,6 +108,8 @@ export class BrokerProcess {
     const [executable, ...parameters] = [...pinned, ...limited, ...launch.command];
     this.name = peer.name;
     this.port = port;
+    this.adminPort = adminPort;
+    this.tlsPort = tlsPort;
     this.directory = directory;
     this.collector = launch.collector;
     this.#child = spawn(executable!, parameters, {
@@ -133,14 +151,13 @@ export class BrokerProcess {
     return this.#stderr;
   }
 
-  async ready(mqttVersion: 4 | 5): Promise<void> {
-    const began = performance.now();
+  async ready(options: StartOptions): Promise<void> {
     while (this.#ended === undefined) {
-      if (await probe(this.port, mqttVersion)) {
-        this.startedAfterMs = performance.now() - began;
+      if (await probe(this.port, options)) {
+        this.startedAfterMs = performance.now() - this.#beganMs;
         return;
       }
-      if (performance.now() - began > READY_WITHIN_MS) {
+      if (performance.now() - this.#beganMs > READY_WITHIN_MS) {
         throw new Error(`${this.name} did not answer within ${READY_WITHIN_MS} ms`);
       }
       await sleep(PROBE_EVERY_MS);
@@ -161,11 +178,11 @@ export class BrokerProcess {
 
 /** Starts a broker and waits until it answers a CONNECT. */
 export async function startBroker(peer: Peer, options: StartOptions): Promise<BrokerProcess> {
-  const port = await freePort();
+  const [port, adminPort, tlsPort] = await Promise.all([freePort(), freePort(), freePort()]);
   const directory = mkdtempSync(join(tmpdir(), `causeway-bench-${peer.name}-`));
-  const broker = new BrokerProcess(peer, port, directory, options);
+  const broker = new BrokerProcess(peer, { port, adminPort, tlsPort, directory }, options);
   try {
-    await broker.ready(options.mqttVersion);
+    await broker.ready(options);
     return broker;
   } catch (error) {
     await broker.stop();

@@ -1,8 +1,9 @@
 // Our own broker: from source by default, as the executable with `--causeway-bin`, or by any
-// command line with `--causeway-cmd`. `commandLine` is the one place that knows its flags: limits
-// stay at their defaults, metrics stay on, as a user would run it.
+// command line with `--causeway-cmd`; and an older executable beside it with `--base-bin`.
+// `commandLine` is the one place that knows its flags: limits stay at their defaults, metrics stay
+// on, as a user would run it.
 
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Feature, Launch, LaunchOptions, Peer } from './peer.ts';
 import { firstLine, projectDirectory } from './tools.ts';
@@ -12,25 +13,42 @@ export interface CausewayOptions {
   readonly executable?: string | undefined;
   /** Command line to measure instead; `{port}` and `{store}` are filled in. */
   readonly command?: string | undefined;
+  /** Path of an executable to hold against, as the broker `causeway-base`. */
+  readonly base?: string | undefined;
 }
 
-/** Flags of one run; `{port}` and `{store}` (`--ephemeral` or `--data FOLDER`) are filled in. */
+/**
+ * Flags of one run. Filled in: `{port}`, `{admin}`, `{listen}` (`--listen URL`, or `--config FILE`
+ * when the run has a configuration) and `{store}` (`--ephemeral` or `--data FOLDER`).
+ */
 const commandLine: readonly string[] = [
   'start',
-  '--listen',
-  'mqtt://127.0.0.1:{port}',
+  '{listen}',
   '--admin',
-  'http://127.0.0.1:0',
+  'http://127.0.0.1:{admin}',
   '--set',
   'log.level=warn',
   '{store}',
 ];
 
 function fill(words: readonly string[], options: LaunchOptions): string[] {
-  const store = options.durable ? ['--data', join(options.directory, 'data')] : ['--ephemeral'];
-  return words.flatMap((word) =>
-    word === '{store}' ? store : [word.replaceAll('{port}', String(options.port))],
-  );
+  const { port, adminPort, directory, durable } = options;
+  if (options.configuration !== undefined && !words.includes('{listen}')) {
+    throw new Error('--causeway-cmd needs the word {listen} for a run with a configuration');
+  }
+  const store = durable ? ['--data', join(directory, 'data')] : ['--ephemeral'];
+  return words.flatMap((word) => {
+    if (word === '{store}') return store;
+    if (word === '{listen}') return listen(options);
+    return [word.replaceAll('{port}', String(port)).replaceAll('{admin}', String(adminPort))];
+  });
+}
+
+function listen({ port, directory, configuration }: LaunchOptions): string[] {
+  if (configuration === undefined) return ['--listen', `mqtt://127.0.0.1:${port}`];
+  const file = join(directory, 'causeway.yaml');
+  writeFileSync(file, configuration);
+  return ['--config', file];
 }
 
 /** The source tree's own entry, run by the Node that runs the harness. */
@@ -44,7 +62,7 @@ function sourceVersion(): string {
   return `causeway ${(JSON.parse(text) as { version: string }).version} (${commit})`;
 }
 
-export function causeway(given: CausewayOptions): Peer {
+export function causeway(given: CausewayOptions, name: string = 'causeway'): Peer {
   const words = given.command?.split(/\s+/).filter((word) => word !== '');
   const program = given.executable === undefined ? sourceProgram() : [given.executable];
 
@@ -73,5 +91,5 @@ export function causeway(given: CausewayOptions): Peer {
     };
   }
 
-  return { name: 'causeway', prepare, version, lacks, launch };
+  return { name, prepare, version, lacks, launch };
 }

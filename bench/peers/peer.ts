@@ -13,6 +13,8 @@ export type Profile = 'traffic' | 'idle' | 'retained';
 export interface LaunchOptions {
   /** Free loopback port to listen on. */
   readonly port: number;
+  /** Another one, for metrics. */
+  readonly adminPort: number;
   /** Fresh, empty folder of this run, for configuration and data. */
   readonly directory: string;
   /** Keep sessions and their messages on disk. */
@@ -20,6 +22,8 @@ export interface LaunchOptions {
   readonly profile: Profile;
   /** 4 = MQTT 3.1.1, 5 = MQTT 5. */
   readonly mqttVersion: 4 | 5;
+  /** A configuration in the broker's own form, listeners included; only ours is ever given one. */
+  readonly configuration: string | undefined;
 }
 
 /** How a broker is asked to collect garbage before its memory is read. */

@@ -8,7 +8,9 @@ import { mosquitto } from './mosquitto.ts';
 import type { Peer } from './peer.ts';
 import { rumqttd } from './rumqttd.ts';
 
-/** Every broker, ours first. */
+/** Every broker, ours first; `causeway-base` is among them when it is given. */
 export function brokers(options: CausewayOptions): readonly Peer[] {
-  return [causeway(options), mosquitto, aedes, rumqttd, mochi];
+  const { base } = options;
+  const older = base === undefined ? [] : [causeway({ executable: base }, 'causeway-base')];
+  return [causeway(options), ...older, mosquitto, aedes, rumqttd, mochi];
 }

@@ -60,7 +60,13 @@ export class Client {
     this.#socket = socket;
     socket.on('connect', () => {
       socket.write(
-        connectFrame(target.mqttVersion, spec.clientId, spec.cleanStart, target.keepAliveS),
+        connectFrame(
+          target.mqttVersion,
+          spec.clientId,
+          spec.cleanStart,
+          target.keepAliveS,
+          spec.login,
+        ),
       );
     });
     socket.on('drain', () => this.onRoom?.());

@@ -2,6 +2,8 @@
 // here and not taken from `src/wire`, so that the yardstick does not share bugs with what it
 // measures. Used by client.ts and publisher.ts.
 
+import type { Login } from './protocol.ts';
+
 /** Bytes in front of the payload's filling: the time of sending in microseconds. */
 export const STAMP_BYTES = 4;
 
@@ -32,13 +34,16 @@ export function connectFrame(
   clientId: string,
   cleanStart: boolean,
   keepAliveS: number,
+  login?: Login | undefined,
 ): Buffer {
   const properties = cleanStart ? [] : SESSION_EXPIRY_NEVER;
-  const head = [mqttVersion, cleanStart ? 2 : 0, keepAliveS >> 8, keepAliveS & 0xff];
+  const flags = (cleanStart ? 2 : 0) | (login === undefined ? 0 : 0xc0);
+  const head = [mqttVersion, flags, keepAliveS >> 8, keepAliveS & 0xff];
   const version5 = mqttVersion === 5 ? [properties.length, ...properties] : [];
+  const names = login === undefined ? [] : [text(login.username), text(login.password)];
   return frame(
     0x10,
-    Buffer.concat([text('MQTT'), Buffer.from([...head, ...version5]), text(clientId)]),
+    Buffer.concat([text('MQTT'), Buffer.from([...head, ...version5]), text(clientId), ...names]),
   );
 }
 

@@ -8,6 +8,20 @@ export interface Target {
   readonly keepAliveS: number;
 }
 
+/** What a client shows in CONNECT; without one it is anonymous. */
+export interface Login {
+  readonly username: string;
+  /** Or a token. */
+  readonly password: string;
+}
+
+/** Of a client that connects with TLS; PEM. */
+export interface ClientTls {
+  readonly ca: string;
+  readonly cert: string;
+  readonly key: string;
+}
+
 /** One client of a run. Clients of equal affinity live in one load process. */
 export interface ClientSpec {
   readonly clientId: string;
@@ -19,6 +33,7 @@ export interface ClientSpec {
   /** Topics this client publishes to in turn; all of one length. */
   readonly topics?: readonly string[];
   readonly localAddress?: string;
+  readonly login?: Login;
 }
 
 export interface PublishPlan {
@@ -36,11 +51,31 @@ export interface PublishPlan {
   readonly stallMs: number;
   /** Sends no more after so long, whatever is left. */
   readonly withinMs: number;
+  /** At a rate: sleeps so long between turns and leaves its core to others. Absent: spins. */
+  readonly pauseMs?: number;
 }
 
-export interface StormPlan {
+/** How connects are made one after the other. */
+export interface StormOptions {
   readonly seconds: number;
+  /** Most connects under way. */
   readonly concurrency: number;
+  /** Connects a second, of all processes together; absent: as fast as they are answered. */
+  readonly ratePerS?: number;
+  /** Ends after so many, of all processes together; absent: by the time alone. */
+  readonly count?: number;
+  /** Shown in turn, beginning anew at the end. */
+  readonly logins?: readonly Login[];
+  readonly tls?: ClientTls;
+  /** Third number of the source addresses 127.0.x.y; 1 when absent, and one more per process. */
+  readonly network?: number;
+  /** Source addresses taken in turn; 200 when absent. */
+  readonly addresses?: number;
+  /** How long an answer is waited for; 5 s when absent. */
+  readonly attemptMs?: number;
+}
+
+export interface StormPlan extends StormOptions {
   readonly target: Target;
   /** Tells this process' client ids and source addresses from those of others. */
   readonly process: number;
@@ -54,7 +89,8 @@ export type Request =
   | { kind: 'clear' }
   | { kind: 'stats' }
   | { kind: 'close'; group: string }
-  | { kind: 'storm'; plan: StormPlan };
+  | { kind: 'storm'; plan: StormPlan }
+  | { kind: 'endStorms' };
 
 export interface Counters {
   readonly received: number;
@@ -84,8 +120,11 @@ export interface Opened {
 
 export interface Stormed {
   readonly connected: number;
+  /** From the first attempt to the last CONNACK, whatever it said. */
   readonly elapsedS: number;
+  /** Refusals (`CONNACK 0x87`) among them. */
   readonly failures: ReadonlyMap<string, number>;
+  /** Until CONNACK with success. */
   readonly connackUs: Uint32Array;
 }
 
@@ -99,6 +138,7 @@ export interface Answers {
   readonly stats: Stats;
   readonly close: true;
   readonly storm: Stormed;
+  readonly endStorms: true;
 }
 
 export type Reply =

@@ -14,6 +14,7 @@ export class Traffic {
   readonly #meter: Meter;
   readonly #done: () => void;
   readonly #watch: NodeJS.Timeout;
+  readonly #pauseMs: number;
   #next = 0;
   #scheduled = false;
   #ended = false;
@@ -27,6 +28,7 @@ export class Traffic {
     this.#plan = plan;
     this.#meter = meter;
     this.#done = done;
+    this.#pauseMs = plan.ratePerS > 0 ? (plan.pauseMs ?? 0) : 0;
     this.#watch = setInterval(() => this.#check(), STALL_CHECK_MS);
   }
 
@@ -42,7 +44,8 @@ export class Traffic {
   #wake(): void {
     if (!this.#scheduled && !this.#ended) {
       this.#scheduled = true;
-      setImmediate(() => this.#turn());
+      if (this.#pauseMs > 0) setTimeout(() => this.#turn(), this.#pauseMs);
+      else setImmediate(() => this.#turn());
     }
   }
 

@@ -14,6 +14,8 @@ import type {
   Reply,
   Request,
   Stats,
+  Stormed,
+  StormPlan,
   Target,
 } from './protocol.ts';
 import { Publisher } from './publisher.ts';
@@ -26,6 +28,7 @@ const LOOP_TICK_MS = 5;
 
 const meter = new Meter(Number(process.argv[2]));
 const groups = new Map<string, Client[]>();
+const storms = new Set<Storm>();
 const loopDelay = monitorEventLoopDelay({ resolution: LOOP_TICK_MS });
 let mqttVersion: 4 | 5 = 4;
 let cpuAtClear = process.cpuUsage();
@@ -136,6 +139,17 @@ async function close(group: string): Promise<true> {
   return true;
 }
 
+function storm(plan: StormPlan): Promise<Stormed> {
+  return new Promise((resolve) => {
+    const one: Storm = new Storm(plan, meter, (result) => {
+      storms.delete(one);
+      resolve(result);
+    });
+    storms.add(one);
+    one.start();
+  });
+}
+
 function answer(request: Request): Promise<Answers[keyof Answers]> | Answers[keyof Answers] {
   switch (request.kind) {
     case 'open':
@@ -153,9 +167,10 @@ function answer(request: Request): Promise<Answers[keyof Answers]> | Answers[key
     case 'close':
       return close(request.group);
     case 'storm':
-      return new Promise((resolve) => {
-        new Storm(request.plan, meter, resolve).start();
-      });
+      return storm(request.plan);
+    case 'endStorms':
+      for (const one of storms) one.end();
+      return true;
   }
 }
 

@@ -9,11 +9,11 @@ const CONCURRENCY = 100;
 
 async function measure(context: RunContext): Promise<readonly Figure[]> {
   const { seconds, warmupSeconds } = context.settings;
-  await context.load.storm(context.target, warmupSeconds, CONCURRENCY);
+  await context.load.storm(context.target, { seconds: warmupSeconds, concurrency: CONCURRENCY });
   await context.quiet();
   await context.load.clear();
   const begin = context.begin();
-  const storm = await context.load.storm(context.target, seconds, CONCURRENCY);
+  const storm = await context.load.storm(context.target, { seconds, concurrency: CONCURRENCY });
   const used = context.usedSince(begin);
   const stats = await context.load.stats();
   const connack = new Histogram();
