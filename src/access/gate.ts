@@ -365,7 +365,10 @@ export class AccessGate implements Gate, ClientGateOwner {
       this,
     );
     this.#live.add(client);
-    return { refusal: null, identity: subject.user, tenant: subject.tenant, client };
+    // Devices roam between listeners; what names the tenant otherwise is part of the credentials.
+    const isTenantProven = this.#options.tenant.from !== 'listener';
+    const { user: identity, tenant } = subject;
+    return { refusal: null, identity, tenant, isTenantProven, client };
   }
 
   #judge(

@@ -89,7 +89,9 @@ export class Rights {
             }),
       rulesFile: rulesFile ?? null,
       sources,
-      credentialsGrant: authentication.jwt !== undefined || authentication.http !== undefined,
+      credentialsGrant: [authentication.jwt, authentication.http, authentication.redis].some(
+        Boolean,
+      ),
       tenant,
       isOwn: ({ packet }) => packet !== null && made.probe.isOwn(packet.username, packet.password),
       bans: config.bans,

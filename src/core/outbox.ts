@@ -25,7 +25,8 @@ export class Outbox {
   readonly #scheduler: Scheduler;
   readonly #clock: Clock;
   readonly #stats: Stats;
-  readonly #dirty: Outlet[] = [];
+  /** Slots beyond the count hold nothing, so that no socket that is gone is kept. */
+  readonly #dirty: (Outlet | null)[] = [];
   #dirtyCount = 0;
   #scheduled = false;
   #heldChunks = 0;
@@ -89,6 +90,7 @@ export class Outbox {
     let held = false;
     for (let i = 0; i < count; i++) {
       const outlet = this.#dirty[i]!;
+      this.#dirty[i] = null;
       outlet.dirty = false;
       if (!outlet.closed || !outlet.blocked) held = this.#send(outlet) || held;
       outlet.segments = null;

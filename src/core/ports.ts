@@ -134,6 +134,11 @@ export interface ConnectDecision {
   readonly identity: string | null;
   /** Whose quotas it shares; '': nobody's. */
   readonly tenant?: string | undefined;
+  /**
+   * The tenant is part of who the client is, as its credentials name it: a session of another tenant is
+   * somebody else's, even under the same user name.
+   */
+  readonly isTenantProven?: boolean | undefined;
   /** Rights of this connection; null: everything outside `$` is allowed. */
   readonly client: ClientGate | null;
   /** AUTH data for the CONNACK of an enhanced authentication. */

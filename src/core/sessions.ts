@@ -10,6 +10,7 @@ import type { Delivery } from './delivery.ts';
 import { type Message, makeMessage } from './message.ts';
 import {
   type ClientGate,
+  type ConnectDecision,
   type Gate,
   type RestoredSession,
   type SubscriptionRecord,
@@ -57,10 +58,13 @@ export class Sessions {
   }
 
   /** The session that `clientId` may resume has another identity. */
-  isForeign(clientId: string, identity: string | null): boolean {
+  isForeign(clientId: string, { identity, tenant = '', isTenantProven }: ConnectDecision): boolean {
     const session = this.#core.sessions.get(clientId);
     // What nobody in particular made is nobody's to keep: it starts clean for whoever comes.
-    return session !== undefined && session.identity !== null && session.identity !== identity;
+    if (session === undefined || session.identity === null) return false;
+    if (session.identity !== identity) return true;
+    // A session from before there were tenants moves to the one that is proven now.
+    return isTenantProven === true && session.tenant !== '' && session.tenant !== tenant;
   }
 
   /** Ends the connection that holds the session [MQTT5-3.1.4-3]. */

@@ -36,6 +36,8 @@ export class Quota {
   #tenants: ReadonlySet<string> | null = null;
   #listeners: ReadonlySet<string> | null = null;
   #loggedMs = Number.NEGATIVE_INFINITY;
+  /** Made once: refusals may come in floods. */
+  #explained: string | null = null;
   #hitsSinceLogged = 0;
 
   constructor(options: QuotaOptions, log: Log) {
@@ -107,6 +109,11 @@ export class Quota {
 
   /** For a client that is refused, in words. */
   explain(): string {
+    this.#explained ??= this.#inWords();
+    return this.#explained;
+  }
+
+  #inWords(): string {
     const { unit, isRate } = quotaKinds[this.of];
     return `quota ${this.name}: ${this.max} ${unit}${isRate ? ' a second' : ''} per ${this.per}`;
   }

@@ -580,3 +580,30 @@ t.test('nothing precedes CONNACK, however late gate, will and store answer', asy
     ['connack', 'pingresp'],
   );
 });
+
+t.test(
+  'class 23: a session of another tenant is somebody else’s, where credentials name it',
+  async (t) => {
+    const gate = new PrefixGate();
+    let tenant = 'acme';
+    let isTenantProven = true;
+    gate.connect = (request: ConnectRequest): ConnectDecision => ({
+      ...accepted(request.packet?.username ?? null, new FakeClientGate()),
+      tenant,
+      isTenantProven,
+    });
+    const world = await World.start({ gate });
+    const code = (): number => {
+      const client = world.client(5, 'id');
+      client.connect({ username: 'device-1', clean: false, expiryS: 100 });
+      world.settle();
+      const [connack] = client.receive();
+      return connack?.type === 'connack' ? connack.packet.reasonCode : -1;
+    };
+    t.equal(code(), 0);
+    tenant = 'evil';
+    t.equal(code(), 0x87);
+    isTenantProven = false;
+    t.equal(code(), 0, 'a listener that names the tenant says nothing of the client');
+  },
+);

@@ -246,7 +246,7 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
   const { limits } = core;
   const isAssigned = packet.clientId === '';
   const { clientId } = connection;
-  if (sessions.isForeign(clientId, decision.identity)) {
+  if (sessions.isForeign(clientId, decision)) {
     refuse(connection, 'identity_mismatch');
     return;
   }
