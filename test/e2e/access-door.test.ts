@@ -1,13 +1,17 @@
 /**
- * Pages in browsers and the operator's API of a running node (classes 28 to 31 of
- * docs/reference/bug-classes.md): who may connect from where, what a token may do, and what names of
- * clients do to those who list them.
+ * Bytes that are no MQTT, pages in browsers, and the operator's API of a running node (classes 15 and
+ * 27 to 31 of docs/reference/bug-classes.md): who may connect from where, what a token may do, and
+ * what names of clients do to those who list them.
  */
+import { createRequire } from 'node:module';
 import net from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
 import { jwk, keyPair, makeToken } from '../access/authn/token-workshop.ts';
 import { runCli } from '../cli/run.ts';
+import { connect } from '../conformance/packets.ts';
+import { frame, Opcode } from '../listeners/web-socket-frames.ts';
 import { HttpService, json } from '../support/http-service.ts';
 import { ADMIN_TOKEN, codeOf, login, NearNode, passwordLines, Site } from './access-kit.ts';
 
@@ -44,6 +48,91 @@ async function raw(port: number, lines: readonly string[], body = ''): Promise<s
   for await (const chunk of socket) answer += String(chunk);
   return answer;
 }
+
+t.test('class 15: bytes that are no MQTT end their sender alone, let in or not', async (t) => {
+  const node = await everybody(t, {
+    listeners: [
+      { url: 'mqtt://127.0.0.1:0', name: 'plain' },
+      { url: 'ws://127.0.0.1:0/mqtt', name: 'pages' },
+    ],
+  });
+  const other = await login(node, { at: 'plain', username: 'other', password: 'x' });
+  const bad: readonly (readonly [string, Buffer])[] = [
+    ...[0x00, 0x20, 0x90, 0xb0, 0xd0, 0xf1].map(
+      (first) => [`type ${first}`, Buffer.from([first, 2, 0, 0])] as const,
+    ),
+    ['a length of five bytes', Buffer.from([0x30, 0xff, 0xff, 0xff, 0xff, 1])],
+    ['SUBSCRIBE of nothing', Buffer.from([0x82, 2, 0, 1])],
+    ['SUBSCRIBE cut off', Buffer.from([0x82, 6, 0, 1, 0, 0xff, 0xff, 0x61])],
+    ['an empty topic', Buffer.from([0x30, 3, 0, 0, 0])],
+    ['a topic beyond its packet', Buffer.from([0x30, 3, 0xff, 0xff, 0x61])],
+    ['QoS 3', Buffer.from([0x36, 7, 0, 1, 0x61, 0, 1, 0, 0])],
+    ['PUBREL with other flags', Buffer.from([0x60, 2, 0, 1])],
+    ['a second CONNECT', connect({ version: 5, clientId: 'x' })],
+    ['properties beyond their packet', Buffer.from([0x30, 5, 0, 1, 0x61, 0xff, 0x7f])],
+  ];
+  for (const [what, bytes] of bad) {
+    const inside = await login(node, { at: 'plain', username: 'u', password: 'x' });
+    inside.send(bytes);
+    await inside.closedAfter(['DISCONNECT']);
+    if (what !== 'a second CONNECT') {
+      const socket = net.connect({ host: '127.0.0.1', port: node.port('plain') });
+      socket.on('error', () => {});
+      socket.end(bytes);
+      await new Promise((resolve) => socket.once('close', resolve));
+    }
+    const page = new WebSocket(`ws://127.0.0.1:${node.port('pages')}/mqtt`, 'mqtt');
+    page.on('error', () => {});
+    page.on('open', () => page.send(bytes.subarray(0, -1)));
+    page.on('open', () => page.close());
+    await new Promise((resolve) => page.once('close', resolve));
+    await other.ping();
+    t.pass(what);
+  }
+  t.equal(await node.metric('causeway_internal_errors_total'), 0);
+});
+
+t.test(
+  'class 27: a WebSocket library without known holes, and nothing it could unpack',
+  async (t) => {
+    const found = createRequire(import.meta.url)('ws/package.json') as { version: string };
+    const [major = 0, minor = 0] = found.version.split('.').map(Number);
+    t.ok(major > 8 || (major === 8 && minor >= 23), `ws ${found.version}`);
+    const node = await everybody(t, { listeners: ['ws://127.0.0.1:0/mqtt'] });
+    const port = node.port();
+    const offered = [
+      'GET /mqtt HTTP/1.1',
+      `host: 127.0.0.1:${port}`,
+      'connection: Upgrade',
+      'upgrade: websocket',
+      'sec-websocket-version: 13',
+      'sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==',
+      'sec-websocket-protocol: mqtt',
+      'sec-websocket-extensions: permessage-deflate; client_max_window_bits',
+    ];
+    const socket = net.connect({ host: '127.0.0.1', port });
+    socket.on('error', () => {});
+    socket.write(`${offered.join('\r\n')}\r\n\r\n`);
+    const answer = await new Promise<string>((resolve) => {
+      socket.once('data', (bytes: Buffer) => resolve(bytes.toString('latin1')));
+    });
+    t.match(answer, /^HTTP\/1.1 101 /);
+    t.notMatch(answer, /permessage-deflate/i, 'nothing is compressed, so nothing is unpacked');
+    // One message in fragments without end, none of which holds anything.
+    const first = frame(Opcode.BINARY, Buffer.alloc(0), { isFinal: false });
+    const more = frame(Opcode.CONTINUATION, Buffer.alloc(0), { isFinal: false });
+    const many = Buffer.concat(Array.from({ length: 50_000 }, () => more));
+    const closed = new Promise((resolve) => socket.once('close', resolve));
+    const beforeBytes = process.memoryUsage().heapUsed;
+    socket.write(first);
+    for (let round = 0; round < 10; round++) socket.write(many);
+    await Promise.race([closed, sleep(3000)]);
+    const grown = process.memoryUsage().heapUsed - beforeBytes;
+    t.ok(grown < 64 * 1024 * 1024, `${(grown / 1024 / 1024).toFixed(1)} MiB for fragments`);
+    socket.destroy();
+    t.equal(await codeOf(node).catch(() => null), null, 'a client without WebSocket is none');
+  },
+);
 
 t.test('class 28: a page of somebody else does not connect', async (t) => {
   const node = await everybody(t, {
