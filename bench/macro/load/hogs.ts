@@ -3,7 +3,7 @@
 // fast as its acks come, or so many messages a second. Thrown out, it comes back after a second or two.
 // Says "ready" when all are connected; when its input ends, what it saw, as JSON; then it ends.
 
-import type { Socket } from 'node:net';
+import type { Socket, TcpNetConnectOpts } from 'node:net';
 import { connect } from 'node:net';
 import { connectFrame, publishTemplate } from './frames.ts';
 import type { Login } from './protocol.ts';
@@ -80,12 +80,14 @@ class Hog {
 
   open(): void {
     connects++;
-    const socket = connect({
+    const options: TcpNetConnectOpts & { writableHighWaterMark: number } = {
       port: this.#plan.port,
       host: '127.0.0.1',
       localAddress: '127.0.4.1',
       noDelay: true,
-    });
+      writableHighWaterMark: UNSENT_BYTES_MAX,
+    };
+    const socket = connect(options);
     this.#socket = socket;
     this.#rest = Buffer.alloc(0);
     this.#inflight = 0;
@@ -117,7 +119,8 @@ class Hog {
     const socket = this.#socket;
     const { qos } = this.#plan;
     if (socket === undefined || !this.#isConnected) return false;
-    if (socket.writableLength >= UNSENT_BYTES_MAX) return false;
+    // `drain` follows: writes end exactly where it was promised.
+    if (socket.writableNeedDrain) return false;
     const count = Math.min(most, BURST, qos === 0 ? BURST : WINDOW - this.#inflight);
     if (count <= 0) return false;
     const bytes = Buffer.from(this.#packets.subarray(0, count * this.#packetBytes));
