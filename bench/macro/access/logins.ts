@@ -20,7 +20,7 @@ const CONCURRENCY = 100;
 const LOGINS_PER_S = 2000;
 /** So that the broker still remembers all of them when they come again. */
 const LOGINS_MAX = 9000;
-const WARM_LOGINS = 500;
+const WARM_LOGINS = 1000;
 const PASSWORD_USERS = 20;
 /** A handshake costs the load many times what a login costs it. */
 const HANDSHAKE_SHARE = 0.25;
