@@ -66,8 +66,8 @@ const troubles: readonly (readonly [string, Answer])[] = [
   ['has no text', text(Buffer.from([0xff, 0xfe, 0x7b]), 'application/json')],
 ];
 
-async function configured(site: Site, service: HttpService): Promise<void> {
-  const common = { timeoutMs: 200, concurrencyMax: 8, waitingMax: 20 };
+function configure(site: Site, service: HttpService, timeoutMs: number): void {
+  const common = { timeoutMs, concurrencyMax: 8, waitingMax: 20 };
   site.configure({
     authentication: {
       chain: ['http'],
@@ -81,7 +81,7 @@ async function configured(site: Site, service: HttpService): Promise<void> {
 t.test('slow, away, lying, and back: nobody in wrongly, nobody out', async (t) => {
   const service = await HttpService.start(t, honest);
   const site = new Site(t);
-  await configured(site, service);
+  configure(site, service, 200);
   const node = await NearNode.start(t, site);
   const flow = await Flow.start(node, 'flow', user('from'), user('to'));
   const witness = await login(node, user('witness'));
@@ -126,7 +126,8 @@ t.test('slow, away, lying, and back: nobody in wrongly, nobody out', async (t) =
 t.test('two hundred logins at a service that says nothing', async (t) => {
   const service = await HttpService.start(t, honest);
   const site = new Site(t);
-  await configured(site, service);
+  // Long enough that all are there before the first has waited in vain.
+  configure(site, service, 1000);
   const node = await NearNode.start(t, site);
   const flow = await Flow.start(node, 'flow', user('from'), user('to'));
   service.answer = silence;
