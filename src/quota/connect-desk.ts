@@ -12,6 +12,7 @@ import {
   WAIT,
 } from '../core/ports.ts';
 import type { RefuseReason } from '../core/refuse-reason.ts';
+import type { Alarms } from './alarms.ts';
 import type { ConnectQuota } from './connect-quota.ts';
 import type { Quota, Subject } from './quota.ts';
 import type { QuotaBook } from './quota-book.ts';
@@ -20,6 +21,7 @@ import type { TurnClock } from './turn-clock.ts';
 
 export interface ConnectDeskOptions {
   readonly turn: TurnClock;
+  readonly alarms: Alarms;
   readonly log: Log;
   /** In force, reloads included. */
   readonly book: () => QuotaBook;
@@ -40,6 +42,7 @@ export interface Ticket {
 
 export class ConnectDesk implements QuotaClientGateOwner {
   readonly turn: TurnClock;
+  readonly alarms: Alarms;
   /** Of all connections that have one. */
   readonly gates: Set<QuotaClientGate> = new Set();
   /** By client id the newest; those before it hang on it (`QuotaClientGate.older`). */
@@ -49,6 +52,7 @@ export class ConnectDesk implements QuotaClientGateOwner {
   constructor(options: ConnectDeskOptions) {
     this.#options = options;
     this.turn = options.turn;
+    this.alarms = options.alarms;
   }
 
   /** A whole CONNECT. */

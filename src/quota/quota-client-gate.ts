@@ -13,6 +13,7 @@ import {
   type Verdict,
   WAIT,
 } from '../core/ports.ts';
+import { ALARM_TICK_MS, type Alarm, type AlarmOwner, type Alarms } from './alarms.ts';
 import type { Bucket } from './bucket.ts';
 import type { CountQuota } from './count-quota.ts';
 import type { Counter } from './counter.ts';
@@ -22,14 +23,18 @@ import type { QuotaBook } from './quota-book.ts';
 import type { TurnClock } from './turn-clock.ts';
 
 const NO_BUCKETS: readonly Bucket[] = [];
+/** What is dropped has been read first. So many in a tick, and the socket rests for the next ones. */
+const DROPS_PER_TICK = 200;
+const REST_TICKS = 2;
 
 /** Who keeps account of all connections. */
 export interface QuotaClientGateOwner {
   readonly turn: TurnClock;
+  readonly alarms: Alarms;
   closed(gate: QuotaClientGate): void;
 }
 
-export class QuotaClientGate implements ClientGate, PayerOwner {
+export class QuotaClientGate implements ClientGate, PayerOwner, AlarmOwner {
   readonly subject: Subject;
   readonly inner: ClientGate | null;
   book: QuotaBook;
@@ -51,6 +56,11 @@ export class QuotaClientGate implements ClientGate, PayerOwner {
   #closeReason: CloseReason | null = null;
   why: string | null = null;
   #isClosed = false;
+  /** Dropped since `#dropsSinceMs`. */
+  #drops = 0;
+  #dropsSinceMs = 0;
+  /** Ends the rest of a client that floods; null until one did. */
+  #rest: Alarm | null = null;
 
   constructor(
     subject: Subject,
@@ -94,7 +104,7 @@ export class QuotaClientGate implements ClientGate, PayerOwner {
     for (let i = 0; i < strict.length; i++) {
       const bucket = strict[i]!;
       if (!bucket.has(bucket.countsBytes ? bytes : 1, nowMs)) {
-        return this.#refuse(bucket, nowMs);
+        return this.#refuse(bucket, nowMs, waiter);
       }
     }
     for (let i = 0; i < strict.length; i++) {
@@ -107,13 +117,32 @@ export class QuotaClientGate implements ClientGate, PayerOwner {
     return WAIT;
   }
 
-  #refuse(bucket: Bucket, nowMs: number): Verdict {
+  #refuse(bucket: Bucket, nowMs: number, waiter: GateWaiter): Verdict {
     const { terms } = bucket;
+    if (terms.action === 'drop' && this.#floods(nowMs)) {
+      this.#rest ??= this.#owner.alarms.make(this);
+      this.#owner.alarms.set(this.#rest, nowMs + REST_TICKS * ALARM_TICK_MS);
+      this.#waiter = waiter;
+      return WAIT;
+    }
     terms.hit(bucket.key, nowMs);
     this.why = terms.explain();
     if (terms.action === 'drop') return OVER_QUOTA;
     this.#closeReason = terms.countsBytes ? 'quota_exceeded' : 'message_rate';
     return CLOSE;
+  }
+
+  #floods(nowMs: number): boolean {
+    if (nowMs - this.#dropsSinceMs >= ALARM_TICK_MS) {
+      this.#dropsSinceMs = nowMs;
+      this.#drops = 0;
+    }
+    this.#drops++;
+    return this.#drops > DROPS_PER_TICK;
+  }
+
+  onAlarm(): void {
+    this.#goOn();
   }
 
   paid(): void {
@@ -158,6 +187,7 @@ export class QuotaClientGate implements ClientGate, PayerOwner {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#waiter = null;
+    if (this.#rest !== null) this.#owner.alarms.cancel(this.#rest);
     this.#unbind();
     this.#owner.closed(this);
     this.inner?.closed();

@@ -78,7 +78,13 @@ export class QuotaGate implements Gate {
     this.#attic = new Attic(clock, scheduler);
     this.#services = { clock, scheduler, log, alarms: this.#alarms, attic: this.#attic, shared };
     this.#book = new QuotaBook(options.quotas, null, this.#services);
-    this.#desk = new ConnectDesk({ turn, log, book: () => this.#book, wrapsEveryone });
+    this.#desk = new ConnectDesk({
+      turn,
+      alarms: this.#alarms,
+      log,
+      book: () => this.#book,
+      wrapsEveryone,
+    });
     this.#ledger = new UseLedger(this.#book, { turn, countsEveryone: wrapsEveryone, retained });
   }
 

@@ -338,3 +338,21 @@ t.test('rights behind the quotas still decide: topics, filters, wills', async (t
   t.match(of(received, 'puback'), [{ reasonCode: 0x87 }]);
   t.match(of(received, 'publish'), [{ publish: { topic: 'open' } }]);
 });
+
+t.test('what is dropped has been read first: who floods is read a little at a time', async (t) => {
+  const { world } = await quoted([rate(1, { action: 'drop' })]);
+  const writer = world.connected(5, 'writer');
+  for (let i = 0; i < 1000; i++) writer.publish('a', String(i));
+  world.settle();
+  const dropped = (): number => world.stats.dropped[Drop.publish_quota]!;
+  t.equal(dropped(), 200, 'the socket rests');
+  t.ok(writer.sink.paused);
+  for (let i = 0; i < 60 && dropped() < 999; i++) world.time.pass(10);
+  t.equal(dropped(), 999, 'each is dropped in the end, once');
+  t.notOk(writer.sink.paused);
+  writer.publish('a', 'late');
+  writer.disconnect();
+  writer.sink.close();
+  world.settle();
+  t.equal(world.stats.clientsConnected, 0);
+});
