@@ -267,7 +267,8 @@ t.test('class 29: no door without a token, and none that tells who is there', as
 t.test('class 30: a role may what it may, wherever it comes from', async (t) => {
   const node = await everybody(t);
   const made = async (name: string, role: string): Promise<string> => {
-    const { json } = await node.api('POST', '/tokens', { body: { name, role } });
+    const { status, json, text } = await node.api('POST', '/tokens', { body: { name, role } });
+    t.equal(status, 201, text);
     return json.token;
   };
   const [viewer, operator] = [await made('v', 'viewer'), await made('o', 'operator')];
