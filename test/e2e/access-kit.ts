@@ -180,12 +180,12 @@ export class NearNode extends RunningNode {
 
   async open(t: Ending, site: Site, { data }: { readonly data?: string } = {}): Promise<void> {
     process.env.CAUSEWAY_ADMIN_TOKEN = ADMIN_TOKEN;
-    const kept = data === undefined ? { store: 'memory' } : { data: site.path(data) };
-    const words = {
-      'admin.tokensFile': site.path('api-tokens.json'),
-      ...kept,
-      'admin.url': 'http://127.0.0.1:0',
-    };
+    // Without a folder of its own a node keeps its tokens in the site's, never in the checkout's.
+    const kept =
+      data === undefined
+        ? { store: 'memory', 'admin.tokensFile': site.path('api-tokens.json') }
+        : { data: site.path(data) };
+    const words = { ...kept, 'admin.url': 'http://127.0.0.1:0' };
     const load = () =>
       loadConfig({
         file: site.config,
