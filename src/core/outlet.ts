@@ -17,10 +17,22 @@ export interface PausedPublisher {
   audienceReady(): void;
 }
 
+/** A receiver that publishers may have to wait for: a client's outlet, or the link to another node. */
+export interface Audience {
+  /** Did not keep up when a publisher waited for it: nobody waits again until it has drained. */
+  slow: boolean;
+  /** Rises with what the receiver takes: 64 for a drained socket, 1 for an ack. */
+  progress: number;
+  /** Publishers that wait until this receiver has caught up; null: none. */
+  waiters: PausedPublisher[] | null;
+  /** Nothing more is sent. */
+  readonly closed: boolean;
+}
+
 /** No client limit on packet size: larger than any packet MQTT can express. */
 export const NO_PACKET_LIMIT = 268_435_461;
 
-export class Outlet {
+export class Outlet implements Audience {
   readonly sink: ByteSink;
   readonly owner: OutletOwner;
   /** Protocol and limits of the receiver, from its CONNECT. */

@@ -1,0 +1,347 @@
+/**
+ * What the core needs of the rest of the datacenter (`Bus`, `SharedSessions`), and what it offers to it
+ * (`RemoteSide`, implemented by remote.ts). Alone `bus` is null and costs one comparison. Contracts and
+ * reasons: docs/adr/0010 to 0014. Everything is callbacks: a simulation owns time and order.
+ */
+
+import type { Message } from './message.ts';
+import type { Audience } from './outlet.ts';
+import type { SubscriptionRecord, Ticket, WillRecord } from './ports.ts';
+import type { Publication } from './publication.ts';
+
+/** 128 random bits as hex: one life of one node. Compared for equality, never ordered (hard case 1). */
+export type Incarnation = string;
+
+// ---------------------------------------------------------------------------------- what waits
+
+/** Something an answer to a client waits for besides the store; `Message` is one too. */
+export interface Awaited {
+  /** Falls to 0 when everything it waits for has happened; the last one calls the waiter. */
+  unsafeCount: number;
+  waiter: { messageSafe(): void } | null;
+  failed: boolean;
+}
+
+// ---------------------------------------------------------------------------------- live routes
+
+/** What a node wants of a filter for its connected clients. */
+export const Interest = {
+  NONE: 0,
+  /** Only QoS 0: every receiver is a durable session with a higher granted QoS, fed by its queue. */
+  QOS0: 1,
+  /** Everything: some receiver has no durable session, or was granted QoS 0. */
+  ALL: 2,
+} as const;
+export type Interest = (typeof Interest)[keyof typeof Interest];
+
+/** Another node as a receiver. Held by the router; one per live member. */
+export interface Peer {
+  readonly incarnation: Incarnation;
+  readonly nodeId: string;
+  /** Publishers wait for it like for any slow receiver; null: nothing is in its way. */
+  readonly audience: Audience;
+}
+
+// ---------------------------------------------------------------------------------- durable sessions
+
+/** What every node of the datacenter knows of a durable session. Last writer by (epoch, counter). */
+export interface SessionImage {
+  readonly clientId: string;
+  /** 16 hex digits, new with every clean start: late appends to a predecessor miss (hard case 7). */
+  readonly sid: string;
+  readonly epoch: number;
+  /** Changes of the subscriptions under this epoch. */
+  readonly counter: number;
+  /** Null: nobody: its client is away. */
+  readonly owner: Incarnation | null;
+  readonly identity: string | null;
+  readonly tenant: string;
+  readonly expiryIntervalS: number;
+  readonly subscriptions: readonly SubscriptionRecord[];
+}
+
+/** One change of the subscriptions of a session that is owned here. */
+export interface SubscriptionChange {
+  readonly clientId: string;
+  readonly sid: string;
+  readonly epoch: number;
+  /** The counter after this change; a receiver that has not the one before asks for the image. */
+  readonly counter: number;
+  readonly added: readonly SubscriptionRecord[];
+  /** Full filters. */
+  readonly removed: readonly string[];
+}
+
+export interface OpenRequest {
+  readonly clientId: string;
+  readonly identity: string | null;
+  readonly tenant: string;
+  readonly isTenantProven: boolean;
+  readonly version: 3 | 4 | 5;
+  readonly cleanStart: boolean;
+  readonly expiryIntervalS: number;
+  readonly will: WillRecord | null;
+}
+
+/** An inbound QoS 2 message that was accepted but whose fan-out is not known to be done (case 10). */
+export interface PendingInbound {
+  readonly packetId: number;
+  readonly message: Message;
+  /** Position among the QoS 2 messages of this publisher's session; queues drop what they had. */
+  readonly publisherSeq: number;
+}
+
+export interface OpenedRecord {
+  readonly epoch: number;
+  readonly sid: string;
+  readonly present: boolean;
+  /** Subscriptions of a resumed session, with the counter they have. */
+  readonly subscriptions: readonly SubscriptionRecord[];
+  readonly counter: number;
+  /** Lowest position not settled and highest given; tailSeq = headSeq - 1: empty. */
+  readonly headSeq: number;
+  readonly tailSeq: number;
+  readonly queuedBytes: number;
+  /** Beyond the head: PUBREC had come; completed out of order. */
+  readonly releasedSeqs: readonly number[];
+  readonly settledSeqs: readonly number[];
+  readonly inboundIds: readonly number[];
+  readonly pending: readonly PendingInbound[];
+  /** Highest publisherSeq given. */
+  readonly publisherSeq: number;
+  /** The will of the connection before; to be published now when `isDue`, else it is void. */
+  readonly oldWill: { readonly message: Message; readonly isDue: boolean } | null;
+}
+
+export type OpenAnswer =
+  | { readonly kind: 'opened'; readonly record: OpenedRecord }
+  /** Another identity owns it. */
+  | { readonly kind: 'foreign' }
+  /** Redis cannot be asked, or the lease is over: CONNACK 0x88. */
+  | { readonly kind: 'unavailable' };
+
+/** How a queued message is named, so that a repetition of the append is dropped by the queue. */
+export interface AppendIdentity {
+  /** Null: this node's own running number; else the sid of a publisher's session (QoS 2). */
+  readonly publisherSid: string | null;
+  readonly publisherSeq: number;
+}
+
+/**
+ * Durable sessions that all nodes share: besides `Store`, implemented by store/redis. Session numbers
+ * are this node's own; `bind` ties one to a session of the datacenter. Writes on behalf of an owner are
+ * fenced by the epoch; `SharedEvents.fenced` tells of a refusal.
+ */
+export interface SharedSessions {
+  /** Positions of the queue are given by the store; see `enqueue`. */
+  bind(sessionNumber: number, clientId: string, sid: string, epoch: number): void;
+  unbind(sessionNumber: number): void;
+  /** Queues for any bound session, owned here or not. `queued` or `enqueueFailed` follows, once. */
+  enqueue(
+    sessionNumber: number,
+    message: Message,
+    qos: 1 | 2,
+    retain: boolean,
+    subscriptionIds: readonly number[] | null,
+    sharedFilter: string | null,
+    identity: AppendIdentity,
+  ): void;
+  /** Inbound QoS 2 of an owned session: id, body and "fan-out pending", before anything leaves. */
+  beginInbound(sessionNumber: number, packetId: number, message: Message, seq: number): Ticket;
+  /** Its fan-out is safe; the id stays until PUBREL. */
+  inboundDone(sessionNumber: number, packetId: number): void;
+}
+
+export interface SharedEvents {
+  /** The message is in the queue at `seq` (0: it was there before), and this node `owner` has it. */
+  queued(
+    sessionNumber: number,
+    message: Message,
+    seq: number,
+    owner: Incarnation | null,
+    /** Of the queue after it; what the bounds made go. */
+    dropped: number,
+  ): void;
+  /** `gone`: the session of that sid is no more: nothing is owed. Else the store could not keep it. */
+  enqueueFailed(sessionNumber: number, message: Message, why: 'gone' | 'full' | 'failed'): void;
+  /** Another node has taken the session. */
+  fenced(sessionNumber: number): void;
+}
+
+// ---------------------------------------------------------------------------------- the bus
+
+/** The rest of the datacenter, as the core sees it. Implemented by cluster/. */
+export interface Bus {
+  readonly incarnation: Incarnation;
+  readonly sessions: SharedSessions;
+  /**
+   * Asked after each socket read and before matching (hard case 2): false from the instant the lease
+   * may be over. Reads a fresh monotonic clock.
+   */
+  mayServe(): boolean;
+  /** Sends a local publication to nodes with connected receivers; one copy each. Never blocks. */
+  forward(publication: Publication, peers: readonly Peer[]): void;
+  /** Lets a member of a group at that node have it. */
+  forwardToGroup(publication: Publication, peer: Peer, group: string, filter: string): void;
+  /** A local change of what connected clients want; called only for transitions. */
+  announceInterest(filter: string, interest: Interest): void;
+  /** Connected members of a shared group here; called when the number changes. */
+  announceGroup(group: string, filter: string, members: number): void;
+  /** A session owned here: opened, closed (`owner` null), with all its subscriptions. */
+  announceSession(image: SessionImage): void;
+  announceChange(change: SubscriptionChange): void;
+  announceEnd(clientId: string, sid: string, epoch: number): void;
+  /** Counts in `awaited` until every live node has applied what was announced so far (P2). */
+  awaitApplied(awaited: Awaited): void;
+  /**
+   * Takes the session for this node: Redis names the owner before, which is made to let go of it first.
+   * Requests of one client id are answered in order.
+   */
+  open(request: OpenRequest, done: (answer: OpenAnswer) => void): void;
+  /** The will that `open` gave back has been dealt with. */
+  oldWillSettled(clientId: string, sid: string, epoch: number): void;
+  /**
+   * The connection of an owned session is gone. `willDelayS`: seconds until its will is due, or -1:
+   * there is none any more. The session goes on without owner, or ends when `expiryIntervalS` is 0.
+   */
+  close(
+    clientId: string,
+    sid: string,
+    epoch: number,
+    expiryIntervalS: number,
+    willDelayS: number,
+  ): void;
+  /** A retained message changed here; `message` null: cleared. Counts in `awaited` when given. */
+  announceRetained(topic: string, message: Message | null, awaited: Awaited | null): void;
+  /** An append was answered: the owner named there is told to look at its queue. */
+  hint(owner: Incarnation, clientId: string, sid: string, tailSeq: number): void;
+}
+
+// ---------------------------------------------------------------------------------- the ledger
+
+export type LedgerAnswer =
+  | { readonly kind: 'foreign' }
+  /** Redis did not do it; it may be tried again. */
+  | { readonly kind: 'unavailable' }
+  | {
+      readonly kind: 'opened';
+      /** Who owned it until now; null: nobody. May be this node itself, or a dead one. */
+      readonly previousOwner: Incarnation | null;
+      readonly record: OpenedRecord;
+    };
+
+export type LookAnswer =
+  | { readonly kind: 'will'; readonly will: WillOfAbsent; readonly epoch: number }
+  | { readonly kind: 'ended'; readonly sid: string; readonly epoch: number }
+  | { readonly kind: 'wait'; readonly untilMs: number }
+  | { readonly kind: 'gone' }
+  | { readonly kind: 'unavailable' };
+
+/**
+ * Who owns which session, and what becomes of sessions nobody owns (ADR 0013). Implemented by
+ * store/redis, called by cluster/. Every `done` is called once, later; a null answer: Redis was not
+ * there, try again. Times are Redis' own clock in ms.
+ */
+export interface SessionLedger {
+  open(
+    owner: Incarnation,
+    hlcMs: number,
+    newSid: string,
+    request: OpenRequest,
+    done: (answer: LedgerAnswer) => void,
+  ): void;
+  oldWillSettled(clientId: string, sid: string, epoch: number): void;
+  /** `ended`: it was removed, as its expiry interval is 0. Repeated until Redis has answered. */
+  close(
+    clientId: string,
+    sid: string,
+    epoch: number,
+    expiryIntervalS: number,
+    willDelayS: number,
+    done: (outcome: 'closed' | 'ended' | 'fenced') => void,
+  ): void;
+  /** Takes some of a dead node's sessions from it; `isMore`: call again. */
+  orphan(
+    dead: Incarnation,
+    countMax: number,
+    done: (
+      answer: { readonly clientIds: readonly string[]; readonly isMore: boolean } | null,
+    ) => void,
+  ): void;
+  /** Clients whose will or expiry may be due. */
+  due(countMax: number, done: (clientIds: readonly string[] | null) => void): void;
+  /** What is to be done for a session nobody owns; a will is handed to one caller. */
+  look(clientId: string, by: Incarnation, done: (answer: LookAnswer) => void): void;
+  willDone(clientId: string, sid: string, epoch: number, done: (isDone: boolean) => void): void;
+  /** Wills that a dead node had taken to publish may be taken again. */
+  unclaim(clientId: string, dead: Incarnation, done: (isDone: boolean) => void): void;
+  /** Every durable session, at start; `done(false)`: Redis went away, begin again. */
+  load(each: (image: SessionImage) => void, done: (isComplete: boolean) => void): void;
+  /** Writes a session that Redis has lost; `headSeq`: where its positions go on. */
+  assert(image: SessionImage, headSeq: number, done: (isWritten: boolean | null) => void): void;
+}
+
+// ---------------------------------------------------------------------------------- the other way
+
+/** What other nodes do here. Implemented by core/remote.ts, called by cluster/. */
+export interface RemoteSide {
+  // Live messages
+  /** A message of another node for connected receivers; durable ones with QoS > 0 have their queue. */
+  deliver(message: Message): void;
+  deliverToGroup(message: Message, group: string, filter: string): void;
+  /** Applied when its version is above the one that is known. */
+  applyRetained(topic: string, message: Message | null, version: RetainedVersion): void;
+
+  // Routes of other nodes
+  addPeer(peer: Peer): void;
+  /** Forgets its interests and groups. */
+  removePeer(peer: Peer): void;
+  setInterest(peer: Peer, filter: string, interest: Interest): void;
+  setGroup(peer: Peer, group: string, filter: string, members: number): void;
+
+  // Durable sessions that are elsewhere, or nowhere
+  /** Ignored when what is known is newer. */
+  applySession(image: SessionImage): void;
+  /** False: the change before it is missing: the image is needed. */
+  applyChange(change: SubscriptionChange): boolean;
+  applyEnd(clientId: string, sid: string, epoch: number): void;
+  /** The node is dead: its sessions have no owner until someone opens them. */
+  ownerDied(owner: Incarnation): void;
+
+  // Ownership
+  /**
+   * Another node has taken the session: its connection is closed (0x8E), its will is the new owner's.
+   * `done` when what was read from it is settled: appends answered, live copies handed to the links.
+   */
+  letGo(clientId: string, epoch: number, done: () => void): void;
+  /** The tail of an owned session's queue; ignored when it is not owned here. */
+  hint(clientId: string, sid: string, tailSeq: number): void;
+  /** The lease is over: closes every connection, forgets what others own. */
+  fenced(): void;
+
+  // What this node tells a joiner, and what digests are made of
+  interests(): Iterable<readonly [filter: string, interest: Interest]>;
+  groups(): Iterable<readonly [group: string, filter: string, members: number]>;
+  ownedSessions(): Iterable<SessionImage>;
+  /** All durable sessions known, owned here or not: to re-assert after Redis came back empty. */
+  knownSessions(): Iterable<SessionImage>;
+  retained(): Iterable<Message>;
+  /** Publishes a will on behalf of a session nobody owns; counts in `awaited`. */
+  publishWill(image: WillOfAbsent, awaited: Awaited): void;
+}
+
+export interface WillOfAbsent {
+  readonly clientId: string;
+  readonly identity: string | null;
+  readonly tenant: string;
+  readonly sid: string;
+  readonly message: Message;
+}
+
+/** Order of writes to one topic: rising microseconds, then the writer (hard case 16). */
+export interface RetainedVersion {
+  /** Microseconds of a hybrid clock. */
+  readonly timeUs: number;
+  /** 32 bits of the writing node's incarnation. */
+  readonly writer: number;
+}
