@@ -133,6 +133,8 @@ export interface AppendIdentity {
  * fenced by the epoch; `SharedEvents.fenced` tells of a refusal.
  */
 export interface SharedSessions {
+  /** Once, before the first call. */
+  listen(events: SharedEvents): void;
   /** Positions of the queue are given by the store; see `enqueue`. */
   bind(sessionNumber: number, clientId: string, sid: string, epoch: number): void;
   unbind(sessionNumber: number): void;
@@ -159,7 +161,7 @@ export interface SharedEvents {
     message: Message,
     seq: number,
     owner: Incarnation | null,
-    /** Of the queue after it; what the bounds made go. */
+    /** Entries that the bounds of the queue made go for it. */
     dropped: number,
   ): void;
   /** `gone`: the session of that sid is no more: nothing is owed. Else the store could not keep it. */

@@ -289,6 +289,8 @@ export interface SessionRecord {
   /** Wall-clock ms of the end of the last connection; 0: connected. */
   readonly disconnectedAtMs: number;
   readonly subscriptions: readonly SubscriptionRecord[];
+  /** Changes of the subscriptions under the epoch of its owner; left out alone. */
+  readonly counter?: number;
   readonly will: WillRecord | null;
 }
 
