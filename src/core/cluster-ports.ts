@@ -8,6 +8,7 @@ import type { Message } from './message.ts';
 import type { Audience } from './outlet.ts';
 import type { SubscriptionRecord, Ticket, WillRecord } from './ports.ts';
 import type { Publication } from './publication.ts';
+import type { SharedAppend } from './shared-append.ts';
 
 /** 128 random bits as hex: one life of one node. Compared for equality, never ordered (hard case 1). */
 export type Incarnation = string;
@@ -120,13 +121,6 @@ export type OpenAnswer =
   /** Redis cannot be asked, or the lease is over: CONNACK 0x88. */
   | { readonly kind: 'unavailable' };
 
-/** How a queued message is named, so that a repetition of the append is dropped by the queue. */
-export interface AppendIdentity {
-  /** Null: this node's own running number; else the sid of a publisher's session (QoS 2). */
-  readonly publisherSid: string | null;
-  readonly publisherSeq: number;
-}
-
 /**
  * Durable sessions that all nodes share: besides `Store`, implemented by store/redis. Session numbers
  * are this node's own; `bind` ties one to a session of the datacenter. Writes on behalf of an owner are
@@ -139,15 +133,7 @@ export interface SharedSessions {
   bind(sessionNumber: number, clientId: string, sid: string, epoch: number): void;
   unbind(sessionNumber: number): void;
   /** Queues for any bound session, owned here or not. `queued` or `enqueueFailed` follows, once. */
-  enqueue(
-    sessionNumber: number,
-    message: Message,
-    qos: 1 | 2,
-    retain: boolean,
-    subscriptionIds: readonly number[] | null,
-    sharedFilter: string | null,
-    identity: AppendIdentity,
-  ): void;
+  enqueue(sessionNumber: number, append: SharedAppend): void;
   /** Inbound QoS 2 of an owned session: id, body and "fan-out pending", before anything leaves. */
   beginInbound(sessionNumber: number, packetId: number, message: Message, seq: number): Ticket;
   /** Its fan-out is safe; the id stays until PUBREL. */
@@ -155,17 +141,17 @@ export interface SharedSessions {
 }
 
 export interface SharedEvents {
-  /** The message is in the queue at `seq` (0: it was there before), and this node `owner` has it. */
+  /** It is in the queue at `seq` (0: it was there before); `owner` has the session, null: nobody. */
   queued(
     sessionNumber: number,
-    message: Message,
+    append: SharedAppend,
     seq: number,
     owner: Incarnation | null,
     /** Entries that the bounds of the queue made go for it. */
     dropped: number,
   ): void;
   /** `gone`: the session of that sid is no more: nothing is owed. Else the store could not keep it. */
-  enqueueFailed(sessionNumber: number, message: Message, why: 'gone' | 'full' | 'failed'): void;
+  enqueueFailed(sessionNumber: number, append: SharedAppend, why: 'gone' | 'full' | 'failed'): void;
   /** Another node has taken the session. */
   fenced(sessionNumber: number): void;
 }

@@ -13,7 +13,7 @@ import { ReasonCode } from '../wire/reason-code.ts';
 import { type CloseReason, closeTable } from './close-reason.ts';
 import { releaseWaiters } from './delivery.ts';
 import type { Message, MessageWaiter } from './message.ts';
-import { Outlet, type OutletOwner, type PausedPublisher } from './outlet.ts';
+import { type Audience, Outlet, type OutletOwner, type PausedPublisher } from './outlet.ts';
 import type {
   AuthExchange,
   ByteSink,
@@ -307,7 +307,7 @@ export class Connection
   // ------------------------------------------------------------------ audience
 
   /** Stops reading until `receiver` has drained or counts as slow. */
-  waitFor(receiver: Outlet): void {
+  waitFor(receiver: Audience): void {
     if (this.holds !== 0 || receiver === this.outlet || receiver.closed) return;
     const { core } = this.services;
     core.stats.publishersPaused++;
@@ -500,7 +500,7 @@ export class Connection
 /** The bound on a pause; apart from the connection so that idle ones do without. */
 class PauseTimer implements TimerOwner {
   readonly timer: Timer = new Timer(this);
-  receiver: Outlet | null = null;
+  receiver: Audience | null = null;
   /** The receiver's progress when the pause, or its last extension, began. */
   #progress = 0;
   readonly #connection: Connection;
@@ -509,7 +509,7 @@ class PauseTimer implements TimerOwner {
     this.#connection = connection;
   }
 
-  begin(receiver: Outlet): void {
+  begin(receiver: Audience): void {
     this.receiver = receiver;
     this.#progress = receiver.progress;
   }

@@ -10,7 +10,7 @@ import type { Core } from './core.ts';
 import type { DropReason } from './drop-reason.ts';
 import { Inflight, InflightState } from './inflight.ts';
 import type { MessageWaiter } from './message.ts';
-import type { Outlet } from './outlet.ts';
+import type { Audience, Outlet } from './outlet.ts';
 import type { SessionQuota } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
@@ -532,7 +532,7 @@ export class Delivery {
 }
 
 /** Lets the publishers go on that waited for this receiver. */
-export function releaseWaiters(outlet: Outlet): void {
+export function releaseWaiters(outlet: Audience): void {
   const waiters = outlet.waiters;
   if (waiters === null) return;
   outlet.waiters = null;

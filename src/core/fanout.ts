@@ -4,7 +4,7 @@
  */
 import type { Core } from './core.ts';
 import { type Delivery, Outcome } from './delivery.ts';
-import type { Outlet } from './outlet.ts';
+import type { Audience } from './outlet.ts';
 import type { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import type { Route } from './route.ts';
@@ -16,7 +16,7 @@ export class Fanout {
   reached = 0;
   refused = 0;
   /** A receiver the publisher should wait for, or null. */
-  pressedBy: Outlet | null = null;
+  pressedBy: Audience | null = null;
 
   readonly #core: Core;
   readonly #delivery: Delivery;

@@ -1,0 +1,43 @@
+/**
+ * One message on its way into the queue of a durable session of the datacenter, wherever that session's
+ * client is. Made by delivery.ts, carried by the shared store, handed back with its position.
+ */
+import type { Message } from './message.ts';
+
+/** How a queued message is named, so that the queue drops a repetition of its append. */
+export interface AppendIdentity {
+  /** Null: the store's running number for this node; else the sid of a publisher's session (QoS 2). */
+  readonly publisherSid: string | null;
+  /** Rising per publisherSid; 0 when that is null. */
+  readonly publisherSeq: number;
+}
+
+export const OWN_IDENTITY: AppendIdentity = { publisherSid: null, publisherSeq: 0 };
+
+export class SharedAppend {
+  readonly message: Message;
+  /** Delivery QoS: min(published, granted). */
+  readonly qos: 1 | 2;
+  /** RETAIN flag to send. */
+  readonly retain: boolean;
+  readonly subscriptionIds: readonly number[] | null;
+  /** The shared subscription (`$share/…`) it came through; null: an ordinary one. */
+  readonly sharedFilter: string | null;
+  readonly identity: AppendIdentity;
+
+  constructor(
+    message: Message,
+    qos: 1 | 2,
+    retain: boolean,
+    subscriptionIds: readonly number[] | null,
+    sharedFilter: string | null,
+    identity: AppendIdentity,
+  ) {
+    this.message = message;
+    this.qos = qos;
+    this.retain = retain;
+    this.subscriptionIds = subscriptionIds;
+    this.sharedFilter = sharedFilter;
+    this.identity = identity;
+  }
+}
