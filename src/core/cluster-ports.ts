@@ -199,8 +199,16 @@ export interface Bus {
     expiryIntervalS: number,
     willDelayS: number,
   ): void;
-  /** A retained message changed here; `message` null: cleared. Counts in `awaited` when given. */
-  announceRetained(topic: string, message: Message | null, awaited: Awaited | null): void;
+  /**
+   * A retained message changed here; `message` null: cleared. Counts in `awaited` when given. Returns
+   * the version of the change; `replaces`: of what was there, which it is above.
+   */
+  announceRetained(
+    topic: string,
+    message: Message | null,
+    replaces: RetainedVersion | null,
+    awaited: Awaited | null,
+  ): RetainedVersion;
   /** An append was answered: the owner named there is told to look at its queue. */
   hint(owner: Incarnation, clientId: string, sid: string, tailSeq: number): void;
 }
@@ -304,8 +312,10 @@ export interface RemoteSide {
   letGo(clientId: string, epoch: number, done: () => void): void;
   /** The tail of an owned session's queue; ignored when it is not owned here. */
   hint(clientId: string, sid: string, tailSeq: number): void;
-  /** The lease is over: closes every connection, forgets what others own. */
-  fenced(): void;
+  /** This incarnation is dead: closes every connection without wills, owns nothing any more. */
+  lost(): void;
+  /** The lease was renewed after `mayServe` had said no: connections that stood still go on. */
+  unfenced(): void;
 
   // What this node tells a joiner, and what digests are made of
   interests(): Iterable<readonly [filter: string, interest: Interest]>;

@@ -5,10 +5,12 @@
  */
 import { TimerWheel } from '../util/timer-wheel.ts';
 import type { CloseReason } from './close-reason.ts';
+import type { Bus } from './cluster-ports.ts';
 import { Drop, type DropReason } from './drop-reason.ts';
+import { Interests } from './interests.ts';
 import type { Limits, QueueOverflow, RevokedSubscription, SharedStrategy } from './limits.ts';
 import { Outbox } from './outbox.ts';
-import type { Bus, Clock, Gate, Log, Observer, Random, Scheduler, Store } from './ports.ts';
+import type { Clock, Gate, Log, Observer, Random, Scheduler, Store } from './ports.ts';
 import { RetainedIndex } from './retained.ts';
 import { Router } from './router.ts';
 import type { Session, SessionOwner } from './session.ts';
@@ -48,6 +50,8 @@ export class Core {
   readonly gate: Gate | null;
   observer: Observer | null;
   readonly bus: Bus | null;
+  /** What clients here want, for the other nodes; null: alone. */
+  readonly interests: Interests | null;
 
   readonly stats: Stats = new Stats();
   readonly router: Router;
@@ -81,6 +85,7 @@ export class Core {
     this.gate = options.gate;
     this.observer = options.observer;
     this.bus = options.bus;
+    this.interests = options.bus === null ? null : new Interests(options.bus);
     this.router = new Router(this.stats, options.limits.routeCacheReceiversMax);
     this.outbox = new Outbox(options.scheduler, options.clock, this.stats);
     this.retained = new RetainedIndex(this.stats);

@@ -9,13 +9,14 @@ import { PacketType } from '../wire/packet-type.ts';
 import type { Core } from './core.ts';
 import type { DropReason } from './drop-reason.ts';
 import { Inflight, InflightState } from './inflight.ts';
-import type { MessageWaiter } from './message.ts';
+import type { Message, MessageWaiter } from './message.ts';
 import type { Audience, Outlet } from './outlet.ts';
 import type { SessionQuota } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import { EntryState, QueueEntry } from './queue-entry.ts';
 import type { Session, Subscription } from './session.ts';
+import { SharedAppend } from './shared-append.ts';
 
 /** Entries per session kept in memory when the store keeps the queue. */
 const WINDOW_ENTRIES = 256;
@@ -98,6 +99,9 @@ export class Delivery {
         return this.#isPressed(outlet) ? Outcome.PRESSED : Outcome.DONE;
       }
     }
+    if (session.ownership !== null && session.durable) {
+      return this.#append(session, publication, receiver, qos, retain, sharedFilter);
+    }
     if (!this.#makeRoom(session, publication)) return Outcome.REFUSED;
     const seq = ++session.tailSeq;
     const message = publication.message();
@@ -111,6 +115,83 @@ export class Delivery {
     );
     entry.sharedFilter = sharedFilter;
     return this.#enqueue(session, entry, publication);
+  }
+
+  /** Into the queue of a session of the datacenter, wherever its client is; it gives the position. */
+  #append(
+    session: Session,
+    publication: Publication,
+    receiver: Subscription,
+    qos: 1 | 2,
+    retain: boolean,
+    sharedFilter: string | null,
+  ): Outcome {
+    const message = publication.message();
+    message.unsafeCount++;
+    const ids = receiver.subscriptionIds;
+    const { identity } = publication;
+    this.#core.bus!.sessions.enqueue(
+      session.number,
+      new SharedAppend(message, qos, retain, ids, sharedFilter, identity),
+    );
+    return Outcome.DONE;
+  }
+
+  /** An append was answered: the message is safe there, or could not be stored. */
+  appended(message: Message, failed: boolean): void {
+    if (failed) message.failed = true;
+    this.#safe(message, false);
+  }
+
+  /** The queue of a session owned here reaches to `seq`; `append`: what is there, when we know. */
+  grown(session: Session, seq: number, append: SharedAppend | null): void {
+    const { stats } = this.#core;
+    if (seq > session.tailSeq) {
+      stats.queuedMessages += seq - session.tailSeq;
+      session.queuedMessages += seq - session.tailSeq;
+      session.tailSeq = seq;
+    }
+    const queue = session.queue ?? new Ring();
+    if (append !== null && session.loadedSeq === seq - 1 && queue.length < WINDOW_ENTRIES) {
+      const { message, qos, retain, subscriptionIds, sharedFilter } = append;
+      const entry = new QueueEntry(seq, message, qos, retain, subscriptionIds, true);
+      entry.sharedFilter = sharedFilter;
+      session.queue = queue;
+      queue.push(entry);
+      this.#loaded(session, entry);
+    }
+    this.pump(session);
+  }
+
+  /** Memory has an entry of a shared queue from here on. */
+  #loaded(session: Session, entry: QueueEntry): void {
+    session.loadedSeq = entry.seq;
+    session.queuedBytes += entry.message.bytes;
+    this.#core.stats.queuedBytes += entry.message.bytes;
+  }
+
+  /** Takes over a shared queue as it stands: lowest position not settled, highest given. */
+  adoptQueue(session: Session, headSeq: number, tailSeq: number): void {
+    this.forgetQueue(session);
+    session.loadedSeq = headSeq - 1;
+    session.tailSeq = tailSeq;
+    session.queuedMessages = tailSeq - headSeq + 1;
+    this.#core.stats.queuedMessages += session.queuedMessages;
+  }
+
+  /** Lets go of what memory holds of a shared queue: another node may have it by now. */
+  forgetQueue(session: Session): void {
+    const { stats } = this.#core;
+    if (session.inflight !== null) stats.inflightMessages -= session.inflight.open;
+    session.inflight = null;
+    session.queue = null;
+    session.reading = false;
+    session.loadedSeq = 0;
+    session.tailSeq = 0;
+    stats.queuedMessages -= session.queuedMessages;
+    stats.queuedBytes -= session.queuedBytes;
+    session.queuedMessages = 0;
+    session.queuedBytes = 0;
   }
 
   /** Queues an entry that is new to the session; sends it at once when it can. */
@@ -245,12 +326,13 @@ export class Delivery {
     session.queuedBytes -= message.bytes;
     core.stats.queuedMessages--;
     core.stats.queuedBytes -= message.bytes;
-    session.quota?.queued(-message.bytes);
+    // The queues of a datacenter are bounded where they are.
+    if (session.ownership === null) session.quota?.queued(-message.bytes);
     if (!session.durable) return;
     core.store.settle(session.number, entry);
     if (!entry.durable) {
       core.stats.acksElided++;
-      this.#safe(entry, inFanout);
+      this.#safe(message, inFanout);
     }
   }
 
@@ -258,7 +340,7 @@ export class Delivery {
   stored(entry: QueueEntry, sessionNumber: number, failed: boolean): void {
     if (entry.state === EntryState.SETTLED) return;
     if (failed) entry.message.failed = true;
-    this.#safe(entry, false);
+    this.#safe(entry.message, false);
     const session = this.#core.sessionsByNumber.get(sessionNumber);
     if (session === undefined) return;
     if (failed) {
@@ -272,8 +354,7 @@ export class Delivery {
     }
   }
 
-  #safe(entry: QueueEntry, isLater: boolean): void {
-    const message = entry.message;
+  #safe(message: Message, isLater: boolean): void {
     if (--message.unsafeCount > 0 || message.waiter === null) return;
     if (!isLater) {
       message.waiter.messageSafe();
@@ -502,8 +583,11 @@ export class Delivery {
     session.reading = true;
     const fromSeq = session.loadedSeq + 1;
     const tailSeq = session.tailSeq;
+    const epoch = session.ownership?.epoch;
     const store = this.#core.store;
     store.read(session.number, fromSeq, WINDOW_ENTRIES, WINDOW_BYTES, (entries, error) => {
+      // Asked under another owner: its positions are nothing to this one.
+      if (session.ownership?.epoch !== epoch) return;
       session.reading = false;
       if (session.ended) return;
       if (error !== null) {
@@ -512,13 +596,28 @@ export class Delivery {
       }
       const queue = (session.queue ??= new Ring());
       for (const entry of entries) {
+        if (session.ownership !== null) {
+          // Came from memory meanwhile.
+          if (entry.seq <= session.loadedSeq) continue;
+          // Gone by the bounds of the queue, or settled out of order by an earlier owner.
+          this.#skipped(session, entry.seq - session.loadedSeq - 1);
+          this.#loaded(session, entry);
+        }
         queue.push(entry);
         session.loadedSeq = Math.max(session.loadedSeq, entry.seq);
       }
       // None up to the tail of when we asked; what came since is read next.
-      if (entries.length === 0) session.loadedSeq = Math.max(session.loadedSeq, tailSeq);
+      if (entries.length === 0 && session.loadedSeq < tailSeq) {
+        if (session.ownership !== null) this.#skipped(session, tailSeq - session.loadedSeq);
+        session.loadedSeq = tailSeq;
+      }
       this.pump(session);
     });
+  }
+
+  #skipped(session: Session, entries: number): void {
+    session.queuedMessages -= entries;
+    this.#core.stats.queuedMessages -= entries;
   }
 
   #countSent(session: Session, publication: Publication, qos: number): void {

@@ -5,6 +5,7 @@
 import type { Core } from './core.ts';
 import { type Delivery, Outcome } from './delivery.ts';
 import type { Audience } from './outlet.ts';
+import type { PeerRoute } from './peer-routes.ts';
 import type { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import type { Route } from './route.ts';
@@ -57,8 +58,26 @@ export class Fanout {
     for (let i = 0; i < groups.length; i++) {
       if (this.#deliverToGroup(publication, groups[i]!) === Outcome.PRESSED) pressed++;
     }
+    if (route.peers !== null) pressed += this.#forward(publication, route.peers);
     // A publisher waits only when at least half of its audience cannot keep up.
     if (pressed * 2 < route.size) this.pressedBy = null;
+  }
+
+  /** One copy for each other node with receivers; returns how many of them are behind. */
+  #forward(publication: Publication, { all, live }: PeerRoute): number {
+    // It came from there, or from the node that had it first.
+    if (publication.isRemote) return 0;
+    const peers = publication.view.qos === 0 ? all : live;
+    if (peers.length === 0) return 0;
+    this.#core.bus!.forward(publication, peers);
+    this.reached += peers.length;
+    let pressed = 0;
+    for (const { audience } of peers) {
+      if (audience.pressed !== true || audience.slow) continue;
+      this.pressedBy = audience;
+      pressed++;
+    }
+    return pressed;
   }
 
   /** An error while delivering is the receiver's: the publisher and the others go on. */
@@ -98,6 +117,8 @@ export class Fanout {
       this.reached++;
       return this.#delivery.deliverQos0(publication, outlet, receiver, retain);
     }
+    // Whoever had it first has put it into the queues of durable sessions.
+    if (publication.isRemote && session.durable && sharedFilter === null) return Outcome.DONE;
     const outcome = this.#delivery.deliver(publication, receiver, qos, retain, sharedFilter);
     if (outcome === Outcome.REFUSED) this.refused++;
     else this.reached++;
@@ -106,6 +127,12 @@ export class Fanout {
 
   #deliverToGroup(publication: Publication, group: SharedGroup): Outcome {
     const core = this.#core;
+    const peer = publication.isRemote ? null : group.choosePeer(core.random, publication.view.qos);
+    if (peer !== null) {
+      core.bus!.forwardToGroup(publication, peer, group.group, group.filter);
+      this.reached++;
+      return Outcome.DONE;
+    }
     const member = group.choose(
       core.sharedStrategy,
       core.random,
@@ -120,6 +147,12 @@ export class Fanout {
     const outcome = this.#deliverOrBlame(publication, member, member.fullFilter);
     if (outcome === Outcome.PRESSED) this.pressedBy = member.session.outlet;
     return outcome;
+  }
+
+  /** A message of another node that chose this one's members. */
+  sendToGroup(publication: Publication, group: SharedGroup): void {
+    this.#encoder.begin();
+    this.#deliverToGroup(publication, group);
   }
 
   /** Gives a message that a leaving member has not acked to another; false: nobody can take it. */

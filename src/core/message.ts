@@ -4,6 +4,7 @@
  * A message has topic and payload; packets (ids, DUP, aliases) are the connection's business.
  */
 
+import type { RetainedVersion } from './cluster-ports.ts';
 import type { Principal } from './principal.ts';
 
 const EMPTY = Buffer.alloc(0);
@@ -39,6 +40,8 @@ export class Message {
   failed = false;
   /** Retained: who published it; null: the broker itself, or from before this was kept. */
   source: Principal | null = null;
+  /** Retained in a datacenter: orders the writes to its topic; null: written alone. */
+  version: RetainedVersion | null = null;
   /** Where a store keeps the body (its own numbering); 0: nowhere yet. */
   storeRef = 0;
 

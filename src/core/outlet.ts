@@ -27,6 +27,8 @@ export interface Audience {
   waiters: PausedPublisher[] | null;
   /** Nothing more is sent. */
   readonly closed: boolean;
+  /** Behind by so much that publishers should wait; clients' outlets are asked elsewhere. */
+  readonly pressed?: boolean;
 }
 
 /** No client limit on packet size: larger than any packet MQTT can express. */

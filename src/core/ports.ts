@@ -376,18 +376,7 @@ export interface RetainedStore {
 export type Store = SessionStore & RetainedStore;
 
 // ---------------------------------------------------------------------------------- other nodes
-
-/** The rest of the datacenter. Alone there is none (null) and it costs one comparison. */
-export interface Bus {
-  /** The first local subscription of `filter` came, or the last one went; `done` when every live
-   * node has applied it (SUBACK waits for it: DESIGN P2). */
-  announce(filter: string, added: boolean, done: () => void): void;
-  /** Hands a locally published message to the nodes whose routes match. Returns a ticket-like count of
-   * nodes that must answer before a QoS >= 1 message is safe; `safe` is called once when they have. */
-  forward(message: Message, safe: () => void): number;
-  /** Another node may own the session: ask it to let go before this one opens it. */
-  takeOver(clientId: string, done: (ownedElsewhere: boolean) => void): void;
-}
+// The rest of the datacenter: cluster-ports.ts.
 
 /** Holds a named role with an epoch (alone: always held). */
 export interface Lease {

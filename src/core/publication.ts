@@ -6,6 +6,7 @@
 import { PublishView } from '../wire/publish.ts';
 import { Message } from './message.ts';
 import type { Session } from './session.ts';
+import { type AppendIdentity, OWN_IDENTITY } from './shared-append.ts';
 
 export class Publication {
   readonly view: PublishView = new PublishView();
@@ -26,6 +27,10 @@ export class Publication {
   wireVersion = 0;
   wireStart = 0;
   wireEnd = 0;
+  /** Another node had it first: neither other nodes nor queues get it from here. */
+  isRemote = false;
+  /** How queues of the datacenter name it. */
+  identity: AppendIdentity = OWN_IDENTITY;
   /** Hash of the topic, for shared subscriptions that choose by topic. */
   topicHash = 0;
   #message: Message | null = null;
@@ -36,6 +41,8 @@ export class Publication {
   /** Forgets the last message; the caller fills view and fields. */
   begin(sequence: number): void {
     this.sequence = sequence;
+    this.isRemote = false;
+    this.identity = OWN_IDENTITY;
     this.#message = null;
   }
 
@@ -71,6 +78,8 @@ export class Publication {
     this.sequence = sequence;
     this.expiresAtMs = message.expiresAtMs;
     this.wireVersion = 0;
+    this.isRemote = false;
+    this.identity = OWN_IDENTITY;
     this.#message = message;
   }
 

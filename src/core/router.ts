@@ -6,6 +6,8 @@
  */
 import { copyBytes } from '../util/bytes.ts';
 import { type PublishView, topicText } from '../wire/publish.ts';
+import type { Interest, Peer } from './cluster-ports.ts';
+import { PeerRoutes } from './peer-routes.ts';
 import { NO_ROUTE, type Route } from './route.ts';
 import { RouteCache, TopicEntry } from './route-cache.ts';
 import { Subscription } from './session.ts';
@@ -26,6 +28,8 @@ export class Router {
   readonly #generations: Float64Array = new Float64Array(BUCKETS);
   #wildGeneration = 0;
   #stamp = 0;
+  /** Null until the first node is known. */
+  #peers: PeerRoutes | null = null;
   readonly cache: RouteCache;
   readonly #stats: Stats;
 
@@ -56,6 +60,35 @@ export class Router {
       this.#removePlain(subscription);
     }
     this.#stats.subscriptions--;
+  }
+
+  /** What another node wants of a filter. */
+  setInterest(peer: Peer, filter: string, interest: Interest): void {
+    this.#peers ??= new PeerRoutes();
+    this.#peers.set(peer, filter, interest);
+    this.#touch(filter);
+  }
+
+  /** How many members of a shared group are connected to another node. */
+  setGroup(peer: Peer, group: string, filter: string, members: number): void {
+    const known = this.groupOf(group, filter);
+    if (known === null && members === 0) return;
+    this.#touch(filter);
+    const shared = known ?? this.#openGroup(filter, group);
+    shared.setRemote(peer, members);
+    this.#closeWhenEmpty(shared);
+  }
+
+  /** Forgets all that a node wanted. */
+  removePeer(peer: Peer): void {
+    for (const filter of this.#peers?.removePeer(peer) ?? []) this.#touch(filter);
+    for (const byName of [...this.#groups.values()]) {
+      for (const group of [...byName.values()]) {
+        if (!group.setRemote(peer, 0)) continue;
+        this.#touch(group.filter);
+        this.#closeWhenEmpty(group);
+      }
+    }
   }
 
   /** The shared group of a subscription, for redispatch. */
@@ -112,9 +145,11 @@ export class Router {
     const exactGroups = this.#exactGroups.get(topic);
     if (exactGroups !== undefined) for (const group of exactGroups) groups.push(group);
     this.#wildGroups.match(topic, groups);
-    if (matched.length === 0 && groups.length === 0) return NO_ROUTE;
+    const peers = this.#peers === null ? null : this.#peers.match(topic);
+    if (matched.length === 0 && groups.length === 0 && peers === null) return NO_ROUTE;
     const receivers = matched.length < 2 ? matched : this.#merge(matched);
-    return { receivers, groups, size: receivers.length + groups.length };
+    const size = receivers.length + groups.length + (peers === null ? 0 : peers.all.length);
+    return { receivers, groups, peers, size };
   }
 
   /** One receiver per session. */
@@ -168,35 +203,41 @@ export class Router {
   }
 
   #joinGroup(subscription: Subscription, name: string): void {
-    const filter = subscription.filter;
+    const { filter } = subscription;
+    const group = this.groupOf(name, filter) ?? this.#openGroup(filter, name);
+    group.add(subscription);
+  }
+
+  #leaveGroup(subscription: Subscription, name: string): void {
+    const group = this.groupOf(name, subscription.filter);
+    if (group === null) return;
+    group.remove(subscription.session);
+    this.#closeWhenEmpty(group);
+  }
+
+  #openGroup(filter: string, name: string): SharedGroup {
     let byName = this.#groups.get(filter);
     if (byName === undefined) {
       byName = new Map();
       this.#groups.set(filter, byName);
     }
-    let group = byName.get(name);
-    if (group === undefined) {
-      group = new SharedGroup(name, filter);
-      byName.set(name, group);
-      if (isWild(filter)) {
-        this.#wildGroups.add(filter, group);
-      } else {
-        const list = this.#exactGroups.get(filter);
-        if (list === undefined) this.#exactGroups.set(filter, [group]);
-        else list.push(group);
-      }
+    const group = new SharedGroup(name, filter);
+    byName.set(name, group);
+    if (isWild(filter)) {
+      this.#wildGroups.add(filter, group);
+    } else {
+      const list = this.#exactGroups.get(filter);
+      if (list === undefined) this.#exactGroups.set(filter, [group]);
+      else list.push(group);
     }
-    group.add(subscription);
+    return group;
   }
 
-  #leaveGroup(subscription: Subscription, name: string): void {
-    const filter = subscription.filter;
-    const byName = this.#groups.get(filter);
-    const group = byName?.get(name);
-    if (byName === undefined || group === undefined) return;
-    group.remove(subscription.session);
-    if (group.members.length > 0) return;
-    byName.delete(name);
+  #closeWhenEmpty(group: SharedGroup): void {
+    if (!group.isEmpty) return;
+    const { filter } = group;
+    const byName = this.#groups.get(filter)!;
+    byName.delete(group.group);
     if (byName.size === 0) this.#groups.delete(filter);
     if (isWild(filter)) {
       this.#wildGroups.remove(filter, group);

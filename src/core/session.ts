@@ -10,6 +10,7 @@ import type { CloseReason } from './close-reason.ts';
 import type { Inflight } from './inflight.ts';
 import type { Message } from './message.ts';
 import type { Outlet } from './outlet.ts';
+import type { Ownership } from './ownership.ts';
 import type {
   ClientGate,
   GateWaiter,
@@ -107,6 +108,8 @@ export class Session {
   /** Wall-clock ms at which the last connection ended; 0: connected. */
   disconnectedAtMs = 0;
 
+  /** Where it stands in the datacenter; null: this node is alone. */
+  ownership: Ownership | null = null;
   owner: SessionOwner | null = null;
   outlet: Outlet | null = null;
   /** Rights of the connection. */
@@ -172,6 +175,11 @@ export class Session {
     return this.outlet !== null;
   }
 
+  /** Its client is connected to another node. */
+  get isElsewhere(): boolean {
+    return this.ownership !== null && this.outlet === null && this.ownership.owner !== null;
+  }
+
   /** Entries exist that only the store holds. */
   get spilled(): boolean {
     return this.loadedSeq < this.tailSeq;
@@ -193,6 +201,7 @@ export class Session {
       expiryIntervalS: this.expiryIntervalS,
       disconnectedAtMs: this.disconnectedAtMs,
       subscriptions,
+      ...(this.ownership === null ? null : { counter: this.ownership.counter }),
       will:
         this.will === null
           ? null

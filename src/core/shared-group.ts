@@ -2,6 +2,7 @@
  * One shared subscription: a group name, a filter and its members [MQTT5-4.8.2]. It chooses who gets a
  * message; delivery and redispatch are delivery.ts' business.
  */
+import type { Incarnation, Peer } from './cluster-ports.ts';
 import type { SharedStrategy } from './limits.ts';
 import type { Random } from './ports.ts';
 import type { Session, Subscription } from './session.ts';
@@ -10,6 +11,8 @@ export class SharedGroup {
   readonly group: string;
   readonly filter: string;
   readonly members: Subscription[] = [];
+  /** Connected members at other nodes; null: none, or alone. */
+  #remote: Map<Incarnation, { readonly peer: Peer; readonly members: number }> | null = null;
   #next = 0;
   #sticky: Subscription | null = null;
 
@@ -32,6 +35,52 @@ export class SharedGroup {
     this.members.splice(index, 1);
     if (this.#sticky?.session === session) this.#sticky = null;
     if (this.#next > index) this.#next--;
+  }
+
+  get isEmpty(): boolean {
+    return this.members.length === 0 && this.#remote === null;
+  }
+
+  /** False: nothing has changed. */
+  setRemote(peer: Peer, members: number): boolean {
+    const known = this.#remote?.get(peer.incarnation)?.members ?? 0;
+    if (known === members) return false;
+    this.#remote ??= new Map();
+    if (members > 0) this.#remote.set(peer.incarnation, { peer, members });
+    else this.#remote.delete(peer.incarnation);
+    if (this.#remote.size === 0) this.#remote = null;
+    return true;
+  }
+
+  /**
+   * Another node whose members get this one, each member of the datacenter with the same chance; null:
+   * `choose` here. Durable members elsewhere are chosen here for QoS 1 and 2, through their queues.
+   */
+  choosePeer(random: Random, qos: number): Peer | null {
+    if (this.#remote === null) return null;
+    let here = 0;
+    const queued: Map<Incarnation, number> = new Map();
+    for (const { session, qos: granted } of this.members) {
+      if (session.connected) {
+        here++;
+      } else if (session.isElsewhere && qos > 0 && granted > 0) {
+        here++;
+        const { owner } = session.ownership!;
+        queued.set(owner!, (queued.get(owner!) ?? 0) + 1);
+      }
+    }
+    let total = here;
+    for (const [incarnation, { members }] of this.#remote) {
+      total += Math.max(0, members - (queued.get(incarnation) ?? 0));
+    }
+    if (total === 0) return null;
+    let chosen = random.below(total) - here;
+    if (chosen < 0) return null;
+    for (const [incarnation, { peer, members }] of this.#remote) {
+      chosen -= Math.max(0, members - (queued.get(incarnation) ?? 0));
+      if (chosen < 0) return peer;
+    }
+    return null;
   }
 
   /**
@@ -81,6 +130,8 @@ export class SharedGroup {
           return member;
         }
         busy ??= member;
+      } else if (session.isElsewhere && qos > 0 && member.qos > 0) {
+        return member;
       } else if (session.durable && qos > 0 && member.qos > 0) {
         offline ??= member;
       }
