@@ -21,6 +21,7 @@ import type {
 import { Publication } from './publication.ts';
 import { PublishEncoder } from './publish-encoder.ts';
 import { Publisher } from './publisher.ts';
+import { Remote } from './remote.ts';
 import { RetainedReplay } from './retained-replay.ts';
 import type { ParkedOwner, Services } from './services.ts';
 import { Sessions } from './sessions.ts';
@@ -41,6 +42,8 @@ export class Broker implements Acceptor {
   #stopClock: (() => void) | null = null;
   /** What operators see and do. */
   readonly admin: Inspection;
+  /** What other nodes do here; null: alone. */
+  readonly remote: Remote | null;
 
   constructor(options: BrokerOptions) {
     const core = new Core(options);
@@ -62,6 +65,15 @@ export class Broker implements Acceptor {
       connectionsByListener: new Map(),
     };
     this.admin = new Inspection(this.#services);
+    this.remote = this.#remoteSide();
+  }
+
+  #remoteSide(): Remote | null {
+    const { bus } = this.#core;
+    if (bus === null) return null;
+    const remote = new Remote(this.#services, bus, this.#services.sessions.tenure!);
+    bus.sessions.listen(remote);
+    return remote;
   }
 
   get stats(): Stats {

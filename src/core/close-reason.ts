@@ -36,6 +36,7 @@ export type CloseReason =
   | 'keep_alive_timeout'
   | 'session_taken_over'
   | 'server_shutting_down'
+  | 'node_fenced'
   | 'admin_disconnect'
   | 'not_authorized'
   | 'rights_revoked'
@@ -89,6 +90,11 @@ export const closeTable: { readonly [reason in CloseReason]: CloseSpec } = {
     ReasonCode.SERVER_SHUTTING_DOWN,
     true,
     'The broker was told to stop.',
+  ),
+  node_fenced: close(
+    ReasonCode.SERVER_UNAVAILABLE,
+    false,
+    'The node was cut off from its datacenter, which goes on without it: connect again, elsewhere.',
   ),
   admin_disconnect: close(
     ReasonCode.ADMINISTRATIVE_ACTION,

@@ -333,6 +333,7 @@ export interface WillOfAbsent {
   readonly identity: string | null;
   readonly tenant: string;
   readonly sid: string;
+  readonly epoch: number;
   readonly message: Message;
 }
 

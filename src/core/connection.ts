@@ -11,8 +11,10 @@ import { PacketType } from '../wire/packet-type.ts';
 import type { ProtocolVersion } from '../wire/protocol-version.ts';
 import { ReasonCode } from '../wire/reason-code.ts';
 import { type CloseReason, closeTable } from './close-reason.ts';
+import type { Awaited } from './cluster-ports.ts';
+import type { DeferredPublish } from './deferred-publish.ts';
 import { releaseWaiters } from './delivery.ts';
-import type { Message, MessageWaiter } from './message.ts';
+import { Message, type MessageWaiter } from './message.ts';
 import { type Audience, Outlet, type OutletOwner, type PausedPublisher } from './outlet.ts';
 import type {
   AuthExchange,
@@ -56,6 +58,10 @@ export const Hold = {
    */
   WILL: 16,
   CONNACK: 32,
+  /** Another node is asked to let go of the session. */
+  OWNERSHIP: 64,
+  /** The lease of this node may be over: nothing is matched (DESIGN hard case 2). */
+  LEASE: 128,
 } as const;
 
 /** A client that does not know Receive Maximum is read on until this many acks are parked. */
@@ -73,7 +79,8 @@ export interface ParkedAck {
   readonly reasonCode: number;
   /** 0: waits for the message alone. */
   readonly ticket: Ticket;
-  readonly message: Message | null;
+  /** A message that must be safe, or other nodes that must know. */
+  readonly message: Awaited | null;
   /** Instead of an ack: whole packet (SUBACK, CONNACK …). */
   readonly bytes: Buffer | null;
   /** What follows the packet, or null. */
@@ -125,6 +132,8 @@ export class Connection
   readonly timer: Timer = new Timer(this);
   #pause: PauseTimer | null = null;
   #parked: Ring<ParkedAck> | null = null;
+  /** QoS 1 and 2 messages behind one that must be stored before it is handed on; null: none. */
+  #deferred: Ring<DeferredPublish> | null = null;
 
   constructor(services: Services, sink: ByteSink, listener: ListenerInfo) {
     this.services = services;
@@ -199,7 +208,7 @@ export class Connection
     packetId: number,
     reasonCode: number,
     ticket: Ticket,
-    message: Message | null,
+    message: Awaited | null,
   ): void {
     if (this.#parked === null || this.#parked.length === 0) {
       if (ticket === 0 && (message === null || message.unsafeCount === 0)) {
@@ -217,13 +226,16 @@ export class Connection
     bytes: Buffer,
     ticket: Ticket,
     after: ((failed: boolean) => void) | null,
+    awaited: Awaited | null = null,
   ): void {
-    if (ticket === 0 && (this.#parked === null || this.#parked.length === 0)) {
-      this.send(type, bytes);
-      after?.(false);
+    const isSafe = ticket === 0 && (awaited === null || awaited.unsafeCount === 0);
+    if (isSafe && (this.#parked === null || this.#parked.length === 0)) {
+      if (awaited?.failed !== true) this.send(type, bytes);
+      after?.(awaited?.failed === true);
       return;
     }
-    this.#park({ type, packetId: 0, reasonCode: 0, ticket, message: null, bytes, after });
+    if (awaited !== null) awaited.waiter = this;
+    this.#park({ type, packetId: 0, reasonCode: 0, ticket, message: awaited, bytes, after });
   }
 
   #park(ack: ParkedAck): void {
@@ -238,10 +250,49 @@ export class Connection
     this.releaseParked();
   }
 
+  /** Later QoS 1 and 2 messages must not overtake what is deferred. */
+  get defers(): boolean {
+    return this.#deferred !== null;
+  }
+
+  /** Hands the message on once its ticket is durable, in order. */
+  defer(deferred: DeferredPublish): void {
+    this.#deferred ??= new Ring();
+    this.#deferred.push(deferred);
+    this.services.parked.add(this);
+    if (this.#deferred.length >= PARKED_ACKS_MAX) this.hold(Hold.PARKED);
+  }
+
+  #releaseDeferred(): void {
+    const { core } = this.services;
+    const deferred = this.#deferred;
+    while (deferred !== null && deferred.length > 0 && !this.closed) {
+      const first = deferred.at(0)!;
+      if (first.ticket > core.settledTicket) return;
+      deferred.shift();
+      first.go(core.failedTickets.has(first.ticket));
+    }
+    this.#deferred = null;
+  }
+
+  unsafeMessages(): readonly Message[] {
+    const unsafe: Message[] = [];
+    for (let i = 0; i < (this.#parked?.length ?? 0); i++) {
+      const { message } = this.#parked!.at(i)!;
+      if (message instanceof Message && message.unsafeCount > 0) unsafe.push(message);
+    }
+    return unsafe;
+  }
+
   /** Sends what is safe now, in order. Called when a commit is done or a message became safe. */
   releaseParked(): void {
+    if (this.#deferred !== null) this.#releaseDeferred();
     const parked = this.#parked;
-    if (parked === null || this.closed) return;
+    if (this.closed) return;
+    if (parked === null) {
+      this.#nothingParked();
+      return;
+    }
     const { core } = this.services;
     while (parked.length > 0) {
       const ack = parked.at(0)!;
@@ -260,6 +311,11 @@ export class Connection
       }
       if (this.closed) return;
     }
+    this.#nothingParked();
+  }
+
+  #nothingParked(): void {
+    if (this.#deferred !== null) return;
     this.services.parked.delete(this);
     if ((this.holds & Hold.PARKED) !== 0) this.release(Hold.PARKED);
   }
@@ -476,6 +532,7 @@ export class Connection
       if (index !== -1) waiters!.splice(index, 1);
     }
     this.#abandonParked();
+    this.#deferred = null;
     parked.delete(this);
     this.goOn = null;
     connections.delete(this);

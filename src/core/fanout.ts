@@ -159,7 +159,8 @@ export class Fanout {
   redispatch(publication: Publication, group: SharedGroup, leaving: Session): boolean {
     const core = this.#core;
     const member = group.choose(core.sharedStrategy, core.random, '', 0, publication.view.qos);
-    if (member === null || member.session === leaving || !member.session.connected) return false;
+    if (member === null || member.session === leaving) return false;
+    if (!member.session.connected && !member.session.isElsewhere) return false;
     this.#encoder.begin();
     return this.#deliverOrBlame(publication, member, member.fullFilter) !== Outcome.REFUSED;
   }

@@ -57,6 +57,12 @@ export class Inlet implements ByteHandler {
       this.#hold(buffer, start, end);
       return;
     }
+    if (core.bus !== null && !core.bus.mayServe()) {
+      // Others may count this node as dead by now and match without it.
+      connection.hold(Hold.LEASE);
+      this.#hold(buffer, start, end);
+      return;
+    }
     this.#consume(buffer, start, end);
     // Held and released again while it was parsed.
     if (this.#held !== null) this.#goOn();

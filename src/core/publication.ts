@@ -59,6 +59,12 @@ export class Publication {
 
   /** Points the view at a message from inside. */
   setMessage(message: Message, sequence: number): void {
+    this.setTransient(message, sequence);
+    this.#message = message;
+  }
+
+  /** The same for a message whose memory is only lent: whoever keeps it keeps a copy. */
+  setTransient(message: Message, sequence: number): void {
     const view = this.view;
     view.qos = message.qos;
     view.retain = message.retain;
@@ -80,7 +86,7 @@ export class Publication {
     this.wireVersion = 0;
     this.isRemote = false;
     this.identity = OWN_IDENTITY;
-    this.#message = message;
+    this.#message = null;
   }
 
   /** Somebody keeps the message beyond this call. */

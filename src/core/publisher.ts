@@ -2,6 +2,7 @@
  * Messages from inside: wills, $SYS, the API, redispatch, links. Also keeps the retained message of a
  * topic, for these and for clients' packets.
  */
+import type { Awaited, RetainedVersion } from './cluster-ports.ts';
 import type { Core } from './core.ts';
 import type { DropReason } from './drop-reason.ts';
 import type { Fanout } from './fanout.ts';
@@ -11,6 +12,7 @@ import type { Principal } from './principal.ts';
 import { Publication } from './publication.ts';
 import type { RetainedWalk } from './retained.ts';
 import type { Session } from './session.ts';
+import { type AppendIdentity, OWN_IDENTITY } from './shared-append.ts';
 
 /** Answer to a retained change: a ticket, or REFUSED. */
 export const RETAINED_REFUSED = -1;
@@ -34,9 +36,24 @@ export class Publisher {
 
   /** Publishes to whoever subscribes, and retains when the message says so. */
   publish(message: Message, from: Session | null): void {
+    this.publishAs(message, from, OWN_IDENTITY);
+  }
+
+  /** The same under a name of its own: queues of a datacenter that had it drop it. */
+  publishAs(message: Message, from: Session | null, identity: AppendIdentity): void {
+    this.#send(message, from, identity, true);
+  }
+
+  /** The fan-out alone, of what was retained before. */
+  handOn(message: Message, from: Session, identity: AppendIdentity): void {
+    this.#send(message, from, identity, false);
+  }
+
+  #send(message: Message, from: Session | null, identity: AppendIdentity, retains: boolean): void {
     const core = this.#core;
     const publication = this.#publication;
     publication.setMessage(message, core.nextSequence++);
+    publication.identity = identity;
     publication.from = from;
     publication.fromId = from?.clientId ?? '';
     publication.expiryS = -1;
@@ -45,7 +62,7 @@ export class Publisher {
       if (remainingMs <= 0) return;
       publication.expiryS = Math.ceil(remainingMs / 1000);
     }
-    if (message.retain) this.retain(publication);
+    if (retains && message.retain) this.retain(publication);
     this.#fanout.send(publication, core.router.match(message.topic));
   }
 
@@ -54,16 +71,22 @@ export class Publisher {
     this.publish(makeMessage(this.#core.nextSequence++, topic, payload, { retain, qos }), null);
   }
 
-  /** Another member of the group gets a message that `leaving` has not acked; false: nobody can. */
-  redispatch(message: Message, group: string, filter: string, leaving: Session): boolean {
+  /**
+   * Another member of the group gets a message that `leaving` has not acked. The message it got, which
+   * may have to become safe; null: nobody can.
+   */
+  redispatch(message: Message, group: string, filter: string, leaving: Session): Message | null {
     const shared = this.#core.router.groupOf(group, filter);
-    if (shared === null) return false;
+    if (shared === null) return null;
     const publication = this.#publication;
-    publication.setMessage(message, this.#core.nextSequence++);
+    const sequence = this.#core.nextSequence++;
+    // With other nodes it may wait for them: whoever waits for the first one must not be confused.
+    if (this.#core.bus === null) publication.setMessage(message, sequence);
+    else publication.setTransient(message, sequence);
     publication.from = null;
     publication.fromId = '';
     publication.expiryS = -1;
-    return this.#fanout.redispatch(publication, shared, leaving);
+    return this.#fanout.redispatch(publication, shared, leaving) ? publication.message() : null;
   }
 
   /**
@@ -76,7 +99,10 @@ export class Publisher {
     const view = publication.view;
     const isReserved = publication.topic.charCodeAt(0) === 0x24;
     if (view.payloadEnd === view.payloadStart) {
-      return this.removeRetained(publication.topic);
+      return this.removeRetained(
+        publication.topic,
+        core.bus !== null && view.qos > 0 ? publication.message() : null,
+      );
     }
     const old = retained.get(publication.topic);
     this.retainRefusal = 'retained_full';
@@ -94,6 +120,11 @@ export class Publisher {
     }
     const message = publication.copy(true);
     message.source = source;
+    if (core.bus !== null && !isReserved) {
+      const awaited = view.qos > 0 ? publication.message() : null;
+      const { topic } = publication;
+      message.version = core.bus.announceRetained(topic, message, old?.version ?? null, awaited);
+    }
     retained.put(message);
     // $SYS is made anew at each start: nothing to keep.
     return isReserved ? 0 : core.store.putRetained(message);
@@ -114,13 +145,39 @@ export class Publisher {
   }
 
   /** Removes the retained message of a topic; the ticket that makes it durable, 0: there was none. */
-  removeRetained(topic: string): Ticket {
-    const { retained, store, gate } = this.#core;
+  removeRetained(topic: string, awaited: Awaited | null = null): Ticket {
+    const { retained, bus } = this.#core;
     const old = retained.get(topic);
-    if (old === null) return 0;
+    const isReserved = topic.charCodeAt(0) === 0x24;
+    // Another node may be about to tell of one that this clears.
+    if (bus !== null && !isReserved) {
+      bus.announceRetained(topic, null, old?.version ?? null, awaited);
+    }
+    return old === null ? 0 : this.#forgetRetained(old);
+  }
+
+  #forgetRetained(old: Message): Ticket {
+    const { retained, store, gate } = this.#core;
+    const { topic } = old;
     retained.remove(topic);
     if (old.source !== null) gate?.quotas?.retained(old.source, -1, -old.bytes);
     return topic.charCodeAt(0) === 0x24 ? 0 : store.removeRetained(topic);
+  }
+
+  /** Another node has changed it; what is newer here stays. */
+  applyRetained(topic: string, message: Message | null, version: RetainedVersion): void {
+    const { retained, store, gate } = this.#core;
+    const old = retained.get(topic);
+    if (old !== null && old.version !== null && !isAbove(version, old.version)) return;
+    if (message === null) {
+      if (old !== null) this.#forgetRetained(old);
+      return;
+    }
+    message.version = version;
+    if (old?.source) gate?.quotas?.retained(old.source, -1, -old.bytes);
+    if (message.source !== null) gate?.quotas?.retained(message.source, 1, message.bytes);
+    retained.put(message);
+    store.putRetained(message);
   }
 
   /** Found at start. */
@@ -145,8 +202,14 @@ export class Publisher {
   /** Forgets an expired retained message. */
   expireRetained(message: Message): void {
     if (this.#core.retained.get(message.topic) !== message) return;
-    this.removeRetained(message.topic);
+    // Each node sees for itself that it has expired.
+    this.#forgetRetained(message);
   }
+}
+
+function isAbove(left: RetainedVersion, right: RetainedVersion): boolean {
+  if (left.timeUs !== right.timeUs) return left.timeUs > right.timeUs;
+  return left.writer > right.writer;
 }
 
 function isSamePrincipal(left: Principal, right: Principal): boolean {

@@ -33,6 +33,7 @@ export type RefuseReason =
   | 'connections_quota'
   | 'sessions_max'
   | 'store_failed'
+  | 'session_unavailable'
   | 'server_shutting_down';
 
 export const refuseTable: { readonly [reason in RefuseReason]: RefuseSpec } = {
@@ -93,6 +94,10 @@ export const refuseTable: { readonly [reason in RefuseReason]: RefuseSpec } = {
     'More connections at one time than connectionsMax or a quota allows.',
   ),
   sessions_max: refuse(ReasonCode.QUOTA_EXCEEDED, 'More sessions than sessionsMax.'),
+  session_unavailable: refuse(
+    ReasonCode.SERVER_UNAVAILABLE,
+    'Who owns the session could not be found out: Redis does not answer, or this node was cut off.',
+  ),
   store_failed: refuse(ReasonCode.SERVER_UNAVAILABLE, 'The store could not keep the session.'),
   server_shutting_down: refuse(ReasonCode.SERVER_UNAVAILABLE, 'The broker is about to stop.'),
 };

@@ -5,6 +5,7 @@
  */
 import { Timer } from '../util/timer-wheel.ts';
 import { parseSharedFilter } from '../wire/topic.ts';
+import type { Awaited } from './cluster-ports.ts';
 import type { Core } from './core.ts';
 import type { Delivery } from './delivery.ts';
 import { type Message, makeMessage } from './message.ts';
@@ -17,9 +18,11 @@ import {
   type Ticket,
   WAIT,
 } from './ports.ts';
+import type { Principal } from './principal.ts';
 import type { Publisher } from './publisher.ts';
 import { EntryState } from './queue-entry.ts';
-import { Session, Subscription, type Will } from './session.ts';
+import { Session, Subscription } from './session.ts';
+import { type OpenOptions, Tenure, whenSafe } from './tenure.ts';
 
 /** Session Expiry Interval that means never [MQTT5-3.1.2.11.2]. */
 export const NEVER_EXPIRES = 0xffffffff;
@@ -27,16 +30,6 @@ export const NEVER_EXPIRES = 0xffffffff;
 const TIMER_MS_MAX = 86_400_000;
 /** Sessions whose subscriptions are looked at again in one turn after a reload. */
 const RECHECKED_PER_TURN = 500;
-
-export interface OpenOptions {
-  readonly clientId: string;
-  readonly identity: string | null;
-  readonly tenant: string;
-  readonly version: 3 | 4 | 5;
-  readonly cleanStart: boolean;
-  readonly expiryIntervalS: number;
-  readonly will: Will | null;
-}
 
 export interface OpenedSession {
   readonly session: Session;
@@ -50,11 +43,14 @@ export class Sessions {
   readonly #publisher: Publisher;
   /** Of the last session removed from the store. */
   #endTicket: Ticket = 0;
+  /** Sessions shared with other nodes; null: this one is alone. */
+  readonly tenure: Tenure | null;
 
   constructor(core: Core, delivery: Delivery, publisher: Publisher) {
     this.#core = core;
     this.#delivery = delivery;
     this.#publisher = publisher;
+    this.tenure = core.bus === null ? null : new Tenure(core, core.bus, delivery, publisher, this);
   }
 
   /** The session that `clientId` may resume has another identity. */
@@ -137,7 +133,7 @@ export class Sessions {
   #revoke(session: Session, keeps: (filter: string, qos: 0 | 1 | 2) => boolean): number {
     if (session.subscriptions === null) return 0;
     const core = this.#core;
-    let revoked = 0;
+    const removed: string[] = [];
     for (const subscription of [...session.subscriptions.values()]) {
       if (keeps(subscription.filter, subscription.qos)) continue;
       const { clientId } = session;
@@ -146,13 +142,13 @@ export class Sessions {
       core.stats.subscriptionsRevoked++;
       core.log.warn({ clientId, filter }, 'subscription is no longer allowed and was ended');
       if (core.observer !== null) core.observer.unsubscribed(clientId, filter);
-      revoked++;
+      removed.push(filter);
     }
-    if (revoked > 0) {
+    if (removed.length > 0) {
       session.checksReceive = session.gate !== null;
-      this.save(session);
+      this.changed(session, [], removed);
     }
-    return revoked;
+    return removed.length;
   }
 
   /** Rules have changed: looks at every session, some per turn, and ends what is not allowed. */
@@ -174,6 +170,8 @@ export class Sessions {
 
   #recheckSession(session: Session, gate: Gate): void {
     if (session.ended) return;
+    // Looked at where its client is, or when it comes back.
+    if (session.ownership !== null && session.owner === null) return;
     if (session.gate === null) {
       const { principal } = session;
       this.#revoke(session, (filter, qos) => gate.keeps(principal, filter, qos));
@@ -190,11 +188,12 @@ export class Sessions {
   #moveTenant(session: Session, tenant: string): void {
     if (session.tenant === tenant) return;
     session.tenant = tenant;
-    session.quota?.ended();
-    this.#countRestored(session);
+    this.countQuota(session);
   }
 
-  #countRestored(session: Session): void {
+  /** Counts what the session has against the quotas of whom it belongs to. */
+  countQuota(session: Session): void {
+    session.quota?.ended();
     const quota = this.#core.gate?.quotas?.session(session.principal) ?? null;
     session.quota = quota;
     if (quota === null) return;
@@ -207,6 +206,24 @@ export class Sessions {
     if (session.ended || !session.durable) return 0;
     session.saveTicket = this.#core.store.saveSession(session.record());
     return session.saveTicket;
+  }
+
+  /** What an answer waits for until every other node knows of the change; null: alone. */
+  known(): Awaited | null {
+    if (this.tenure === null) return null;
+    const awaited = { unsafeCount: 0, waiter: null, failed: false };
+    this.tenure.awaitApplied(awaited);
+    return awaited;
+  }
+
+  /** Subscriptions have changed: tells the other nodes, and saves. */
+  changed(
+    session: Session,
+    added: readonly SubscriptionRecord[],
+    removed: readonly string[],
+  ): Ticket {
+    if (session.ownership !== null) this.tenure!.changed(session, added, removed);
+    return this.save(session);
   }
 
   /** The ticket of a change to its record that is not durable yet; 0: none. */
@@ -222,8 +239,13 @@ export class Sessions {
     session.gate = null;
     session.checksReceive = false;
     session.disconnectedAtMs = core.clock.wallMs();
+    this.#core.interests?.detach(session);
     this.#delivery.detach(session);
     this.#redispatch(session);
+    if (session.ownership !== null) {
+      this.tenure!.disconnected(session, publishesWill);
+      return;
+    }
     const will = session.will;
     if (will !== null && publishesWill) {
       if (will.delayS === 0 || session.expiryIntervalS === 0) {
@@ -249,6 +271,11 @@ export class Sessions {
   end(session: Session): void {
     if (session.ended) return;
     const core = this.#core;
+    if (session.ownership !== null) {
+      if (session.durable) core.store.deleteSession(session.number);
+      this.tenure!.end(session);
+      return;
+    }
     // The session ends before the delay is over: the will is due now [MQTT5-3.1.2-8].
     if (session.will !== null && session.willDueAtMs !== 0) this.#fireWill(session);
     session.ended = true;
@@ -287,6 +314,10 @@ export class Sessions {
     );
     session.subscriptions.set(record.filter, subscription);
     this.#core.router.add(subscription, previous);
+    if (this.#core.interests !== null && session.owner !== null) {
+      this.#core.interests.add(subscription);
+      if (previous !== null) this.#core.interests.remove(previous);
+    }
     return previous;
   }
 
@@ -296,6 +327,9 @@ export class Sessions {
     session.subscriptions!.delete(filter);
     session.quota?.unsubscribed();
     this.#core.router.remove(subscription);
+    if (this.#core.interests !== null && session.owner !== null) {
+      this.#core.interests.remove(subscription);
+    }
     return true;
   }
 
@@ -322,7 +356,7 @@ export class Sessions {
     core.sessionsByNumber.set(session.number, session);
     core.stats.sessions = core.sessions.size;
     for (const subscription of record.subscriptions) this.subscribe(session, subscription);
-    this.#countRestored(session);
+    this.countQuota(session);
 
     const nowMs = core.clock.wallMs();
     // Connected when the broker ended: the connection ended with it.
@@ -354,43 +388,74 @@ export class Sessions {
       const shared = entry.sharedFilter === null ? null : parseSharedFilter(entry.sharedFilter);
       // A QoS 2 delivery that has begun stays with its session [MQTT5-4.8.2-5].
       const mayMove = shared !== null && (entry.qos === 1 || !entry.sentBefore);
-      if (
-        mayMove &&
-        this.#publisher.redispatch(entry.message, shared.group, shared.filter, session)
-      ) {
+      const moved = mayMove
+        ? this.#publisher.redispatch(entry.message, shared.group, shared.filter, session)
+        : null;
+      if (moved === null) {
+        queue.push(entry);
+      } else if (session.ownership === null) {
         this.#delivery.settle(session, entry);
       } else {
-        queue.push(entry);
+        // Another member's queue must have it first; until then this one's keeps it.
+        whenSafe(moved, () => this.#delivery.settle(session, entry));
       }
     }
   }
 
   #fireWill(session: Session): void {
     const { will, willGate } = session;
-    const core = this.#core;
     session.will = null;
     session.willGate = null;
     session.willDueAtMs = 0;
-    if (session.willTimer !== null) core.wheel.cancel(session.willTimer);
-    if (will === null) return;
-    if (core.gate === null) {
-      this.#publishWill(session, will, true);
-      return;
-    }
-    // The right to it may be gone since CONNECT (FIELD class 5).
-    const allowed = core.gate.will(session.principal, willGate, will.message, (late) =>
-      this.#publishWill(session, will, late),
-    );
-    if (allowed !== WAIT) this.#publishWill(session, will, allowed);
+    if (session.willTimer !== null) this.#core.wheel.cancel(session.willTimer);
+    if (will !== null)
+      this.#askForWill(session.principal, willGate, will.message, (message) => {
+        if (message !== null) this.#publisher.publish(message, session);
+      });
   }
 
-  #publishWill(session: Session, will: Will, allowed: boolean): void {
-    if (!allowed) {
-      this.#core.drop('will_not_authorized', session.clientId, will.message.topic);
+  /**
+   * Publishes a will of a session that other nodes may know of too: queues take it once under this
+   * name. `settled` when it is safe, or must not be published.
+   */
+  publishWill(
+    principal: Principal,
+    willGate: ClientGate | null,
+    will: Message,
+    publisherSid: string,
+    publisherSeq: number,
+    settled: (failed: boolean) => void,
+  ): void {
+    this.#askForWill(principal, willGate, will, (message) => {
+      if (message === null) {
+        settled(false);
+        return;
+      }
+      const from = this.#core.sessions.get(principal.clientId) ?? null;
+      this.#publisher.publishAs(message, from, { publisherSid, publisherSeq });
+      whenSafe(message, () => settled(message.failed));
+    });
+  }
+
+  /** The right to a will may be gone since CONNECT (FIELD class 5). Null: it is not published. */
+  #askForWill(
+    principal: Principal,
+    willGate: ClientGate | null,
+    will: Message,
+    answer: (message: Message | null) => void,
+  ): void {
+    const core = this.#core;
+    const decided = (allowed: boolean): void => {
+      if (!allowed) core.drop('will_not_authorized', principal.clientId, will.topic);
+      else core.stats.willsPublished++;
+      answer(allowed ? this.#stamped(will) : null);
+    };
+    if (core.gate === null) {
+      decided(true);
       return;
     }
-    this.#core.stats.willsPublished++;
-    this.#publisher.publish(this.#stamped(will.message), session);
+    const allowed = core.gate.will(principal, willGate, will, decided);
+    if (allowed !== WAIT) decided(allowed);
   }
 
   /** A will's `expiresAtMs` is an interval until it is published: then it becomes a deadline. */

@@ -52,6 +52,8 @@ export class Stats {
   internalErrors = 0;
 
   // Gauges kept by their owners.
+  /** Other nodes of the datacenter that are known. */
+  peers = 0;
   /** Accepted sockets that are not gone yet, those that only linger included. */
   sockets = 0;
   connections = 0;

@@ -3,17 +3,18 @@
  * know whether the first one was kept. Made by closing connections, read by the PUBLISH handler; it
  * holds on to the message no longer than its fate is open.
  */
-import type { Message, MessageWaiter } from './message.ts';
+import type { Awaited } from './cluster-ports.ts';
+import type { MessageWaiter } from './message.ts';
 import type { Ticket } from './ports.ts';
 
 export class UnansweredPubrec implements MessageWaiter {
   readonly reasonCode: number;
   readonly ticket: Ticket;
   /** Null once everybody it is for has it, or could not get it. */
-  message: Message | null;
+  message: Awaited | null;
   failed: boolean;
 
-  constructor(reasonCode: number, ticket: Ticket, message: Message | null) {
+  constructor(reasonCode: number, ticket: Ticket, message: Awaited | null) {
     this.reasonCode = reasonCode;
     this.ticket = ticket;
     this.message = message !== null && message.unsafeCount > 0 ? message : null;

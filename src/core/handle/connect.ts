@@ -10,13 +10,20 @@ import { PacketType } from '../../wire/packet-type.ts';
 import { ProtocolError } from '../../wire/protocol-error.ts';
 import { hasConnackReturnCode, ReasonCode } from '../../wire/reason-code.ts';
 import { isValidTopicName, topicLevelCount } from '../../wire/topic.ts';
+import type { Awaited } from '../cluster-ports.ts';
 import { type Connection, Hold, Phase } from '../connection.ts';
 import { makeMessage } from '../message.ts';
 import { NO_PACKET_LIMIT } from '../outlet.ts';
-import { type AuthAnswer, type ConnectDecision, type ConnectRequest, WAIT } from '../ports.ts';
+import {
+  type AuthAnswer,
+  type ConnectDecision,
+  type ConnectRequest,
+  type Ticket,
+  WAIT,
+} from '../ports.ts';
 import type { Principal } from '../principal.ts';
 import { type RefuseReason, refuseTable } from '../refuse-reason.ts';
-import type { Will } from '../session.ts';
+import type { Session, Will } from '../session.ts';
 import { NEVER_EXPIRES } from '../sessions.ts';
 
 const KEEP_ALIVE_MAX_S = 65_535;
@@ -242,9 +249,8 @@ function principalOf(connection: Connection, decision: ConnectDecision): Princip
 }
 
 function open(connection: Connection, packet: ConnectPacket, decision: ConnectDecision): void {
-  const { core, sessions, delivery } = connection.services;
+  const { core, sessions } = connection.services;
   const { limits } = core;
-  const isAssigned = packet.clientId === '';
   const { clientId } = connection;
   if (sessions.isForeign(clientId, decision)) {
     refuse(connection, 'identity_mismatch');
@@ -269,8 +275,7 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
   connection.outlet.packetBytesMax = packet.maximumPacketSize || NO_PACKET_LIMIT;
   connection.outlet.aliasesMax = Math.min(packet.topicAliasMaximum, limits.topicAliasOutMax);
 
-  sessions.takeOver(clientId);
-  const { session, present, ticket } = sessions.open({
+  const options = {
     clientId,
     identity: decision.identity,
     tenant: connection.tenant,
@@ -278,7 +283,70 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
     cleanStart: packet.cleanStart,
     expiryIntervalS,
     will: willOf(connection, packet),
-  });
+  };
+  const terms = { packet, decision, expiryIntervalS, keepAliveS };
+  if (sessions.tenure !== null) {
+    connection.hold(Hold.OWNERSHIP);
+    sessions.tenure.take(options, decision.isTenantProven === true, (taken) => {
+      taken.kind === 'opened'
+        ? takenFromOthers(connection, terms, taken)
+        : refuseTaken(connection, taken.kind);
+      connection.release(Hold.OWNERSHIP);
+    });
+    return;
+  }
+  sessions.takeOver(clientId);
+  const { session, present, ticket } = sessions.open(options);
+  attach(connection, terms, { session, present, ticket, awaited: null });
+}
+
+function refuseTaken(connection: Connection, kind: 'foreign' | 'unavailable'): void {
+  if (connection.closed) return;
+  refuse(connection, kind === 'foreign' ? 'identity_mismatch' : 'session_unavailable');
+}
+
+/** The session was taken from whoever had it in the datacenter. */
+function takenFromOthers(
+  connection: Connection,
+  terms: Terms,
+  { session, present }: { readonly session: Session; readonly present: boolean },
+): void {
+  const { sessions } = connection.services;
+  if (connection.closed) {
+    // The client did not wait for the answer: nothing was agreed, its will neither.
+    sessions.tenure!.disconnected(session, false);
+    return;
+  }
+  // What it subscribes to is wanted here from now on; CONNACK tells that every node knows.
+  session.owner = connection;
+  connection.services.core.interests!.attach(session);
+  attach(connection, terms, { session, present, ticket: 0, awaited: sessions.known() });
+}
+
+/** What CONNECT and the gate have agreed on. */
+interface Terms {
+  readonly packet: ConnectPacket;
+  readonly decision: ConnectDecision;
+  readonly expiryIntervalS: number;
+  readonly keepAliveS: number;
+}
+
+interface OpenedSession {
+  readonly session: Session;
+  readonly present: boolean;
+  readonly ticket: Ticket;
+  readonly awaited: Awaited | null;
+}
+
+/** Ties the session to the connection and answers the CONNECT. */
+function attach(
+  connection: Connection,
+  { packet, decision, expiryIntervalS, keepAliveS }: Terms,
+  { session, present, ticket, awaited }: OpenedSession,
+): void {
+  const { core, sessions, delivery } = connection.services;
+  const { limits } = core;
+  const { clientId } = connection;
   connection.session = session;
   const { stats } = core;
   stats.clientsConnected++;
@@ -304,7 +372,7 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
     answer.receiveMaximum = connection.receiveMaximum;
     answer.maximumPacketSize = connection.packetBytesMax;
     answer.topicAliasMaximum = connection.topicAliasMax;
-    if (isAssigned) answer.assignedClientId = clientId;
+    if (packet.clientId === '') answer.assignedClientId = clientId;
     if (revoked > 0 && connection.wantsProblemInformation) {
       answer.reasonString = `${revoked} subscriptions are no longer allowed and were ended`;
     }
@@ -318,7 +386,9 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
     }
   }
   // Nothing may precede CONNACK [MQTT5-3.2.0-1]: parsing and delivery wait for it.
-  if (ticket !== 0) connection.hold(Hold.CONNACK);
+  if (ticket !== 0 || (awaited !== null && awaited.unsafeCount > 0)) {
+    connection.hold(Hold.CONNACK);
+  }
   connection.sendWhenSafe(
     PacketType.CONNACK,
     encodeConnack(connection.version, answer),
@@ -335,6 +405,7 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
       delivery.resend(session);
       connection.release(Hold.CONNACK);
     },
+    awaited,
   );
 }
 

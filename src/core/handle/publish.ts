@@ -8,12 +8,14 @@ import { ProtocolError } from '../../wire/protocol-error.ts';
 import { decodePublish } from '../../wire/publish.ts';
 import { ReasonCode } from '../../wire/reason-code.ts';
 import { type Connection, Hold } from '../connection.ts';
+import { DeferredPublish } from '../deferred-publish.ts';
 import type { Message } from '../message.ts';
 import { ALLOW, CLOSE, OVER_QUOTA, type Ticket, WAIT } from '../ports.ts';
 import type { Publication } from '../publication.ts';
 import { RETAINED_REFUSED } from '../publisher.ts';
 import type { TopicEntry } from '../route-cache.ts';
 import type { Session } from '../session.ts';
+import { OWN_IDENTITY } from '../shared-append.ts';
 
 /** Returns false when the gate has not decided: the same packet is handed in again later. */
 export function handlePublish(
@@ -154,13 +156,13 @@ function sendAcked(
   const { core, fanout } = services;
   const { qos, packetId } = inbound.view;
   let ticket = retainTicket;
-  fanout.send(inbound, entry.route);
-  const route = entry.route;
-  let reasonCode: number = ReasonCode.SUCCESS;
-  if (connection.version === 5) {
-    if (route.size === 0) reasonCode = ReasonCode.NO_MATCHING_SUBSCRIBERS;
-    else if (fanout.reached === 0 && fanout.refused > 0) reasonCode = ReasonCode.QUOTA_EXCEEDED;
+  const session = connection.session!;
+  if (session.ownership !== null && (connection.defers || (qos === 2 && session.durable))) {
+    sendDeferred(connection, session, inbound, retainTicket);
+    return retainTicket;
   }
+  fanout.send(inbound, entry.route);
+  const reasonCode = outcomeOf(connection, entry.route.size);
   let message: Message | null = null;
   // Made only when somebody keeps it; then it knows what is still unsafe.
   if (inbound.isKept) message = inbound.message();
@@ -168,13 +170,62 @@ function sendAcked(
     connection.ackWhenSafe(PacketType.PUBACK, packetId, reasonCode, ticket, message);
     return ticket;
   }
-  const session = connection.session!;
   if (session.durable && reasonCode < 0x80) {
     // The id is stored before PUBREC, so that a repetition after a crash is known as one.
     ticket = Math.max(ticket, core.store.addInboundId(session.number, packetId));
   }
   connection.ackWhenSafe(PacketType.PUBREC, packetId, reasonCode, ticket, message);
   return ticket;
+}
+
+/** What the ack says of the fan-out that has just been. */
+function outcomeOf(connection: Connection, routeSize: number): number {
+  if (connection.version !== 5) return ReasonCode.SUCCESS;
+  const { fanout } = connection.services;
+  if (routeSize === 0) return ReasonCode.NO_MATCHING_SUBSCRIBERS;
+  const isRefused = fanout.reached === 0 && fanout.refused > 0;
+  return isRefused ? ReasonCode.QUOTA_EXCEEDED : ReasonCode.SUCCESS;
+}
+
+/**
+ * In a datacenter a QoS 2 message of a durable session is stored, with its id, before anything of it
+ * leaves: the next owner of the session hands it on when this node cannot (DESIGN hard case 10). What
+ * the client sends meanwhile stays behind it.
+ */
+function sendDeferred(
+  connection: Connection,
+  session: Session,
+  inbound: Publication,
+  retainTicket: Ticket,
+): void {
+  const { core, publisher, sessions } = connection.services;
+  const { qos, packetId } = inbound.view;
+  const message = inbound.message();
+  const isStored = qos === 2 && session.durable;
+  const ticket = isStored ? sessions.tenure!.beginInbound(session, packetId, message) : 0;
+  const { sid, publisherSeq } = session.ownership!;
+  const identity = isStored ? { publisherSid: sid, publisherSeq } : OWN_IDENTITY;
+  const handOn = (failed: boolean): void => {
+    const type = qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
+    if (failed) {
+      connection.ackWhenSafe(type, packetId, ReasonCode.QUOTA_EXCEEDED, 0, null);
+      return;
+    }
+    publisher.handOn(message, session, identity);
+    const reasonCode = outcomeOf(connection, core.router.match(message.topic).size);
+    if (!isStored || reasonCode >= 0x80) {
+      connection.ackWhenSafe(type, packetId, reasonCode, retainTicket, message);
+      return;
+    }
+    const bytes = encodeAck(connection.version, type, packetId, reasonCode);
+    const answered = (unsafe: boolean): void => {
+      if (unsafe) connection.answer(type, packetId, ReasonCode.QUOTA_EXCEEDED);
+      else core.bus!.sessions.inboundDone(session.number, packetId);
+    };
+    connection.sendWhenSafe(type, bytes, retainTicket, answered, message);
+  };
+  connection.defer(new DeferredPublish(ticket, handOn));
+  if (ticket === 0) connection.releaseParked();
 }
 
 /** Counts the message against Receive Maximum; false: it is a repetition that has been answered. */
@@ -198,6 +249,8 @@ function admit(connection: Connection, packetId: number, qos: number): boolean {
 function repeat(connection: Connection, session: Session, packetId: number): boolean {
   const unanswered = session.unanswered?.get(packetId);
   if (unanswered === undefined) {
+    // The first one has yet to be stored; its PUBREC follows.
+    if (connection.defers) return true;
     // Parked behind the first PUBREC while that waits.
     connection.sendWhenSafe(PacketType.PUBREC, repeatedPubrec(packetId), 0, null);
     return true;

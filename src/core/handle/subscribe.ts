@@ -8,7 +8,7 @@ import { isValidTopicFilter, parseSharedFilter, topicLevelCount } from '../../wi
 import { encodeUnsuback } from '../../wire/unsuback.ts';
 import { decodeUnsubscribe } from '../../wire/unsubscribe.ts';
 import { type Connection, Hold } from '../connection.ts';
-import { ALLOW, CLOSE, OVER_QUOTA, WAIT } from '../ports.ts';
+import { ALLOW, CLOSE, OVER_QUOTA, type SubscriptionRecord, WAIT } from '../ports.ts';
 import type { Session, Subscription } from '../session.ts';
 
 /** Returns false when the gate has not decided: the same packet is handed in again later. */
@@ -36,7 +36,7 @@ export function handleSubscribe(
     reasonCodes.push(reasonCode);
   }
   const replays: Subscription[] = [];
-  let changed = false;
+  const added: SubscriptionRecord[] = [];
   let why: string | null = null;
   for (let i = 0; i < packet.subscriptions.length; i++) {
     const requested = packet.subscriptions[i]!;
@@ -53,14 +53,14 @@ export function handleSubscribe(
     }
     const record = { ...requested, subscriptionId: packet.subscriptionId };
     const previous = sessions.subscribe(session, record);
-    changed = true;
+    added.push(record);
     // [MQTT5-3.3.1-9 … 11]; shared subscriptions get no retained messages [MQTT5-4.8.2].
     const subscription = session.subscriptions!.get(requested.filter)!;
     const isReplayed =
       requested.retainHandling === 0 || (requested.retainHandling === 1 && previous === null);
     if (isReplayed && subscription.group === null) replays.push(subscription);
   }
-  const ticket = changed ? sessions.save(session) : 0;
+  const ticket = added.length > 0 ? sessions.changed(session, added, []) : 0;
   if (core.observer !== null) {
     for (const [i, { filter, qos }] of packet.subscriptions.entries()) {
       core.observer.subscribed(session.clientId, filter, qos, reasonCodes[i]!);
@@ -82,6 +82,7 @@ export function handleSubscribe(
       }
       for (const subscription of replays) replay.start(subscription);
     },
+    sessions.known(),
   );
   return true;
 }
@@ -141,12 +142,12 @@ export function handleUnsubscribe(
     filtersMax: core.limits.filtersPerPacketMax,
   });
   const reasonCodes: number[] = [];
-  let changed = false;
+  const removed: string[] = [];
   for (const filter of packet.filters) {
     if (!isValidTopicFilter(filter)) {
       reasonCodes.push(ReasonCode.TOPIC_FILTER_INVALID);
     } else if (sessions.unsubscribe(session, filter)) {
-      changed = true;
+      removed.push(filter);
       if (core.observer !== null) core.observer.unsubscribed(session.clientId, filter);
       reasonCodes.push(ReasonCode.SUCCESS);
     } else {
@@ -154,7 +155,8 @@ export function handleUnsubscribe(
     }
   }
   // "No subscription existed" may lean on a removal that is not committed yet.
-  const ticket = changed ? sessions.save(session) : sessions.pendingSave(session);
+  const ticket =
+    removed.length > 0 ? sessions.changed(session, [], removed) : sessions.pendingSave(session);
   connection.sendWhenSafe(
     PacketType.UNSUBACK,
     encodeUnsuback(connection.version, packet.packetId, reasonCodes),
@@ -162,5 +164,6 @@ export function handleUnsubscribe(
     (failed) => {
       if (failed) connection.close('store_failed');
     },
+    sessions.known(),
   );
 }

@@ -1,0 +1,339 @@
+/**
+ * What other nodes of the datacenter do here: their messages, what their clients want, sessions that
+ * are elsewhere or nowhere, and who takes a session from this node. Called by cluster/ through
+ * `RemoteSide`; hears from the shared store what became of appends.
+ */
+
+import type {
+  Awaited,
+  Bus,
+  Incarnation,
+  Interest,
+  Peer,
+  RemoteSide,
+  RetainedVersion,
+  SessionImage,
+  SharedEvents,
+  SubscriptionChange,
+  WillOfAbsent,
+} from './cluster-ports.ts';
+import { type Connection, Hold } from './connection.ts';
+import type { Message } from './message.ts';
+import { Ownership } from './ownership.ts';
+import { Publication } from './publication.ts';
+import type { Services } from './services.ts';
+import { Session } from './session.ts';
+import type { SharedAppend } from './shared-append.ts';
+import { imageOf, type Tenure, whenSafe } from './tenure.ts';
+
+/** How long the end of a session outweighs late news of it; and how many ends are kept. */
+const TOMBSTONE_MS = 600_000;
+const TOMBSTONES_MAX = 100_000;
+
+interface Tombstone {
+  readonly epoch: number;
+  readonly atMs: number;
+}
+
+export class Remote implements RemoteSide, SharedEvents {
+  readonly #services: Services & { readonly connections: Set<Connection> };
+  readonly #bus: Bus;
+  readonly #tenure: Tenure;
+  readonly #publication: Publication = new Publication();
+  /** By client id, oldest first. */
+  readonly #ends: Map<string, Tombstone> = new Map();
+
+  constructor(
+    services: Services & { readonly connections: Set<Connection> },
+    bus: Bus,
+    tenure: Tenure,
+  ) {
+    this.#services = services;
+    this.#bus = bus;
+    this.#tenure = tenure;
+  }
+
+  // ------------------------------------------------------------------ live messages
+
+  deliver(message: Message): void {
+    const publication = this.#remote(message);
+    if (publication === null) return;
+    const { core, fanout } = this.#services;
+    const entry = core.router.lookup(publication.view);
+    fanout.send(publication, entry.route);
+  }
+
+  deliverToGroup(message: Message, group: string, filter: string): void {
+    const { core, fanout } = this.#services;
+    const shared = core.router.groupOf(group, filter);
+    if (shared === null) {
+      core.drop('no_member', '', message.topic);
+      return;
+    }
+    const publication = this.#remote(message);
+    if (publication !== null) fanout.sendToGroup(publication, shared);
+  }
+
+  /** The message may live in the frame it came in: whoever keeps it makes a copy. */
+  #remote(message: Message): Publication | null {
+    const { core } = this.#services;
+    const publication = this.#publication;
+    publication.setTransient(message, core.nextSequence++);
+    publication.isRemote = true;
+    publication.from = null;
+    publication.fromId = '';
+    publication.expiryS = -1;
+    if (message.expiresAtMs !== 0) {
+      const remainingMs = message.expiresAtMs - core.clock.wallMs();
+      if (remainingMs <= 0) return null;
+      publication.expiryS = Math.ceil(remainingMs / 1000);
+    }
+    return publication;
+  }
+
+  applyRetained(topic: string, message: Message | null, version: RetainedVersion): void {
+    this.#services.publisher.applyRetained(topic, message, version);
+  }
+
+  // ------------------------------------------------------------------ routes
+
+  addPeer(_peer: Peer): void {
+    this.#services.core.stats.peers++;
+  }
+
+  removePeer(peer: Peer): void {
+    this.#services.core.stats.peers--;
+    this.#services.core.router.removePeer(peer);
+  }
+
+  setInterest(peer: Peer, filter: string, interest: Interest): void {
+    this.#services.core.router.setInterest(peer, filter, interest);
+  }
+
+  setGroup(peer: Peer, group: string, filter: string, members: number): void {
+    this.#services.core.router.setGroup(peer, group, filter, members);
+  }
+
+  // ------------------------------------------------------------------ sessions elsewhere
+
+  applySession(image: SessionImage): void {
+    const { core } = this.#services;
+    const { clientId, sid, epoch, counter, owner } = image;
+    const end = this.#ends.get(clientId);
+    if (end !== undefined && end.epoch >= epoch) return;
+    let session = core.sessions.get(clientId) ?? null;
+    const known = session?.ownership ?? null;
+    if (session !== null && known !== null) {
+      if (epoch < known.epoch || (epoch === known.epoch && counter < known.counter)) return;
+      // Nobody but the owner changes what it owns.
+      if (epoch === known.epoch && this.#isOwnedHere(session)) return;
+      this.#tenure.giveUp(session);
+      if (known.sid !== sid && !session.ended) this.#tenure.forget(session);
+      if (session.ended) session = null;
+    }
+    if (session === null) {
+      session = new Session(clientId, core.nextSessionNumber++, image.identity, image.tenant);
+      core.sessions.set(clientId, session);
+      core.sessionsByNumber.set(session.number, session);
+      core.stats.sessions = core.sessions.size;
+    }
+    session.durable = true;
+    session.tenant = image.tenant;
+    session.expiryIntervalS = image.expiryIntervalS;
+    session.ownership = new Ownership(sid, epoch, counter, owner);
+    if (owner !== null) session.disconnectedAtMs = 0;
+    else if (session.disconnectedAtMs === 0) session.disconnectedAtMs = core.clock.wallMs();
+    this.#bus.sessions.bind(session.number, clientId, sid, epoch);
+    this.#tenure.setSubscriptions(session, image.subscriptions);
+  }
+
+  applyChange(change: SubscriptionChange): boolean {
+    const { core, sessions } = this.#services;
+    const session = core.sessions.get(change.clientId);
+    const known = session?.ownership ?? null;
+    if (session === undefined || known === null) {
+      const end = this.#ends.get(change.clientId);
+      return end !== undefined && end.epoch >= change.epoch;
+    }
+    if (change.epoch < known.epoch) return true;
+    if (change.epoch > known.epoch || change.sid !== known.sid) return false;
+    if (change.counter <= known.counter) return true;
+    if (change.counter !== known.counter + 1) return false;
+    known.counter = change.counter;
+    for (const filter of change.removed) sessions.unsubscribe(session, filter);
+    for (const record of change.added) sessions.subscribe(session, record);
+    return true;
+  }
+
+  applyEnd(clientId: string, sid: string, epoch: number): void {
+    const { core } = this.#services;
+    this.#bury(clientId, epoch);
+    const session = core.sessions.get(clientId);
+    const known = session?.ownership ?? null;
+    if (session === undefined || known === null) return;
+    if (known.sid !== sid || known.epoch > epoch) return;
+    this.#tenure.giveUp(session);
+    this.#tenure.forget(session);
+  }
+
+  /** Late news of the session must not bring it back (hard case 6). */
+  #bury(clientId: string, epoch: number): void {
+    const ends = this.#ends;
+    const nowMs = this.#services.core.clock.monotonicMs();
+    const before = ends.get(clientId);
+    ends.delete(clientId);
+    ends.set(clientId, { epoch: Math.max(epoch, before?.epoch ?? 0), atMs: nowMs });
+    for (const [oldest, { atMs }] of ends) {
+      if (ends.size <= TOMBSTONES_MAX && nowMs - atMs < TOMBSTONE_MS) break;
+      ends.delete(oldest);
+    }
+  }
+
+  ownerDied(owner: Incarnation): void {
+    const { core } = this.#services;
+    for (const session of core.sessions.values()) {
+      if (session.ownership === null || session.ownership.owner !== owner) continue;
+      session.ownership.owner = null;
+      session.disconnectedAtMs = core.clock.wallMs();
+    }
+  }
+
+  // ------------------------------------------------------------------ ownership
+
+  #isOwnedHere(session: Session): boolean {
+    const { ownership } = session;
+    return ownership !== null && !ownership.isLost && ownership.owner === this.#bus.incarnation;
+  }
+
+  letGo(clientId: string, epoch: number, done: () => void): void {
+    const session = this.#services.core.sessions.get(clientId);
+    if (session === undefined || !this.#isOwnedHere(session) || session.ownership!.epoch >= epoch) {
+      done();
+      return;
+    }
+    const unsafe = this.#tenure.giveUp(session);
+    if (!session.ended) session.ownership!.owner = null;
+    let waiting = 1;
+    const settled = (): void => {
+      waiting--;
+      if (waiting === 0) done();
+    };
+    for (const message of unsafe) {
+      waiting++;
+      whenSafe(message, settled);
+    }
+    settled();
+  }
+
+  hint(clientId: string, sid: string, tailSeq: number): void {
+    const session = this.#services.core.sessions.get(clientId);
+    if (session === undefined || session.ownership?.sid !== sid) return;
+    if (this.#isOwnedHere(session)) this.#services.delivery.grown(session, tailSeq, null);
+  }
+
+  lost(): void {
+    const { core, connections } = this.#services;
+    for (const session of [...core.sessions.values()]) {
+      if (session.ownership === null) continue;
+      // What it does not own stays known until the tables of the others replace it.
+      if (!this.#isOwnedHere(session)) continue;
+      session.ownership.isLost = true;
+      this.#tenure.giveUp(session);
+      if (!session.ended) session.ownership.owner = null;
+    }
+    for (const connection of [...connections]) connection.close('node_fenced');
+  }
+
+  unfenced(): void {
+    for (const connection of [...this.#services.connections]) connection.release(Hold.LEASE);
+  }
+
+  // ------------------------------------------------------------------ what others are told
+
+  *interests(): Iterable<readonly [string, Interest]> {
+    yield* this.#services.core.interests!.filters();
+  }
+
+  *groups(): Iterable<readonly [string, string, number]> {
+    yield* this.#services.core.interests!.groups();
+  }
+
+  *ownedSessions(): Iterable<SessionImage> {
+    for (const session of this.#services.core.sessions.values()) {
+      if (session.durable && this.#isOwnedHere(session)) yield imageOf(session);
+    }
+  }
+
+  *knownSessions(): Iterable<SessionImage> {
+    for (const session of this.#services.core.sessions.values()) {
+      if (session.durable && session.ownership !== null) yield imageOf(session);
+    }
+  }
+
+  *retained(): Iterable<Message> {
+    const walk = this.#services.core.retained.walk('#');
+    const found: Message[] = [];
+    while (!walk.done) {
+      walk.take(1000, found);
+      yield* found;
+      found.length = 0;
+    }
+  }
+
+  publishWill(will: WillOfAbsent, awaited: Awaited): void {
+    const { clientId, identity, tenant, sid, message } = will;
+    awaited.unsafeCount++;
+    const settled = (failed: boolean): void => {
+      if (failed) awaited.failed = true;
+      awaited.unsafeCount--;
+      if (awaited.unsafeCount === 0) awaited.waiter?.messageSafe();
+    };
+    const principal = { clientId, identity, tenant };
+    this.#services.sessions.publishWill(principal, null, message, `w${sid}`, will.epoch, settled);
+  }
+
+  // ------------------------------------------------------------------ SharedEvents
+
+  queued(
+    sessionNumber: number,
+    append: SharedAppend,
+    seq: number,
+    owner: Incarnation | null,
+    dropped: number,
+  ): void {
+    const { core, delivery } = this.#services;
+    delivery.appended(append.message, false);
+    const session = core.sessionsByNumber.get(sessionNumber);
+    if (session === undefined) return;
+    for (let i = 0; i < dropped; i++) {
+      core.drop('queue_full', session.clientId, append.message.topic);
+    }
+    if (seq === 0 || owner === null) return;
+    if (owner !== this.#bus.incarnation) {
+      this.#bus.hint(owner, session.clientId, session.ownership!.sid, seq);
+    } else if (this.#isOwnedHere(session)) {
+      delivery.grown(session, seq, append);
+    }
+  }
+
+  enqueueFailed(
+    sessionNumber: number,
+    append: SharedAppend,
+    why: 'gone' | 'full' | 'failed',
+  ): void {
+    const { core, delivery } = this.#services;
+    const session = core.sessionsByNumber.get(sessionNumber);
+    const clientId = session?.clientId ?? '';
+    if (why === 'full') core.drop('queue_full', clientId, append.message.topic);
+    if (why === 'failed') core.drop('store_failed', clientId, append.message.topic);
+    // A session that is gone is owed nothing; a full queue is what its bounds are for.
+    delivery.appended(append.message, why === 'failed');
+  }
+
+  fenced(sessionNumber: number): void {
+    const session = this.#services.core.sessionsByNumber.get(sessionNumber);
+    if (session === undefined || !this.#isOwnedHere(session)) return;
+    this.#tenure.giveUp(session);
+    if (!session.ended) session.ownership!.owner = null;
+  }
+}

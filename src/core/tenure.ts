@@ -1,0 +1,319 @@
+/**
+ * Sessions of a datacenter that this node owns: taking one over, giving it up, telling the others what
+ * it subscribes to (ADR 0011, 0013). Used by sessions.ts and the CONNECT handler when there is a bus;
+ * what other nodes do is remote.ts' business.
+ */
+import type {
+  Awaited,
+  Bus,
+  OpenAnswer,
+  OpenedRecord,
+  PendingInbound,
+  SessionImage,
+} from './cluster-ports.ts';
+import type { Core } from './core.ts';
+import type { Delivery } from './delivery.ts';
+import type { Message } from './message.ts';
+import { Ownership } from './ownership.ts';
+import type { ClientGate, SubscriptionRecord, Ticket, WillRecord } from './ports.ts';
+import type { Principal } from './principal.ts';
+import type { Publisher } from './publisher.ts';
+import { Session, type Subscription, type Will } from './session.ts';
+
+export interface OpenOptions {
+  readonly clientId: string;
+  readonly identity: string | null;
+  readonly tenant: string;
+  readonly version: 3 | 4 | 5;
+  readonly cleanStart: boolean;
+  readonly expiryIntervalS: number;
+  readonly will: Will | null;
+}
+
+/** What it needs of sessions.ts, which makes it. */
+export interface TenureHost {
+  subscribe(session: Session, record: SubscriptionRecord): Subscription | null;
+  unsubscribe(session: Session, filter: string): boolean;
+  countQuota(session: Session): void;
+  publishWill(
+    principal: Principal,
+    willGate: ClientGate | null,
+    will: Message,
+    publisherSid: string,
+    publisherSeq: number,
+    settled: (failed: boolean) => void,
+  ): void;
+}
+
+export type Taken =
+  | { readonly kind: 'opened'; readonly session: Session; readonly present: boolean }
+  | { readonly kind: 'foreign' | 'unavailable' };
+
+export class Tenure {
+  readonly #core: Core;
+  readonly #bus: Bus;
+  readonly #delivery: Delivery;
+  readonly #publisher: Publisher;
+  readonly #sessions: TenureHost;
+
+  constructor(
+    core: Core,
+    bus: Bus,
+    delivery: Delivery,
+    publisher: Publisher,
+    sessions: TenureHost,
+  ) {
+    this.#core = core;
+    this.#bus = bus;
+    this.#delivery = delivery;
+    this.#publisher = publisher;
+    this.#sessions = sessions;
+  }
+
+  /** Takes the session from whoever has it; `done` when nobody else has. */
+  take(options: OpenOptions, isTenantProven: boolean, done: (taken: Taken) => void): void {
+    const { clientId, identity, tenant, version, cleanStart, expiryIntervalS, will } = options;
+    this.#bus.open(
+      {
+        clientId,
+        identity,
+        tenant,
+        isTenantProven,
+        version,
+        cleanStart,
+        expiryIntervalS,
+        will: will === null ? null : willRecord(will),
+      },
+      (answer: OpenAnswer) => {
+        if (answer.kind !== 'opened') {
+          done({ kind: answer.kind });
+          return;
+        }
+        const session = this.#adopt(options, answer.record);
+        done({ kind: 'opened', session, present: answer.record.present });
+      },
+    );
+  }
+
+  #adopt(options: OpenOptions, record: OpenedRecord): Session {
+    const core = this.#core;
+    const { clientId, identity, tenant } = options;
+    let session = core.sessions.get(clientId) ?? null;
+    if (session !== null) {
+      this.giveUp(session);
+      if (session.ownership?.sid !== record.sid) {
+        this.forget(session);
+        session = null;
+      }
+    }
+    const { stats } = core;
+    if (session === null) {
+      session = new Session(clientId, core.nextSessionNumber++, identity, tenant);
+      core.sessions.set(clientId, session);
+      core.sessionsByNumber.set(session.number, session);
+      stats.sessions = core.sessions.size;
+    }
+    if (record.present) stats.sessionsResumed++;
+    else stats.sessionsCreated++;
+    const { sid, epoch, counter } = record;
+    const ownership = new Ownership(sid, epoch, counter, this.#bus.incarnation);
+    ownership.publisherSeq = record.publisherSeq;
+    session.ownership = ownership;
+    session.tenant = tenant;
+    session.version = options.version;
+    session.expiryIntervalS = options.expiryIntervalS;
+    session.disconnectedAtMs = 0;
+    session.will = options.will;
+    session.durable = options.expiryIntervalS > 0 || record.present;
+    session.inboundIds = record.inboundIds.length === 0 ? null : new Set(record.inboundIds);
+    session.unanswered = null;
+    this.#bus.sessions.bind(session.number, clientId, sid, epoch);
+    this.setSubscriptions(session, record.subscriptions);
+    this.#sessions.countQuota(session);
+    this.#delivery.adoptQueue(session, record.headSeq, record.tailSeq);
+    if (session.durable) this.#bus.announceSession(imageOf(session));
+    if (record.oldWill !== null) this.#settleOldWill(session, record.oldWill);
+    for (const pending of record.pending) this.#replay(session, pending);
+    return session;
+  }
+
+  /** The will of the connection before; its rights are those of its session's owner. */
+  #settleOldWill(session: Session, old: NonNullable<OpenedRecord['oldWill']>): void {
+    const { clientId } = session;
+    const { sid, epoch } = session.ownership!;
+    const settled = (): void => this.#bus.oldWillSettled(clientId, sid, epoch);
+    if (!old.isDue) {
+      settled();
+      return;
+    }
+    this.#sessions.publishWill(session.principal, null, old.message, `w${sid}`, epoch, settled);
+  }
+
+  /** What an owner before had accepted and perhaps not handed on (hard case 10). */
+  #replay(session: Session, { packetId, message, publisherSeq }: PendingInbound): void {
+    const { sid } = session.ownership!;
+    this.#publisher.publishAs(message, session, { publisherSid: sid, publisherSeq });
+    whenSafe(message, () => this.#bus.sessions.inboundDone(session.number, packetId));
+  }
+
+  /** Its subscriptions as another owner, or the record, has them. */
+  setSubscriptions(session: Session, records: readonly SubscriptionRecord[]): void {
+    const wanted = new Map(records.map((record) => [record.filter, record]));
+    for (const known of [...(session.subscriptions?.values() ?? [])]) {
+      const record = wanted.get(known.fullFilter);
+      if (record !== undefined && isSame(known, record)) wanted.delete(known.fullFilter);
+      else if (record === undefined) this.#sessions.unsubscribe(session, known.fullFilter);
+    }
+    for (const record of wanted.values()) this.#sessions.subscribe(session, record);
+  }
+
+  /** Counted in until every node knows what this one has announced so far (P2). */
+  awaitApplied(awaited: Awaited): void {
+    this.#bus.awaitApplied(awaited);
+  }
+
+  /** Subscriptions of an owned session have changed. */
+  changed(
+    session: Session,
+    added: readonly SubscriptionRecord[],
+    removed: readonly string[],
+  ): void {
+    const ownership = session.ownership!;
+    ownership.counter++;
+    if (!session.durable || ownership.isLost) return;
+    const { clientId } = session;
+    const { sid, epoch, counter } = ownership;
+    this.#bus.announceChange({ clientId, sid, epoch, counter, added, removed });
+  }
+
+  /** The connection of an owned session is gone. */
+  disconnected(session: Session, publishesWill: boolean): void {
+    const ownership = session.ownership!;
+    if (ownership.isLost) return;
+    session.disconnectedAtMs = this.#core.clock.wallMs();
+    const { will, willGate } = session;
+    session.will = null;
+    session.willGate = null;
+    const { clientId } = session;
+    const { sid, epoch } = ownership;
+    const { expiryIntervalS } = session;
+    ownership.owner = null;
+    this.#delivery.forgetQueue(session);
+    endQuota(session);
+    if (expiryIntervalS > 0) this.#bus.announceSession(imageOf(session));
+    else this.end(session);
+    const isDelayed = will !== null && will.delayS > 0 && expiryIntervalS > 0;
+    const close = (willDelayS: number): void =>
+      this.#bus.close(clientId, sid, epoch, expiryIntervalS, willDelayS);
+    if (will === null || !publishesWill) {
+      close(-1);
+    } else if (isDelayed) {
+      // Whoever looks at the session then publishes it.
+      close(will.delayS);
+    } else {
+      // A crash before it is safe leaves it to the survivors.
+      this.#sessions.publishWill(session.principal, willGate, will.message, `w${sid}`, epoch, () =>
+        close(-1),
+      );
+    }
+  }
+
+  /** The session is no more; its record goes with `Bus.close` or `deleteSession`. */
+  end(session: Session): void {
+    const { clientId, durable } = session;
+    const { sid, epoch, isLost } = session.ownership!;
+    if (durable && !isLost) this.#bus.announceEnd(clientId, sid, epoch);
+    this.forget(session);
+  }
+
+  /** Another node, or a newer connection here, has it: the connection ends, nothing is written. */
+  giveUp(session: Session): readonly Message[] {
+    const { ownership, owner } = session;
+    if (ownership === null || owner === null) return [];
+    ownership.isLost = true;
+    session.will = null;
+    session.willGate = null;
+    const unsafe = owner.unsafeMessages();
+    this.#core.stats.sessionsTakenOver++;
+    owner.close('session_taken_over');
+    this.#delivery.forgetQueue(session);
+    endQuota(session);
+    if (!session.durable) this.forget(session);
+    return unsafe;
+  }
+
+  /** Takes the session out of this node's memory. */
+  forget(session: Session): void {
+    if (session.ended) return;
+    const core = this.#core;
+    session.ended = true;
+    this.#delivery.forgetQueue(session);
+    if (session.subscriptions !== null) {
+      for (const subscription of session.subscriptions.values()) {
+        core.router.remove(subscription);
+      }
+      session.subscriptions = null;
+    }
+    endQuota(session);
+    this.#bus.sessions.unbind(session.number);
+    if (core.sessions.get(session.clientId) === session) core.sessions.delete(session.clientId);
+    core.sessionsByNumber.delete(session.number);
+    core.stats.sessions = core.sessions.size;
+  }
+
+  /** Stores a QoS 2 message before anything of it leaves (hard case 10). */
+  beginInbound(session: Session, packetId: number, message: Message): Ticket {
+    const seq = ++session.ownership!.publisherSeq;
+    return this.#bus.sessions.beginInbound(session.number, packetId, message, seq);
+  }
+}
+
+/** What the other nodes know of a session. */
+export function imageOf(session: Session): SessionImage {
+  const { sid, epoch, counter, owner } = session.ownership!;
+  const { clientId, identity, tenant, expiryIntervalS } = session;
+  const subscriptions: SubscriptionRecord[] = [];
+  if (session.subscriptions !== null) {
+    for (const subscription of session.subscriptions.values()) {
+      subscriptions.push(subscription.record());
+    }
+  }
+  return {
+    clientId,
+    sid,
+    epoch,
+    counter,
+    owner,
+    identity,
+    tenant,
+    expiryIntervalS,
+    subscriptions,
+  };
+}
+
+/** Calls `then` when the message is safe everywhere, at once when it is. */
+export function whenSafe(message: Message, then: () => void): void {
+  if (message.unsafeCount === 0) then();
+  else message.waiter = { messageSafe: then };
+}
+
+/** Quotas count what is here. */
+function endQuota(session: Session): void {
+  session.quota?.ended();
+  session.quota = null;
+}
+
+function willRecord(will: Will): WillRecord {
+  return { message: will.message, delayS: will.delayS, dueAtMs: 0 };
+}
+
+function isSame(known: Subscription, record: SubscriptionRecord): boolean {
+  const other = known.record();
+  return (
+    other.qos === record.qos &&
+    other.noLocal === record.noLocal &&
+    other.retainAsPublished === record.retainAsPublished &&
+    other.retainHandling === record.retainHandling &&
+    other.subscriptionId === record.subscriptionId
+  );
+}
