@@ -94,6 +94,52 @@ t.test('a hundred thousand sessions, page by page, in slices', async (t) => {
   t.ok(crowd.lookedInTurnMax <= 256, `${crowd.lookedInTurnMax} in one turn`);
 });
 
+t.test('sessions and clients are narrowed by the same words', async (t) => {
+  const people = [
+    ['a/1', 'ann', 'acme'],
+    ['a/2', null, 'acme'],
+    ['b/1', 'bob', ''],
+  ] as const;
+  const owned = people.map(([clientId, identity, tenant]) => ({
+    ...session(clientId),
+    identity,
+    tenant,
+    listener: 'mqtt',
+    remoteAddress: '10.0.0.1',
+  }));
+  const core: Partial<OperatorCore> = {
+    sessions: () => owned,
+    session: (id) => owned.find(({ clientId }) => clientId === id) ?? null,
+    clients: () => owned as unknown as ClientState[],
+    client: (id) => (owned.find(({ clientId }) => clientId === id) ?? null) as ClientState | null,
+  };
+  const door = await ApiDoor.open(t, { api: { core: core as OperatorCore } });
+  for (const count of ['sessions', 'connections']) {
+    Object.defineProperty(door.world.stats, count, { value: owned.length });
+  }
+  const asked: readonly (readonly [query: string, ids: readonly string[]])[] = [
+    ['', ['a/1', 'a/2', 'b/1']],
+    ['clientId=a/*', ['a/1', 'a/2']],
+    ['clientId=a%2F1', ['a/1']],
+    ['clientId=a%2F1&user=bob', []],
+    ['user=*', ['a/1', 'b/1']],
+    ['user=ann', ['a/1']],
+    ['tenant=ac*', ['a/1', 'a/2']],
+    ['tenant=acme&user=bob', []],
+  ];
+  for (const [query, ids] of asked) {
+    for (const list of ['sessions', 'clients']) {
+      const answer = await door.send('GET', `/api/v1/${list}?${query}`, { as: 'viewer' });
+      const { items } = answer.json() as { items: SessionState[] };
+      t.strictSame(
+        items.map(({ clientId }) => clientId),
+        ids,
+        `${list}?${query}`,
+      );
+    }
+  }
+});
+
 t.test('a filter that finds little: bounded work per request, then a cursor', async (t) => {
   const crowd = new Crowd(2.5 * SESSIONS);
   const door = await openCrowd(t, crowd);

@@ -12,34 +12,20 @@ import {
   PROBLEM_404,
   pageQuery,
 } from '../route.ts';
-import { named, page, string } from '../schema.ts';
-import { IterableSource } from '../walks.ts';
+import { named, page } from '../schema.ts';
+import type { IterableSource } from '../walks.ts';
+import { clientIdPath, globParameter, ownedSource, ownerQuery } from './owner-filter.ts';
 
-const glob = { minLength: 1, maxLength: 256 };
-const ofOne = { clientId: string('Client identifier, percent-encoded.', { minLength: 1 }) };
-
-function belongs(call: Call): (client: ClientState) => boolean {
-  const clientId = globTest(call.text('clientId'));
-  const user = globTest(call.text('user'));
-  const tenant = globTest(call.text('tenant'));
+function source(call: Call, { core, stats }: ApiParts): IterableSource<ClientState> {
   const listener = globTest(call.text('listener'));
   const address = globTest(call.text('address'));
-  return (client) =>
-    (clientId === null || clientId(client.clientId)) &&
-    (user === null || user(client.identity)) &&
-    (tenant === null || tenant(client.tenant)) &&
-    (listener === null || listener(client.listener)) &&
-    (address === null || address(client.remoteAddress));
-}
-
-/** One client is looked up, many are walked. */
-function source(call: Call, { core, stats }: ApiParts): IterableSource<ClientState> {
-  const clientId = call.text('clientId');
-  if (clientId !== null && !clientId.includes('*')) {
-    const client = core.client(clientId);
-    return new IterableSource(client === null ? [] : [client], belongs(call));
-  }
-  return new IterableSource(core.clients(), belongs(call), stats.connections);
+  return ownedSource(
+    call,
+    { one: (id) => core.client(id), all: () => core.clients(), size: stats.connections },
+    (client) =>
+      (listener === null || listener(client.listener)) &&
+      (address === null || address(client.remoteAddress)),
+  );
 }
 
 export const clientRoutes: readonly ApiRoute[] = [
@@ -50,11 +36,9 @@ export const clientRoutes: readonly ApiRoute[] = [
     id: 'listClients',
     summary: 'Connected clients',
     query: {
-      clientId: string('Exact, or with * for any characters.', glob),
-      user: string('Likewise.', glob),
-      tenant: string('Likewise.', glob),
-      listener: string('Likewise.', glob),
-      address: string('Likewise.', glob),
+      ...ownerQuery,
+      listener: globParameter('Likewise.'),
+      address: globParameter('Likewise.'),
       ...pageQuery,
     },
     answers: { 200: { description: 'Clients.', schema: page(named('Client')) } },
@@ -75,7 +59,7 @@ export const clientRoutes: readonly ApiRoute[] = [
     role: 'viewer',
     id: 'getClient',
     summary: 'One connected client',
-    params: ofOne,
+    params: clientIdPath,
     answers: {
       200: { description: 'The client.', schema: named('Client') },
       404: { description: PROBLEM_404 },
@@ -94,7 +78,7 @@ export const clientRoutes: readonly ApiRoute[] = [
     id: 'disconnectClient',
     summary: 'End the connection of a client',
     description: 'The client is told 0x98 and its will is published; a durable session stays.',
-    params: ofOne,
+    params: clientIdPath,
     answers: { 204: noBody('It is ended.'), 404: { description: PROBLEM_404 } },
     changes: true,
     target: (call) => call.param('clientId'),

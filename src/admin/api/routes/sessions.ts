@@ -2,7 +2,6 @@
 import type { SessionState } from '../../../core/ports.ts';
 import { ApiError } from '../api-error.ts';
 import type { Call } from '../call.ts';
-import { globTest } from '../glob.ts';
 import {
   type ApiParts,
   type ApiRoute,
@@ -14,32 +13,18 @@ import {
 } from '../route.ts';
 import { boolean, named, page, string } from '../schema.ts';
 import { IterableSource } from '../walks.ts';
+import { clientIdPath, ownedSource, ownerQuery } from './owner-filter.ts';
 import { checkFilter } from './topic-check.ts';
 
-const glob = { minLength: 1, maxLength: 256 };
-const ofOne = { clientId: string('Client identifier, percent-encoded.', { minLength: 1 }) };
 const NO_SESSION = 'there is no session with this client identifier';
 
-function belongs(call: Call): (session: SessionState) => boolean {
-  const clientId = globTest(call.text('clientId'));
-  const user = globTest(call.text('user'));
-  const tenant = globTest(call.text('tenant'));
-  const connected = call.flag('connected');
-  return (session) =>
-    (clientId === null || clientId(session.clientId)) &&
-    (user === null || user(session.identity)) &&
-    (tenant === null || tenant(session.tenant)) &&
-    (connected === null || connected === session.connected);
-}
-
-/** One session is looked up, many are walked. */
 function source(call: Call, { core, stats }: ApiParts): IterableSource<SessionState> {
-  const clientId = call.text('clientId');
-  if (clientId !== null && !clientId.includes('*')) {
-    const session = core.session(clientId);
-    return new IterableSource(session === null ? [] : [session], belongs(call));
-  }
-  return new IterableSource(core.sessions(), belongs(call), stats.sessions);
+  const connected = call.flag('connected');
+  return ownedSource(
+    call,
+    { one: (id) => core.session(id), all: () => core.sessions(), size: stats.sessions },
+    (session) => connected === null || connected === session.connected,
+  );
 }
 
 export const sessionRoutes: readonly ApiRoute[] = [
@@ -50,9 +35,7 @@ export const sessionRoutes: readonly ApiRoute[] = [
     id: 'listSessions',
     summary: 'Sessions, connected or not',
     query: {
-      clientId: string('Exact, or with * for any characters.', glob),
-      user: string('Likewise.', glob),
-      tenant: string('Likewise.', glob),
+      ...ownerQuery,
       connected: boolean('Only those that a client holds, or that none does.'),
       ...pageQuery,
     },
@@ -74,7 +57,7 @@ export const sessionRoutes: readonly ApiRoute[] = [
     role: 'viewer',
     id: 'getSession',
     summary: 'One session',
-    params: ofOne,
+    params: clientIdPath,
     answers: {
       200: { description: 'The session.', schema: named('Session') },
       404: { description: PROBLEM_404 },
@@ -93,7 +76,7 @@ export const sessionRoutes: readonly ApiRoute[] = [
     id: 'deleteSession',
     summary: 'End a session',
     description: 'Its client is disconnected, its subscriptions and its queue are gone.',
-    params: ofOne,
+    params: clientIdPath,
     answers: { 204: noBody('It is ended.'), 404: { description: PROBLEM_404 } },
     changes: true,
     target: (call) => call.param('clientId'),
@@ -108,7 +91,7 @@ export const sessionRoutes: readonly ApiRoute[] = [
     role: 'viewer',
     id: 'listSubscriptionsOfSession',
     summary: 'What a session is subscribed to',
-    params: ofOne,
+    params: clientIdPath,
     query: pageQuery,
     answers: {
       200: { description: 'Subscriptions.', schema: page(named('Subscription')) },
@@ -138,7 +121,7 @@ export const sessionRoutes: readonly ApiRoute[] = [
     id: 'deleteSubscription',
     summary: 'End one subscription of a session',
     description: 'As if the client had unsubscribed; MQTT has no word to tell it.',
-    params: ofOne,
+    params: clientIdPath,
     query: { filter: string('As subscribed, `$share/…` included.', { minLength: 1 }) },
     queryRequired: ['filter'],
     answers: { 204: noBody('It is ended.'), 404: { description: PROBLEM_404 } },
@@ -160,7 +143,7 @@ export const sessionRoutes: readonly ApiRoute[] = [
     description:
       'The first ones that memory holds, those in flight before the others, without payloads. ' +
       '`queuedMessages` of the session says how many there are.',
-    params: ofOne,
+    params: clientIdPath,
     query: { limit: pageQuery.limit! },
     answers: {
       200: { description: 'Messages.', schema: page(named('QueuedMessage')) },

@@ -7,9 +7,9 @@ import type { OperatorCore } from '../ports.ts';
 import { type ApiParts, type ApiRoute, ok, pageQuery } from '../route.ts';
 import { named, page, string } from '../schema.ts';
 import { IterableSource, type Source } from '../walks.ts';
+import { clientIdQuery, globParameter, oneClientId } from './owner-filter.ts';
 import { checkTopic } from './topic-check.ts';
 
-const glob = { minLength: 1, maxLength: 256 };
 const topicParameter = string('Topic name.', { minLength: 1, maxLength: 65_535 });
 
 interface Found extends SubscriptionRecord {
@@ -30,9 +30,9 @@ class SubscriptionSource implements Source<Found> {
   constructor(call: Call, { core, stats }: ApiParts) {
     this.#core = core;
     this.#belongs = globTest(call.text('filter')) as ((filter: string) => boolean) | null;
-    const wanted = call.text('clientId');
-    const isClient = globTest(wanted);
-    if (wanted !== null && !wanted.includes('*')) {
+    const isClient = globTest(call.text('clientId'));
+    const wanted = oneClientId(call);
+    if (wanted !== null) {
       const session = core.session(wanted);
       this.#sessions = new IterableSource(session === null ? [] : [session]);
     } else {
@@ -115,8 +115,8 @@ export const subscriptionRoutes: readonly ApiRoute[] = [
     id: 'listSubscriptions',
     summary: 'Subscriptions of all sessions',
     query: {
-      filter: string('The filter itself: exact, or with * for any characters.', glob),
-      clientId: string('Exact, or with * for any characters.', glob),
+      filter: globParameter('The filter itself: exact, or with * for any characters.'),
+      clientId: clientIdQuery,
       matches: { ...topicParameter, description: 'Only those that receive this topic.' },
       ...pageQuery,
     },
