@@ -4,6 +4,9 @@
  * same names.
  */
 
+import type { JwtTerms } from '../access/authn/jwt-authenticator.ts';
+import type { HttpServiceOptions } from '../access/backend/http-backend.ts';
+
 /** Links of the authentication chain, in the order they are usually asked. */
 export const authenticatorKinds = [
   'certificate',
@@ -70,40 +73,7 @@ export interface ScramConfig {
   readonly file: string;
 }
 
-export const jwtAlgorithms = [
-  'HS256',
-  'HS384',
-  'HS512',
-  'RS256',
-  'RS384',
-  'RS512',
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-] as const;
-export type JwtAlgorithm = (typeof jwtAlgorithms)[number];
-
-export interface JwtConfig {
-  readonly algorithms: readonly JwtAlgorithm[];
-  readonly secretFile?: string | undefined;
-  readonly publicKeyFile?: string | undefined;
-  readonly jwksUrl?: string | undefined;
-  readonly jwksCaFile?: string | undefined;
-  readonly jwksCacheS: number;
-  readonly jwksStaleS: number;
-  readonly source: 'password' | 'username';
-  readonly issuer?: string | undefined;
-  readonly audience?: string | undefined;
-  readonly userClaim: string;
-  readonly clientIdClaim?: string | undefined;
-  readonly aclClaim: string;
-  readonly requireExpiry: boolean;
-  readonly clockToleranceS: number;
-}
+export type JwtConfig = JwtTerms;
 
 export const certificateIdentities = [
   'common_name',
@@ -122,23 +92,7 @@ export interface PskConfig {
   readonly file: string;
 }
 
-/** A service asked over HTTP. */
-export interface HttpServiceConfig {
-  readonly url: string;
-  readonly method: 'POST' | 'GET';
-  readonly contentType: 'json' | 'form';
-  /** `name=template` pairs of the body or query; what is usual when absent. */
-  readonly fields?: readonly string[] | undefined;
-  /** A file of `Name: value` lines sent with each request. */
-  readonly headersFile?: string | undefined;
-  readonly caFile?: string | undefined;
-  readonly timeoutMs: number;
-  readonly concurrencyMax: number;
-  readonly waitingMax: number;
-  readonly cacheS: number;
-  readonly cacheEntriesMax: number;
-}
-
+export type HttpServiceConfig = HttpServiceOptions;
 export type HttpAuthenticationConfig = HttpServiceConfig;
 
 export interface HttpAuthorizationConfig extends HttpServiceConfig {

@@ -3,6 +3,7 @@
  * `schema.ts`.
  */
 import { z } from 'zod';
+import { type JwtAlgorithm, jwtAlgorithms } from '../access/authn/jwt-key.ts';
 import { quotaActions, quotaKindNames, quotaScopes } from '../quota/quota-kinds.ts';
 import type { QuotaOptions } from '../quota/quota-options.ts';
 import {
@@ -17,9 +18,7 @@ import {
   type FlappingConfig,
   type HttpAuthorizationConfig,
   type HttpServiceConfig,
-  type JwtAlgorithm,
   type JwtConfig,
-  jwtAlgorithms,
   type ListenerAuthenticationConfig,
   type LoginGuardConfig,
   type PasswordConfig,

@@ -21,7 +21,8 @@ import { isSecretAlgorithm, type JwtAlgorithm, type JwtKeySet, jwtAlgorithms } f
 import { loadPublicKeyFile, loadSecretFile } from './jwt-key-file.ts';
 import { JwtVerifiedCache, type VerifiedToken } from './jwt-verified-cache.ts';
 
-export interface JwtOptions {
+/** As in the configuration; files absolute. */
+export interface JwtTerms {
   /** Accepted ones, of one kind: secrets (HS…) or public keys (all others). */
   readonly algorithms: readonly JwtAlgorithm[];
   /** One of these three. */
@@ -31,8 +32,6 @@ export interface JwtOptions {
   readonly jwksCaFile?: string | undefined;
   readonly jwksCacheS: number;
   readonly jwksStaleS: number;
-  readonly jwksCooldownMs?: number | undefined;
-  readonly jwksTimeoutMs?: number | undefined;
   /** The field of CONNECT that holds the token. */
   readonly source: 'password' | 'username';
   readonly issuer?: string | undefined;
@@ -42,6 +41,11 @@ export interface JwtOptions {
   readonly aclClaim: string;
   readonly requireExpiry: boolean;
   readonly clockToleranceS: number;
+}
+
+export interface JwtOptions extends JwtTerms {
+  readonly jwksCooldownMs?: number | undefined;
+  readonly jwksTimeoutMs?: number | undefined;
   /** Longest token; default 8192. */
   readonly tokenBytesMax?: number | undefined;
   /** Verified tokens remembered; default 10 000. */
