@@ -14,6 +14,9 @@ export const configFlags: ParseArgsOptionsConfig = {
   data: { type: 'string', short: 'd' },
   ephemeral: { type: 'boolean' },
   admin: { type: 'string' },
+  redis: { type: 'string' },
+  'node-id': { type: 'string' },
+  peer: { type: 'string' },
   set: { type: 'string', multiple: true },
 };
 
@@ -23,6 +26,11 @@ export const configFlagsUsage: string = `  -c, --config FILE   YAML file (defaul
   -d, --data DIR      folder of the store (option data)
       --ephemeral     keep everything in memory only (option store: memory)
       --admin URL     http://HOST:PORT of metrics, health and API, or off (option admin.url)
+      --redis URL     be a node of the datacenter of this Redis: redis://HOST:PORT, rediss://,
+                      redis-sentinel://, redis-cluster:// (option cluster.redis.url)
+      --node-id NAME  name of this node for people (option cluster.nodeId)
+      --peer HOST:PORT
+                      where other nodes connect (option cluster.peer.listen)
       --set NAME=VALUE
                       any option, such as limits.packetBytesMax=2MiB; may be repeated`;
 
@@ -52,10 +60,20 @@ export function requestConfig(flags: Flags, file: string | undefined): ConfigReq
   }
   const admin = single('admin');
   if (admin !== undefined) values.push({ flag: '--admin', path: 'admin.url', value: admin });
+  for (const [flag, path] of clusterFlags) {
+    const value = single(flag);
+    if (value !== undefined) values.push({ flag: `--${flag}`, path, value });
+  }
   const load = (): LoadedConfig =>
     loadConfig({ file: name, environment: process.env, flags: values });
   return { file: name, load };
 }
+
+const clusterFlags: readonly (readonly [flag: string, path: string])[] = [
+  ['redis', 'cluster.redis.url'],
+  ['node-id', 'cluster.nodeId'],
+  ['peer', 'cluster.peer.listen'],
+];
 
 /** Loads, or prints every problem and gives null. */
 export function loadOrExplain(request: ConfigRequest): LoadedConfig | null {

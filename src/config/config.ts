@@ -11,6 +11,7 @@ import type {
   BansConfig,
   ListenerAuthenticationConfig,
 } from './access-config.ts';
+import type { ClusterConfig } from './cluster-config.ts';
 
 export interface Config {
   readonly listeners: readonly ListenerConfig[];
@@ -20,6 +21,8 @@ export interface Config {
   /** Absolute once loaded. */
   readonly data: string;
   readonly store: StoreKind;
+  /** Absent: this node is alone. */
+  readonly cluster?: ClusterConfig | undefined;
   readonly admin: AdminConfig;
   readonly log: LogConfig;
   readonly authentication: AuthenticationConfig;

@@ -20,6 +20,7 @@ import {
   quotas,
 } from './access-schema.ts';
 import { parseAdminUrl, parseListenerUrl, refuseCidr, refuseOrigin } from './address.ts';
+import { cluster } from './cluster-schema.ts';
 import {
   type AdminConfig,
   type AdminTlsConfig,
@@ -245,6 +246,9 @@ export const schema: z.ZodType<Config> = z.strictObject({
   store: choice(storeKinds, 'embedded', {
     reloadable: false,
     help: '`embedded` keeps acked messages on disk; `memory` forgets everything at the end.',
+  }),
+  cluster: cluster.optional().meta({
+    description: 'Makes this node one of a datacenter that shares sessions over a Redis.',
   }),
   admin: admin.prefault({} as AdminConfig),
   log: log.prefault({} as LogConfig),
