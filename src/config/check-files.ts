@@ -26,10 +26,10 @@ export async function checkFiles(loaded: LoadedConfig): Promise<FileFindings> {
     if (tls !== undefined) sections.push({ path: ['listeners', index, 'tls'], tls });
   }
 
-  const problems: Problem[] = [];
+  const problems: Problem[] = unreadableOfCluster(loaded);
   const warnings: Problem[] = [];
   for (const { path, tls } of sections) {
-    const unreadable = unreadableFiles(loaded, tls, path);
+    const unreadable = unreadableFiles(loaded, tls, path, fileKeys);
     problems.push(...unreadable);
     if (unreadable.length > 0) continue;
     const where = originOf([...path, 'certFile']);
@@ -49,11 +49,29 @@ export async function checkFiles(loaded: LoadedConfig): Promise<FileFindings> {
   return { problems, warnings };
 }
 
+const clusterKeys = ['certFile', 'keyFile', 'caFile', 'passwordFile', 'secretFile'] as const;
+
+function unreadableOfCluster(loaded: LoadedConfig): Problem[] {
+  const { cluster } = loaded.config;
+  if (cluster === undefined) return [];
+  const { redis, peer } = cluster;
+  return [
+    ...unreadableFiles(loaded, redis, ['cluster', 'redis'], clusterKeys),
+    ...unreadableFiles(loaded, peer, ['cluster', 'peer'], clusterKeys),
+    ...unreadableFiles(loaded, peer.tls ?? {}, ['cluster', 'peer', 'tls'], clusterKeys),
+  ];
+}
+
 /** All of a section at once, each where it is named. */
-function unreadableFiles(loaded: LoadedConfig, tls: TlsConfig, path: Path): Problem[] {
-  return fileKeys.flatMap((key) => {
-    const file = tls[key];
-    if (file === undefined) return [];
+function unreadableFiles(
+  loaded: LoadedConfig,
+  section: object,
+  path: Path,
+  keys: readonly string[],
+): Problem[] {
+  return keys.flatMap((key) => {
+    const file = (section as { readonly [key: string]: unknown })[key];
+    if (typeof file !== 'string') return [];
     try {
       accessSync(file, constants.R_OK);
       return [];

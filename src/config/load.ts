@@ -6,6 +6,7 @@ import { resolve } from 'node:path';
 import type { z } from 'zod';
 import { nearest } from '../util/nearest.ts';
 import { type ListenerAddress, parseListenerUrl } from './address.ts';
+import type { ClusterConfig } from './cluster-config.ts';
 import type { Config, ListenerConfig, TlsConfig } from './config.ts';
 import { crossCheck } from './cross-check.ts';
 import { parseConfigText, readConfigFile } from './file-layer.ts';
@@ -202,6 +203,16 @@ function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
       ...(listener.tls === undefined ? {} : { tls: ofTls([...path, 'tls'], listener.tls) }),
     };
   };
+  const ofCluster = ({ redis, peer, ...rest }: ClusterConfig): ClusterConfig => ({
+    ...rest,
+    redis: withFiles(['cluster', 'redis'], redis, clusterFiles),
+    peer: {
+      ...withFiles(['cluster', 'peer'], peer, clusterFiles),
+      ...(peer.tls === undefined
+        ? {}
+        : { tls: withFiles(['cluster', 'peer', 'tls'], peer.tls, clusterFiles) }),
+    },
+  });
   const { admin, authentication, authorization } = config;
   const of = 'authentication';
   return {
@@ -209,6 +220,7 @@ function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
     data: absolute(['data'], config.data),
     ...(config.tls === undefined ? {} : { tls: ofTls(['tls'], config.tls) }),
     listeners: config.listeners.map(ofListener),
+    ...(config.cluster === undefined ? {} : { cluster: ofCluster(config.cluster) }),
     admin: {
       ...withFiles(['admin'], admin, ['tokensFile']),
       ...(admin.tls === undefined ? {} : { tls: withFiles(['admin', 'tls'], admin.tls, tlsFiles) }),
@@ -235,6 +247,7 @@ function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
 }
 
 const tlsFiles = ['certFile', 'keyFile', 'caFile', 'crlFile'];
+const clusterFiles = ['certFile', 'keyFile', 'caFile', 'passwordFile', 'secretFile'];
 const accessFiles = [
   'file',
   'secretFile',
