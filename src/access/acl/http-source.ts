@@ -99,12 +99,12 @@ export class HttpRuleSource implements DecisionSource {
     return this.#cache.size;
   }
 
-  async start(): Promise<void> {
-    this.#backend.open();
+  start(): Promise<void> {
+    return this.#backend.open();
   }
 
   async prepare(): Promise<Prepared> {
-    const { commit } = this.#backend.prepare();
+    const { commit } = await this.#backend.prepare();
     return prepared(() => {
       commit();
       this.#cache.expire();

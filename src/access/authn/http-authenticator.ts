@@ -96,12 +96,12 @@ export class HttpAuthenticator implements Authenticator {
     return this.#backend.waiting;
   }
 
-  async start(): Promise<void> {
-    this.#backend.open();
+  start(): Promise<void> {
+    return this.#backend.open();
   }
 
   async prepare(): Promise<Prepared> {
-    const { commit } = this.#backend.prepare();
+    const { commit } = await this.#backend.prepare();
     return prepared(() => {
       commit();
       this.#cache.expire();

@@ -3,17 +3,16 @@
  * leaves a failing service alone for a while (circuit breaker) and says so in the log. Used by the
  * HTTP authenticator and the HTTP rule source. Whatever goes wrong is `unavailable`, never a yes.
  */
-import { readFileSync } from 'node:fs';
 import { validateHeaderName, validateHeaderValue } from 'node:http';
 import type { Clock, Log } from '../../core/ports.ts';
-import { readCaFile } from '../../drivers/ca-file.ts';
 import { HttpClient, HttpError, type HttpRequest } from '../../drivers/http/http-client.ts';
-import { AccessError, type AccessProblem } from '../access-error.ts';
+import { AccessError } from '../access-error.ts';
 import { CircuitBreaker } from '../circuit-breaker.ts';
 import { type Prepared, prepared } from '../prepared.ts';
 import { BackendLog } from './backend-log.ts';
 import { type HttpVerdict, judge } from './http-verdict.ts';
 import { RequestFields } from './request-fields.ts';
+import { ServiceFiles } from './service-files.ts';
 import type { Lookup } from './template.ts';
 
 /** As in the configuration; files absolute. */
@@ -125,30 +124,17 @@ export class HttpBackend {
   }
 
   /** Reads the files; throws an AccessError. Asks nothing yet. */
-  open(): void {
-    this.prepare().commit();
+  async open(): Promise<void> {
+    (await this.prepare()).commit();
   }
 
   /** Reads them again; throws an AccessError. */
-  prepare(): Prepared {
-    const { service, name } = this.#options;
-    const problems: AccessProblem[] = [];
-    const read = <Value>(
-      option: string,
-      file: string | undefined,
-      how: (file: string) => Value,
-    ) => {
-      if (file === undefined) return null;
-      try {
-        return how(file);
-      } catch (error) {
-        problems.push({ where: file, message: `${name}.${option}: ${(error as Error).message}` });
-        return null;
-      }
-    };
-    const ca = read('caFile', service.caFile, readCaFile);
-    const headers = read('headersFile', service.headersFile, readHeaders);
-    if (problems.length > 0) throw new AccessError(problems);
+  async prepare(): Promise<Prepared> {
+    const { service, name, log } = this.#options;
+    const files = new ServiceFiles(name, log);
+    const ca = files.authorities('caFile', service.caFile);
+    const headers = await files.secret('headersFile', service.headersFile, readHeaders);
+    files.check();
     return prepared(() => {
       this.#headers = this.#headersWith(headers ?? new Map());
       const signature = JSON.stringify(ca);
@@ -256,13 +242,7 @@ function decode(text: string): string {
 }
 
 /** Lines `Name: value`; empty ones and those with # are left out. Messages hold no value. */
-function readHeaders(file: string): Map<string, string> {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new Error(`cannot be read: ${(error as NodeJS.ErrnoException).code ?? 'unknown error'}`);
-  }
+function readHeaders(text: string): Map<string, string> {
   const headers = new Map<string, string>();
   for (const [index, raw] of text.split('\n').entries()) {
     const line = raw.trim();

@@ -2,15 +2,14 @@
  * One Redis that holds users or rules: reads its files, keeps the connection, and says in the log when
  * it is lost and back. Used by the Redis authenticator and the Redis rule source.
  */
-import { readFileSync } from 'node:fs';
 import type { Clock, Log, Random } from '../../core/ports.ts';
-import { readCaFile } from '../../drivers/ca-file.ts';
 import { RedisClient, type RedisReply } from '../../drivers/redis/redis-client.ts';
 import { RedisError } from '../../drivers/redis/redis-error.ts';
 import { parseRedisUrl, type RedisAddress } from '../../drivers/redis/redis-url.ts';
-import { AccessError, type AccessProblem } from '../access-error.ts';
+import { AccessError } from '../access-error.ts';
 import { type Prepared, prepared } from '../prepared.ts';
 import { BackendLog } from './backend-log.ts';
+import { ServiceFiles } from './service-files.ts';
 
 /** As in the configuration; files absolute. */
 export interface RedisServiceOptions {
@@ -99,7 +98,7 @@ export class RedisBackend {
    * that is away is no error: the connection goes on trying.
    */
   async open(): Promise<void> {
-    const files = this.#read();
+    const files = await this.#read();
     this.#files = JSON.stringify(files);
     this.#client = this.#make(files);
     await this.#client.start();
@@ -110,7 +109,7 @@ export class RedisBackend {
    * given up for one that does not.
    */
   async prepare(): Promise<Prepared> {
-    const files = this.#read();
+    const files = await this.#read();
     const signature = JSON.stringify(files);
     const before = this.#client;
     if (before === null || this.#files === signature) return prepared(() => {});
@@ -188,36 +187,17 @@ export class RedisBackend {
     return client;
   }
 
-  #read(): Files {
-    const { service, name } = this.#options;
-    const problems: AccessProblem[] = [];
-    const read = <Value>(
-      option: string,
-      file: string | undefined,
-      how: (file: string) => Value,
-    ) => {
-      if (file === undefined) return null;
-      try {
-        return how(file);
-      } catch (error) {
-        problems.push({ where: file, message: `${name}.${option}: ${(error as Error).message}` });
-        return null;
-      }
-    };
-    const password = read('passwordFile', service.passwordFile, readPassword);
-    const ca = read('caFile', service.caFile, readCaFile);
-    if (problems.length > 0) throw new AccessError(problems);
+  async #read(): Promise<Files> {
+    const { service, name, log } = this.#options;
+    const files = new ServiceFiles(name, log);
+    const password = await files.secret('passwordFile', service.passwordFile, readPassword);
+    const ca = files.authorities('caFile', service.caFile);
+    files.check();
     return { password, ca };
   }
 }
 
-function readPassword(file: string): string {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch (error) {
-    throw new Error(`cannot be read: ${(error as NodeJS.ErrnoException).code ?? 'unknown error'}`);
-  }
+function readPassword(text: string): string {
   const [first = ''] = text.split(/\r?\n/, 1);
   if (first === '') throw new Error('its first line is empty');
   return first;

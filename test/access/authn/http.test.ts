@@ -5,7 +5,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -428,6 +428,16 @@ t.test('no secret in logs, answers and counters', async (t) => {
   });
   await http.start();
   t.teardown(() => http.stop());
+  log.lines.length = 0;
+  chmodSync(headersFile, 0o640);
+  (await http.prepare()).commit();
+  const warning = log.lines.find(({ level }) => level === 'warn');
+  t.match(warning?.fields, { file: headersFile, mode: '0640' }, 'others can read the secret');
+  t.match(warning?.message, 'authentication.http.headersFile');
+  chmodSync(headersFile, 0o600);
+  log.lines.length = 0;
+  (await http.prepare()).commit();
+  t.strictSame(log.lines, [], 'nobody but us: nothing to say');
   const answers = [await http.authenticate(credentials('alice', CANARY))];
   const [asked] = service.asked;
   t.equal(asked?.headers['x-api-key'], `${CANARY}-key`, 'the header is sent');

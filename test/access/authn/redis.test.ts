@@ -4,7 +4,7 @@
  * FIELD classes 1, 2, 11, 23, 26, 31.
  */
 import { createHash, pbkdf2Sync } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -281,6 +281,11 @@ t.test('an ACL user, a password from a file, and no secret anywhere', async (t) 
   writeFileSync(passwordFile, `${CANARY}\n`, { mode: 0o600 });
   const url = `redis://app@127.0.0.1:${server.port}`;
   const { login, log, redis } = await stage(t, { url, passwordFile });
+  t.strictSame(log.lines, [], 'nobody but us can read the file');
+  chmodSync(passwordFile, 0o644);
+  (await redis.prepare()).commit();
+  t.match(log.lines, [{ level: 'warn', fields: { file: passwordFile, mode: '0644' } }]);
+  t.match(log.text, 'authentication.redis.passwordFile');
   const said: string[] = [];
   t.equal(await login('alice', `${CANARY}-user`), 'accepted');
   said.push(await login('bob', `${CANARY}-not-a-hash`));
