@@ -110,8 +110,16 @@ export interface OpenedRecord {
   readonly pending: readonly PendingInbound[];
   /** Highest publisherSeq given. */
   readonly publisherSeq: number;
-  /** The will of the connection before; to be published now when `isDue`, else it is void. */
-  readonly oldWill: { readonly message: Message; readonly isDue: boolean } | null;
+  /**
+   * The will of the connection before; to be published now when `isDue`, else it is void. `sid` and
+   * `epoch` are those of the connection that left it, and name it for queues and `oldWillSettled`.
+   */
+  readonly oldWill: {
+    readonly message: Message;
+    readonly isDue: boolean;
+    readonly sid: string;
+    readonly epoch: number;
+  } | null;
 }
 
 export type OpenAnswer =

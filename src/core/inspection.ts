@@ -104,15 +104,19 @@ export class Inspection implements Admin {
     if (session === null) return false;
     this.#owner(clientId)?.close('session_ended');
     // A session that outlives its connection is still there.
-    this.#services.sessions.end(session);
+    const { sessions } = this.#services;
+    if (session.ownership === null) sessions.end(session);
+    else sessions.tenure!.evict(session);
     return true;
   }
 
   unsubscribe(clientId: string, filter: string): boolean {
     const { core, sessions } = this.#services;
     const session = this.#session(clientId);
-    if (session === null || !sessions.unsubscribe(session, filter)) return false;
-    sessions.save(session);
+    // In a datacenter only the node its client is connected to changes a session.
+    if (session === null || (session.ownership !== null && session.owner === null)) return false;
+    if (!sessions.unsubscribe(session, filter)) return false;
+    sessions.changed(session, [], [filter]);
     if (core.observer !== null) core.observer.unsubscribed(clientId, filter);
     return true;
   }

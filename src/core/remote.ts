@@ -171,7 +171,8 @@ export class Remote implements RemoteSide, SharedEvents {
     const session = core.sessions.get(clientId);
     const known = session?.ownership ?? null;
     if (session === undefined || known === null) return;
-    if (known.sid !== sid || known.epoch > epoch) return;
+    // Without a sid: whichever it is by then.
+    if ((sid !== '' && known.sid !== sid) || known.epoch > epoch) return;
     this.#tenure.giveUp(session);
     this.#tenure.forget(session);
   }

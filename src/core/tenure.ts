@@ -99,6 +99,7 @@ export class Tenure {
     const core = this.#core;
     const { clientId, identity, tenant } = options;
     let session = core.sessions.get(clientId) ?? null;
+    const wasDurable = session?.durable === true;
     if (session !== null) {
       this.giveUp(session);
       if (session.ownership?.sid !== record.sid) {
@@ -132,6 +133,8 @@ export class Tenure {
     this.#sessions.countQuota(session);
     this.#delivery.adoptQueue(session, record.headSeq, record.tailSeq);
     if (session.durable) this.#bus.announceSession(imageOf(session));
+    // Whatever the others know of it has ended with this clean start.
+    else if (wasDurable) this.#bus.announceEnd(clientId, '', epoch);
     if (record.oldWill !== null) this.#settleOldWill(session, record.oldWill);
     for (const pending of record.pending) this.#replay(session, pending);
     return session;
@@ -140,7 +143,7 @@ export class Tenure {
   /** The will of the connection before; its rights are those of its session's owner. */
   #settleOldWill(session: Session, old: NonNullable<OpenedRecord['oldWill']>): void {
     const { clientId } = session;
-    const { sid, epoch } = session.ownership!;
+    const { sid, epoch } = old;
     const settled = (): void => this.#bus.oldWillSettled(clientId, sid, epoch);
     if (!old.isDue) {
       settled();
@@ -224,6 +227,17 @@ export class Tenure {
     const { sid, epoch, isLost } = session.ownership!;
     if (durable && !isLost) this.#bus.announceEnd(clientId, sid, epoch);
     this.forget(session);
+  }
+
+  /** Ends a session wherever it is: takes it as a client that wants nothing of it would. */
+  evict(session: Session): void {
+    if (session.ended) return;
+    const { clientId, identity, tenant, version } = session;
+    const wanted = { clientId, identity, tenant, version, cleanStart: true };
+    this.take({ ...wanted, expiryIntervalS: 0, will: null }, false, (taken) => {
+      if (taken.kind === 'opened') this.disconnected(taken.session, false);
+      else this.#core.log.warn({ clientId, why: taken.kind }, 'session could not be ended');
+    });
   }
 
   /** Another node, or a newer connection here, has it: the connection ends, nothing is written. */

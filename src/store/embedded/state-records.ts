@@ -24,7 +24,7 @@ export function writeDoom(batch: Batch, session: StoredSession): void {
   batch.del(numberKey(Prefix.TAIL, session.serial));
 }
 
-/** The message, and behind it who published it; null: there is none any more. */
+/** The message, behind it who published it and its version; null: there is none any more. */
 export function writeRetained(batch: Batch, topic: string, message: Message | null): void {
   const key = retainedKey(topic);
   if (message === null) {
@@ -32,12 +32,17 @@ export function writeRetained(batch: Batch, topic: string, message: Message | nu
     return;
   }
   const source = sourceBytes(message.source);
-  const bytesMax = messageBytesMax(message) + VARINT_BYTES_MAX + source.length + SEAL_BYTES;
+  const { version } = message;
+  const bytesMax = messageBytesMax(message) + 3 * VARINT_BYTES_MAX + source.length + SEAL_BYTES;
   const out = Buffer.allocUnsafe(bytesMax);
   let pos = writeMessage(out, 0, message, 0);
-  if (source.length > 0) {
+  if (source.length > 0 || version !== null) {
     pos = writeVarint(out, pos, source.length);
     pos += source.copy(out, pos);
+  }
+  if (version !== null) {
+    pos = writeVarint(out, pos, version.timeUs);
+    pos = writeVarint(out, pos, version.writer);
   }
   batch.put(key, out.subarray(0, seal(out, 0, pos)));
 }
@@ -66,16 +71,22 @@ export function readRetained(
   const message = readMessage(cursor, 0, memory);
   // Records of the first release end here.
   if (!cursor.atEnd) {
-    const text = cursor.bytes(cursor.varint()).toString('utf8');
-    let source = sources.get(text);
-    if (source === undefined) {
-      source = parseSource(text);
-      sources.set(text, source);
-    }
-    message.source = source;
+    message.source = readSource(cursor.bytes(cursor.varint()).toString('utf8'), sources);
   }
+  // Those of a node alone end here.
+  if (!cursor.atEnd) message.version = { timeUs: cursor.varint(), writer: cursor.varint() };
   cursor.expectEnd();
   return message;
+}
+
+function readSource(text: string, sources: Map<string, Principal>): Principal | null {
+  if (text === '') return null;
+  let source = sources.get(text);
+  if (source === undefined) {
+    source = parseSource(text);
+    sources.set(text, source);
+  }
+  return source;
 }
 
 function parseSource(text: string): Principal {
