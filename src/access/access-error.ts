@@ -19,6 +19,15 @@ export class AccessError extends Error {
   }
 }
 
+/** What `make` gives; an Error it throws becomes the problem at `where`. */
+export function orProblem<Value>(where: string, make: () => Value): Value {
+  try {
+    return make();
+  } catch (error) {
+    throw new AccessError([{ where, message: (error as Error).message }]);
+  }
+}
+
 /** One AccessError of many; what is none of them is a fault of the program and goes first. */
 export function joined(failures: readonly unknown[]): unknown {
   const problems: AccessProblem[] = [];

@@ -34,6 +34,7 @@ import type { AnyRuleSource, Decider, GrantAnswer, GrantSource } from './acl/sou
 import type { AclSubject } from './acl/subject.ts';
 import { awaySubject } from './acl/subject.ts';
 import type { Credentials, Identified } from './authenticator.ts';
+import { identified } from './authn/answers.ts';
 import type { ChainAnswer } from './authn/chain.ts';
 import type { ScramUsers } from './authn/scram-users.ts';
 import { AwayRights } from './away-rights.ts';
@@ -104,7 +105,7 @@ const OWN_PROBE = 'probe';
 
 const NOBODY: ChainAnswer = {
   kind: 'accepted',
-  who: { user: null, tenant: null, claims: null, expiresAtMs: 0, rules: null, superuser: false },
+  who: identified(null),
   by: 'none',
 };
 

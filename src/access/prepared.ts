@@ -17,6 +17,17 @@ export function prepared(commit: () => void, discard: () => void = () => {}): Pr
   return { commit, discard };
 }
 
+/** `then` happens right after the commit of `first`. */
+export function followed(first: Prepared, then: () => void): Prepared {
+  return prepared(
+    () => {
+      first.commit();
+      then();
+    },
+    () => first.discard(),
+  );
+}
+
 /** Prepares all; when some cannot, throws one AccessError with all problems and keeps none. */
 export async function prepareAll(parts: readonly (() => Promise<Prepared>)[]): Promise<Prepared> {
   // `async`, so that one that throws at once counts as one that rejects.

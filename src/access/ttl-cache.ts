@@ -4,6 +4,8 @@
  * clients, so they are cut down to fingerprints before they come here; a Map, so that none is special.
  */
 
+import type { Clock } from '../core/ports.ts';
+
 export interface TtlCacheOptions {
   /** 0: nothing is kept. */
   readonly entriesMax: number;
@@ -12,6 +14,12 @@ export interface TtlCacheOptions {
   readonly staleMs?: number;
   /** Monotonic. */
   readonly nowMs: () => number;
+}
+
+/** As the configuration of a service says it. */
+export interface ServiceCacheTerms {
+  readonly cacheS: number;
+  readonly cacheEntriesMax: number;
 }
 
 interface Entry<Value> {
@@ -82,4 +90,18 @@ export class TtlCache<Value> {
       entry.staleUntilMs = Math.min(entry.staleUntilMs, nowMs + this.#staleMs);
     }
   }
+}
+
+/** For what a service said. With a cache that is off nothing may be stale either. */
+export function serviceCache<Value>(
+  { cacheS, cacheEntriesMax }: ServiceCacheTerms,
+  clock: Clock,
+  staleS: number = 0,
+): TtlCache<Value> {
+  return new TtlCache({
+    entriesMax: cacheEntriesMax,
+    ttlMs: cacheS * 1000,
+    staleMs: cacheS === 0 ? 0 : staleS * 1000,
+    nowMs: () => clock.monotonicMs(),
+  });
 }

@@ -9,15 +9,16 @@ import { Fingerprint } from '../backend/fingerprint.ts';
 import { HttpBackend, type HttpServiceOptions } from '../backend/http-backend.ts';
 import { InFlight } from '../backend/in-flight.ts';
 import type { Lookup } from '../backend/template.ts';
-import { type Prepared, prepared } from '../prepared.ts';
-import { TtlCache } from '../ttl-cache.ts';
+import { followed, type Prepared } from '../prepared.ts';
+import { serviceCache, type TtlCache } from '../ttl-cache.ts';
 import type { AclAction } from './granted-rule.ts';
-import type {
-  Decider,
-  DecisionSource,
-  RuleSourceCounters,
-  RuleSubject,
-  SourceVerdict,
+import {
+  type Decider,
+  type DecisionSource,
+  newRuleSourceCounters,
+  type RuleSourceCounters,
+  type RuleSubject,
+  type SourceVerdict,
 } from './source.ts';
 
 export interface HttpRuleSourceOptions {
@@ -49,13 +50,7 @@ export class HttpRuleSource implements DecisionSource {
   readonly kind = 'http';
   readonly gives = 'decisions';
   readonly description: string;
-  readonly counters: RuleSourceCounters = {
-    allowed: 0,
-    denied: 0,
-    ignored: 0,
-    errors: 0,
-    cacheHits: 0,
-  };
+  readonly counters: RuleSourceCounters = newRuleSourceCounters();
   readonly #backend: HttpBackend;
   readonly #fingerprint = new Fingerprint();
   readonly #cache: TtlCache<KnownVerdict>;
@@ -78,12 +73,7 @@ export class HttpRuleSource implements DecisionSource {
     this.description = `http ${this.#backend.display}`;
     this.#hasQos = this.#backend.names.has('q');
     this.#hasRetain = this.#backend.names.has('r');
-    this.#cache = new TtlCache({
-      entriesMax: service.cacheEntriesMax,
-      ttlMs: service.cacheS * 1000,
-      staleMs: service.cacheS === 0 ? 0 : (options.staleS ?? STALE_S) * 1000,
-      nowMs: () => clock.monotonicMs(),
-    });
+    this.#cache = serviceCache(service, clock, options.staleS ?? STALE_S);
   }
 
   get inFlight(): number {
@@ -104,11 +94,7 @@ export class HttpRuleSource implements DecisionSource {
   }
 
   async prepare(): Promise<Prepared> {
-    const { commit } = await this.#backend.prepare();
-    return prepared(() => {
-      commit();
-      this.#cache.expire();
-    });
+    return followed(await this.#backend.prepare(), () => this.#cache.expire());
   }
 
   async stop(): Promise<void> {

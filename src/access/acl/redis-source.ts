@@ -4,13 +4,13 @@
  * they have, and no client comes in whose rules are not known.
  */
 import type { Clock, Log, Random } from '../../core/ports.ts';
-import { AccessError } from '../access-error.ts';
+import { orProblem } from '../access-error.ts';
 import { subjectLookup, subjectPlaceholders } from '../backend/client-lookup.ts';
 import { InFlight } from '../backend/in-flight.ts';
 import { KeyTemplate } from '../backend/key-template.ts';
 import { RedisBackend, type RedisServiceOptions } from '../backend/redis-backend.ts';
-import { type Prepared, prepared } from '../prepared.ts';
-import { TtlCache } from '../ttl-cache.ts';
+import { followed, type Prepared } from '../prepared.ts';
+import { serviceCache, type TtlCache } from '../ttl-cache.ts';
 import { GRANTS_MAX } from './granted-layer.ts';
 import type { GrantedRule } from './granted-rule.ts';
 import {
@@ -20,7 +20,13 @@ import {
   readEmqxHash,
   readGoAuthSet,
 } from './redis-rules.ts';
-import type { GrantAnswer, GrantSource, RuleSourceCounters, RuleSubject } from './source.ts';
+import {
+  type GrantAnswer,
+  type GrantSource,
+  newRuleSourceCounters,
+  type RuleSourceCounters,
+  type RuleSubject,
+} from './source.ts';
 
 export type RedisRuleLayout = 'emqx' | 'mosquitto_go_auth';
 
@@ -64,13 +70,7 @@ export class RedisRuleSource implements GrantSource {
   readonly kind = 'redis';
   readonly gives = 'grants';
   readonly description: string;
-  readonly counters: RuleSourceCounters = {
-    allowed: 0,
-    denied: 0,
-    ignored: 0,
-    errors: 0,
-    cacheHits: 0,
-  };
+  readonly counters: RuleSourceCounters = newRuleSourceCounters();
   readonly #service: RedisRuleOptions;
   readonly #clock: Clock;
   readonly #backend: RedisBackend;
@@ -91,18 +91,13 @@ export class RedisRuleSource implements GrantSource {
     this.#backend = new RedisBackend({ service, name: NAME, clock, random, log });
     this.description = `redis ${this.#backend.display}`;
     const isEmqx = service.layout === 'emqx';
-    try {
-      const template = isEmqx ? 'mqtt_acl:%u' : '%u';
-      this.#key = new KeyTemplate(service.keyPrefix, template, subjectPlaceholders, !isEmqx);
-    } catch (error) {
-      throw new AccessError([{ where: NAME, message: (error as Error).message }]);
-    }
+    const template = isEmqx ? 'mqtt_acl:%u' : '%u';
+    this.#key = orProblem(
+      NAME,
+      () => new KeyTemplate(service.keyPrefix, template, subjectPlaceholders, !isEmqx),
+    );
     this.#refreshMs = Math.max(service.cacheS, REFRESH_S_MIN) * 1000;
-    this.#cache = new TtlCache({
-      entriesMax: service.cacheEntriesMax,
-      ttlMs: service.cacheS * 1000,
-      nowMs: () => clock.monotonicMs(),
-    });
+    this.#cache = serviceCache(service, clock);
   }
 
   get isUp(): boolean {
@@ -121,14 +116,12 @@ export class RedisRuleSource implements GrantSource {
   }
 
   async prepare(): Promise<Prepared> {
-    const { commit, discard } = await this.#backend.prepare();
-    return prepared(() => {
-      commit();
+    return followed(await this.#backend.prepare(), () => {
       this.#cache.expire();
       const nowMs = this.#clock.monotonicMs();
       for (const watched of this.#watched.values()) watched.dueAtMs = nowMs;
       this.#refreshDue();
-    }, discard);
+    });
   }
 
   async stop(): Promise<void> {

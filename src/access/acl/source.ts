@@ -35,6 +35,10 @@ export interface RuleSourceCounters {
   cacheHits: number;
 }
 
+export function newRuleSourceCounters(): RuleSourceCounters {
+  return { allowed: 0, denied: 0, ignored: 0, errors: 0, cacheHits: 0 };
+}
+
 interface RuleSource {
   /** As in the configuration: `http`, `redis`. */
   readonly kind: string;

@@ -11,6 +11,7 @@ import type {
   Credentials,
 } from '../authenticator.ts';
 import { type Prepared, prepared } from '../prepared.ts';
+import { identified, ignored, newAuthenticatorCounters, refusal } from './answers.ts';
 
 export type CertificateIdentity =
   | 'common_name'
@@ -42,13 +43,7 @@ const inWords: Readonly<Record<CertificateIdentity, string>> = {
 
 export class CertificateAuthenticator implements Authenticator {
   readonly kind = 'certificate';
-  readonly counters: AuthenticatorCounters = {
-    accepted: 0,
-    refused: 0,
-    ignored: 0,
-    errors: 0,
-    cacheHits: 0,
-  };
+  readonly counters: AuthenticatorCounters = newAuthenticatorCounters();
   readonly #identity: CertificateIdentity;
 
   constructor(options: CertificateOptions) {
@@ -71,7 +66,7 @@ export class CertificateAuthenticator implements Authenticator {
   authenticate({ certificate }: Credentials): AuthenticationAnswer {
     if (certificate === null) {
       this.counters.ignored += 1;
-      return { kind: 'ignored' };
+      return ignored;
     }
     const names = namesOf(certificate, this.#identity);
     const [user] = names;
@@ -82,20 +77,11 @@ export class CertificateAuthenticator implements Authenticator {
         names.length > 1
           ? `the certificate has ${names.length} names of the kind ${what}, and one is asked for`
           : `the certificate has no usable ${what}`;
-      return { kind: 'refused', reason: 'bad_credentials', detail };
+      return refusal('bad_credentials', detail);
     }
     this.counters.accepted += 1;
-    return {
-      kind: 'accepted',
-      who: {
-        user,
-        tenant: null,
-        claims: null,
-        expiresAtMs: certificate.validToMs,
-        rules: null,
-        superuser: false,
-      },
-    };
+    const who = identified(user, { expiresAtMs: certificate.validToMs });
+    return { kind: 'accepted', who };
   }
 }
 

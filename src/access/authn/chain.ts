@@ -14,6 +14,7 @@ import type {
   Identified,
 } from '../authenticator.ts';
 import { type Prepared, prepareAll } from '../prepared.ts';
+import { identified } from './answers.ts';
 
 /** Who is asked, and whether a client that shows nothing is let in as nobody. */
 export interface ChainPlan {
@@ -72,14 +73,7 @@ interface Login {
   isOver: boolean;
 }
 
-const nobody: Identified = {
-  user: null,
-  tenant: null,
-  claims: null,
-  expiresAtMs: 0,
-  rules: null,
-  superuser: false,
-};
+const nobody = identified(null);
 
 /** At most one line in this time about failing authenticators. */
 const LOG_INTERVAL_MS = 1000;

@@ -21,8 +21,9 @@ import { Fingerprint } from '../backend/fingerprint.ts';
 import { HttpBackend, type HttpServiceOptions } from '../backend/http-backend.ts';
 import { asMembers, type Members } from '../backend/http-verdict.ts';
 import { InFlight } from '../backend/in-flight.ts';
-import { type Prepared, prepared } from '../prepared.ts';
-import { TtlCache } from '../ttl-cache.ts';
+import { followed, type Prepared } from '../prepared.ts';
+import { serviceCache, type TtlCache } from '../ttl-cache.ts';
+import { ignored, newAuthenticatorCounters, refusal } from './answers.ts';
 
 export interface HttpAuthenticatorOptions {
   readonly service: HttpServiceOptions;
@@ -45,7 +46,6 @@ function isProof(name: string): boolean {
   return name === 'u' || name === 'P' || name === 'psk_identity' || name.startsWith('certificate.');
 }
 
-const ignored: AuthenticationAnswer = { kind: 'ignored' };
 const denied = refusal('bad_credentials', 'the service denied');
 const busy = refusal('authentication_busy', 'too many logins wait for the service');
 const unavailable = refusal('authentication_unavailable', 'the service gave no usable answer');
@@ -53,13 +53,7 @@ const unusable = refusal('bad_credentials', 'the user name or password is empty,
 
 export class HttpAuthenticator implements Authenticator {
   readonly kind = 'http';
-  readonly counters: AuthenticatorCounters = {
-    accepted: 0,
-    refused: 0,
-    ignored: 0,
-    errors: 0,
-    cacheHits: 0,
-  };
+  readonly counters: AuthenticatorCounters = newAuthenticatorCounters();
   readonly #backend: HttpBackend;
   readonly #clock: Clock;
   readonly #proofs: readonly string[];
@@ -80,11 +74,7 @@ export class HttpAuthenticator implements Authenticator {
       log,
     });
     this.#proofs = [...this.#backend.names].filter(isProof);
-    this.#cache = new TtlCache({
-      entriesMax: service.cacheEntriesMax,
-      ttlMs: service.cacheS * 1000,
-      nowMs: () => clock.monotonicMs(),
-    });
+    this.#cache = serviceCache(service, clock);
   }
 
   /** For the metrics page: requests at the service, logins that wait for one. */
@@ -101,11 +91,7 @@ export class HttpAuthenticator implements Authenticator {
   }
 
   async prepare(): Promise<Prepared> {
-    const { commit } = await this.#backend.prepare();
-    return prepared(() => {
-      commit();
-      this.#cache.expire();
-    });
+    return followed(await this.#backend.prepare(), () => this.#cache.expire());
   }
 
   async stop(): Promise<void> {
@@ -179,13 +165,6 @@ export class HttpAuthenticator implements Authenticator {
     if (answer === unavailable) this.counters.errors += 1;
     return answer;
   }
-}
-
-function refusal(
-  reason: 'bad_credentials' | 'authentication_busy' | 'authentication_unavailable',
-  detail: string,
-): AuthenticationAnswer {
-  return { kind: 'refused', reason, detail };
 }
 
 /** Who the service says the client is; a text: what in the answer cannot be understood. */

@@ -4,16 +4,15 @@
  * token at all is left to the next authenticator; a token that fails is refused.
  */
 import type { Clock, Log } from '../../core/ports.ts';
-import type { RefuseReason } from '../../core/refuse-reason.ts';
 import { AccessError } from '../access-error.ts';
 import type {
   AuthenticationAnswer,
   Authenticator,
   AuthenticatorCounters,
   Credentials,
-  Identified,
 } from '../authenticator.ts';
 import { type Prepared, prepared } from '../prepared.ts';
+import { identified, ignored, newAuthenticatorCounters, type Refused, refusal } from './answers.ts';
 import { type JwksCounters, JwksUrl } from './jwks-url.ts';
 import { readTokenClaims } from './jwt-claims.ts';
 import { readTokenHeader, type TokenHeader } from './jwt-header.ts';
@@ -73,22 +72,13 @@ const KEYS_TRIED_MAX = 4;
 /** The end of what a Date can be. */
 const EXPIRY_MS_MAX = 8.64e15;
 
-type Refused = Extract<AuthenticationAnswer, { kind: 'refused' }>;
-
-const ignored: AuthenticationAnswer = { kind: 'ignored' };
 const noKeys = refusal('authentication_unavailable', 'there are no keys to verify tokens with');
 const unknownKey = refusal('bad_credentials', 'the token is signed by a key that is not known');
 const wrongSignature = refusal('bad_credentials', 'the signature of the token is wrong');
 
 export class JwtAuthenticator implements Authenticator {
   readonly kind = 'jwt';
-  readonly counters: AuthenticatorCounters = {
-    accepted: 0,
-    refused: 0,
-    ignored: 0,
-    errors: 0,
-    cacheHits: 0,
-  };
+  readonly counters: AuthenticatorCounters = newAuthenticatorCounters();
   /** Null: keys come from a file. */
   readonly jwks: Readonly<JwksCounters> | null;
   readonly #options: JwtOptions;
@@ -239,8 +229,7 @@ export class JwtAuthenticator implements Authenticator {
       expiresAtS === null
         ? 0
         : Math.min((expiresAtS + this.#options.clockToleranceS) * 1000, EXPIRY_MS_MAX);
-    const who: Identified = { user, tenant: null, claims, expiresAtMs, rules, superuser: false };
-    return { who, clientIds };
+    return { who: identified(user, { claims, expiresAtMs, rules }), clientIds };
   }
 
   #count(answer: AuthenticationAnswer): AuthenticationAnswer {
@@ -325,10 +314,6 @@ function checkOptions(options: JwtOptions): void {
 function answerFor({ who, clientIds }: VerifiedToken, clientId: string): AuthenticationAnswer {
   if (clientIds === null || clientIds.includes(clientId)) return { kind: 'accepted', who };
   return refusal('client_id_invalid', 'the token is for another client identifier');
-}
-
-function refusal(reason: RefuseReason, detail: string): Refused {
-  return { kind: 'refused', reason, detail };
 }
 
 /** By code and claim: jose's own words, and its error's payload, are the client's. */

@@ -16,6 +16,7 @@ import type {
   Identified,
 } from '../authenticator.ts';
 import { type Prepared, prepared } from '../prepared.ts';
+import { identified, ignored, newAuthenticatorCounters, refusal } from './answers.ts';
 import type { UnknownUser } from './chain.ts';
 import { parseHash, type StoredHash } from './hash-format.ts';
 import { verifyPassword } from './hash-password.ts';
@@ -37,32 +38,13 @@ export interface PasswordOptions {
   readonly onUsersChanged?: ((users: ReadonlySet<string>) => void) | undefined;
 }
 
-const ignored: AuthenticationAnswer = { kind: 'ignored' };
-const emptyPassword: AuthenticationAnswer = {
-  kind: 'refused',
-  reason: 'bad_credentials',
-  detail: 'the password is empty',
-};
-const wrongPassword: AuthenticationAnswer = {
-  kind: 'refused',
-  reason: 'bad_credentials',
-  detail: 'wrong password',
-};
-const busy: AuthenticationAnswer = {
-  kind: 'refused',
-  reason: 'authentication_busy',
-  detail: 'too many passwords wait to be checked',
-};
+const emptyPassword = refusal('bad_credentials', 'the password is empty');
+const wrongPassword = refusal('bad_credentials', 'wrong password');
+const busy = refusal('authentication_busy', 'too many passwords wait to be checked');
 
 export class PasswordAuthenticator implements Authenticator {
   readonly kind = 'password';
-  readonly counters: AuthenticatorCounters = {
-    accepted: 0,
-    refused: 0,
-    ignored: 0,
-    errors: 0,
-    cacheHits: 0,
-  };
+  readonly counters: AuthenticatorCounters = newAuthenticatorCounters();
   readonly #options: PasswordOptions;
   /** Null: not started; then every login fails. */
   #entries: PasswordEntries | null = null;
@@ -201,5 +183,5 @@ function storedHash(hash: string): StoredHash {
 }
 
 function identify(user: string, { tenant, superuser }: PasswordEntry): Identified {
-  return { user, tenant, claims: null, expiresAtMs: 0, rules: null, superuser };
+  return identified(user, { tenant, superuser });
 }

@@ -9,8 +9,9 @@ import { type BigIntStats, constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { scheduler } from 'node:timers/promises';
 import type { Log } from '../../core/ports.ts';
-import { AccessError, type AccessProblem } from '../access-error.ts';
+import { AccessError } from '../access-error.ts';
 import { parseHash } from './hash-format.ts';
+import { type LineProblem, LineProblems } from './line-problems.ts';
 
 export interface PasswordEntry {
   /** As in the file; `parseHash` accepts it. */
@@ -25,17 +26,9 @@ export type PasswordEntries = ReadonlyMap<string, PasswordEntry>;
 
 /** About half a million users. */
 const FILE_BYTES_MAX = 64 * 1024 * 1024;
-/** A wrong file is wrong in every line. */
-const PROBLEMS_SHOWN_MAX = 50;
 /** Lines read without letting the event loop go on: about 5 ms. */
 const LINES_PER_TURN = 500;
 const NEWLINE = 0x0a;
-
-/** What is wrong with one line; `column` from 1. */
-interface LineProblem {
-  readonly column: number;
-  readonly message: string;
-}
 
 interface Line {
   readonly user: string;
@@ -89,40 +82,32 @@ export async function readPasswordBytes(
 /** Reads the text of a password file, which may hold nobody; throws an AccessError with all errors. */
 export async function parsePasswordFile(bytes: Buffer, file: string): Promise<PasswordEntries> {
   const entries = new Map<string, PasswordEntry>();
-  const problems: AccessProblem[] = [];
-  let found = 0;
-  const report = (line: number, { column, message }: LineProblem): void => {
-    found += 1;
-    if (found <= PROBLEMS_SHOWN_MAX) problems.push({ where: `${file}:${line}:${column}`, message });
-  };
+  const problems = new LineProblems(file);
   let number = 0;
   for (const raw of linesOf(bytes)) {
     number += 1;
     if (number % LINES_PER_TURN === 0) await scheduler.yield();
     const text = decodeLine(raw, number);
     if (text === null) {
-      report(number, { column: 1, message: 'not UTF-8' });
+      problems.report(number, { column: 1, message: 'not UTF-8' });
       continue;
     }
     const line = parseLine(text);
     if (line === null) continue;
     if ('message' in line) {
-      report(number, line);
+      problems.report(number, line);
       continue;
     }
     const { user, ...rest } = line;
     const first = entries.get(user);
     if (first !== undefined) {
       const message = `the user ${JSON.stringify(user)} is in line ${first.line} already`;
-      report(number, { column: 1, message });
+      problems.report(number, { column: 1, message });
       continue;
     }
     entries.set(user, { ...rest, line: number });
   }
-  if (found > problems.length) {
-    problems.push({ where: file, message: `and ${found - problems.length} more errors` });
-  }
-  if (problems.length > 0) throw new AccessError(problems);
+  problems.check();
   return entries;
 }
 

@@ -10,6 +10,7 @@ import type {
   Credentials,
 } from '../authenticator.ts';
 import { type Prepared, prepared } from '../prepared.ts';
+import { identified, ignored, newAuthenticatorCounters, refusal } from './answers.ts';
 import { loadPskFile, type PskKeys } from './psk-file.ts';
 
 export interface PskOptions {
@@ -19,13 +20,7 @@ export interface PskOptions {
 
 export class PskAuthenticator implements Authenticator {
   readonly kind = 'psk';
-  readonly counters: AuthenticatorCounters = {
-    accepted: 0,
-    refused: 0,
-    ignored: 0,
-    errors: 0,
-    cacheHits: 0,
-  };
+  readonly counters: AuthenticatorCounters = newAuthenticatorCounters();
   readonly #options: PskOptions;
   #keys: PskKeys = new Map();
 
@@ -54,25 +49,14 @@ export class PskAuthenticator implements Authenticator {
   authenticate({ pskIdentity }: Credentials): AuthenticationAnswer {
     if (pskIdentity === null) {
       this.counters.ignored += 1;
-      return { kind: 'ignored' };
+      return ignored;
     }
     // A reload may have come between the handshake and CONNECT.
     if (!this.#keys.has(pskIdentity)) {
       this.counters.refused += 1;
-      const detail = 'the key of the PSK identity was taken away';
-      return { kind: 'refused', reason: 'bad_credentials', detail };
+      return refusal('bad_credentials', 'the key of the PSK identity was taken away');
     }
     this.counters.accepted += 1;
-    return {
-      kind: 'accepted',
-      who: {
-        user: pskIdentity,
-        tenant: null,
-        claims: null,
-        expiresAtMs: 0,
-        rules: null,
-        superuser: false,
-      },
-    };
+    return { kind: 'accepted', who: identified(pskIdentity) };
   }
 }

@@ -6,7 +6,8 @@
 import { isUtf8 } from 'node:buffer';
 import { scheduler } from 'node:timers/promises';
 import type { Log } from '../../core/ports.ts';
-import { AccessError, type AccessProblem } from '../access-error.ts';
+import { AccessError } from '../access-error.ts';
+import { type LineProblem, LineProblems } from './line-problems.ts';
 import { readSecretFile } from './secret-file.ts';
 
 export type PskKeys = ReadonlyMap<string, Buffer>;
@@ -16,15 +17,8 @@ const KEY_BYTES_MIN = 16;
 /** What OpenSSL takes, as identity and as key. */
 const IDENTITY_BYTES_MAX = 256;
 const KEY_BYTES_MAX = 256;
-const PROBLEMS_SHOWN_MAX = 50;
 /** Lines read without letting the event loop go on: a few ms. */
 const LINES_PER_TURN = 2000;
-
-/** What is wrong with one line; `column` from 1. */
-interface LineProblem {
-  readonly column: number;
-  readonly message: string;
-}
 
 /** Reads the file; throws an AccessError when it cannot be read, holds no key, or is damaged. */
 export async function loadPskFile(file: string, log: Log): Promise<PskKeys> {
@@ -39,12 +33,7 @@ export async function loadPskFile(file: string, log: Log): Promise<PskKeys> {
 export async function parsePskFile(bytes: Buffer, file: string): Promise<PskKeys> {
   const keys = new Map<string, Buffer>();
   const lineOf = new Map<string, number>();
-  const problems: AccessProblem[] = [];
-  let found = 0;
-  const report = (line: number, { column, message }: LineProblem): void => {
-    found += 1;
-    if (found <= PROBLEMS_SHOWN_MAX) problems.push({ where: `${file}:${line}:${column}`, message });
-  };
+  const problems = new LineProblems(file);
   if (!isUtf8(bytes)) throw new AccessError([{ where: file, message: 'is not UTF-8 text' }]);
   const lines = bytes
     .toString('utf8')
@@ -56,22 +45,19 @@ export async function parsePskFile(bytes: Buffer, file: string): Promise<PskKeys
     if (text.startsWith('#') || text.trim() === '') continue;
     const line = parseLine(text);
     if ('message' in line) {
-      report(index + 1, line);
+      problems.report(index + 1, line);
       continue;
     }
     const first = lineOf.get(line.identity);
     if (first !== undefined) {
       const message = `the identity ${JSON.stringify(line.identity)} is in line ${first} already`;
-      report(index + 1, { column: 1, message });
+      problems.report(index + 1, { column: 1, message });
       continue;
     }
     lineOf.set(line.identity, index + 1);
     keys.set(line.identity, line.key);
   }
-  if (found > problems.length) {
-    problems.push({ where: file, message: `and ${found - problems.length} more errors` });
-  }
-  if (problems.length > 0) throw new AccessError(problems);
+  problems.check();
   return keys;
 }
 

@@ -5,7 +5,7 @@
  */
 import type { Clock, Log, Random } from '../../core/ports.ts';
 import type { RedisReply } from '../../drivers/redis/redis-client.ts';
-import { AccessError } from '../access-error.ts';
+import { AccessError, orProblem } from '../access-error.ts';
 import type {
   AuthenticationAnswer,
   Authenticator,
@@ -19,8 +19,9 @@ import { InFlight } from '../backend/in-flight.ts';
 import { KeyTemplate } from '../backend/key-template.ts';
 import { RedisBackend, type RedisServiceOptions } from '../backend/redis-backend.ts';
 import { clientPlaceholders } from '../backend/template.ts';
-import { type Prepared, prepared } from '../prepared.ts';
-import { TtlCache } from '../ttl-cache.ts';
+import { followed, type Prepared } from '../prepared.ts';
+import { serviceCache, type TtlCache } from '../ttl-cache.ts';
+import { identified, ignored, newAuthenticatorCounters, refusal } from './answers.ts';
 import type { UnknownUser } from './chain.ts';
 import { BUSY, type HashQueue } from './hash-queue.ts';
 import {
@@ -68,7 +69,6 @@ const EMQX_FIELDS = {
   superuserField: 'is_superuser',
 };
 
-const ignored: AuthenticationAnswer = { kind: 'ignored' };
 const unusable = refusal('bad_credentials', 'the user name or password is empty');
 const wrong = refusal('bad_credentials', 'wrong password');
 const unavailable = refusal('authentication_unavailable', 'Redis gave no usable answer');
@@ -84,13 +84,7 @@ type Found = UserRecord | 'unknown' | 'busy' | 'unavailable';
 
 export class RedisAuthenticator implements Authenticator {
   readonly kind = 'redis';
-  readonly counters: AuthenticatorCounters = {
-    accepted: 0,
-    refused: 0,
-    ignored: 0,
-    errors: 0,
-    cacheHits: 0,
-  };
+  readonly counters: AuthenticatorCounters = newAuthenticatorCounters();
   readonly #service: RedisUserOptions;
   readonly #queue: HashQueue;
   readonly #backend: RedisBackend;
@@ -119,19 +113,14 @@ export class RedisAuthenticator implements Authenticator {
       const message = 'the layout mosquitto_go_auth has keys of its own; use the layout custom';
       throw new AccessError([{ where: `${NAME}.userKey`, message }]);
     }
-    try {
-      this.#userKey = new KeyTemplate(service.keyPrefix, template, clientPlaceholders, isText);
-    } catch (error) {
-      throw new AccessError([{ where: `${NAME}.userKey`, message: (error as Error).message }]);
-    }
+    this.#userKey = orProblem(
+      `${NAME}.userKey`,
+      () => new KeyTemplate(service.keyPrefix, template, clientPlaceholders, isText),
+    );
     const fields = service.layout === 'custom' ? service : EMQX_FIELDS;
     this.#fields = [fields.hashField, fields.saltField, fields.superuserField];
     this.#decoy = firstDecoy(isText ? null : service);
-    this.#accepted = new TtlCache({
-      entriesMax: service.cacheEntriesMax,
-      ttlMs: service.cacheS * 1000,
-      nowMs: () => clock.monotonicMs(),
-    });
+    this.#accepted = serviceCache(service, clock);
   }
 
   /** For health and metrics. */
@@ -144,11 +133,7 @@ export class RedisAuthenticator implements Authenticator {
   }
 
   async prepare(): Promise<Prepared> {
-    const { commit, discard } = await this.#backend.prepare();
-    return prepared(() => {
-      commit();
-      this.#accepted.expire();
-    }, discard);
+    return followed(await this.#backend.prepare(), () => this.#accepted.expire());
   }
 
   async stop(): Promise<void> {
@@ -190,14 +175,7 @@ export class RedisAuthenticator implements Authenticator {
     const outcome = await this.#check(login, found.stored, password, remoteAddress);
     if (outcome === BUSY) return busy;
     if (!outcome) return wrong;
-    const who: Identified = {
-      user: username,
-      tenant: null,
-      claims: null,
-      expiresAtMs: 0,
-      rules: null,
-      superuser: found.superuser,
-    };
+    const who = identified(username, { superuser: found.superuser });
     this.#accepted.set(login, who);
     return { kind: 'accepted', who };
   }
@@ -265,11 +243,4 @@ export class RedisAuthenticator implements Authenticator {
     if (answer === unavailable) this.counters.errors += 1;
     return answer;
   }
-}
-
-function refusal(
-  reason: 'bad_credentials' | 'authentication_busy' | 'authentication_unavailable',
-  detail: string,
-): AuthenticationAnswer {
-  return { kind: 'refused', reason, detail };
 }

@@ -7,6 +7,7 @@ import { createHmac, randomBytes } from 'node:crypto';
 import type { Log } from '../../core/ports.ts';
 import { AccessError } from '../access-error.ts';
 import { type Prepared, prepared } from '../prepared.ts';
+import { identified } from './answers.ts';
 import { parseHash, type ScramHash } from './hash-format.ts';
 import {
   loadPasswordFile,
@@ -75,8 +76,7 @@ export class ScramUsers implements ScramLookup {
     const hash = entry === undefined ? null : scramHash(entry.hash);
     if (entry === undefined || hash === null) return { hash: this.#madeUp(user), who: null };
     const { tenant, superuser } = entry;
-    const who = { user, tenant, claims: null, expiresAtMs: 0, rules: null, superuser };
-    return { hash, who };
+    return { hash, who: identified(user, { tenant, superuser }) };
   }
 
   isSuperuser(user: string): boolean {

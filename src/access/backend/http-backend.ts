@@ -6,7 +6,7 @@
 import { validateHeaderName, validateHeaderValue } from 'node:http';
 import type { Clock, Log } from '../../core/ports.ts';
 import { HttpClient, HttpError, type HttpRequest } from '../../drivers/http/http-client.ts';
-import { AccessError } from '../access-error.ts';
+import { AccessError, orProblem } from '../access-error.ts';
 import { CircuitBreaker } from '../circuit-breaker.ts';
 import { type Prepared, prepared } from '../prepared.ts';
 import { BackendLog } from './backend-log.ts';
@@ -93,11 +93,10 @@ export class HttpBackend {
     if (url.hash !== '') throw problem(`${name}.url`, 'has a part after #');
     this.#url = url;
     this.display = `${url.origin}${url.pathname}`;
-    try {
-      this.#fields = new RequestFields(service.fields ?? options.usualFields, options.placeholders);
-    } catch (error) {
-      throw problem(`${name}.fields`, (error as Error).message);
-    }
+    this.#fields = orProblem(
+      `${name}.fields`,
+      () => new RequestFields(service.fields ?? options.usualFields, options.placeholders),
+    );
     this.names = this.#fields.names;
     const nowMs = (): number => clock.monotonicMs();
     this.#breaker = new CircuitBreaker({

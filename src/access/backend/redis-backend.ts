@@ -6,7 +6,7 @@ import type { Clock, Log, Random } from '../../core/ports.ts';
 import { RedisClient, type RedisReply } from '../../drivers/redis/redis-client.ts';
 import { RedisError } from '../../drivers/redis/redis-error.ts';
 import { parseRedisUrl, type RedisAddress } from '../../drivers/redis/redis-url.ts';
-import { AccessError } from '../access-error.ts';
+import { AccessError, orProblem } from '../access-error.ts';
 import { type Prepared, prepared } from '../prepared.ts';
 import { BackendLog } from './backend-log.ts';
 import { ServiceFiles } from './service-files.ts';
@@ -64,11 +64,7 @@ export class RedisBackend {
   constructor(options: RedisBackendOptions) {
     this.#options = options;
     const { service, name, clock, log } = options;
-    try {
-      this.#address = parseRedisUrl(service.url);
-    } catch (error) {
-      throw new AccessError([{ where: `${name}.url`, message: (error as Error).message }]);
-    }
+    this.#address = orProblem(`${name}.url`, () => parseRedisUrl(service.url));
     if (this.#address.password !== null && service.passwordFile !== undefined) {
       const message = 'there is a password in the URL already; leave one of them out';
       throw new AccessError([{ where: `${name}.passwordFile`, message }]);
