@@ -92,7 +92,7 @@ export const closeTable: { readonly [reason in CloseReason]: CloseSpec } = {
     'The broker was told to stop.',
   ),
   node_fenced: close(
-    ReasonCode.SERVER_UNAVAILABLE,
+    ReasonCode.USE_ANOTHER_SERVER,
     false,
     'The node was cut off from its datacenter, which goes on without it: connect again, elsewhere.',
   ),

@@ -239,7 +239,7 @@ export class Remote implements RemoteSide, SharedEvents {
       // What it does not own stays known until the tables of the others replace it.
       if (!this.#isOwnedHere(session)) continue;
       session.ownership.isLost = true;
-      this.#tenure.giveUp(session);
+      this.#tenure.giveUp(session, 'node_fenced');
       if (!session.ended) session.ownership.owner = null;
     }
     for (const connection of [...connections]) connection.close('node_fenced');

@@ -3,6 +3,7 @@
  * it subscribes to (ADR 0011, 0013). Used by sessions.ts and the CONNECT handler when there is a bus;
  * what other nodes do is remote.ts' business.
  */
+import type { CloseReason } from './close-reason.ts';
 import type {
   Awaited,
   Bus,
@@ -241,15 +242,15 @@ export class Tenure {
   }
 
   /** Another node, or a newer connection here, has it: the connection ends, nothing is written. */
-  giveUp(session: Session): readonly Message[] {
+  giveUp(session: Session, why: CloseReason = 'session_taken_over'): readonly Message[] {
     const { ownership, owner } = session;
     if (ownership === null || owner === null) return [];
     ownership.isLost = true;
     session.will = null;
     session.willGate = null;
     const unsafe = owner.unsafeMessages();
-    this.#core.stats.sessionsTakenOver++;
-    owner.close('session_taken_over');
+    if (why === 'session_taken_over') this.#core.stats.sessionsTakenOver++;
+    owner.close(why);
     this.#delivery.forgetQueue(session);
     endQuota(session);
     if (!session.durable) this.forget(session);

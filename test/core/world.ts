@@ -3,6 +3,7 @@
  * begin here.
  */
 import { Broker } from '../../src/core/broker.ts';
+import type { Bus } from '../../src/core/cluster-ports.ts';
 import {
   type LimitName,
   makeLimits,
@@ -26,6 +27,7 @@ export interface WorldOptions {
   readonly gate?: Gate | null;
   readonly observer?: Observer | null;
   readonly store?: Store;
+  readonly bus?: Bus | null;
   readonly time?: ManualTime;
   readonly seed?: number;
 }
@@ -58,7 +60,7 @@ export class World {
       store: this.store,
       gate: options.gate ?? null,
       observer: options.observer ?? null,
-      bus: null,
+      bus: options.bus ?? null,
     });
   }
 
