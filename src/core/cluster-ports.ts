@@ -4,24 +4,18 @@
  * reasons: docs/adr/0010 to 0014. Everything is callbacks: a simulation owns time and order.
  */
 
+import type { Awaited } from './awaited.ts';
+import type { Incarnation } from './incarnation.ts';
 import type { Message } from './message.ts';
 import type { Audience } from './outlet.ts';
 import type { SubscriptionRecord, Ticket, WillRecord } from './ports.ts';
 import type { Publication } from './publication.ts';
+import type { RetainedVersion } from './retained-version.ts';
 import type { SharedAppend } from './shared-append.ts';
 
-/** 128 random bits as hex: one life of one node. Compared for equality, never ordered (hard case 1). */
-export type Incarnation = string;
-
-// ---------------------------------------------------------------------------------- what waits
-
-/** Something an answer to a client waits for besides the store; `Message` is one too. */
-export interface Awaited {
-  /** Falls to 0 when everything it waits for has happened; the last one calls the waiter. */
-  unsafeCount: number;
-  waiter: { messageSafe(): void } | null;
-  failed: boolean;
-}
+export type { Awaited } from './awaited.ts';
+export type { Incarnation } from './incarnation.ts';
+export type { RetainedVersion } from './retained-version.ts';
 
 // ---------------------------------------------------------------------------------- live routes
 
@@ -343,12 +337,4 @@ export interface WillOfAbsent {
   readonly sid: string;
   readonly epoch: number;
   readonly message: Message;
-}
-
-/** Order of writes to one topic: rising microseconds, then the writer (hard case 16). */
-export interface RetainedVersion {
-  /** Microseconds of a hybrid clock. */
-  readonly timeUs: number;
-  /** 32 bits of the writing node's incarnation. */
-  readonly writer: number;
 }

@@ -4,8 +4,8 @@
  * A message has topic and payload; packets (ids, DUP, aliases) are the connection's business.
  */
 
-import type { RetainedVersion } from './cluster-ports.ts';
 import type { Principal } from './principal.ts';
+import type { RetainedVersion } from './retained-version.ts';
 
 const EMPTY = Buffer.alloc(0);
 

@@ -2,7 +2,7 @@
  * Where a session stands in the datacenter: which of its lives this is, who has it, under which epoch.
  * Sessions of a node alone have none. State only; shared-sessions.ts and remote.ts change it.
  */
-import type { Incarnation } from './cluster-ports.ts';
+import type { Incarnation } from './incarnation.ts';
 
 export class Ownership {
   /** New with every clean start. */

@@ -2,7 +2,7 @@
  * Messages from inside: wills, $SYS, the API, redispatch, links. Also keeps the retained message of a
  * topic, for these and for clients' packets.
  */
-import type { Awaited, RetainedVersion } from './cluster-ports.ts';
+import type { Awaited } from './awaited.ts';
 import type { Core } from './core.ts';
 import type { DropReason } from './drop-reason.ts';
 import type { Fanout } from './fanout.ts';
@@ -11,6 +11,7 @@ import type { Ticket } from './ports.ts';
 import type { Principal } from './principal.ts';
 import { Publication } from './publication.ts';
 import type { RetainedWalk } from './retained.ts';
+import { isAbove, type RetainedVersion } from './retained-version.ts';
 import type { Session } from './session.ts';
 import { type AppendIdentity, OWN_IDENTITY } from './shared-append.ts';
 
@@ -205,11 +206,6 @@ export class Publisher {
     // Each node sees for itself that it has expired.
     this.#forgetRetained(message);
   }
-}
-
-function isAbove(left: RetainedVersion, right: RetainedVersion): boolean {
-  if (left.timeUs !== right.timeUs) return left.timeUs > right.timeUs;
-  return left.writer > right.writer;
 }
 
 function isSamePrincipal(left: Principal, right: Principal): boolean {

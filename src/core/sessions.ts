@@ -5,7 +5,7 @@
  */
 import { Timer } from '../util/timer-wheel.ts';
 import { parseSharedFilter } from '../wire/topic.ts';
-import type { Awaited } from './cluster-ports.ts';
+import type { Awaited } from './awaited.ts';
 import type { Core } from './core.ts';
 import type { Delivery } from './delivery.ts';
 import { type Message, makeMessage } from './message.ts';

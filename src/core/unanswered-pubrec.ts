@@ -3,7 +3,7 @@
  * know whether the first one was kept. Made by closing connections, read by the PUBLISH handler; it
  * holds on to the message no longer than its fate is open.
  */
-import type { Awaited } from './cluster-ports.ts';
+import type { Awaited } from './awaited.ts';
 import type { MessageWaiter } from './message.ts';
 import type { Ticket } from './ports.ts';
 

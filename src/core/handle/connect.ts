@@ -10,7 +10,7 @@ import { PacketType } from '../../wire/packet-type.ts';
 import { ProtocolError } from '../../wire/protocol-error.ts';
 import { hasConnackReturnCode, ReasonCode } from '../../wire/reason-code.ts';
 import { isValidTopicName, topicLevelCount } from '../../wire/topic.ts';
-import type { Awaited } from '../cluster-ports.ts';
+import type { Awaited } from '../awaited.ts';
 import { type Connection, Hold, Phase } from '../connection.ts';
 import { makeMessage } from '../message.ts';
 import { NO_PACKET_LIMIT } from '../outlet.ts';

@@ -1,0 +1,7 @@
+/** Something an answer to a client waits for besides the store; `Message` is one too. */
+export interface Awaited {
+  /** Falls to 0 when everything it waits for has happened; the last one calls the waiter. */
+  unsafeCount: number;
+  waiter: { messageSafe(): void } | null;
+  failed: boolean;
+}

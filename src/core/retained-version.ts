@@ -1,0 +1,12 @@
+/** Order of writes to one topic: rising microseconds, then the writer (hard case 16). */
+export interface RetainedVersion {
+  /** Microseconds of a hybrid clock. */
+  readonly timeUs: number;
+  /** 32 bits of the writing node's incarnation. */
+  readonly writer: number;
+}
+
+export function isAbove(left: RetainedVersion, right: RetainedVersion): boolean {
+  if (left.timeUs !== right.timeUs) return left.timeUs > right.timeUs;
+  return left.writer > right.writer;
+}
