@@ -33,7 +33,7 @@ export function accessMetrics(of: AccessMetricSources): AccessMetric[] {
 }
 
 function decisionMetrics({ gate }: AccessMetricSources): AccessMetric[] {
-  const { decisions } = gate;
+  const { decisions } = gate.live;
   const both = (action: string, allowed: number, denied: number): Sample[] => [
     [{ action, decision: 'allow' }, allowed],
     [{ action, decision: 'deny' }, denied],
@@ -53,12 +53,12 @@ function decisionMetrics({ gate }: AccessMetricSources): AccessMetric[] {
     ...counter(
       'causeway_access_errors_total',
       'Failures inside access; what was asked was refused for that.',
-      [[{}, gate.counters.errors]],
+      [[{}, gate.failures.count]],
     ),
     ...counter(
       'causeway_access_connections_ended_total',
       'Connections that a ban or a removed user had ended.',
-      [[{}, gate.counters.ended]],
+      [[{}, gate.live.ended]],
     ),
   ];
 }
@@ -86,7 +86,7 @@ function banMetrics({ gate, bans }: AccessMetricSources): AccessMetric[] {
     ...counter(
       'causeway_logins_blocked_total',
       'CONNECTs refused unasked, for failed logins before.',
-      [[{}, gate.counters.loginsBlocked]],
+      [[{}, gate.loginsBlocked]],
     ),
   ];
 }

@@ -118,7 +118,7 @@ export class Access {
     }
     this.guard.restore();
     this.flapping.restore();
-    this.gate.setRules(rules!);
+    this.gate.live.setRules(rules!);
     this.#stopTicks = this.#options.scheduler.every(TICK_MS, () => this.#tick());
   }
 
@@ -135,8 +135,8 @@ export class Access {
       ...sources.map((source) => () => source.prepare()),
       async () => {
         const rules = await this.#loadRules();
-        await inSlices(this.gate.prepareRules(rules), this.#options.scheduler);
-        return prepared(() => this.gate.setRules(rules));
+        await inSlices(this.gate.live.prepareRules(rules), this.#options.scheduler);
+        return prepared(() => this.gate.live.setRules(rules));
       },
     ]);
     if (this.#stopTicks === null) return changes.discard();
@@ -169,18 +169,18 @@ export class Access {
    * them: those who came in by it are ended.
    */
   usersChanged(by: string, users: ReadonlySet<string>): void {
-    this.gate.endUsers(by, users);
+    this.gate.live.endUsers(by, users);
   }
 
   /** Another number for each rule set that was in force. */
   get rulesVersion(): number {
-    return this.gate.inForce.version;
+    return this.gate.live.inForce.version;
   }
 
   /** As the gate would decide now, sources asked too; of a client that may not exist. */
   async explain(asked: AclQuestion): Promise<Explanation> {
     const { sources } = this.#options;
-    const { rules } = this.gate.inForce;
+    const { rules } = this.gate.live.inForce;
     const { user } = asked.subject;
     const isSuperuser = asked.subject.isSuperuser || (user !== null && this.#isSuperuser(user));
     const question = { ...asked, subject: { ...asked.subject, isSuperuser } };
@@ -225,7 +225,7 @@ export class Access {
 
   #tick(): void {
     const nowMs = this.#options.clock.monotonicMs();
-    this.gate.tick(nowMs);
+    this.gate.live.tick(nowMs);
     this.bans.tick(nowMs);
     if (!this.#isRecheckDue) return;
     this.#isRecheckDue = false;

@@ -7,20 +7,26 @@
 import type { Principal } from '../core/principal.ts';
 import type { ClientRules } from './acl/client-rules.ts';
 import { type Decision, isAllowed, NO_MATCH } from './acl/decision.ts';
-import { awaySubject } from './acl/subject.ts';
-import type { RulesInForce } from './client-gate.ts';
+import type { GrantedRule } from './acl/granted-rule.ts';
+import type { AnyRuleSource } from './acl/source.ts';
+import { type AclSubject, awaySubject } from './acl/subject.ts';
+import { type RulesInForce, ruleSubjectOf } from './client-gate.ts';
 
 const PRINCIPALS_MAX = 4096;
 
 export interface AwayRightsOptions {
   readonly inForce: RulesInForce;
-  /** Rules may have been granted that are not stored: only a rule that denies speaks against it. */
-  readonly mayBeGranted: boolean;
+  /** Credentials may bring rules, which are not stored. */
+  readonly credentialsGrant: boolean;
+  /** In the order they are asked. */
+  readonly sources: readonly AnyRuleSource[];
   readonly isSuperuser: (user: string) => boolean;
 }
 
 export class AwayRights {
   readonly #inForce: RulesInForce;
+  readonly #sources: readonly AnyRuleSource[];
+  /** Rules may have been granted that are not stored: only a rule that denies speaks against it. */
   readonly #mayBeGranted: boolean;
   readonly #isSuperuser: (user: string) => boolean;
   /** Used last comes last. */
@@ -29,9 +35,10 @@ export class AwayRights {
   #lastPrincipal: Principal | null = null;
   #lastRules: ClientRules | null = null;
 
-  constructor({ inForce, mayBeGranted, isSuperuser }: AwayRightsOptions) {
+  constructor({ inForce, credentialsGrant, sources, isSuperuser }: AwayRightsOptions) {
     this.#inForce = inForce;
-    this.#mayBeGranted = mayBeGranted;
+    this.#sources = sources;
+    this.#mayBeGranted = credentialsGrant || sources.length > 0;
     this.#isSuperuser = isSuperuser;
   }
 
@@ -49,6 +56,48 @@ export class AwayRights {
   mayKeep(principal: Principal, filter: string, qos: 0 | 1 | 2): boolean {
     if (this.#isAboveRules(principal)) return true;
     return this.#allows(this.#rulesOf(principal).subscribe(filter, qos));
+  }
+
+  /** Of a will that fires: waits when a source has to be asked. */
+  mayPublish(
+    principal: Principal,
+    topic: string,
+    qos: 0 | 1 | 2,
+    retain: boolean,
+  ): boolean | Promise<boolean> {
+    const isSuperuser = this.#isAboveRules(principal);
+    const subject = { ...awaySubject(principal), isSuperuser };
+    if (this.#sources.length === 0 || isSuperuser) {
+      return isAllowed(this.#inForce.rules.compile(subject).publish(topic, qos, retain));
+    }
+    return this.#ask(subject, topic, qos, retain);
+  }
+
+  /** The sources are asked as for a client whose address and certificate nobody knows. */
+  async #ask(
+    subject: AclSubject,
+    topic: string,
+    qos: 0 | 1 | 2,
+    retain: boolean,
+  ): Promise<boolean> {
+    const asRule = ruleSubjectOf(subject);
+    const grants: GrantedRule[] = [];
+    let isGranted = false;
+    for (const source of this.#sources) {
+      if (source.gives === 'decisions') {
+        const verdict = await source.open(asRule).ask('publish', topic, qos, retain);
+        if (verdict !== 'ignore') return verdict === 'allow';
+        // Asked, and silent: the rules have to allow it.
+        isGranted = true;
+      } else {
+        const answer = await source.rulesFor(asRule);
+        if (answer.kind === 'unavailable') return false;
+        grants.push(...answer.rules);
+        isGranted = true;
+      }
+    }
+    const rules = this.#inForce.rules.compile({ ...subject, grants: isGranted ? grants : null });
+    return isAllowed(rules.publish(topic, qos, retain));
   }
 
   #isAboveRules({ identity }: Principal): boolean {

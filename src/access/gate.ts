@@ -4,7 +4,6 @@
  * anyway. Called by the core (or by the quota gate around it). Fails closed: whatever goes wrong in
  * here refuses with `authentication_unavailable`, is logged and counted, and hurts nobody else.
  */
-import type { CloseReason } from '../core/close-reason.ts';
 import type {
   ClientGate,
   Clock,
@@ -20,38 +19,24 @@ import type {
 import { WAIT } from '../core/ports.ts';
 import type { Principal } from '../core/principal.ts';
 import type { RefuseReason } from '../core/refuse-reason.ts';
-import {
-  containsAddress,
-  isLoopbackAddress,
-  parseIpAddress,
-  parseIpNetwork,
-} from '../util/ip-address.ts';
-import { type Timer, TimerWheel } from '../util/timer-wheel.ts';
-import { isAllowed } from './acl/decision.ts';
+import { isLoopbackAddress, parseIpAddress } from '../util/ip-address.ts';
 import type { GrantedRule } from './acl/granted-rule.ts';
 import type { RuleSet } from './acl/rule-set.ts';
 import type { AnyRuleSource, Decider, GrantAnswer, GrantSource } from './acl/source.ts';
 import type { AclSubject } from './acl/subject.ts';
-import { awaySubject } from './acl/subject.ts';
 import type { Credentials, Identified } from './authenticator.ts';
 import { identified } from './authn/answers.ts';
 import type { ChainAnswer } from './authn/chain.ts';
 import type { ScramUsers } from './authn/scram-users.ts';
 import { AwayRights } from './away-rights.ts';
-import { type Ban, canonicalFingerprint, clientAddressBytes } from './ban.ts';
+import { type Ban, canonicalFingerprint } from './ban.ts';
 import type { Bans } from './bans.ts';
-import {
-  AccessClientGate,
-  type ClientGateOwner,
-  type DecisionCounters,
-  newDecisionCounters,
-  type RulesInForce,
-  ruleSubjectOf,
-} from './client-gate.ts';
+import { AccessClientGate, ruleSubjectOf } from './client-gate.ts';
+import { Failures } from './failures.ts';
 import type { Flapping } from './flapping.ts';
+import { LiveClients } from './live-clients.ts';
 import { AccessEnhancedAuth } from './login-exchange.ts';
 import type { LoginGuard } from './login-guard.ts';
-import type { Steps } from './slices.ts';
 import { type TenantOptions, tenantOf } from './tenant.ts';
 
 export interface AccessGateOptions {
@@ -81,16 +66,6 @@ export interface AccessGateOptions {
   readonly onRightsChanged: () => void;
 }
 
-/** Rises only. */
-export interface GateCounters {
-  /** Something failed inside: refused or denied for that. */
-  errors: number;
-  /** Refused before anybody was asked, for failed logins. */
-  loginsBlocked: number;
-  /** Ended by a ban, an expiry of credentials, a user who was removed. */
-  ended: number;
-}
-
 /** Refused logins that count towards a block: guesses. What failed on our side does not. */
 const GUESSES: ReadonlySet<RefuseReason> = new Set<RefuseReason>([
   'bad_credentials',
@@ -111,39 +86,29 @@ const NOBODY: ChainAnswer = {
 
 /** A blocked address is told why so often; then its sockets are closed at once, before TLS. */
 const TOLD_MAX = 50;
-const TICK_MS = 1000;
-const SLOTS = 512;
-/** Connections ended per turn by one ban. */
-const ENDED_PER_TURN = 500;
-const LOG_INTERVAL_MS = 1000;
-/** Looked at before a reload is in force: what is left then is made when it is asked for. */
-const PREPARED_RULES_MAX = 2_000_000;
 
-export class AccessGate implements Gate, ClientGateOwner {
+export class AccessGate implements Gate {
   readonly quotas: Quotas | null = null;
   readonly enhanced: EnhancedAuth | null;
-  readonly counters: GateCounters = { errors: 0, loginsBlocked: 0, ended: 0 };
-  readonly decisions: DecisionCounters = newDecisionCounters();
-  readonly inForce: RulesInForce;
+  /** Those that were let in. */
+  readonly live: LiveClients;
+  readonly failures: Failures;
+  /** Refused before anybody was asked, for failed logins. Rises only. */
+  loginsBlocked = 0;
   readonly #options: AccessGateOptions;
   readonly #away: AwayRights;
-  readonly #wheel: TimerWheel;
-  /** Every connection that was let in and is not closed. */
-  readonly #live = new Set<AccessClientGate>();
-  /** Proven and not let in yet: their rules are being fetched. */
-  readonly #proven = new Set<{ readonly by: string; readonly user: string; isGone: boolean }>();
-  #loggedAtMs = Number.NEGATIVE_INFINITY;
-  #unlogged = 0;
 
   constructor(options: AccessGateOptions) {
-    const { bans, clock, rules, scram, sources, credentialsGrant, isSuperuser } = options;
+    const { bans, clock, log, rules, scheduler, scram, onRightsChanged } = options;
     this.#options = options;
-    this.inForce = { rules, version: rules.version };
-    this.#wheel = new TimerWheel(TICK_MS, SLOTS, clock.monotonicMs());
-    const mayBeGranted = credentialsGrant || sources.length > 0;
-    this.#away = new AwayRights({ inForce: this.inForce, mayBeGranted, isSuperuser });
+    this.failures = new Failures(clock, log);
+    const { failures } = this;
+    this.live = new LiveClients({ rules, clock, scheduler, failures, onRightsChanged });
+    const { credentialsGrant, isSuperuser, sources } = options;
+    const { inForce } = this.live;
+    this.#away = new AwayRights({ inForce, credentialsGrant, sources, isSuperuser });
     this.enhanced = scram === null ? null : new AccessEnhancedAuth(this, scram);
-    bans.onBanned = (ban) => this.#endBanned(ban);
+    bans.onBanned = (ban) => this.live.endBanned(ban);
   }
 
   // ------------------------------------------------------------------ the core asks
@@ -159,7 +124,7 @@ export class AccessGate implements Gate, ClientGateOwner {
       bans.hit(ban);
       return false;
     } catch (error) {
-      this.failed(error);
+      this.#failed(error);
       return false;
     }
   }
@@ -197,18 +162,18 @@ export class AccessGate implements Gate, ClientGateOwner {
       const answer =
         client instanceof AccessClientGate
           ? client.mayPublish(topic, qos, retain)
-          : this.#awayMayPublish(principal, topic, qos, retain);
+          : this.#away.mayPublish(principal, topic, qos, retain);
       if (!(answer instanceof Promise)) return this.#countWill(answer);
       answer
         .catch((error: unknown) => {
-          this.failed(error);
+          this.#failed(error);
           return false;
         })
         .then((allowed) => decide(this.#countWill(allowed)))
-        .catch((error: unknown) => this.failed(error));
+        .catch((error: unknown) => this.#failed(error));
       return WAIT;
     } catch (error) {
-      this.failed(error);
+      this.#failed(error);
       return this.#countWill(false);
     }
   }
@@ -217,9 +182,9 @@ export class AccessGate implements Gate, ClientGateOwner {
     try {
       if (this.#away.mayHavePublished(principal, topic)) return true;
     } catch (error) {
-      this.failed(error);
+      this.#failed(error);
     }
-    this.decisions.retainedDenied++;
+    this.live.decisions.retainedDenied++;
     return false;
   }
 
@@ -227,7 +192,7 @@ export class AccessGate implements Gate, ClientGateOwner {
     try {
       return this.#away.mayKeep(principal, filter, qos);
     } catch (error) {
-      this.failed(error);
+      this.#failed(error);
       return false;
     }
   }
@@ -308,16 +273,10 @@ export class AccessGate implements Gate, ClientGateOwner {
     user: string,
     pending: Promise<ConnectDecision>,
   ): Promise<ConnectDecision> {
-    const proven = { by, user, isGone: false };
-    this.#proven.add(proven);
-    try {
-      const decision = await pending;
-      if (!proven.isGone) return decision;
-      decision.client?.closed();
-      return refused('bad_credentials');
-    } finally {
-      this.#proven.delete(proven);
-    }
+    const decision = await this.live.whileUserStays(by, user, pending);
+    if (decision !== null) return decision;
+    (await pending).client?.closed();
+    return refused('bad_credentials');
   }
 
   /** Asks the sources that give rules, from `index` on; waits only when one of them does. */
@@ -353,19 +312,10 @@ export class AccessGate implements Gate, ClientGateOwner {
     for (const source of sources) {
       if (source.gives === 'decisions') deciders.push(source.open(ruleSubjectOf(subject)));
     }
-    const client = new AccessClientGate(
-      {
-        subject,
-        by,
-        fingerprint: fingerprintOf(request),
-        expiresAtMs: who.expiresAtMs,
-        granted,
-        deciders,
-      },
-      request.end,
-      this,
-    );
-    this.#live.add(client);
+    const fingerprint = fingerprintOf(request);
+    const { expiresAtMs } = who;
+    const facts = { subject, by, fingerprint, expiresAtMs, granted, deciders };
+    const client = this.live.register(facts, request.end);
     // Devices roam between listeners; what names the tenant otherwise is part of the credentials.
     const isTenantProven = this.#options.tenant.from !== 'listener';
     const { user: identity, tenant } = subject;
@@ -392,16 +342,16 @@ export class AccessGate implements Gate, ClientGateOwner {
       .then(decide)
       .catch((error: unknown) => {
         // The core failed while it went on: that connection is lost, and only that.
-        this.failed(error);
+        this.#failed(error);
         request.end('internal_error');
       })
-      .catch((error: unknown) => this.failed(error));
+      .catch((error: unknown) => this.#failed(error));
   }
 
   #reasonOf(ban: Ban): RefuseReason {
     if (ban.origin === 'operator') return 'banned';
     if (ban.origin === 'flapping') return 'flapping';
-    this.counters.loginsBlocked++;
+    this.loginsBlocked++;
     return 'login_blocked';
   }
 
@@ -410,184 +360,19 @@ export class AccessGate implements Gate, ClientGateOwner {
     return ban.origin !== 'login' || this.#options.guard.addressOf(remoteAddress) !== null;
   }
 
-  // ------------------------------------------------------------------ who is away
-
-  #awayMayPublish(
-    principal: Principal,
-    topic: string,
-    qos: 0 | 1 | 2,
-    retain: boolean,
-  ): boolean | Promise<boolean> {
-    const { sources, isSuperuser } = this.#options;
-    const { identity } = principal;
-    const isAboveRules = identity !== null && isSuperuser(identity);
-    const subject = { ...awaySubject(principal), isSuperuser: isAboveRules };
-    if (sources.length === 0 || isAboveRules) {
-      return isAllowed(this.inForce.rules.compile(subject).publish(topic, qos, retain));
-    }
-    return this.#awayAsked(subject, topic, qos, retain);
-  }
-
-  /** The sources are asked as for a client whose address and certificate nobody knows. */
-  async #awayAsked(
-    subject: AclSubject,
-    topic: string,
-    qos: 0 | 1 | 2,
-    retain: boolean,
-  ): Promise<boolean> {
-    const asRule = ruleSubjectOf(subject);
-    const grants: GrantedRule[] = [];
-    let isGranted = false;
-    for (const source of this.#options.sources) {
-      if (source.gives === 'decisions') {
-        const verdict = await source.open(asRule).ask('publish', topic, qos, retain);
-        if (verdict !== 'ignore') return verdict === 'allow';
-        // Asked, and silent: the rules have to allow it.
-        isGranted = true;
-      } else {
-        const answer = await source.rulesFor(asRule);
-        if (answer.kind === 'unavailable') return false;
-        grants.push(...answer.rules);
-        isGranted = true;
-      }
-    }
-    const rules = this.inForce.rules.compile({ ...subject, grants: isGranted ? grants : null });
-    return isAllowed(rules.publish(topic, qos, retain));
-  }
-
   #countWill(allowed: boolean): boolean {
-    if (allowed) this.decisions.willAllowed++;
-    else this.decisions.willDenied++;
+    if (allowed) this.live.decisions.willAllowed++;
+    else this.live.decisions.willDenied++;
     return allowed;
   }
 
-  // ------------------------------------------------------------------ changes
-
-  /** Has the rules ready for those who are here, before they are in force. */
-  *prepareRules(rules: RuleSet): Steps<void> {
-    let looked = 0;
-    for (const { facts } of this.#live) {
-      looked += yield* rules.prepareFor(facts.subject);
-      if (looked > PREPARED_RULES_MAX) return;
-      yield;
-    }
-  }
-
-  /** Other rules from now on; each connection compiles them at its next decision. */
-  setRules(rules: RuleSet): void {
-    this.inForce.rules = rules;
-    this.inForce.version = rules.version;
-  }
-
-  /** Users that an authenticator (by its kind) no longer has, or knows with another password. */
-  endUsers(by: string, users: ReadonlySet<string>): void {
-    for (const proven of this.#proven) {
-      if (proven.by === by && users.has(proven.user)) proven.isGone = true;
-    }
-    this.#end('rights_revoked', ({ facts }) => {
-      const { user } = facts.subject;
-      return facts.by === by && user !== null && users.has(user);
-    });
-  }
-
-  /** Connections that were let in and are not closed. */
-  get liveConnections(): number {
-    return this.#live.size;
-  }
-
-  /** About once a second: credentials that expire. */
-  tick(monotonicMs: number): void {
-    this.#wheel.advance(monotonicMs);
-  }
-
-  #endBanned(ban: Ban): void {
-    const network = ban.kind === 'address' ? parseIpNetwork(ban.value) : null;
-    this.#end('banned', ({ facts }) => {
-      const { subject, fingerprint } = facts;
-      if (ban.user !== undefined && ban.user !== subject.user) return false;
-      switch (ban.kind) {
-        case 'client':
-          return subject.clientId === ban.value;
-        case 'user':
-          return subject.user === ban.value;
-        case 'certificate':
-          return fingerprint === ban.value;
-        case 'address': {
-          const bytes = clientAddressBytes(subject.remoteAddress ?? '');
-          return bytes !== null && network !== null && containsAddress(network, bytes);
-        }
-      }
-    });
-  }
-
-  /** Ends those that fit, some per turn; all of them are found at once. */
-  #end(reason: CloseReason, fits: (client: AccessClientGate) => boolean): void {
-    const found: AccessClientGate[] = [];
-    for (const client of this.#live) if (fits(client)) found.push(client);
-    let next = 0;
-    const step = (): void => {
-      for (let ended = 0; ended < ENDED_PER_TURN && next < found.length; ended++, next++) {
-        const client = found[next]!;
-        if (!this.#live.has(client)) continue;
-        this.counters.ended++;
-        try {
-          client.end(reason);
-        } catch (error) {
-          this.failed(error);
-        }
-      }
-      if (next < found.length) this.#options.scheduler.nextTurn(step);
-    };
-    step();
-  }
-
-  // ------------------------------------------------------------------ for its connections
-
-  monotonicMs(): number {
-    return this.#options.clock.monotonicMs();
-  }
-
-  wallMs(): number {
-    return this.#options.clock.wallMs();
-  }
-
-  rightsChanged(): void {
-    this.#options.onRightsChanged();
-  }
-
-  setTimer(timer: Timer, inMs: number): void {
-    this.#wheel.set(timer, this.#options.clock.monotonicMs() + inMs);
-  }
-
-  cancelTimer(timer: Timer): void {
-    this.#wheel.cancel(timer);
-  }
-
-  closed(client: AccessClientGate): void {
-    this.#live.delete(client);
-  }
-
-  /** Something failed that must not: counted, and logged without what the client sent. */
-  failed(error: unknown): void {
-    this.counters.errors++;
-    const { clock, log } = this.#options;
-    const nowMs = clock.monotonicMs();
-    if (nowMs - this.#loggedAtMs < LOG_INTERVAL_MS) {
-      this.#unlogged++;
-      return;
-    }
-    const unlogged = this.#unlogged;
-    this.#loggedAtMs = nowMs;
-    this.#unlogged = 0;
-    const { name, stack } = error instanceof Error ? error : { name: typeof error, stack: '' };
-    // The frames say where; the message could hold anything.
-    const at = stack?.split('\n').filter((line) => line.startsWith('    at '));
-    log.error({ error: name, at, unlogged }, 'access failed inside: refused for that');
-  }
-
   broken(error: unknown): ConnectDecision {
-    this.failed(error);
+    this.#failed(error);
     return refused('authentication_unavailable');
+  }
+
+  #failed(error: unknown): void {
+    this.failures.add(error);
   }
 }
 

@@ -92,12 +92,12 @@ t.test('FIELD class 22: gone before the decision, in every order', async (t) => 
   await turns();
   world.settle();
   t.equal(connackOf(third), 0);
-  t.equal(kit.access.gate.liveConnections, 1, 'what was given to the others came back');
+  t.equal(kit.access.gate.live.size, 1, 'what was given to the others came back');
   t.equal(grants.watchers.size, 1);
   third.disconnect();
   third.sink.close();
   world.settle();
-  t.equal(kit.access.gate.liveConnections, 0);
+  t.equal(kit.access.gate.live.size, 0);
   t.equal(grants.watchers.size, 0);
   t.same(world.leftovers(), {});
   t.same(world.errors, []);
@@ -109,7 +109,7 @@ t.test('FIELD class 22: gone before the decision, in every order', async (t) => 
   t.ok(slow.sink.ended || slow.sink.destroyed);
   await kit.users.answer();
   await turns();
-  t.equal(kit.access.gate.liveConnections, 0);
+  t.equal(kit.access.gate.live.size, 0);
 });
 
 t.test(
@@ -237,7 +237,7 @@ t.test('FIELD class 5: wills at CONNECT and at firing', async (t) => {
   client.sink.close();
   world.settle();
   t.same(reader.payloads(), [], 'the right to it was taken back meanwhile');
-  t.equal(kit.access.gate.liveConnections, 1);
+  t.equal(kit.access.gate.live.size, 1);
 });
 
 t.test('a SUBSCRIBE with many filters over a source that remembers nothing', async (t) => {
@@ -419,7 +419,7 @@ t.test('SCRAM: let in, proven both ways, and again as the same user only', async
   t.equal(connack[0]! >> 4, 2);
   scram.verify(scramData(connack, 'v='));
   t.ok(scram.isServerProven);
-  t.equal(gate.liveConnections, 1);
+  t.equal(gate.live.size, 1);
   t.equal(world.broker.admin.client('dev1')?.identity, 'alice');
 
   const reauthenticate = (user: string, of: typeof client) => {
@@ -431,10 +431,10 @@ t.test('SCRAM: let in, proven both ways, and again as the same user only', async
   };
   reauthenticate('alice', client);
   t.match(client.receive(), [{ type: 'auth', reasonCode: 0 }]);
-  t.equal(gate.liveConnections, 1, 'the new rights took the place of the old');
+  t.equal(gate.live.size, 1, 'the new rights took the place of the old');
   reauthenticate('bob', client);
   t.ok(client.sink.ended, 'not as another user');
-  t.equal(gate.liveConnections, 0);
+  t.equal(gate.live.size, 0);
 
   for (const [user, password] of [
     ['alice', 'wrong'],

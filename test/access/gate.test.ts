@@ -87,10 +87,10 @@ t.test(
     await kit.users.answer();
     t.equal(decisions.length, 1, 'once');
     t.match(decisions[0], { refusal: null, identity: 'alice' });
-    t.equal(kit.access.gate.liveConnections, 2);
+    t.equal(kit.access.gate.live.size, 2);
     decisions[0]!.client!.closed();
     decisions[0]!.client!.closed();
-    t.equal(kit.access.gate.liveConnections, 1, 'given back once');
+    t.equal(kit.access.gate.live.size, 1, 'given back once');
   },
 );
 
@@ -108,9 +108,9 @@ t.test('anything thrown inside refuses, is counted, and does not end the process
     },
   };
   t.equal((await decisionOf(kit, broken)).refusal, 'authentication_unavailable');
-  t.equal(gate.counters.errors, 1);
+  t.equal(gate.failures.count, 1);
   const client = await letIn(kit);
-  const good = gate.inForce.rules;
+  const good = gate.live.inForce.rules;
   const bad = Object.create(good, {
     compile: {
       value: () => {
@@ -118,8 +118,8 @@ t.test('anything thrown inside refuses, is counted, and does not end the process
       },
     },
   });
-  gate.inForce.rules = bad;
-  gate.inForce.version = -7;
+  gate.live.inForce.rules = bad;
+  gate.live.inForce.version = -7;
   t.equal(
     client.publish('a', 0, false, 1, never),
     DENY,
@@ -136,7 +136,7 @@ t.test('anything thrown inside refuses, is counted, and does not end the process
   t.equal(gate.retainedSource(away('x'), 'a'), false);
   t.equal(gate.keeps(away('x'), 'a', 0), false);
   t.equal(await refusalOf(kit, request({ clientId: 'other' })), null, 'let in, with no rights');
-  gate.setRules(good);
+  gate.live.setRules(good);
   t.ok(may(client, 'a'), 'and back');
   t.notMatch(kit.log.text, 'secret-canary', 'no message of an error reaches the log');
   // The core fails while it goes on with a decision: that connection is lost, and only that.
@@ -265,7 +265,7 @@ t.test(
       'the right password is not looked at either',
     );
     t.equal(kit.users.asked, asked);
-    t.equal(kit.access.gate.counters.loginsBlocked, 1);
+    t.equal(kit.access.gate.loginsBlocked, 1);
     t.equal(
       await refusalOf(kit, request({ clientId: 'd2' }, { remoteAddress: '192.0.2.8' })),
       null,
@@ -410,7 +410,7 @@ t.test('rules: none, a file, what credentials bring, a superuser', async (t) => 
     may(await letIn(bare, request({ username: 'nothing' })), 'x'),
     'an empty list is no lack of rules',
   );
-  const { decisions } = kit.access.gate;
+  const { decisions } = kit.access.gate.live;
   t.match(decisions, {
     publishAllowed: 4,
     publishDenied: 1,
@@ -636,7 +636,7 @@ t.test('wills of those who are away: what is not known counts against them', asy
     true,
     'its own rights, still known',
   );
-  t.match(gate.decisions, { willAllowed: 2, willDenied: 3 });
+  t.match(gate.live.decisions, { willAllowed: 2, willDenied: 3 });
   await writeFile(kit.rulesFile, 'rules: [{deny: publish, topics: [b]}]');
   await kit.access.reload();
   t.equal(
@@ -656,7 +656,7 @@ t.test(
     const logins = ['alice', 'bob'].map((username) => refusalOf(kit, request({ username })));
     kit.access.usersChanged('password', new Set(['alice']));
     t.same(await Promise.all(logins), ['bad_credentials', null]);
-    t.equal(kit.access.gate.liveConnections, 1);
+    t.equal(kit.access.gate.live.size, 1);
     t.equal(await refusalOf(kit, request({ username: 'alice' })), null, 'only those of then');
   },
 );
@@ -746,7 +746,7 @@ t.test(
     t.equal(gate.retainedSource(alice, 'lan'), true, 'it was somewhere when it published that');
     t.equal(gate.keeps(alice, 'lan', 1), true);
     t.equal(gate.keeps(alice, 'wan', 1), false);
-    t.equal(gate.decisions.retainedDenied, 2);
+    t.equal(gate.live.decisions.retainedDenied, 2);
     await writeFile(kit.rulesFile, 'rules: [{allow: publish, topics: [other]}]');
     await kit.access.reload();
     t.equal(
