@@ -1,0 +1,174 @@
+/**
+ * What the shared store writes into Redis reads back as it was; whatever is cut, flipped or made up is
+ * known as damage, and a record of a newer release as that.
+ */
+import assert from 'node:assert/strict';
+import fc from 'fast-check';
+import t from 'tap';
+import { type Message, makeMessage } from '../../../src/core/message.ts';
+import type { SubscriptionRecord } from '../../../src/core/ports.ts';
+import { OWN_IDENTITY, SharedAppend } from '../../../src/core/shared-append.ts';
+import { RecordDamage } from '../../../src/store/embedded/damage.ts';
+import { MessageMemory } from '../../../src/store/embedded/message-codec.ts';
+import { checkSeal, seal } from '../../../src/store/embedded/seal.ts';
+import { decodeEntry, encodeEntry } from '../../../src/store/redis/entry-codec.ts';
+import { decodeMessage, encodeMessage } from '../../../src/store/redis/message-value.ts';
+import { NewerRecord } from '../../../src/store/redis/record-version.ts';
+import {
+  decodeSubscriptions,
+  encodeSubscriptions,
+} from '../../../src/store/redis/subscriptions-codec.ts';
+
+const incarnation = '0123456789abcdef0123456789abcdef';
+
+const messages: fc.Arbitrary<Message> = fc
+  .record({
+    sequence: fc.maxSafeNat(),
+    topic: fc.string({ unit: 'grapheme', maxLength: 40 }),
+    payload: fc.uint8Array({ maxLength: 300 }),
+    properties: fc.uint8Array({ maxLength: 30 }),
+    qos: fc.constantFrom(0, 1, 2),
+    retain: fc.boolean(),
+    expiresAtMs: fc.oneof(fc.constant(0), fc.integer({ min: 1, max: 2 ** 42 })),
+  })
+  .map(({ sequence, topic, payload, properties, qos, retain, expiresAtMs }) =>
+    makeMessage(sequence, topic, payload, {
+      qos: qos as 0 | 1 | 2,
+      retain,
+      properties: Buffer.from(properties),
+      expiresAtMs,
+    }),
+  );
+
+const appends: fc.Arbitrary<SharedAppend> = fc
+  .record({
+    message: messages,
+    qos: fc.constantFrom(1, 2),
+    retain: fc.boolean(),
+    ids: fc.option(fc.array(fc.integer({ min: 1, max: 268_435_455 }), { maxLength: 5 })),
+    sharedFilter: fc.option(fc.string({ unit: 'grapheme', maxLength: 30 })),
+    identity: fc.option(
+      fc.record({
+        publisherSid: fc.constantFrom('00ff00ff00ff00ff', 'w00ff00ff00ff00ff', 'ünlike', 'f'),
+        publisherSeq: fc.maxSafeNat(),
+      }),
+    ),
+  })
+  .map(
+    ({ message, qos, retain, ids, sharedFilter, identity }) =>
+      new SharedAppend(message, qos as 1 | 2, retain, ids, sharedFilter, identity ?? OWN_IDENTITY),
+  );
+
+function fields(message: Message): object {
+  return {
+    sequence: message.sequence,
+    topic: message.topic,
+    payload: Buffer.from(message.payload),
+    field: Buffer.from(message.slab.subarray(message.bodyStart, message.payloadStart)),
+    properties: Buffer.from(message.properties),
+    qos: message.qos,
+    retain: message.retain,
+    expiresAtMs: message.expiresAtMs,
+  };
+}
+
+t.test('an entry reads back as it was appended', async (t) => {
+  fc.assert(
+    fc.property(appends, fc.constantFrom(0, 1, 2 ** 42), (append, queuedAtMs) => {
+      const value = encodeEntry(append, incarnation, queuedAtMs);
+      const stored = decodeEntry(Buffer.from(value), 77, new MessageMemory());
+      const { entry } = stored;
+      const isOwn = append.identity.publisherSid === null;
+      t.strictSame(fields(entry.message), fields(append.message));
+      t.strictSame(
+        [entry.seq, entry.qos, entry.retain, entry.subscriptionIds, entry.sharedFilter],
+        [77, append.qos, append.retain, append.subscriptionIds, append.sharedFilter],
+      );
+      t.strictSame([entry.state, entry.durable, entry.sentBefore], [0, true, false]);
+      t.strictSame(stored.identity, {
+        writer: append.identity.publisherSid ?? incarnation,
+        sequence: isOwn ? append.message.sequence : append.identity.publisherSeq,
+      });
+      t.equal(stored.queuedAtMs, queuedAtMs);
+    }),
+    { numRuns: 150 },
+  );
+});
+
+t.test('an entry keeps nothing of the reply it came in alive', async (t) => {
+  const message = makeMessage(1, 'a/b', Buffer.from('x'.repeat(100)), { qos: 1 });
+  const reply = Buffer.from(
+    encodeEntry(new SharedAppend(message, 1, false, null, null, OWN_IDENTITY), incarnation, 0),
+  );
+  const { entry } = decodeEntry(reply, 1, new MessageMemory());
+  t.not(entry.message.slab.buffer, reply.buffer);
+  reply.fill(0);
+  t.equal(entry.message.payload.toString(), 'x'.repeat(100));
+});
+
+t.test('subscriptions and single messages read back', async (t) => {
+  const subscription: fc.Arbitrary<SubscriptionRecord> = fc.record(
+    {
+      filter: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }),
+      qos: fc.constantFrom<0 | 1 | 2>(0, 1, 2),
+      noLocal: fc.boolean(),
+      retainAsPublished: fc.boolean(),
+      retainHandling: fc.constantFrom<0 | 1 | 2>(0, 1, 2),
+      subscriptionId: fc.integer({ min: 0, max: 268_435_455 }),
+    },
+    { noNullPrototype: true },
+  );
+  fc.assert(
+    fc.property(fc.array(subscription, { maxLength: 8 }), messages, (records, message) => {
+      t.strictSame(decodeSubscriptions(encodeSubscriptions(records)), records);
+      t.strictSame(fields(decodeMessage(encodeMessage(message))), fields(message));
+    }),
+    { numRuns: 80 },
+  );
+  t.equal(encodeSubscriptions([]).length, 0);
+});
+
+t.test('damage is known, wherever it is', async () => {
+  const message = makeMessage(9, 'a/b', Buffer.from('payload'), { qos: 2 });
+  const append = new SharedAppend(message, 2, true, [1, 2], '$share/g/a/b', OWN_IDENTITY);
+  const record: SubscriptionRecord = {
+    filter: 'a/#',
+    qos: 1,
+    noLocal: false,
+    retainAsPublished: true,
+    retainHandling: 1,
+    subscriptionId: 3,
+  };
+  const kinds: [Buffer, (value: Buffer) => unknown][] = [
+    [encodeEntry(append, incarnation, 5), (value) => decodeEntry(value, 1, new MessageMemory())],
+    [encodeSubscriptions([record]), decodeSubscriptions],
+    [encodeMessage(message), decodeMessage],
+  ];
+  for (const [value, decode] of kinds) {
+    for (let at = 0; at < value.length; at++) {
+      for (const bit of [1, 0x80]) {
+        const flipped = Buffer.from(value);
+        flipped[at]! ^= bit;
+        assert.throws(() => decode(flipped), RecordDamage);
+      }
+      if (at > 0) assert.throws(() => decode(value.subarray(0, at)), RecordDamage);
+    }
+    // Sealed anew, so that only what is inside can tell.
+    for (let at = 0; at < checkSeal(value); at++) {
+      for (const byte of [0, 0x3f, 0xff]) {
+        const made = Buffer.from(value);
+        made[at] = byte;
+        seal(made, 0, checkSeal(value));
+        try {
+          decode(made);
+        } catch (error) {
+          assert(error instanceof RecordDamage || error instanceof NewerRecord, `${error}`);
+        }
+      }
+    }
+    const newer = Buffer.from(value);
+    newer[0] = 2;
+    seal(newer, 0, checkSeal(value));
+    assert.throws(() => decode(newer), NewerRecord);
+  }
+});
