@@ -294,6 +294,13 @@ export const metricTable: readonly MetricSpec[] = [
     'Connections replaced by another one with the same client identifier.',
     (s) => s.sessionsTakenOver,
   ),
+  ofStats(
+    'causeway_clients_moved_total',
+    'counter',
+    'Clients that were told to go elsewhere while the node was drained.',
+    (s) => s.clientsMoved,
+  ),
+  ofStats('causeway_peers', 'gauge', 'Other nodes of the datacenter.', (s) => s.peers),
   ofStats('causeway_subscriptions', 'gauge', 'Subscriptions.', (s) => s.subscriptions),
   ofStats(
     'causeway_subscriptions_revoked_total',

@@ -6,6 +6,7 @@
 import { Connection } from './connection.ts';
 import { Core, type CoreOptions } from './core.ts';
 import { Delivery } from './delivery.ts';
+import { Drain, type DrainOptions, type DrainProgress } from './drain.ts';
 import { Fanout } from './fanout.ts';
 import { Inlet } from './inlet.ts';
 import { Inspection } from './inspection.ts';
@@ -40,6 +41,7 @@ export class Broker implements Acceptor {
   readonly #core: Core;
   readonly #services: Services & { readonly connections: Set<Connection> };
   #stopClock: (() => void) | null = null;
+  #drain: Drain | null = null;
   /** What operators see and do. */
   readonly admin: Inspection;
   /** What other nodes do here; null: alone. */
@@ -174,6 +176,28 @@ export class Broker implements Acceptor {
     this.#core.router.cache.receiversMax = limits.routeCacheReceiversMax;
   }
 
+  /** Sends clients elsewhere, and whoever still comes; `done` when nobody is left. Again: other options. */
+  drain(options: DrainOptions, done: () => void): void {
+    const core = this.#core;
+    core.draining = true;
+    core.serverReference = options.serverReference;
+    this.#drain?.cancel();
+    this.#drain = new Drain(core, this.#services.connections, options, done);
+  }
+
+  /** Clients may come again. */
+  endDrain(): void {
+    this.#drain?.cancel();
+    this.#drain = null;
+    this.#core.draining = false;
+    this.#core.serverReference = null;
+  }
+
+  /** Null: the node is not being drained. */
+  get drainProgress(): DrainProgress | null {
+    return this.#drain?.progress ?? null;
+  }
+
   /** From here on no connection is accepted and CONNECT is refused. */
   beginShutdown(): void {
     this.#core.stopping = true;
@@ -196,6 +220,7 @@ export class Broker implements Acceptor {
         resolve();
       });
     });
+    this.#drain?.cancel();
     await core.store.stop();
     this.#stopClock?.();
   }

@@ -36,6 +36,7 @@ export type CloseReason =
   | 'keep_alive_timeout'
   | 'session_taken_over'
   | 'server_shutting_down'
+  | 'draining'
   | 'node_fenced'
   | 'admin_disconnect'
   | 'not_authorized'
@@ -90,6 +91,11 @@ export const closeTable: { readonly [reason in CloseReason]: CloseSpec } = {
     ReasonCode.SERVER_SHUTTING_DOWN,
     true,
     'The broker was told to stop.',
+  ),
+  draining: close(
+    ReasonCode.USE_ANOTHER_SERVER,
+    true,
+    'The node is being emptied before it stops: connect again, to the server that is named.',
   ),
   node_fenced: close(
     ReasonCode.USE_ANOTHER_SERVER,

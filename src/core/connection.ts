@@ -475,7 +475,9 @@ export class Connection
   }
 
   #sendDisconnect(reasonCode: number, reasonString: string | null): void {
-    let bytes = encodeDisconnect(5, { reasonCode, reasonString });
+    const serverReference =
+      reasonCode === ReasonCode.USE_ANOTHER_SERVER ? this.services.core.serverReference : null;
+    let bytes = encodeDisconnect(5, { reasonCode, reasonString, serverReference });
     // [MQTT5-3.14.2-3]: the text goes first when the packet would be too large for the client.
     if (bytes.length > this.outlet.packetBytesMax) bytes = encodeDisconnect(5, { reasonCode });
     if (bytes.length <= this.outlet.packetBytesMax) this.send(PacketType.DISCONNECT, bytes);

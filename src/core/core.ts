@@ -66,6 +66,10 @@ export class Core {
   /** All tickets up to this one are settled, durable or failed. */
   settledTicket = 0;
   readonly failedTickets: Set<number> = new Set();
+  /** Where clients are told to go instead while the node is drained; null: nowhere in particular. */
+  serverReference: string | null = null;
+  /** The node is being emptied: whoever comes is sent on. */
+  draining = false;
   /** The broker was told to stop: no new connections. */
   stopping = false;
   #refusals = 0;

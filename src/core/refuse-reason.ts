@@ -34,6 +34,7 @@ export type RefuseReason =
   | 'sessions_max'
   | 'store_failed'
   | 'session_unavailable'
+  | 'draining'
   | 'server_shutting_down';
 
 export const refuseTable: { readonly [reason in RefuseReason]: RefuseSpec } = {
@@ -94,6 +95,10 @@ export const refuseTable: { readonly [reason in RefuseReason]: RefuseSpec } = {
     'More connections at one time than connectionsMax or a quota allows.',
   ),
   sessions_max: refuse(ReasonCode.QUOTA_EXCEEDED, 'More sessions than sessionsMax.'),
+  draining: refuse(
+    ReasonCode.USE_ANOTHER_SERVER,
+    'The node is being emptied before it stops: another one takes the client.',
+  ),
   session_unavailable: refuse(
     ReasonCode.SERVER_UNAVAILABLE,
     'Who owns the session could not be found out: Redis does not answer, or this node was cut off.',

@@ -38,6 +38,8 @@ export class Stats {
   sessionsResumed = 0;
   sessionsExpired = 0;
   sessionsTakenOver = 0;
+  /** Clients told to go elsewhere by a drain. */
+  clientsMoved = 0;
   /** Subscriptions ended because rights were taken back. */
   subscriptionsRevoked = 0;
   willsPublished = 0;

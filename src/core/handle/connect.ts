@@ -102,6 +102,7 @@ function check(connection: Connection, packet: ConnectPacket): RefuseReason | nu
   const { core, connections } = connection.services;
   const { limits } = core;
   if (core.stopping) return 'server_shutting_down';
+  if (core.draining) return 'draining';
   if (connections.size > limits.connectionsMax) return 'connections_quota';
   if (packet.clientId === '') {
     // [MQTT311-3.1.3-8]; MQTT 3.1 demands 1 to 23 characters.
@@ -158,6 +159,11 @@ function connack(connection: Connection, reasonCode: number, reasonString?: stri
     sessionPresent: false,
     reasonCode,
     reasonString: connection.wantsProblemInformation ? reasonString : undefined,
+    // [MQTT5-3.2.2-21]
+    serverReference:
+      reasonCode === ReasonCode.USE_ANOTHER_SERVER
+        ? (connection.services.core.serverReference ?? undefined)
+        : undefined,
   });
 }
 
