@@ -1,29 +1,18 @@
 /**
- * One connection of a chaos client: sends bytes, cuts what comes into packets, and says when it is
- * over. Every packet is held against what a server may send. Used by publisher.ts, subscriber.ts
- * and retained-watch.ts; it remembers nothing beyond the connection.
+ * One connection of a chaos client over TCP: sends bytes, cuts what comes into packets, and says when
+ * it is over. It remembers nothing beyond the connection.
  */
 import net from 'node:net';
-import { packetLength, type ReadPacket, readPacket } from '../conformance/reader.ts';
+import { type Line, type LineEvents, PacketCutter } from './line.ts';
 
-export interface LinkEvents {
-  readonly opened: () => void;
-  readonly packet: (packet: ReadPacket) => void;
-  /** Once, however it ended. */
-  readonly closed: () => void;
-  /** The broker sent what no server may send. */
-  readonly fault: (text: string) => void;
-}
-
-export class Link {
+export class Link implements Line {
   readonly #socket: net.Socket;
-  readonly #version: 4 | 5;
-  readonly #events: LinkEvents;
-  #buffer: Buffer = Buffer.alloc(0);
+  readonly #events: LineEvents;
+  readonly #cutter: PacketCutter;
   #isOver = false;
 
-  constructor(port: number, version: 4 | 5, events: LinkEvents) {
-    this.#version = version;
+  constructor(port: number, version: 4 | 5, events: LineEvents) {
+    this.#cutter = new PacketCutter(version);
     this.#events = events;
     const socket = net.connect({ host: '127.0.0.1', port, noDelay: true });
     this.#socket = socket;
@@ -37,20 +26,14 @@ export class Link {
   }
 
   #read(chunk: Buffer): void {
-    this.#buffer = this.#buffer.length === 0 ? chunk : Buffer.concat([this.#buffer, chunk]);
-    while (!this.#isOver) {
-      let packet: ReadPacket;
-      try {
-        const length = packetLength(this.#buffer);
-        if (length === 0) return;
-        packet = readPacket(this.#buffer.subarray(0, length), this.#version);
-        this.#buffer = this.#buffer.subarray(length);
-      } catch (error) {
-        this.#events.fault((error as Error).message);
-        this.close();
-        return;
-      }
-      this.#events.packet(packet);
+    try {
+      this.#cutter.feed(chunk, (packet) => {
+        if (!this.#isOver) this.#events.packet(packet);
+        return !this.#isOver;
+      });
+    } catch (error) {
+      this.#events.fault((error as Error).message);
+      this.close();
     }
   }
 

@@ -6,7 +6,7 @@
 import { ack, connect, publish } from '../conformance/packets.ts';
 import { property, type ReadPacket } from '../conformance/reader.ts';
 import type { QoS } from './ledger.ts';
-import { Link } from './link.ts';
+import type { Dial, Line } from './line.ts';
 import { type Stage, writePayload } from './stage.ts';
 
 export interface PublisherOptions {
@@ -55,7 +55,7 @@ export class Publisher {
   readonly #open = new Map<number, Outgoing>();
   /** Of retained topics, by topic. */
   readonly #values = new Map<string, RetainedValues>();
-  #link: Link | null = null;
+  #link: Line | null = null;
   #isUp = false;
   #receiveMaximum = 65_535;
   #packetId = 0;
@@ -84,10 +84,10 @@ export class Publisher {
 
   /** Called often: connects when it is not, and publishes up to `count` messages. */
   tick(count: number, nowMs: number): void {
-    const { port, isClosing, isOver } = this.#stage;
+    const { dial, isClosing, isOver } = this.#stage;
     if (isOver) return;
     if (this.#link === null) {
-      if (port !== null && nowMs >= this.#retryAtMs) this.#connect(port);
+      if (dial !== null && nowMs >= this.#retryAtMs) this.#connect(dial);
       return;
     }
     if (!this.#isUp || isClosing) return;
@@ -107,9 +107,9 @@ export class Publisher {
     this.#link?.close();
   }
 
-  #connect(port: number): void {
+  #connect(dial: Dial): void {
     const { clientId, version } = this.options;
-    this.#link = new Link(port, version, {
+    this.#link = dial(version, {
       opened: () => {
         this.#stage.ledger.connecting(clientId, false);
         const properties = [['sessionExpiryInterval', SESSION_EXPIRY_S]] as const;
@@ -127,7 +127,7 @@ export class Publisher {
       closed: () => {
         this.#link = null;
         this.#isUp = false;
-        this.#retryAtMs = performance.now() + this.#stage.prng.between(0, 40);
+        this.#retryAtMs = this.#stage.nowMs() + this.#stage.prng.between(0, 40);
       },
       fault: (text) => this.#stage.ledger.fault(`${clientId}: ${text}`),
     });
@@ -155,6 +155,10 @@ export class Publisher {
     const { ledger } = this.#stage;
     const { clientId } = this.options;
     if (packet.reasonCode !== 0) {
+      if (this.#stage.refusals.has(packet.reasonCode)) {
+        this.#link?.close();
+        return;
+      }
       ledger.fault(`${clientId}: CONNACK 0x${packet.reasonCode.toString(16)}`);
       this.#link?.close();
       return;

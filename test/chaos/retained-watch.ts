@@ -3,7 +3,6 @@
  * waits until what must be there has come, and holds it against what the publishers know.
  */
 import { connect, disconnect, subscribe } from '../conformance/packets.ts';
-import { Link } from './link.ts';
 import type { Publisher } from './publisher.ts';
 import type { Stage } from './stage.ts';
 
@@ -18,12 +17,12 @@ export async function checkRetained(
   publishers: readonly Publisher[],
   filter: string,
 ): Promise<boolean> {
-  const { port, ledger } = stage;
-  if (port === null) return false;
+  const { dial, ledger } = stage;
+  if (dial === null) return false;
   let isOver = false;
   let allowed: Map<string, () => string[]> | null = null;
   const found = new Map<string, string>();
-  const link = new Link(port, 5, {
+  const link = dial(5, {
     opened: () => {
       link.send(connect({ version: 5, clientId: 'retained-watch', keepAliveSec: 0 }));
     },

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { cast } from './cast.ts';
 import { Ledger, type Verdict } from './ledger.ts';
+import { Link } from './link.ts';
 import { Prng } from './prng.ts';
 import { checkRetained } from './retained-watch.ts';
 import type { Moment, Stage } from './stage.ts';
@@ -108,7 +109,9 @@ class ChaosRun {
       ledger: this.#ledger,
       // The clients draw from their own, so that the plan of kills does not depend on timing.
       prng: new Prng(options.seed ^ 0x5eed),
-      port: null,
+      dial: null,
+      nowMs: () => performance.now(),
+      refusals: new Set(),
       isClosing: false,
       isOver: false,
       onMoment: () => {},
@@ -200,7 +203,7 @@ class ChaosRun {
     this.#life = life;
     life.ready.catch(() => {});
     void life.exited.then(() => {
-      this.#stage.port = null;
+      this.#stage.dial = null;
       // Whoever kills it takes it off the stage first.
       if (this.#life !== life || this.#stage.isOver) return;
       this.#ledger.fault(`ended by itself: ${life.complaints().slice(-3).join(' ')}`);
@@ -215,7 +218,7 @@ class ChaosRun {
     const port = await within(life.ready, START_MS);
     if (port === null) throw new Error(`does not listen: ${life.complaints().join(' ')}`);
     this.#slowestStartMs = Math.max(this.#slowestStartMs, performance.now() - beganMs);
-    this.#stage.port = port;
+    this.#stage.dial = (version, events) => new Link(port, version, events);
     return life;
   }
 

@@ -3,6 +3,7 @@
  * at which the one who kills the broker may want to strike. Knows no client.
  */
 import type { Ledger } from './ledger.ts';
+import type { Dial } from './line.ts';
 import type { Prng } from './prng.ts';
 
 /** Things clients see happen; a kill can be aimed at any of them. */
@@ -23,7 +24,11 @@ export interface Stage {
   readonly ledger: Ledger;
   readonly prng: Prng;
   /** Null while there is no broker to connect to. */
-  port: number | null;
+  dial: Dial | null;
+  /** Monotonic. */
+  readonly nowMs: () => number;
+  /** What a CONNACK may refuse with while a cluster is in trouble; clients try again. */
+  readonly refusals: ReadonlySet<number>;
   /** From now on nobody goes away by himself, and nothing new is published. */
   isClosing: boolean;
   /** Everything stops for good. */

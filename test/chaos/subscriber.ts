@@ -13,7 +13,7 @@ import {
 } from '../conformance/packets.ts';
 import type { ReadPacket } from '../conformance/reader.ts';
 import type { QoS } from './ledger.ts';
-import { Link } from './link.ts';
+import type { Dial, Line } from './line.ts';
 import { readPayload, type Stage } from './stage.ts';
 
 export type Temper = 'steady' | 'restless' | 'absent' | 'slow' | 'fickle';
@@ -64,7 +64,7 @@ export class Subscriber {
   readonly #asked = new Map<number, { readonly filters: string[]; readonly isEnd: boolean }>();
   #isSubscribed = false;
   #late: { readonly dueMs: number; readonly packet: Buffer }[] = [];
-  #link: Link | null = null;
+  #link: Line | null = null;
   #isUp = false;
   #isClean = false;
   #packetId = 0;
@@ -88,10 +88,10 @@ export class Subscriber {
 
   /** Called often: comes, goes, acks what is due, changes its mind. */
   tick(nowMs: number): void {
-    const { port, isClosing, isOver } = this.#stage;
+    const { dial, isClosing, isOver } = this.#stage;
     if (isOver) return;
     if (this.#link === null) {
-      if (port !== null && (nowMs >= this.#retryAtMs || isClosing)) this.#connect(port);
+      if (dial !== null && (nowMs >= this.#retryAtMs || isClosing)) this.#connect(dial);
       return;
     }
     while (this.#late[0] !== undefined && (this.#late[0].dueMs <= nowMs || isClosing)) {
@@ -106,7 +106,7 @@ export class Subscriber {
     this.#link?.close();
   }
 
-  #connect(port: number): void {
+  #connect(dial: Dial): void {
     const { clientId, version, temper, receiveMaximum } = this.options;
     this.#isClean = temper === 'fickle' && !this.#stage.isClosing && this.#stage.prng.once(4);
     const fields: ConnectFields = {
@@ -119,7 +119,7 @@ export class Subscriber {
         ...(receiveMaximum > 0 ? [['receiveMaximum', receiveMaximum] as const] : []),
       ],
     };
-    this.#link = new Link(port, version, {
+    this.#link = dial(version, {
       opened: () => {
         this.#stage.ledger.connecting(clientId, this.#isClean);
         this.#link?.send(connect(fields));
@@ -137,7 +137,7 @@ export class Subscriber {
     this.#late = [];
     this.#asked.clear();
     const [low, high] = isClosing ? awayMs.steady : awayMs[this.options.temper];
-    this.#retryAtMs = performance.now() + prng.between(low, high);
+    this.#retryAtMs = this.#stage.nowMs() + prng.between(low, high);
   }
 
   #leave(nowMs: number): void {
@@ -178,7 +178,9 @@ export class Subscriber {
     const { ledger, prng } = this.#stage;
     const { clientId, temper } = this.options;
     if (packet.reasonCode !== 0) {
-      ledger.fault(`${clientId}: CONNACK 0x${packet.reasonCode.toString(16)}`);
+      if (!this.#stage.refusals.has(packet.reasonCode)) {
+        ledger.fault(`${clientId}: CONNACK 0x${packet.reasonCode.toString(16)}`);
+      }
       this.#link?.close();
       return;
     }
@@ -192,7 +194,7 @@ export class Subscriber {
     }
     this.#isUp = true;
     this.#deliveries = 0;
-    const nowMs = performance.now();
+    const nowMs = this.#stage.nowMs();
     const [low, high] = staysMs[temper];
     this.#leaveAtMs = nowMs + prng.between(low, high);
     this.#changeAtMs = nowMs + prng.between(...FICKLE_EVERY_MS);
@@ -280,7 +282,7 @@ export class Subscriber {
       return;
     }
     const last = this.#late.at(-1)?.dueMs ?? 0;
-    const dueMs = Math.max(last, performance.now() + prng.between(0, ACK_LATE_MS));
+    const dueMs = Math.max(last, this.#stage.nowMs() + prng.between(0, ACK_LATE_MS));
     this.#late.push({ dueMs, packet });
   }
 }
