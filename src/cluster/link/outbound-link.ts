@@ -86,6 +86,9 @@ export class OutboundLink implements Flushable {
   /** Frames between TABLES_BEGIN and TABLES_END: announcements are never refused for their size. */
   #tableBytes = 0;
   #isInTables = false;
+  /** One message, of any size MQTT allows, may pass beside the bound at a time; 0: none does. */
+  #largeNumber = 0;
+  #largeBytes = 0;
   /** Numbers of the first TABLES_END of the session and the last; 0: not handed over yet. */
   #tablesEnd = 0;
   #lastTablesEnd = 0;
@@ -162,23 +165,29 @@ export class OutboundLink implements Flushable {
     if (type === FrameType.TABLES_BEGIN) this.#isInTables = true;
     else if (type === FrameType.HEARTBEAT) this.#heartbeat = this.#handed;
     if (this.#isInTables) this.#inTables(frame, type);
-    const bytes = this.#unackedBytes - this.#tableBytes;
-    this.audience.grown(bytes);
     const { bufferBytesMax } = this.#world.limits;
-    // One message may be larger than the buffer: it passes as long as not much else waits.
-    if (bytes > bufferBytesMax && bytes - frame.length > bufferBytesMax / 2) {
-      this.#isOverfull = true;
+    const isLarge = frame.length > bufferBytesMax / 4 && !this.#isInTables;
+    if (isLarge && this.#largeNumber === 0) {
+      this.#largeNumber = this.#handed;
+      this.#largeBytes = frame.length;
     }
+    this.audience.grown(this.#unackedBytes - this.#tableBytes);
+    if (this.#boundedBytes > bufferBytesMax) this.#isOverfull = true;
     if (!this.#isDirty && (this.#phase === UP || this.#isOverfull)) this.#becomeDirty();
   }
 
   sendDroppable(frame: Buffer): boolean {
-    if (this.#unackedBytes - this.#tableBytes > this.#droppableBytesMax) {
+    if (this.#boundedBytes > this.#droppableBytesMax) {
       this.#dropped++;
       return false;
     }
     this.send(frame);
     return true;
+  }
+
+  /** What counts towards the bound of the buffer. */
+  get #boundedBytes(): number {
+    return this.#unackedBytes - this.#tableBytes - this.#largeBytes;
   }
 
   #inTables(frame: Buffer, type: number): void {
@@ -263,6 +272,10 @@ export class OutboundLink implements Flushable {
       this.#probe = 0;
     }
     if (!this.#isInTables && number >= this.#lastTablesEnd) this.#tableBytes = 0;
+    if (number >= this.#largeNumber) {
+      this.#largeNumber = 0;
+      this.#largeBytes = 0;
+    }
     this.audience.shrunk(this.#unackedBytes - this.#tableBytes, count, bytes);
     // What a session that was given up had announced is applied when the tables after it are.
     if (this.#base > 0 && (this.#tablesEnd === 0 || number < this.#tablesEnd)) return;
@@ -286,6 +299,8 @@ export class OutboundLink implements Flushable {
     this.#tablesEnd = 0;
     this.#lastTablesEnd = 0;
     this.#heartbeat = 0;
+    this.#largeNumber = 0;
+    this.#largeBytes = 0;
     this.#isOverfull = false;
     this.#unkeptFrames = 0;
     this.#unkeptPublications = 0;

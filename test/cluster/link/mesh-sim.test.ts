@@ -28,15 +28,14 @@ function traffic(made: MeshWorld, everyMs: number): { stop(): void } {
       made.nodes[kernel.chance.below(made.nodes.length)]!,
       made.nodes[kernel.chance.below(made.nodes.length)]!,
     ];
-    if (from !== to && from.mesh.position(to.incarnation) > 0) {
-      const count = 1 + kernel.chance.below(5);
-      kernel.after(from.node, 0, () => {
-        for (let i = 0; i < count; i++) {
-          if (kernel.chance.next() < 0.1) from.announce(to.incarnation);
-          else from.publish(to.incarnation, kernel.chance.next() < 0.3);
-        }
-      });
-    }
+    const count = 1 + kernel.chance.below(5);
+    kernel.after(from.node, 0, () => {
+      if (from === to || from.mesh.position(to.incarnation) === 0) return;
+      for (let i = 0; i < count; i++) {
+        if (kernel.chance.next() < 0.1) from.announce(to.incarnation);
+        else from.publish(to.incarnation, kernel.chance.next() < 0.3);
+      }
+    });
     kernel.after(null, everyMs * 2 * kernel.chance.next(), again);
   };
   again();

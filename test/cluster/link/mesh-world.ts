@@ -199,10 +199,9 @@ export class MeshWorld {
 
   /** Every node hears of the members, each within `spreadMs`. */
   gather(spreadMs = 0): void {
-    const { members } = this;
     for (const { node, mesh, incarnation } of this.nodes) {
       const delayMs = spreadMs * this.kernel.chance.next();
-      this.kernel.after(node, delayMs, () => mesh.setMembers(incarnation, members));
+      this.kernel.after(node, delayMs, () => mesh.setMembers(incarnation, this.members));
     }
   }
 
