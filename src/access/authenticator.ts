@@ -20,6 +20,8 @@ export interface Credentials {
   readonly remotePort: number;
   readonly certificate: PeerCertificate | null;
   readonly pskIdentity: string | null;
+  /** Banned or blocked since: what takes time need not be done for it. Absent: nobody knows. */
+  readonly isKeptOut?: (() => boolean) | undefined;
 }
 
 /** A claim of a token, as far as rules can use it: text, or a list of texts. */

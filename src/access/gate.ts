@@ -138,7 +138,9 @@ export class AccessGate implements Gate {
       const refusal = this.keptOut(request, username);
       if (refusal !== null) return refusal;
       const { chain } = this.#options;
-      const answer = chain === null ? NOBODY : chain.authenticate(credentialsOf(request));
+      const isKeptOut = (): boolean => this.#banOf(request, username) !== null;
+      const answer =
+        chain === null ? NOBODY : chain.authenticate({ ...credentialsOf(request), isKeptOut });
       const decision =
         answer instanceof Promise
           ? answer.then((late) => this.#judge(request, username, late))
@@ -201,6 +203,13 @@ export class AccessGate implements Gate {
 
   /** Banned or blocked, whoever it says it is: the refusal; null: it may try. */
   keptOut(request: ConnectRequest, user: string | null): ConnectDecision | null {
+    const ban = this.#banOf(request, user);
+    if (ban === null) return null;
+    this.#options.bans.hit(ban);
+    return refused(this.#reasonOf(ban));
+  }
+
+  #banOf(request: ConnectRequest, user: string | null): Ban | null {
     const { bans, guard } = this.#options;
     if (bans.size === 0) return null;
     const { clientId, remoteAddress } = request;
@@ -210,9 +219,7 @@ export class AccessGate implements Gate {
     );
     if (ban === null || !this.#holds(ban, remoteAddress)) return null;
     // What others guess from the same address must not turn the node's health red.
-    if (ban.origin === 'login' && this.#options.isOwn?.(request) === true) return null;
-    bans.hit(ban);
-    return refused(this.#reasonOf(ban));
+    return ban.origin === 'login' && this.#options.isOwn?.(request) === true ? null : ban;
   }
 
   /** A login failed: who guesses is counted. `user`: claimed. */
@@ -224,6 +231,8 @@ export class AccessGate implements Gate {
     const { guard, log } = this.#options;
     const { clientId, remoteAddress } = request;
     const { reason, detail, by } = answer;
+    // By the ban itself, while it waited: refused as if it came now.
+    if (reason === 'login_blocked') return this.keptOut(request, user) ?? refused(reason);
     if (GUESSES.has(reason)) guard.failed(remoteAddress, WITHOUT_PASSWORD.has(by) ? null : user);
     log.debug({ clientId, remoteAddress, reason, detail, by }, 'login refused');
     return refused(reason);

@@ -14,6 +14,9 @@ export function refusal(reason: RefuseReason, detail: string): Refused {
   return { kind: 'refused', reason, detail };
 }
 
+/** What took time was not done, as the client was banned or blocked meanwhile. */
+export const keptOut: Refused = refusal('login_blocked', 'kept out while it waited');
+
 /** A user (null: nobody) of whom no more is known than `more` says. */
 export function identified(user: string | null, more: Partial<Identified> = {}): Identified {
   const { tenant = null, claims = null, expiresAtMs = 0, rules = null, superuser = false } = more;

@@ -14,7 +14,7 @@ import type {
   Identified,
 } from '../authenticator.ts';
 import { type Prepared, prepareAll } from '../prepared.ts';
-import { identified } from './answers.ts';
+import { identified, keptOut } from './answers.ts';
 
 /** Who is asked, and whether a client that shows nothing is let in as nobody. */
 export interface ChainPlan {
@@ -217,7 +217,9 @@ export class AuthenticationChain {
     by: string,
   ): ChainAnswer | Promise<ChainAnswer> {
     const refusal: ChainAnswer = { kind: 'refused', reason, detail, by };
-    return login.unknownTo.length === 0 ? refusal : this.#spend(login, refusal);
+    // Who is kept out is so whoever it says it is: there is nothing to hide.
+    const isAtOnce = login.unknownTo.length === 0 || reason === keptOut.reason;
+    return isAtOnce ? refusal : this.#spend(login, refusal);
   }
 
   async #spend(
@@ -227,7 +229,9 @@ export class AuthenticationChain {
     try {
       for (const unknown of login.unknownTo) {
         const reason = await unknown.beforeRefusal();
-        if (reason === 'authentication_busy') return { ...refusal, reason };
+        if (reason === 'authentication_busy' || reason === keptOut.reason) {
+          return { ...refusal, reason };
+        }
       }
     } catch (error) {
       this.#complain('password', describe(error));

@@ -29,19 +29,30 @@ export interface HashQueueCounters {
   displaced: number;
   /** Waited longer than `waitMaxMs`. */
   expired: number;
+  /** Banned or blocked while it waited. */
+  keptOut: number;
 }
 
 interface Job {
+  /** Of its line. */
+  readonly address: string;
   readonly sinceMs: number;
+  readonly isKeptOut: () => boolean;
   readonly run: () => void;
-  readonly giveUp: () => void;
+  readonly giveUp: (instead: NoHash) => void;
 }
 
-/** Answer instead of a result. */
+/** Answers instead of a result: too many wait; who asked was banned or blocked meanwhile. */
 export const BUSY: unique symbol = Symbol('busy');
+export const KEPT_OUT: unique symbol = Symbol('kept out');
+export type NoHash = typeof BUSY | typeof KEPT_OUT;
+
+const nobodyIs = (): boolean => false;
 
 export class HashQueue {
-  readonly counters: HashQueueCounters = { done: 0, refused: 0, displaced: 0, expired: 0 };
+  readonly counters: HashQueueCounters = {
+    ...{ done: 0, refused: 0, displaced: 0, expired: 0, keptOut: 0 },
+  };
   readonly #options: HashQueueOptions;
   /** Addresses that came after a time without jobs; each in arrival order. */
   readonly #fresh = new Map<string, Job[]>();
@@ -64,17 +75,21 @@ export class HashQueue {
     return this.#running;
   }
 
-  /** Runs `work` when it is the turn of the address; BUSY when that cannot be soon. */
+  /**
+   * Runs `work` when it is the turn of the address; BUSY when that cannot be soon, KEPT_OUT when by
+   * then `isKeptOut` says so.
+   */
   submit<Result>(
     remoteAddress: string,
     work: () => Promise<Result>,
-  ): Promise<Result | typeof BUSY> {
+    isKeptOut: () => boolean = nobodyIs,
+  ): Promise<Result | NoHash> {
     const address = lineOf(remoteAddress);
     if (!this.#makeRoom(address)) {
       this.counters.refused += 1;
       return Promise.resolve(BUSY);
     }
-    const { promise, resolve, reject } = Promise.withResolvers<Result | typeof BUSY>();
+    const { promise, resolve, reject } = Promise.withResolvers<Result | NoHash>();
     const run = (): void => {
       this.#running += 1;
       const finished = (): void => {
@@ -86,9 +101,11 @@ export class HashQueue {
       new Promise<Result>((started) => started(work())).finally(finished).then(resolve, reject);
     };
     const job: Job = {
+      address,
       sinceMs: this.#options.clock.monotonicMs(),
+      isKeptOut,
       run,
-      giveUp: () => resolve(BUSY),
+      giveUp: resolve,
     };
     const line = this.#regular.get(address) ?? this.#fresh.get(address);
     if (line === undefined) this.#fresh.set(address, [job]);
@@ -112,7 +129,7 @@ export class HashQueue {
     if (displaced === undefined) return false;
     this.#waiting -= 1;
     this.counters.displaced += 1;
-    displaced.giveUp();
+    displaced.giveUp(BUSY);
     return true;
   }
 
@@ -122,11 +139,27 @@ export class HashQueue {
       if (job === null) return;
       if (this.#options.clock.monotonicMs() - job.sinceMs > this.#options.waitMaxMs) {
         this.counters.expired += 1;
-        job.giveUp();
+        job.giveUp(BUSY);
+        continue;
+      }
+      if (job.isKeptOut()) {
+        this.#dropKeptOut(job);
         continue;
       }
       job.run();
     }
+  }
+
+  /** Takes along who waits behind it in the same line and is kept out too. */
+  #dropKeptOut(first: Job): void {
+    const line = this.#regular.get(first.address) ?? [];
+    const dropped = [first];
+    const kept: Job[] = [];
+    for (const job of line) (job.isKeptOut() ? dropped : kept).push(job);
+    line.splice(0, line.length, ...kept);
+    this.#waiting -= dropped.length - 1;
+    this.counters.keptOut += dropped.length;
+    for (const job of dropped) job.giveUp(KEPT_OUT);
   }
 
   /**

@@ -8,6 +8,7 @@
  */
 import { createHmac, randomBytes } from 'node:crypto';
 import type { Log } from '../../core/ports.ts';
+import type { RefuseReason } from '../../core/refuse-reason.ts';
 import type {
   AuthenticationAnswer,
   Authenticator,
@@ -16,11 +17,11 @@ import type {
   Identified,
 } from '../authenticator.ts';
 import { type Prepared, prepared } from '../prepared.ts';
-import { identified, ignored, newAuthenticatorCounters, refusal } from './answers.ts';
+import { identified, ignored, keptOut, newAuthenticatorCounters, refusal } from './answers.ts';
 import type { UnknownUser } from './chain.ts';
 import { parseHash, type StoredHash } from './hash-format.ts';
 import { verifyPassword } from './hash-password.ts';
-import { BUSY, type HashQueue } from './hash-queue.ts';
+import { BUSY, type HashQueue, KEPT_OUT, type NoHash } from './hash-queue.ts';
 import {
   loadPasswordFile,
   type PasswordEntries,
@@ -53,7 +54,7 @@ export class PasswordAuthenticator implements Authenticator {
   /** Picks the model of an unknown user: always the same one, and nobody can tell which. */
   readonly #secret: Buffer = randomBytes(32);
   /** Checks under way by key of the cache: clients that share a password wait for one check. */
-  readonly #checks = new Map<string, Promise<boolean | typeof BUSY>>();
+  readonly #checks = new Map<string, Promise<boolean | NoHash>>();
 
   constructor(options: PasswordOptions) {
     this.#options = options;
@@ -82,7 +83,7 @@ export class PasswordAuthenticator implements Authenticator {
   authenticate(
     credentials: Credentials,
   ): AuthenticationAnswer | UnknownUser | Promise<AuthenticationAnswer> {
-    const { username, password, remoteAddress } = credentials;
+    const { username, password } = credentials;
     if (this.#entries === null) {
       this.counters.errors += 1;
       this.counters.refused += 1;
@@ -96,7 +97,7 @@ export class PasswordAuthenticator implements Authenticator {
       this.counters.ignored += 1;
       return {
         kind: 'ignored',
-        beforeRefusal: () => this.#pretend(username, password, remoteAddress),
+        beforeRefusal: () => this.#pretend(username, password, credentials),
       };
     }
     const key = this.#options.cache.key(username, entry.hash, password);
@@ -118,14 +119,15 @@ export class PasswordAuthenticator implements Authenticator {
     password: Buffer,
     credentials: Credentials,
   ): Promise<AuthenticationAnswer> {
-    let outcome: boolean | typeof BUSY;
+    let outcome: boolean | NoHash;
     try {
-      outcome = await this.#check(key, entry.hash, password, credentials.remoteAddress);
+      outcome = await this.#check(key, entry.hash, password, credentials);
     } catch (error) {
       this.counters.errors += 1;
       this.counters.refused += 1;
       throw error;
     }
+    if (outcome === KEPT_OUT) return this.#count(keptOut);
     // A reload may have come meanwhile: only what the file says now lets anybody in.
     const now = this.#entries?.get(username);
     if (now?.hash !== entry.hash) return this.#count(wrongPassword);
@@ -139,27 +141,34 @@ export class PasswordAuthenticator implements Authenticator {
   async #pretend(
     username: string,
     password: Buffer,
-    remoteAddress: string,
-  ): Promise<'bad_credentials' | 'authentication_busy'> {
+    credentials: Credentials,
+  ): Promise<RefuseReason> {
     const digest = createHmac('sha256', this.#secret).update(username).digest();
     const model = this.#models[digest.readUInt32BE(0) % this.#models.length];
     if (model === undefined) return 'bad_credentials';
     const key = this.#options.cache.key(username, model, password);
-    const outcome = await this.#check(key, model, password, remoteAddress);
+    const outcome = await this.#check(key, model, password, credentials);
+    if (outcome === KEPT_OUT) return keptOut.reason;
     return outcome === BUSY ? 'authentication_busy' : 'bad_credentials';
   }
 
-  #check(
+  async #check(
     key: string,
     hash: string,
     password: Buffer,
-    remoteAddress: string,
-  ): Promise<boolean | typeof BUSY> {
+    credentials: Credentials,
+  ): Promise<boolean | NoHash> {
+    const { remoteAddress, isKeptOut } = credentials;
     const running = this.#checks.get(key);
-    if (running !== undefined) return running;
+    if (running !== undefined) {
+      const outcome = await running;
+      // Dropped for who began it, which need not be so for this one.
+      if (outcome !== KEPT_OUT || isKeptOut?.() === true) return outcome;
+      return this.#check(key, hash, password, credentials);
+    }
     const stored = storedHash(hash);
     const check = this.#options.queue
-      .submit(remoteAddress, () => verifyPassword(stored, password))
+      .submit(remoteAddress, () => verifyPassword(stored, password), isKeptOut)
       .finally(() => this.#checks.delete(key));
     this.#checks.set(key, check);
     return check;

@@ -4,6 +4,7 @@
  * user it does not have is left to the next link of the chain, which this is one of.
  */
 import type { Clock, Log, Random } from '../../core/ports.ts';
+import type { RefuseReason } from '../../core/refuse-reason.ts';
 import type { RedisReply } from '../../drivers/redis/redis-client.ts';
 import { AccessError, orProblem } from '../access-error.ts';
 import type {
@@ -21,9 +22,9 @@ import { RedisBackend, type RedisServiceOptions } from '../backend/redis-backend
 import { clientPlaceholders } from '../backend/template.ts';
 import { followed, type Prepared } from '../prepared.ts';
 import { serviceCache, type TtlCache } from '../ttl-cache.ts';
-import { identified, ignored, newAuthenticatorCounters, refusal } from './answers.ts';
+import { identified, ignored, keptOut, newAuthenticatorCounters, refusal } from './answers.ts';
 import type { UnknownUser } from './chain.ts';
-import { BUSY, type HashQueue } from './hash-queue.ts';
+import { BUSY, type HashQueue, KEPT_OUT, type NoHash } from './hash-queue.ts';
 import {
   type DigestOptions,
   decoyOf,
@@ -93,7 +94,7 @@ export class RedisAuthenticator implements Authenticator {
   readonly #fingerprint = new Fingerprint();
   readonly #accepted: TtlCache<Identified>;
   readonly #asking = new InFlight<AuthenticationAnswer | UnknownUser>();
-  readonly #checking = new InFlight<boolean | typeof BUSY>();
+  readonly #checking = new InFlight<boolean | NoHash>();
   /** Stands in for users there are none of: costs what the last record cost. */
   #decoy: StoredPassword;
 
@@ -144,20 +145,36 @@ export class RedisAuthenticator implements Authenticator {
   authenticate(
     credentials: Credentials,
   ): AuthenticationAnswer | UnknownUser | Promise<AuthenticationAnswer | UnknownUser> {
-    const { username, password, remoteAddress } = credentials;
+    const { username, password } = credentials;
     if (username === null || password === null) return this.#count(ignored);
     if (username === '' || password.length === 0) return this.#count(unusable);
     const key = this.#userKey.render(loginLookup(credentials));
     const login = this.#fingerprint.of(key ?? '', username, password);
-    if (key === null) return this.#count(this.#unknown(login, password, remoteAddress));
+    if (key === null) return this.#count(this.#unknown(login, password, credentials));
     const who = this.#accepted.get(login);
     if (who !== undefined) {
       this.counters.cacheHits += 1;
       return this.#count({ kind: 'accepted', who });
     }
-    return this.#asking
-      .run(login, () => this.#decide(login, key, username, password, remoteAddress))
-      .then((answer) => this.#count(answer));
+    return this.#ask(login, key, username, password, credentials).then((answer) =>
+      this.#count(answer),
+    );
+  }
+
+  async #ask(
+    login: string,
+    key: string,
+    username: string,
+    password: Buffer,
+    credentials: Credentials,
+  ): Promise<AuthenticationAnswer | UnknownUser> {
+    for (;;) {
+      const answer = await this.#asking.run(login, () =>
+        this.#decide(login, key, username, password, credentials),
+      );
+      // Dropped for who began it, which need not be so for this one.
+      if (answer !== keptOut || credentials.isKeptOut?.() === true) return answer;
+    }
   }
 
   async #decide(
@@ -165,14 +182,15 @@ export class RedisAuthenticator implements Authenticator {
     key: string,
     username: string,
     password: Buffer,
-    remoteAddress: string,
+    credentials: Credentials,
   ): Promise<AuthenticationAnswer | UnknownUser> {
     const found = await this.#find(key);
-    if (found === 'unknown') return this.#unknown(login, password, remoteAddress);
+    if (found === 'unknown') return this.#unknown(login, password, credentials);
     if (found === 'busy') return busy;
     if (found === 'unavailable') return unavailable;
     this.#decoy = decoyOf(found.stored);
-    const outcome = await this.#check(login, found.stored, password, remoteAddress);
+    const outcome = await this.#check(login, found.stored, password, credentials);
+    if (outcome === KEPT_OUT) return keptOut;
     if (outcome === BUSY) return busy;
     if (!outcome) return wrong;
     const who = identified(username, { superuser: found.superuser });
@@ -181,24 +199,28 @@ export class RedisAuthenticator implements Authenticator {
   }
 
   /** As long as a wrong password of a user there is. */
-  #unknown(login: string, password: Buffer, remoteAddress: string): UnknownUser {
-    const beforeRefusal = async (): Promise<'bad_credentials' | 'authentication_busy'> => {
-      const outcome = await this.#check(login, this.#decoy, password, remoteAddress);
+  #unknown(login: string, password: Buffer, credentials: Credentials): UnknownUser {
+    const beforeRefusal = async (): Promise<RefuseReason> => {
+      const outcome = await this.#check(login, this.#decoy, password, credentials);
+      if (outcome === KEPT_OUT) return keptOut.reason;
       return outcome === BUSY ? 'authentication_busy' : 'bad_credentials';
     };
     return { kind: 'ignored', beforeRefusal };
   }
 
-  #check(
+  async #check(
     login: string,
     stored: StoredPassword,
     password: Buffer,
-    remoteAddress: string,
-  ): Promise<boolean | typeof BUSY> {
+    { remoteAddress, isKeptOut }: Credentials,
+  ): Promise<boolean | NoHash> {
     if (!isSlow(stored)) return isPassword(stored, password);
-    return this.#checking.run(login, () =>
-      this.#queue.submit(remoteAddress, () => isPassword(stored, password)),
-    );
+    for (;;) {
+      const outcome = await this.#checking.run(login, () =>
+        this.#queue.submit(remoteAddress, () => isPassword(stored, password), isKeptOut),
+      );
+      if (outcome !== KEPT_OUT || isKeptOut?.() === true) return outcome;
+    }
   }
 
   #find(key: string): Promise<Found> {

@@ -1,6 +1,12 @@
 // The queue before the hashes: bounds, turns, and who pays when many come.
 import t from 'tap';
-import { BUSY, HashQueue, type HashQueueOptions } from '../../../src/access/authn/hash-queue.ts';
+import {
+  BUSY,
+  HashQueue,
+  type HashQueueOptions,
+  KEPT_OUT,
+  type NoHash,
+} from '../../../src/access/authn/hash-queue.ts';
 
 /** A queue whose jobs end one by one, when the test says so. */
 class Bench {
@@ -8,7 +14,7 @@ class Bench {
   readonly queue: HashQueue;
   /** Addresses in the order their jobs began. */
   readonly begun: string[] = [];
-  readonly answers: Promise<string | typeof BUSY>[] = [];
+  readonly answers: Promise<string | NoHash>[] = [];
   readonly #ends: (() => void)[] = [];
 
   constructor(options: Partial<HashQueueOptions> = {}) {
@@ -22,8 +28,8 @@ class Bench {
     });
   }
 
-  submit(address: string, count = 1): Promise<string | typeof BUSY> {
-    let last: Promise<string | typeof BUSY> = Promise.resolve(BUSY);
+  submit(address: string, count = 1): Promise<string | NoHash> {
+    let last: Promise<string | NoHash> = Promise.resolve(BUSY);
     for (let i = 0; i < count; i += 1) {
       last = this.queue.submit(address, () => {
         this.begun.push(address);
@@ -144,4 +150,33 @@ t.test('what waited too long is not done any more', async (t) => {
   t.strictSame(bench.begun, ['a', 'b']);
   t.equal(await bench.busyCount(), 2);
   t.match(bench.queue.counters, { expired: 2, done: 2 });
+});
+
+t.test('who is kept out by its turn is dropped, with those behind it in the line', async (t) => {
+  const { queue } = new Bench();
+  let isBlocked = false;
+  const hold = Promise.withResolvers<string>();
+  const held = queue.submit('192.0.2.1', () => hold.promise);
+  const begun: string[] = [];
+  const wait = (address: string, isKeptOut: () => boolean): Promise<string | NoHash> =>
+    queue.submit(
+      address,
+      async () => {
+        begun.push(address);
+        return address;
+      },
+      isKeptOut,
+    );
+  const blocked = Array.from({ length: 5 }, () => wait('198.51.100.1', () => isBlocked));
+  // Blocked is one user of it.
+  const beside = wait('198.51.100.1', () => false);
+  const others = Array.from({ length: 3 }, () => wait('198.51.100.2', () => false));
+  isBlocked = true;
+  hold.resolve('x');
+  await held;
+  t.strictSame(await Promise.all(blocked), Array(5).fill(KEPT_OUT));
+  t.equal(await beside, '198.51.100.1');
+  t.equal((await Promise.all(others)).length, 3);
+  t.equal(begun.length, 4);
+  t.match(queue, { waiting: 0, running: 0, counters: { done: 5, keptOut: 5, expired: 0 } });
 });

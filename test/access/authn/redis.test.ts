@@ -57,7 +57,7 @@ async function stage(t: Test, options: Partial<RedisUserOptions>) {
     password: string | Buffer,
     more: Partial<Credentials> = {},
   ): Promise<string> => outcome(await redis.authenticate(credentials(username, password, more)));
-  return { redis, login, clock, log };
+  return { redis, login, clock, log, queue };
 }
 
 function hex(algorithm: string, text: string): string {
@@ -318,6 +318,31 @@ t.test('an ACL user, a password from a file, and no secret anywhere', async (t) 
   await t.rejects(redis.prepare(), { name: 'AccessError' });
   const all = [log.text, elsewhere.log.text, JSON.stringify(redis.counters), `${problem}`].join();
   t.notOk(all.includes('canary'), all);
+});
+
+t.test('slow hashes are not worked out for who is blocked by then', async (t) => {
+  const { url, prefix, admin } = await sharedRedis(t);
+  await admin('SET', `${prefix}alice`, goAuthHash('right'));
+  const service = { url, keyPrefix: prefix, layout: 'mosquitto_go_auth' } as const;
+  const { redis, login, queue } = await stage(t, service);
+  const hold = Promise.withResolvers<void>();
+  const holding = [queue.submit('a', () => hold.promise), queue.submit('b', () => hold.promise)];
+  let isBlocked = false;
+  const blocked = { isKeptOut: () => isBlocked };
+  const logins = [
+    login('alice', 'right', blocked),
+    login('alice', 'wrong', blocked),
+    login('alice', 'right', { remoteAddress: '192.0.2.2' }),
+  ];
+  const unknown = await redis.authenticate(credentials('nobody', 'wrong', blocked));
+  const spent = 'beforeRefusal' in unknown ? unknown.beforeRefusal() : null;
+  await until(() => queue.waiting === 3, 'all wait, and those of one password for one hash');
+  isBlocked = true;
+  hold.resolve();
+  t.strictSame(await Promise.all(logins), ['login_blocked', 'login_blocked', 'accepted']);
+  t.equal(await spent, 'login_blocked');
+  await Promise.all(holding);
+  t.match(queue.counters, { done: 3, keptOut: 3 });
 });
 
 t.test('unknown user and wrong password cost the same', async (t) => {
