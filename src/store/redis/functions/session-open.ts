@@ -40,11 +40,12 @@ local now = clock()
 
 local has = call('HMGET', m, 'sid', 'epoch', 'owner', 'ident', 'tenant', 'expiry', 'gone', 'rec',
   'cnt', 'head', 'bytes', 'pseq', 'will', 'wdelay', 'wdue', 'wby', 'owill', 'osid', 'oepoch', 'oby',
-  'req')
+  'req', 'oident', 'otenant')
 local sid, epoch, was = has[1], has[2], has[3] or ''
 local wasIdent, wasTenant = has[4], has[5]
 local gone = tonumber(has[7] or '0')
 local oldWill, oldSid, oldEpoch = has[17] or '', has[18] or '', has[19] or '0'
+local oldIdent, oldTenant = has[22] or '', has[23] or ''
 
 local function opened(previous, present, sid, epoch, rec, cnt, head, bytes, pseq)
   local answer = {'opened', tonumber(epoch), previous, present, sid, rec or '', tonumber(cnt)}
@@ -81,18 +82,13 @@ if sid then
     or (gone == 0 and tonumber(has[14] or '0') == 0))
   if isDue then
     if oldWill ~= '' then return {'busy', oby} end
-    oldWill, oldSid, oldEpoch = wasWill, sid, epoch
+    oldWill, oldSid, oldEpoch, oldIdent, oldTenant = wasWill, sid, epoch, wasIdent, wasTenant
   end
 end
 
 local nextEpoch = hlc
 if sid then nextEpoch = math.max(tonumber(epoch) + 1, hlc) end
 local present = isEnded and 0 or 1
-local oldIdent, oldTenant = wasIdent or '', wasTenant or ''
-if sid and oldWill ~= '' and oldSid ~= sid then
-  local kept = call('HMGET', m, 'oident', 'otenant')
-  oldIdent, oldTenant = kept[1] or '', kept[2] or ''
-end
 
 local set = {'epoch', digits(nextEpoch), 'owner', owner, 'ident', ident, 'tenant', tenant,
   'ver', version, 'expiry', digits(expiry), 'gone', '0', 'req', newSid .. ':' .. present .. ':' .. was}
