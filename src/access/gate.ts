@@ -27,7 +27,6 @@ import type { AclSubject } from './acl/subject.ts';
 import type { Credentials, Identified } from './authenticator.ts';
 import { identified } from './authn/answers.ts';
 import type { ChainAnswer } from './authn/chain.ts';
-import type { ScramUsers } from './authn/scram-users.ts';
 import { AwayRights } from './away-rights.ts';
 import { type Ban, canonicalFingerprint } from './ban.ts';
 import type { Bans } from './bans.ts';
@@ -35,7 +34,7 @@ import { AccessClientGate, ruleSubjectOf } from './client-gate.ts';
 import { Failures } from './failures.ts';
 import type { Flapping } from './flapping.ts';
 import { LiveClients } from './live-clients.ts';
-import { AccessEnhancedAuth } from './login-exchange.ts';
+import { AccessEnhancedAuth, type ScramOffer } from './login-exchange.ts';
 import type { LoginGuard } from './login-guard.ts';
 import { type TenantOptions, tenantOf } from './tenant.ts';
 
@@ -45,7 +44,7 @@ export interface AccessGateOptions {
     authenticate(credentials: Credentials): ChainAnswer | Promise<ChainAnswer>;
   } | null;
   /** Null: no enhanced authentication. */
-  readonly scram: Pick<ScramUsers, 'begin'> | null;
+  readonly scram: ScramOffer | null;
   readonly bans: Bans;
   readonly guard: LoginGuard;
   readonly flapping: Flapping;

@@ -31,19 +31,21 @@ export interface LoginGate {
   broken(error: unknown): ConnectDecision;
 }
 
+export type ScramOffer = Pick<ScramUsers, 'begin' | 'isOfferedAt'>;
+
 const BY = 'scram';
 
 export class AccessEnhancedAuth implements EnhancedAuth {
   readonly #gate: LoginGate;
-  readonly #scram: Pick<ScramUsers, 'begin'>;
+  readonly #scram: ScramOffer;
 
-  constructor(gate: LoginGate, scram: Pick<ScramUsers, 'begin'>) {
+  constructor(gate: LoginGate, scram: ScramOffer) {
     this.#gate = gate;
     this.#scram = scram;
   }
 
   begin(method: string, request: ConnectRequest): AuthExchange | null {
-    if (method !== SCRAM_METHOD) return null;
+    if (method !== SCRAM_METHOD || !this.#scram.isOfferedAt(request.listener.name)) return null;
     // That an open connection stays with its user is seen to by the core, which knows who it is.
     return new LoginExchange(this.#gate, request, this.#scram.begin(null));
   }

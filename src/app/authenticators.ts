@@ -38,7 +38,13 @@ export interface Authenticators {
   readonly hashes: HashQueue;
   /** What fetches keys of tokens; null: nothing does. */
   readonly jwt: JwtAuthenticator | null;
+  /** Whether the chain of a listener, by its name, names SCRAM; it is no link of it. */
+  readonly offersScram: (listenerName: string) => boolean;
+  /** The chain of some listener does. */
+  readonly offersScramAtAll: boolean;
 }
+
+type LinkKind = Exclude<AuthenticatorKind, 'scram'>;
 
 /** Passwords of one address that wait to be hashed. */
 const WAITING_PER_ADDRESS_MAX = 64;
@@ -62,9 +68,9 @@ export async function makeAuthenticators(
   });
   const probe = new ProbeLogin();
   const everybody = new EverybodyLogin();
-  const made = new Map<AuthenticatorKind, Authenticator>();
+  const made = new Map<LinkKind, Authenticator>();
   const chains = [{ url: '' }, ...config.listeners].map((entry) => chainOf(config, entry).chain);
-  for (const kind of new Set(chains.flat())) {
+  for (const kind of linksOf([...new Set(chains.flat())])) {
     made.set(kind, await make(kind, config, hashes, parts));
   }
   const plan = (listener: Config['listeners'][number]): ChainPlan => {
@@ -72,7 +78,11 @@ export async function makeAuthenticators(
     // Without a chain nobody is asked; those who show a name all the same are let in too.
     const isOpen = chain.length === 0 && anonymous;
     return {
-      links: [probe, ...chain.map((kind) => made.get(kind)!), ...(isOpen ? [everybody] : [])],
+      links: [
+        probe,
+        ...linksOf(chain).map((kind) => made.get(kind)!),
+        ...(isOpen ? [everybody] : []),
+      ],
       anonymous,
     };
   };
@@ -80,11 +90,22 @@ export async function makeAuthenticators(
   const common = plan({ url: '' });
   const psk = (made.get('psk') as PskAuthenticator | undefined) ?? null;
   const jwt = (made.get('jwt') as JwtAuthenticator | undefined) ?? null;
-  return { common, listeners, probe, psk, hashes, jwt };
+  const scramListeners = new Set(
+    config.listeners
+      .filter((entry) => chainOf(config, entry).chain.includes('scram'))
+      .map((entry) => nameOf(entry)),
+  );
+  const offersScram = (listenerName: string): boolean => scramListeners.has(listenerName);
+  const offersScramAtAll = scramListeners.size > 0;
+  return { common, listeners, probe, psk, hashes, jwt, offersScram, offersScramAtAll };
+}
+
+function linksOf(chain: readonly AuthenticatorKind[]): LinkKind[] {
+  return chain.filter((kind) => kind !== 'scram');
 }
 
 async function make(
-  kind: AuthenticatorKind,
+  kind: LinkKind,
   { authentication }: Config,
   queue: HashQueue,
   { clock, random, log, onUsersChanged }: AuthenticatorParts,

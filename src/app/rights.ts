@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path';
 import { Access } from '../access/access.ts';
+import { AccessError } from '../access/access-error.ts';
 import type { AnyRuleSource } from '../access/acl/source.ts';
 import { AuthenticationChain } from '../access/authn/chain.ts';
 import type { HashQueue } from '../access/authn/hash-queue.ts';
@@ -31,6 +32,7 @@ export interface RightsParts {
 }
 
 const BANS_FILE = 'bans.json';
+const SCRAM_SECRET_FILE = 'scram-secret';
 
 export class Rights {
   readonly access: Access;
@@ -41,6 +43,7 @@ export class Rights {
   readonly probe: ProbeLogin | null;
   readonly #hashes: HashQueue;
   readonly #jwt: JwtAuthenticator | null;
+  readonly #isScramUnused: boolean;
 
   static async make(config: Config, parts: RightsParts): Promise<Rights> {
     const [clock, random] = [systemClock, systemRandom];
@@ -64,10 +67,14 @@ export class Rights {
     this.psk = made.psk;
     this.#hashes = made.hashes;
     this.#jwt = made.jwt;
+    this.#isScramUnused = authentication.scram !== undefined && !made.offersScramAtAll;
     const { rulesFile, http, redis } = authorization;
     const restricts = rulesFile !== undefined || http !== undefined || redis !== undefined;
     const isAsked = asksWho(config) || restricts;
     this.probe = isAsked ? made.probe : null;
+    // Without a data folder nothing is kept.
+    const inData = (name: string): string | undefined =>
+      config.store === 'memory' ? undefined : join(config.data, name);
     const { timeoutMs: deadlineMs, scram, tenant } = authentication;
     this.access = new Access({
       chain: isAsked
@@ -85,6 +92,8 @@ export class Rights {
           : new ScramUsers({
               file: scram.file,
               log,
+              isOfferedAt: made.offersScram,
+              secretFile: inData(SCRAM_SECRET_FILE),
               onUsersChanged: (users) => this.access.usersChanged('scram', users),
             }),
       rulesFile: rulesFile ?? null,
@@ -95,7 +104,7 @@ export class Rights {
       tenant,
       isOwn: ({ packet }) => packet !== null && made.probe.isOwn(packet.username, packet.password),
       bans: config.bans,
-      bansFile: config.store === 'memory' ? null : join(config.data, BANS_FILE),
+      bansFile: inData(BANS_FILE) ?? null,
       clock,
       random,
       scheduler,
@@ -120,8 +129,12 @@ export class Rights {
   }
 
   /** Throws an AccessError with everything that is wrong. */
-  start(): Promise<void> {
-    return this.access.start();
+  async start(): Promise<void> {
+    if (this.#isScramUnused) {
+      const message = 'no authentication.chain names scram, so nobody could use it; add it to one';
+      throw new AccessError([{ where: 'authentication.scram', message }]);
+    }
+    await this.access.start();
   }
 
   /** Reads users, keys and rules again; throws an AccessError and keeps what it had. */

@@ -7,10 +7,14 @@
 import type { JwtTerms } from '../access/authn/jwt-authenticator.ts';
 import type { HttpServiceOptions } from '../access/backend/http-backend.ts';
 
-/** Links of the authentication chain, in the order they are usually asked. */
+/**
+ * What an authentication chain may name, in the order links are usually asked. `scram` is no link: a
+ * client asks for it, at listeners whose chain names it.
+ */
 export const authenticatorKinds = [
   'certificate',
   'psk',
+  'scram',
   'jwt',
   'password',
   'redis',

@@ -135,7 +135,7 @@ const scram: z.ZodType<ScramConfig> = z.strictObject({
   file: file(
     'a file of SCRAM users',
     fixed(
-      'Users of MQTT 5 enhanced authentication SCRAM-SHA-256, as `causeway passwd --scram` writes them; a reload reads it again.',
+      'Users of MQTT 5 enhanced authentication SCRAM-SHA-256, as `causeway passwd --scram` writes them; offered where a chain names `scram`; a reload reads it again.',
     ),
   ),
 });

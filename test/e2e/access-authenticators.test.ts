@@ -377,10 +377,28 @@ t.test('SCRAM-SHA-256, and once more on an open connection', async (t) => {
   );
   site.rules([{ allow: ['publish', 'subscribe'], topics: ['%u/#'] }]);
   site.configure({
-    authentication: { scram: { file: 'scram' } },
+    listeners: [
+      { url: 'mqtt://127.0.0.1:0' },
+      { url: 'mqtt://127.0.0.1:0', name: 'passwords', authentication: { chain: ['password'] } },
+    ],
+    authentication: {
+      chain: ['scram'],
+      scram: { file: 'scram' },
+      password: { file: 'scram' },
+    },
     authorization: { rulesFile: 'acl.yaml' },
   });
   const node = await NearNode.start(t, site);
+  const elsewhere = await sendLogin(node, {
+    at: 'passwords',
+    properties: [
+      ['authenticationMethod', METHOD],
+      ['authenticationData', new ScramClient('ann', 'secret-1').first()],
+    ],
+  });
+  await elsewhere.expectRefusal(0x8c);
+  const byPassword = { at: 'passwords', username: 'ann', password: 'secret-1' };
+  t.equal(await codeOf(node, byPassword), 0, 'its own way in is open');
   const side = new ScramClient('ann', 'secret-1');
   const { client: ann, last } = await scramLogin(node, side, { clientId: 'a' });
   t.match(last, { type: 'CONNACK', reasonCode: 0 });
@@ -546,7 +564,7 @@ t.test('class 23: a session is its user’s, by whatever it came in', async (t) 
       { url, name: 'open', authentication: { chain: [], anonymous: true } },
     ],
     authentication: {
-      chain: ['jwt', 'password'],
+      chain: ['jwt', 'scram', 'password'],
       password: { file: 'passwords' },
       scram: { file: 'scram' },
       jwt: { algorithms: ['HS256'], secretFile: 'secret' },

@@ -142,7 +142,7 @@ async function whole(t: Test): Promise<Site> {
       },
     ],
     authentication: {
-      chain: ['psk', 'jwt', 'password', 'http'],
+      chain: ['psk', 'scram', 'jwt', 'password', 'http'],
       password: { file: 'passwords' },
       scram: { file: 'scram' },
       psk: { file: 'psk' },

@@ -218,7 +218,7 @@ t.test('class 26: no secret is said anywhere', async (t) => {
   site.write('headers', `X-Api-Key: ${header}\n`);
   site.write('redis-password', redisPassword);
   site.rules([{ allow: ['publish', 'subscribe'], topics: ['#', '$SYS/#'] }]);
-  const chain = ['certificate', 'psk', 'jwt', 'password', 'redis', 'http'];
+  const chain = ['certificate', 'psk', 'scram', 'jwt', 'password', 'redis', 'http'];
   const config = {
     listeners: [
       { url: 'mqtt://127.0.0.1:0', name: 'plain' },

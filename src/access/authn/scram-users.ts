@@ -9,6 +9,7 @@ import { AccessError } from '../access-error.ts';
 import { type Prepared, prepared } from '../prepared.ts';
 import { identified } from './answers.ts';
 import { parseHash, type ScramHash } from './hash-format.ts';
+import { keptSecret } from './kept-secret.ts';
 import {
   loadPasswordFile,
   type PasswordEntries,
@@ -23,6 +24,10 @@ export interface ScramOptions {
   readonly log: Log;
   /** After a reload: these users are gone, have another password or less than they had. */
   readonly onUsersChanged?: ((users: ReadonlySet<string>) => void) | undefined;
+  /** By the name of a listener; absent: at all of them. */
+  readonly isOfferedAt?: ((listenerName: string) => boolean) | undefined;
+  /** Where the secret that salts of unknown users come from is kept; absent: a new one each start. */
+  readonly secretFile?: string | undefined;
   /** The server's part of a nonce; for tests. */
   readonly nonce?: (() => string) | undefined;
 }
@@ -43,8 +48,8 @@ export class ScramUsers implements ScramLookup {
   #users: PasswordEntries = new Map();
   /** Salt size and iterations that unknown users are given. */
   #models: readonly string[] = [];
-  /** Makes up salts and keys: the same for a name while the process lives. */
-  readonly #secret: Buffer = randomBytes(KEY_BYTES);
+  /** Makes up salts and keys: always the same for a name, as those of a user would be. */
+  #secret: Buffer = randomBytes(KEY_BYTES);
 
   constructor(options: ScramOptions) {
     this.#options = options;
@@ -52,6 +57,10 @@ export class ScramUsers implements ScramLookup {
 
   /** Reads the file; throws an AccessError with everything that is wrong. */
   async start(): Promise<void> {
+    const { secretFile, log } = this.#options;
+    if (secretFile !== undefined) {
+      this.#secret = await keptSecret(secretFile, 'the secret of made-up SCRAM salts', log);
+    }
     this.#install(await this.#load());
   }
 
@@ -64,6 +73,10 @@ export class ScramUsers implements ScramLookup {
       const changed = usersToEnd(before, users);
       if (changed.size > 0) this.#options.onUsersChanged?.(changed);
     });
+  }
+
+  isOfferedAt(listenerName: string): boolean {
+    return this.#options.isOfferedAt?.(listenerName) ?? true;
   }
 
   /** `onlyUser`: in a re-authentication, the user the connection has; else null. */

@@ -1,5 +1,5 @@
 // SCRAM-SHA-256: the vector of RFC 7677, whole exchanges, and everything a client may get wrong.
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
@@ -136,6 +136,31 @@ t.test('an unknown user looks like a known one until the end', async (t) => {
   t.equal(saltOf('nobody'), saltOf('nobody'), 'the same salt each time');
   t.not(saltOf('nobody'), saltOf('anybody'));
   t.not(challenge('alice'), challenge('alice'), 'a new nonce each time');
+});
+
+t.test('made-up salts are the same after a restart, where there is a place for it', async (t) => {
+  const { file, log } = await usersOf(t, [`alice:${await hashOf('x')}`]);
+  const folder = temporaryFolder(t);
+  const secretFile = join(folder, 'new', 'scram-secret');
+  const saltOf = async (options: { readonly secretFile?: string }): Promise<string> => {
+    const users = new ScramUsers({ file, log, ...options });
+    await users.start();
+    return users.find('nobody').hash.salt.toString('hex');
+  };
+  const salt = await saltOf({ secretFile });
+  t.equal(await saltOf({ secretFile }), salt, 'started again');
+  t.equal(statSync(secretFile).mode & 0o777, 0o600);
+  t.not(await saltOf({ secretFile: join(folder, 'other') }), salt, 'each node has its own');
+  t.not(await saltOf({}), await saltOf({}), 'nothing is kept without a place');
+
+  const secret = readFileSync(secretFile).toString('hex');
+  writeFileSync(secretFile, 'short');
+  const refused = await saltOf({ secretFile }).catch((error: Error) => error);
+  t.ok(refused instanceof AccessError, 'a damaged one is not gone on with');
+  t.match(String(refused), secretFile);
+  t.notOk(`${refused}${JSON.stringify(log)}`.includes(secret));
+  const impossible = await saltOf({ secretFile: join(file, 'x') }).catch((error: Error) => error);
+  t.ok(impossible instanceof AccessError, 'no place there');
 });
 
 t.test('a client that sends nothing at first gets an empty challenge, once', async (t) => {
