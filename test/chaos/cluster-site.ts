@@ -1,0 +1,150 @@
+/**
+ * A datacenter for a chaos run: a Redis and several nodes, all real processes, each of which can be
+ * killed, stopped for a while, and started again. Between nodes and Redis, and between nodes, stand
+ * proxies of ours that can cut and delay. Used by run-cluster-chaos.ts.
+ */
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { Broker } from '../e2e/broker.ts';
+import type { RedisServer } from '../support/redis-server.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
+
+export interface SiteNode {
+  readonly name: string;
+  /** MQTT port while it is ready; null: nobody may connect. */
+  port: number | null;
+  broker: Broker | null;
+  /** Its way to Redis. */
+  readonly toRedis: TcpProxy;
+  /** The way of others to its peer listener. */
+  readonly toPeers: TcpProxy;
+  isStopped: boolean;
+  /** Complaints of all its lives. */
+  readonly complaints: string[];
+}
+
+export interface SiteOptions {
+  readonly nodes: number;
+  readonly folder: string;
+  readonly redis: RedisServer;
+  /** Program and first arguments instead of `node src/cli/main.ts`. */
+  readonly program?: readonly string[];
+  readonly flags?: readonly string[];
+}
+
+/** A node says a lot when it is cut off; these words are no complaints in a run that cuts it off. */
+const EXPECTED = /redis|peer|link|lease|member|node|cluster|session|store|queue|journal/i;
+
+export class ClusterSite {
+  readonly nodes: SiteNode[] = [];
+  readonly #options: SiteOptions;
+
+  constructor(options: SiteOptions) {
+    this.#options = options;
+  }
+
+  async start(): Promise<void> {
+    for (let index = 0; index < this.#options.nodes; index++) {
+      const toRedis = await TcpProxy.start(this.#options.redis.port);
+      // Whom it leads to is known when the node has chosen its port.
+      const toPeers = await TcpProxy.start(await freePort());
+      this.nodes.push({
+        name: `n${index + 1}`,
+        port: null,
+        broker: null,
+        toRedis,
+        toPeers,
+        isStopped: false,
+        complaints: [],
+      });
+    }
+    await Promise.all(this.nodes.map((node) => this.startNode(node)));
+  }
+
+  async startNode(node: SiteNode): Promise<void> {
+    const { folder, program, flags = [] } = this.#options;
+    const data = join(folder, node.name);
+    mkdirSync(data, { recursive: true });
+    const broker = new Broker({
+      data,
+      flags: [
+        '--set',
+        'sysIntervalS=0',
+        '--redis',
+        `redis://127.0.0.1:${node.toRedis.port}`,
+        '--node-id',
+        node.name,
+        '--peer',
+        `127.0.0.1:${node.toPeers.targetPort}`,
+        '--set',
+        `cluster.peer.advertise=127.0.0.1:${node.toPeers.port}`,
+        ...flags,
+      ],
+      ...(program === undefined ? {} : { program }),
+    });
+    node.broker = broker;
+    node.isStopped = false;
+    void broker.exited.then(() => this.#gone(node, broker));
+    await broker.ready;
+    if (node.broker === broker) node.port = broker.port();
+  }
+
+  #gone(node: SiteNode, broker: Broker): void {
+    for (const entry of broker.errors) {
+      const text = JSON.stringify(entry);
+      if (!EXPECTED.test(text)) node.complaints.push(`${node.name}: ${text}`);
+    }
+    if (broker.noise !== '') node.complaints.push(`${node.name}: ${broker.noise}`);
+    if (node.broker !== broker) return;
+    node.complaints.push(`${node.name} ended by itself with ${broker.exit?.code}`);
+    node.broker = null;
+    node.port = null;
+  }
+
+  /** Ends it; `SIGTERM` in order. */
+  async kill(node: SiteNode, signal: 'SIGKILL' | 'SIGTERM' = 'SIGKILL'): Promise<void> {
+    const { broker } = node;
+    if (broker === null) return;
+    node.port = null;
+    node.broker = null;
+    if (node.isStopped) broker.signal('SIGCONT');
+    broker.signal(signal);
+    await broker.exited;
+  }
+
+  stop(node: SiteNode): void {
+    node.isStopped = true;
+    node.broker?.signal('SIGSTOP');
+  }
+
+  goOn(node: SiteNode): void {
+    node.isStopped = false;
+    node.broker?.signal('SIGCONT');
+  }
+
+  /** Ports clients may try; a stopped node takes connections and does not answer, as real ones do. */
+  get ports(): readonly number[] {
+    return this.nodes.flatMap(({ port }) => (port === null ? [] : [port]));
+  }
+
+  async end(): Promise<void> {
+    for (const node of this.nodes) {
+      await this.kill(node);
+      await node.toRedis.stop();
+      await node.toPeers.stop();
+    }
+  }
+}
+
+async function freePort(): Promise<number> {
+  const { createServer } = await import('node:net');
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once('error', reject);
+    server.listen(0, '127.0.0.1', () => {
+      const address = server.address();
+      const port = typeof address === 'object' && address !== null ? address.port : 0;
+      server.close(() => resolve(port));
+    });
+  });
+}
