@@ -30,6 +30,8 @@ export interface LinkWorld {
   self: Incarnation;
   generation: string;
   secret: string;
+  /** HELLOs said so far: an acceptor tells a late connection by their number. */
+  attempts: number;
   /** Calls `flush` at the end of this turn; the caller sees to asking once. */
   atEndOfTurn(flushable: Flushable): void;
 }

@@ -76,6 +76,7 @@ export class PeerMesh implements Mesh, ConnectionOwner {
       self: '',
       generation: '',
       secret: '',
+      attempts: 0,
       atEndOfTurn: (flushable) => this.#flushLater(flushable),
     };
   }

@@ -68,7 +68,6 @@ export class OutboundLink implements Flushable {
 
   #phase = DOWN;
   #dial: Dial | null = null;
-  #attempts = 0;
   #downSinceMs: number;
   #upSinceMs = 0;
   #reportDownAtMs: number;
@@ -343,7 +342,6 @@ export class OutboundLink implements Flushable {
 
   #connect(nowMs: number): void {
     this.#phase = DIALLING;
-    this.#attempts++;
     const dial = new Dial(this, nowMs);
     this.#dial = dial;
     dial.socket = this.#world.transport.dial(this.member.address, dial);
@@ -398,7 +396,7 @@ export class OutboundLink implements Flushable {
       to: this.member.incarnation,
       release: world.release,
       session: this.#session,
-      attempt: this.#attempts,
+      attempt: ++world.attempts,
       nonce: world.random.hex(NONCE_BYTES),
     };
     const frame = encodeHello(hello);

@@ -38,13 +38,14 @@ const BACKLOG = 512;
 /** `host:port`, or `[address]:port` for IPv6; null: it is neither. */
 export function parseEndpoint(text: string): PeerEndpoint | null {
   const colon = text.lastIndexOf(':');
-  let host = text.slice(0, colon);
+  if (colon < 1) return null;
   const digits = text.slice(colon + 1);
-  const port = Number(digits);
+  let host = text.slice(0, colon);
   if (host.startsWith('[') && host.endsWith(']')) host = host.slice(1, -1);
   else if (host.includes(':')) return null;
-  const isPort = digits !== '' && digits.length <= 5 && Number.isInteger(port) && port <= 65_535;
-  return colon === -1 || host === '' || !isPort || port < 1 ? null : { host, port };
+  const port = Number(digits);
+  if (host === '' || !/^[1-9][0-9]{0,4}$/.test(digits) || port > 65_535) return null;
+  return { host, port };
 }
 
 export class TcpTransport implements LinkTransport {
