@@ -24,7 +24,7 @@ import {
 } from '../../../src/store/redis/keys.ts';
 import { SeededRandom } from '../../core/manual-time.ts';
 import { TWINS } from '../../sim/model-functions.ts';
-import { Model, RealRedis, shown } from './functions-harness.ts';
+import { comparable, Model, RealRedis } from './functions-harness.ts';
 
 const RUNS = 200;
 const CALLS = 150;
@@ -313,28 +313,6 @@ class Run {
       this.call(nodes.nodeBury, call);
     } else this.call(nodes.roleTake, nodes.roleCall(keys, `role${this.below(2)}`, node));
   }
-}
-
-/** What has no order in Redis is brought into one. */
-function comparable(name: string, reply: RedisReply): string {
-  if (!Array.isArray(reply)) return shown(reply);
-  const list = [...(reply as readonly RedisReply[])];
-  const sorted = (flat: RedisReply[], width: number): RedisReply[] => {
-    const groups: RedisReply[][] = [];
-    for (let i = 0; i < flat.length; i += width) groups.push(flat.slice(i, i + width));
-    return groups.sort((a, b) => (shown(a) < shown(b) ? -1 : 1));
-  };
-  if (name === 'session_open_1' && list.length > 3) {
-    list[11] = sorted(list[11] as RedisReply[], 2);
-    list[12] = sorted(list[12] as RedisReply[], 2);
-  } else if (name === 'node_join_1' && list.length > 3) {
-    return shown([...list.slice(0, 4), ...sorted(list.slice(4), 3)]);
-  } else if (name === 'node_renew_1' && list.length > 2) {
-    return shown([...list.slice(0, 2), ...sorted(list.slice(2), 3)]);
-  } else if (name === 'index_scan_1') {
-    return shown([list[0]!, ...sorted(list.slice(1), 1)]);
-  }
-  return shown(list);
 }
 
 t.test('Redis and the model answer and keep the same', async (t) => {
