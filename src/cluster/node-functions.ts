@@ -140,15 +140,24 @@ export function leaveCall(keys: NodeKeys, incarnation: string): NodeCall {
 }
 
 /**
- * Keys: m c dead. Arguments: incarnation, counter seen, force (1: whatever its counter is), by. Answers 1:
- * it is dead now; 0: its counter has moved, it is no member, or `by` is none.
+ * Keys: m c dead. Arguments: incarnation, counter seen, force (1, 0), by. Answers 1: done; 0: its counter
+ * has moved, it is no member, or `by` is none or is marked itself.
+ *
+ * With force it is marked only, whatever its counter is, once: its next renewal is answered `dead`, so
+ * its lease cannot be longer than what it has; until it has left, or is buried as its counter stands
+ * still, it may serve and the others go on counting it as a member.
  */
 export const nodeBury: RedisFunction = {
   name: 'node_bury_1',
   lua: `${LUA}
-if call('HEXISTS', KEYS[1], ARGV[4]) == 0 then return 0 end
+if call('HEXISTS', KEYS[1], ARGV[4]) == 0 or call('ZSCORE', KEYS[3], ARGV[4]) then return 0 end
 if call('HEXISTS', KEYS[1], ARGV[1]) == 0 then return 0 end
-if ARGV[3] ~= '1' and (call('HGET', KEYS[2], ARGV[1]) or '0') ~= ARGV[2] then return 0 end
+if ARGV[3] == '1' then
+  if call('ZSCORE', KEYS[3], ARGV[1]) then return 0 end
+  call('ZADD', KEYS[3], digits(clock()), ARGV[1])
+  return 1
+end
+if (call('HGET', KEYS[2], ARGV[1]) or '0') ~= ARGV[2] then return 0 end
 bury(ARGV[1])
 return 1
 `,
@@ -168,15 +177,15 @@ export function buryCall(
 }
 
 /**
- * Keys: m r. Arguments: role, incarnation. Answers the epoch under which the caller has the role: the one
- * it has, or a higher one than any before when the role was free or its holder is no member; 0: another
- * member has it, or the caller is no member. Epochs are ms of Redis' clock or more, so that they rise
- * over a Redis that was emptied.
+ * Keys: m r dead. Arguments: role, incarnation. Answers the epoch under which the caller has the role: the
+ * one it has, or a higher one than any before when the role was free or its holder is no member; 0:
+ * another member has it, or the caller is no member, or is marked. Epochs are ms of Redis' clock or
+ * more, so that they rise over a Redis that was emptied.
  */
 export const roleTake: RedisFunction = {
   name: 'role_take_1',
   lua: `${LUA}
-if call('HEXISTS', KEYS[1], ARGV[2]) == 0 then return 0 end
+if call('HEXISTS', KEYS[1], ARGV[2]) == 0 or call('ZSCORE', KEYS[3], ARGV[2]) then return 0 end
 local held, epoch = call('HGET', KEYS[2], ARGV[1]), 0
 if held then
   local was, holder = string.match(held, '^(%d+):(.*)$')
@@ -191,7 +200,7 @@ return epoch
 };
 
 export function roleCall(keys: NodeKeys, role: string, incarnation: string): NodeCall {
-  return { keys: [keys.members, keys.roles], args: [role, incarnation] };
+  return { keys: [keys.members, keys.roles, keys.dead], args: [role, incarnation] };
 }
 
 // ---------------------------------------------------------------------------------- records, answers

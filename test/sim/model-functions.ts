@@ -23,7 +23,7 @@ import {
   removeTwin,
   saveTwin,
 } from './model-sessions.ts';
-import { lookTwin, oldWillTwin, unclaimTwin, willDoneTwin } from './model-wills.ts';
+import { lookTwin, unclaimTwin, willDoneTwin } from './model-wills.ts';
 
 export const TWINS: ReadonlyMap<string, Twin> = new Map([
   ['session_open_1', openTwin],
@@ -34,7 +34,6 @@ export const TWINS: ReadonlyMap<string, Twin> = new Map([
   ['session_read_1', readTwin],
   ['session_inbound_1', inboundTwin],
   ['session_append_1', appendTwin],
-  ['session_old_will_1', oldWillTwin],
   ['session_orphan_1', orphanTwin],
   ['session_look_1', lookTwin],
   ['session_will_done_1', willDoneTwin],

@@ -97,15 +97,21 @@ export const nodeLeaveTwin: Twin = (db, keys, args, nowMs) =>
 export const nodeBuryTwin: Twin = (db, keys, args, nowMs) => {
   const [incarnation, counter, force, by] = args as [string, string, string, string];
   const members = db.hash(keys[0]!);
-  if (!members.has(by) || !members.has(incarnation)) return 0;
-  if (force !== '1' && (db.hash(keys[1]!).get(incarnation) ?? '0') !== counter) return 0;
+  const dead = db.scores(keys[2]!);
+  if (!members.has(by) || dead.has(by) || !members.has(incarnation)) return 0;
+  if (force === '1') {
+    if (dead.has(incarnation)) return 0;
+    dead.set(incarnation, nowMs);
+    return 1;
+  }
+  if ((db.hash(keys[1]!).get(incarnation) ?? '0') !== counter) return 0;
   return bury(db, keys, incarnation, nowMs);
 };
 
 export const roleTakeTwin: Twin = (db, keys, args, nowMs) => {
   const [role, incarnation] = args as [string, string];
   const members = db.hash(keys[0]!);
-  if (!members.has(incarnation)) return 0;
+  if (!members.has(incarnation) || db.scores(keys[2]!).has(incarnation)) return 0;
   const [was, holder] = (db.hash(keys[1]!).get(role) ?? '0:').split(':') as [string, string];
   if (holder === incarnation) return Number(was);
   if (members.has(holder)) return 0;

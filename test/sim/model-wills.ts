@@ -1,14 +1,6 @@
 /** Twins of `session_look` and what belongs to it: wills and ends of sessions nobody owns. */
 import type { Twin } from './model-db.ts';
-import {
-  endingMs,
-  forget,
-  nextLookMs,
-  numberIn,
-  OLD_WILL,
-  OWN_WILL,
-  refusal,
-} from './model-sessions.ts';
+import { endingMs, forget, nextLookMs, numberIn, OLD_WILL, OWN_WILL } from './model-sessions.ts';
 
 export const lookTwin: Twin = (db, keys, args, nowMs) => {
   const [by] = args as [string];
@@ -60,13 +52,6 @@ export const willDoneTwin: Twin = (db, keys, args) => {
   }
   if (!isWill('sid', 'epoch') || !meta.has('wby')) return 0;
   forget(meta, OWN_WILL);
-  return 1;
-};
-
-export const oldWillTwin: Twin = (db, keys, args) => {
-  const refused = refusal(db.peekHash(keys[0]!), args[0], args[1]);
-  if (refused !== null) return refused;
-  forget(db.hash(keys[0]!), OLD_WILL);
   return 1;
 };
 

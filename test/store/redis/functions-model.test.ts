@@ -125,8 +125,10 @@ class Run {
       end.orphanReply(this.call(end.sessionOrphan, end.orphanCall(keys, node)));
     } else if (what < 84) this.#look(keys);
     else if (what < 85) this.call(will.sessionUnclaim, will.unclaimCall(keys, node));
-    else if (what < 87) this.call(will.sessionOldWill, will.oldWillCall(keys, sid, epoch));
-    else if (what < 89) this.#assert(keys, sid, epoch, meta);
+    else if (what < 87) {
+      const [oldSid, oldEpoch] = [meta.get('osid') ?? sid, Number(meta.get('oepoch') ?? epoch)];
+      this.call(will.sessionWillDone, will.willDoneCall(keys, oldSid, oldEpoch));
+    } else if (what < 89) this.#assert(keys, sid, epoch, meta);
     else if (what < 91) {
       record.listReply(this.call(record.sessionList, record.listCall(keys)));
     } else if (what < 95) this.#indexes(clientId);

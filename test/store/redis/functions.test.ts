@@ -82,9 +82,7 @@ import {
 import {
   lookCall,
   lookReply,
-  oldWillCall,
   sessionLook,
-  sessionOldWill,
   sessionUnclaim,
   sessionWillDone,
   unclaimCall,
@@ -268,7 +266,8 @@ t.test('session_open repeated, as its answer was lost, answers the same', async 
   t.equal(first.previousOwner, 'n1');
   t.equal(String(first.oldWill?.value), 'bye');
   t.same(await both.open({ ...options, hlcMs: START_MS + 90 }), first);
-  await both.call(sessionOldWill, oldWillCall(K, first.sid, first.epoch));
+  const { oldWill } = first;
+  t.equal(await both.willDone(oldWill!.sid, oldWill!.epoch), 1);
   t.same(await both.open(options), { ...first, oldWill: null });
   await both.open({ owner: 'n3' });
   t.not((await both.open(options)).epoch, first.epoch, 'not when another had it meanwhile');
@@ -330,9 +329,9 @@ t.test('session_open and wills: due now, void, or being published', async (t) =>
     const second = await both.open({ owner: 'n2', cleanStart: clean });
     const { oldWill } = second;
     t.equal(oldWill !== null, isDue, name);
-    if (oldWill !== null) t.same([oldWill.sid, oldWill.epoch], [first.sid, first.epoch]);
     // Whatever became of it, it is not published again.
-    await both.call(sessionOldWill, oldWillCall(K, second.sid, second.epoch));
+    t.equal(await both.willDone(first.sid, first.epoch), isDue ? 1 : 0);
+    if (oldWill !== null) t.same([oldWill.sid, oldWill.epoch], [first.sid, first.epoch]);
     await both.close(second);
     t.equal((await both.look('n3')).kind, 'wait', name);
     await both.same();
@@ -551,7 +550,6 @@ t.test('who does not own a session writes nothing', async (t) => {
       await both.call(sessionInbound, inbound),
       await both.call(sessionClose, closeCall(K, sid, epoch, 60, -1)),
       await both.call(sessionRemove, removeCall(K, sid, epoch)),
-      await both.call(sessionOldWill, oldWillCall(K, sid, epoch)),
     ];
   };
   const owner = await both.open({ owner: 'n2', will: Buffer.from('w2') });
@@ -569,7 +567,7 @@ t.test('who does not own a session writes nothing', async (t) => {
     { kind: 'ended' },
     'that is what was wanted',
   );
-  for (const fn of [sessionSave, sessionRemove, sessionOldWill]) {
+  for (const fn of [sessionSave, sessionRemove]) {
     t.equal(String(await none.call(fn, saveCall(K, 'aa', 1, 5, 9, Buffer.from('r')))), 'gone');
   }
 });
@@ -810,6 +808,13 @@ t.test('membership: joins, renewals, deaths, roles', async (t) => {
   await join('c');
   // Two that cannot reach each other: one of them stays.
   t.same([await bury('c', 9, true, 'b'), await bury('b', 9, true, 'c')], [1, 0]);
+  t.equal(await bury('c', 9, true, 'b'), 0, 'once');
+  t.same(await renew('c', 'g-a'), { kind: 'dead' }, 'its lease is not renewed');
+  t.equal(await role('c'), 0);
+  const still = await renew('b', 'g-a');
+  const names = still.kind === 'ok' ? still.members.map(({ incarnation }) => incarnation) : [];
+  t.same(names, ['b', 'c'], 'it counts until it has left or stands still');
+  t.equal(await bury('c', 0, false, 'b'), 1);
   both.at(START_MS + 86_400_001);
   t.equal(await both.call(nodeLeave, leaveCall(keys, 'b')), 1);
   t.equal(await both.call(nodeLeave, leaveCall(keys, 'b')), 0);

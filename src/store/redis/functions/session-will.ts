@@ -1,13 +1,13 @@
 /**
  * Wills and ends of sessions nobody is connected to: any node looks (`session_look`) and is handed one
- * thing to do; `session_will_done` and `session_old_will` say that a will was published,
- * `session_unclaim` takes it from a dead node (hard case 13).
+ * thing to do; `session_will_done` says that a will was published, also one that `session_open` gave
+ * back; `session_unclaim` takes it from a dead node (hard case 13).
  *
  * A will is named by sid and epoch of the connection that left it, whatever session it is kept in.
  */
 import type { RedisFunction, RedisReply } from '../../../drivers/redis/redis-port.ts';
 import type { SessionKeys } from '../keys.ts';
-import { LUA_BASE, LUA_FENCE, LUA_TIMES } from './lua-parts.ts';
+import { LUA_BASE, LUA_TIMES } from './lua-parts.ts';
 import { bytesOf, listOf, numberOf, type RedisCall, textOf, unexpected } from './reply.ts';
 import { identityOf } from './session-open.ts';
 
@@ -99,8 +99,8 @@ export function lookReply(reply: RedisReply): LookReply {
 }
 
 /**
- * Keys: m. Arguments: sid, epoch, as `session_look` gave them. Answers 1: the will is forgotten; 0: there
- * is no such will. Then look again.
+ * Keys: m. Arguments: sid, epoch of the will, as `session_look` or `session_open` gave them. Answers 1: it
+ * is forgotten; 0: there is no such will. After a look: look again.
  */
 export const sessionWillDone: RedisFunction = {
   name: 'session_will_done_1',
@@ -120,24 +120,6 @@ return 0
 };
 
 export function willDoneCall(keys: SessionKeys, sid: string, epoch: number): RedisCall {
-  return { keys: [keys.meta], args: [sid, epoch] };
-}
-
-/**
- * Keys: m. Arguments: sid, epoch of the session. Answers 1: the will that `session_open` gave back is
- * forgotten; `fenced`, `gone`.
- */
-export const sessionOldWill: RedisFunction = {
-  name: 'session_old_will_1',
-  lua: `${LUA_BASE}${LUA_FENCE}
-local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
-if refusal then return refusal end
-call('HDEL', KEYS[1], 'owill', 'osid', 'oepoch', 'oby', 'oident', 'otenant')
-return 1
-`,
-};
-
-export function oldWillCall(keys: SessionKeys, sid: string, epoch: number): RedisCall {
   return { keys: [keys.meta], args: [sid, epoch] };
 }
 
