@@ -1,0 +1,404 @@
+/**
+ * Appends to the queues of sessions, wherever their clients are: what a loop turn brings goes into one
+ * `session_append` per shard and 64 sessions. What Redis did not do, or did not say, is sent again before
+ * anything newer of the same session; the queue drops what it had (hard case 7). Used by redis-store.ts.
+ */
+import type { Incarnation, SharedEvents } from '../../core/cluster-ports.ts';
+import type { Scheduler } from '../../core/ports.ts';
+import type { SharedAppend } from '../../core/shared-append.ts';
+import type { RedisFailure } from '../../drivers/redis/redis-port.ts';
+import type { AppendLane, WaitingAppend } from './append-lane.ts';
+import { encodeEntry } from './entry-codec.ts';
+import {
+  AppendCall,
+  type AppendReply,
+  appendReply,
+  positionOf,
+  sessionAppend,
+} from './functions/session-queue.ts';
+import { RecentAppends } from './recent-appends.ts';
+import { passes, type RedisCalls } from './redis-calls.ts';
+import type { StoreCounters } from './store-counters.ts';
+
+export interface AppendLimits {
+  /** Bounds of each queue. */
+  readonly queueMessagesMax: number;
+  readonly queueBytesMax: number;
+  readonly overflow: 'oldest' | 'newest';
+  /** Entries that are read later than this are dropped; 0: never. */
+  readonly queueAgeMs: number;
+  /** Bounds of what waits here for Redis. */
+  readonly waitingMessagesMax: number;
+  readonly waitingBytesMax: number;
+  /** Appends of the last so many ms are written again to a server that took over; 0: none. */
+  readonly rewriteMs: number;
+  readonly rewriteBytesMax: number;
+  /** A session Redis does not know is waited for, as Redis may have been emptied (ADR 0010). */
+  readonly absentMsMax: number;
+}
+
+export interface AppendWriterOptions {
+  readonly calls: RedisCalls;
+  readonly scheduler: Scheduler;
+  readonly wallMs: () => number;
+  readonly incarnation: () => Incarnation;
+  readonly limits: AppendLimits;
+  readonly counters: StoreCounters;
+}
+
+const SESSIONS_PER_CALL = 64;
+const VALUES_PER_CALL = 2048;
+const BYTES_PER_CALL = 1024 * 1024;
+/** Of one session in one call. */
+const VALUES_PER_SESSION = 1024;
+/** Redis will not run it: after so many tries its messages are given up. */
+const REFUSALS_MAX = 5;
+const ABSENT_RETRY_MS = 200;
+const HELD_RETRY_MS = 100;
+
+/** Neighbouring appends of one writer to one session: one slice of a call. */
+interface Slice {
+  readonly lane: AppendLane;
+  readonly appends: readonly WaitingAppend[];
+}
+
+interface OpenCall {
+  readonly call: AppendCall;
+  readonly slices: Slice[];
+  readonly lanes: AppendLane[];
+  values: number;
+  bytes: number;
+}
+
+type Told =
+  | { readonly kind: 'queued'; readonly slice: Slice; readonly reply: AppendReply }
+  | {
+      readonly kind: 'failed';
+      readonly lane: AppendLane;
+      readonly appends: readonly WaitingAppend[];
+      readonly why: 'gone' | 'failed';
+    };
+
+export class AppendWriter {
+  events: SharedEvents | null = null;
+  /** The tail of a queue reaches to this position, whatever is there; set before traffic. */
+  onTail: ((owner: Incarnation, lane: AppendLane, tailSeq: number) => void) | null = null;
+  waitingMessages = 0;
+  waitingBytes = 0;
+  readonly #options: AppendWriterOptions;
+  readonly #recent: RecentAppends;
+  #dirty: AppendLane[] = [];
+  readonly #held: Set<AppendLane> = new Set();
+  #isScheduled = false;
+  #nextSeq = 1;
+  #callsUnderWay = 0;
+  #refused: { readonly lane: AppendLane; readonly append: SharedAppend }[] = [];
+  /** A fan-out gives the same message to many sessions, one after the other. */
+  #lastAppend: SharedAppend | null = null;
+  #lastValue: Buffer | null = null;
+
+  constructor(options: AppendWriterOptions) {
+    this.#options = options;
+    this.#recent = new RecentAppends(options.limits.rewriteMs, options.limits.rewriteBytesMax);
+  }
+
+  get isFull(): boolean {
+    const { waitingMessagesMax, waitingBytesMax } = this.#options.limits;
+    return this.waitingMessages >= waitingMessagesMax || this.waitingBytes >= waitingBytesMax;
+  }
+
+  /** Nothing waits but what cannot be sent now. */
+  get isIdle(): boolean {
+    return this.#callsUnderWay === 0 && this.#dirty.length === 0;
+  }
+
+  enqueue(lane: AppendLane, append: SharedAppend): void {
+    if (this.isFull) {
+      this.#refuse(lane, append);
+      return;
+    }
+    const { publisherSid, publisherSeq } = append.identity;
+    const isOwn = publisherSid === null;
+    const value = this.#encode(append);
+    this.waitingMessages++;
+    this.waitingBytes += value.length;
+    lane.push({
+      append,
+      writer: publisherSid ?? this.#options.incarnation(),
+      seq: isOwn ? this.#nextSeq++ : publisherSeq,
+      value,
+    });
+    this.touch(lane);
+  }
+
+  /** Something may be sent for the session. */
+  touch(lane: AppendLane): void {
+    if (lane.isDirty) return;
+    lane.isDirty = true;
+    this.#dirty.push(lane);
+    if (this.#isScheduled) return;
+    this.#isScheduled = true;
+    this.#options.scheduler.endOfTurn(() => this.flush());
+  }
+
+  /** The node does not know the session by this sid any more. */
+  unbind(lane: AppendLane): void {
+    lane.isBound = false;
+    if (lane.isHeld && this.#options.calls.isUp) this.#letGo(lane);
+  }
+
+  /** Redis is there again. */
+  up(isOtherServer: boolean): void {
+    if (isOtherServer) this.#rewrite();
+    for (const lane of [...this.#held]) this.#letGo(lane);
+  }
+
+  flush(): void {
+    this.#isScheduled = false;
+    const lanes = this.#dirty;
+    this.#dirty = [];
+    const open = new Map<number, OpenCall>();
+    for (const lane of lanes) {
+      lane.isDirty = false;
+      if (!lane.isSendable) continue;
+      if (!this.#options.calls.isUp) {
+        this.#hold(lane, 0);
+        continue;
+      }
+      let call = open.get(lane.shard);
+      if (call === undefined) {
+        call = this.#begin();
+        open.set(lane.shard, call);
+      }
+      this.#fill(call, lane);
+      const isFull = call.slices.length >= SESSIONS_PER_CALL || call.values >= VALUES_PER_CALL;
+      if (isFull || call.bytes >= BYTES_PER_CALL) {
+        this.#send(call);
+        open.delete(lane.shard);
+      }
+    }
+    for (const call of open.values()) this.#send(call);
+  }
+
+  #begin(): OpenCall {
+    const { queueMessagesMax, queueBytesMax, overflow } = this.#options.limits;
+    const call = new AppendCall(queueMessagesMax, queueBytesMax, overflow);
+    return { call, slices: [], lanes: [], values: 0, bytes: 0 };
+  }
+
+  #fill(open: OpenCall, lane: AppendLane): void {
+    const appends = lane.take(VALUES_PER_SESSION, BYTES_PER_CALL);
+    open.lanes.push(lane);
+    let from = 0;
+    for (let at = 1; at <= appends.length; at++) {
+      const first = appends[from]!;
+      if (at < appends.length && appends[at]!.writer === first.writer) continue;
+      const slice = { lane, appends: appends.slice(from, at) };
+      open.slices.push(slice);
+      // One call at a time: nothing of this writer is unanswered.
+      open.call.session(lane.keys, lane.sid, first.writer, 0);
+      for (const { seq, value } of slice.appends) {
+        open.call.value(seq, value);
+        open.bytes += value.length;
+      }
+      from = at;
+    }
+    open.values += appends.length;
+  }
+
+  #send(open: OpenCall): void {
+    this.#callsUnderWay++;
+    const { calls, counters } = this.#options;
+    calls.call(sessionAppend, open.call, appendReply, (failure, replies) => {
+      this.#callsUnderWay--;
+      if (failure === null && replies!.length === open.slices.length) {
+        counters.appendCalls++;
+        this.#answered(open, replies!);
+      } else {
+        this.#undone(open, failure);
+      }
+    });
+  }
+
+  /** All of the call is to be sent again, or given up when Redis never takes it. */
+  #undone(open: OpenCall, failure: RedisFailure | null): void {
+    const isPassing = failure !== null && passes(failure);
+    const told: Told[] = [];
+    for (const lane of open.lanes) {
+      const appends: WaitingAppend[] = [];
+      for (const slice of open.slices) {
+        if (slice.lane === lane) for (const append of slice.appends) appends.push(append);
+      }
+      if (!isPassing && ++lane.refusals >= REFUSALS_MAX) {
+        lane.refusals = 0;
+        lane.answered([]);
+        told.push({ kind: 'failed', lane, appends, why: 'failed' });
+        if (lane.pending > 0) this.touch(lane);
+      } else {
+        this.#options.counters.retries++;
+        lane.answered(appends);
+        this.#hold(lane, HELD_RETRY_MS);
+      }
+    }
+    for (const each of told) this.#tell(each);
+  }
+
+  #answered(open: OpenCall, replies: readonly AppendReply[]): void {
+    const told: Told[] = [];
+    const undone = new Map<AppendLane, WaitingAppend[]>();
+    for (let i = 0; i < replies.length; i++) {
+      const slice = open.slices[i]!;
+      const reply = replies[i]!;
+      const { lane, appends } = slice;
+      if (reply.status === 'stored') {
+        told.push({ kind: 'queued', slice, reply });
+      } else if (reply.status === 'gap' || (reply.status === 'absent' && this.#isAwaited(lane))) {
+        const before = undone.get(lane) ?? [];
+        for (const append of appends) before.push(append);
+        undone.set(lane, before);
+      } else {
+        told.push({ kind: 'failed', lane, appends, why: 'gone' });
+      }
+    }
+    // Order is put right before anybody is told: they may append more from inside.
+    for (const lane of open.lanes) {
+      const again = undone.get(lane);
+      lane.answered(again ?? []);
+      lane.refusals = 0;
+      if (again !== undefined) this.#hold(lane, ABSENT_RETRY_MS);
+      else if (lane.pending > 0) this.touch(lane);
+    }
+    for (const each of told) this.#tell(each);
+  }
+
+  /**
+   * Redis has no such session. It has ended, then this node hears of it soon; or Redis was emptied, then
+   * somebody asserts the session soon. Until then nobody is told that nothing is owed.
+   */
+  #isAwaited(lane: AppendLane): boolean {
+    const { nowMs } = this.#options.calls;
+    if (lane.absentSinceMs === 0) lane.absentSinceMs = nowMs;
+    return lane.isBound && nowMs - lane.absentSinceMs < this.#options.limits.absentMsMax;
+  }
+
+  #tell(told: Told): void {
+    if (told.kind === 'queued') {
+      this.#queued(told.slice, told.reply);
+      return;
+    }
+    const { lane, appends, why } = told;
+    for (const { append, value } of appends) {
+      if (append === null) continue;
+      this.#forget(value);
+      this.#options.counters[why]++;
+      this.events!.enqueueFailed(lane.sessionNumber, append, why);
+    }
+  }
+
+  #queued({ lane, appends }: Slice, reply: AppendReply): void {
+    const { calls, counters } = this.#options;
+    lane.absentSinceMs = 0;
+    counters.appends += reply.stored;
+    counters.dedupes += reply.skipped;
+    counters.refused += reply.refused.length;
+    counters.dropped += reply.dropped;
+    const owner = reply.owner === '' || !lane.isBound ? null : reply.owner;
+    const { nowMs } = calls;
+    let { dropped } = reply;
+    let isTailTold = false;
+    for (let i = 0; i < appends.length; i++) {
+      const waiting = appends[i]!;
+      const seq = positionOf(reply, i);
+      const { append } = waiting;
+      if (seq >= 0) {
+        this.#recent.add(lane, append === null ? waiting : { ...waiting, append: null }, nowMs);
+      }
+      if (append === null) {
+        counters.rewrites++;
+        continue;
+      }
+      this.#forget(waiting.value);
+      if (seq < 0) {
+        this.events!.enqueueFailed(lane.sessionNumber, append, 'full');
+        continue;
+      }
+      const isNew = seq > 0;
+      this.events!.queued(lane.sessionNumber, append, seq, owner, isNew ? dropped : 0);
+      if (isNew) {
+        dropped = 0;
+        isTailTold = seq === reply.tail;
+      }
+    }
+    // The answer that would have told the owner was lost.
+    if (!isTailTold && owner !== null) this.onTail?.(owner, lane, reply.tail);
+  }
+
+  #forget(value: Buffer): void {
+    this.waitingMessages--;
+    this.waitingBytes -= value.length;
+  }
+
+  #hold(lane: AppendLane, delayMs: number): void {
+    lane.isHeld = true;
+    this.#held.add(lane);
+    const { calls } = this.#options;
+    if (!calls.isUp) return;
+    calls.after(delayMs, () => {
+      if (calls.isUp) this.#letGo(lane);
+    });
+  }
+
+  #letGo(lane: AppendLane): void {
+    if (!this.#held.delete(lane)) return;
+    lane.isHeld = false;
+    this.touch(lane);
+  }
+
+  #rewrite(): void {
+    for (const [lane, appends] of this.#recent.take(this.#options.calls.nowMs)) {
+      lane.rewrite(appends);
+      this.touch(lane);
+    }
+  }
+
+  #refuse(lane: AppendLane, append: SharedAppend): void {
+    this.#refused.push({ lane, append });
+    if (this.#refused.length > 1) return;
+    this.#options.scheduler.nextTurn(() => {
+      const refused = this.#refused;
+      this.#refused = [];
+      for (const each of refused) {
+        this.#options.counters.failed++;
+        this.events!.enqueueFailed(each.lane.sessionNumber, each.append, 'failed');
+      }
+    });
+  }
+
+  #encode(append: SharedAppend): Buffer {
+    const last = this.#lastAppend;
+    if (last !== null && isSame(last, append)) return this.#lastValue!;
+    const { incarnation, limits, wallMs } = this.#options;
+    const value = encodeEntry(append, incarnation(), limits.queueAgeMs > 0 ? wallMs() : 0);
+    if (this.#lastAppend === null) {
+      // It must not keep the message alive beyond this turn.
+      this.#options.scheduler.endOfTurn(() => {
+        this.#lastAppend = null;
+        this.#lastValue = null;
+      });
+    }
+    this.#lastAppend = append;
+    this.#lastValue = value;
+    return value;
+  }
+}
+
+function isSame(a: SharedAppend, b: SharedAppend): boolean {
+  return (
+    a.message === b.message &&
+    a.qos === b.qos &&
+    a.retain === b.retain &&
+    a.subscriptionIds === b.subscriptionIds &&
+    a.sharedFilter === b.sharedFilter &&
+    a.identity === b.identity
+  );
+}

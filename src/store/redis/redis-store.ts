@@ -1,0 +1,501 @@
+/**
+ * Durable sessions that all nodes of a datacenter share, in Redis (ADR 0013): the core's `SessionStore` and
+ * `SharedSessions`, and cluster/'s `SessionLedger`. It gives each call to whoever writes it: append-writer.ts
+ * (any node), owner-writer.ts (fenced), session-ledger.ts (ownership). Everything is callbacks; time and
+ * turns are handed in. It does not listen to its RedisPort: whoever does tells it `redisUp`.
+ */
+import type {
+  Incarnation,
+  LedgerAnswer,
+  LookAnswer,
+  OpenRequest,
+  SessionImage,
+  SessionLedger,
+  SharedEvents,
+  SharedSessions,
+} from '../../core/cluster-ports.ts';
+import type { Message } from '../../core/message.ts';
+import type {
+  Clock,
+  Log,
+  Scheduler,
+  SessionRecord,
+  SessionStore,
+  StoreEvents,
+  Ticket,
+} from '../../core/ports.ts';
+import type { QueueEntry } from '../../core/queue-entry.ts';
+import type { SharedAppend } from '../../core/shared-append.ts';
+import type { RedisPort, RedisPortEvents } from '../../drivers/redis/redis-port.ts';
+import { AppendLane } from './append-lane.ts';
+import { type AppendLimits, AppendWriter } from './append-writer.ts';
+import { checkPrefix, sessionKeys } from './keys.ts';
+import { encodeMessage } from './message-value.ts';
+import type { Quarantine } from './opened-record.ts';
+import { type InboundChange, OwnerLane } from './owner-lane.ts';
+import { OwnerWriter } from './owner-writer.ts';
+import { QueueReader } from './queue-reader.ts';
+import { NewerRecord } from './record-version.ts';
+import { RedisCalls } from './redis-calls.ts';
+import { SessionIndexes } from './session-indexes.ts';
+import { type OpenedSession, RedisLedger } from './session-ledger.ts';
+import { SessionLoader } from './session-loader.ts';
+import { StoreCounters } from './store-counters.ts';
+import { TicketLine } from './ticket-line.ts';
+
+export interface RedisStoreLimits extends AppendLimits {}
+
+export interface RedisStoreOptions {
+  readonly redis: RedisPort;
+  /** Of all keys; several clusters may share a Redis. */
+  readonly keyPrefix: string;
+  readonly scheduler: Scheduler;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly limits?: Partial<RedisStoreLimits>;
+  /** Of this life of the node: names what it appends. */
+  readonly incarnation: () => Incarnation;
+}
+
+const DEFAULTS: RedisStoreLimits = {
+  queueMessagesMax: 100_000,
+  queueBytesMax: 64 * 1024 * 1024,
+  overflow: 'oldest',
+  queueAgeMs: 0,
+  waitingMessagesMax: 1_000_000,
+  waitingBytesMax: 256 * 1024 * 1024,
+  rewriteMs: 10_000,
+  rewriteBytesMax: 64 * 1024 * 1024,
+  absentMsMax: 10_000,
+};
+
+/** Opened and not bound yet; what is beyond is settled position by position. */
+const OPENED_MAX = 10_000;
+/** A stop waits for Redis for so long. */
+const STOP_MS_MAX = 3000;
+const STOP_TICK_MS = 10;
+const QUARANTINE_LOG_MS = 1000;
+
+/** What a session number of the core stands for. */
+interface Binding {
+  readonly sessionNumber: number;
+  readonly clientId: string;
+  readonly sid: string;
+  readonly epoch: number;
+  /** Null: never used; most sessions of a datacenter are elsewhere. */
+  append: AppendLane | null;
+  owner: OwnerLane | null;
+  opened: OpenedSession | null;
+}
+
+export class RedisStore implements SessionStore, SharedSessions, SessionLedger, RedisPortEvents {
+  readonly keepsQueues = true;
+  readonly counters: StoreCounters = new StoreCounters();
+  readonly #options: RedisStoreOptions;
+  readonly #calls: RedisCalls;
+  readonly #tickets: TicketLine;
+  readonly #appends: AppendWriter;
+  readonly #owners: OwnerWriter;
+  readonly #reader: QueueReader;
+  readonly #ledger: RedisLedger;
+  readonly #bindings: Map<number, Binding> = new Map();
+  /** Sessions bound under an epoch this node may own, by client id. */
+  readonly #byClient: Map<string, Binding> = new Map();
+  readonly #opened: Map<string, OpenedSession> = new Map();
+  #storeEvents: StoreEvents | null = null;
+  #isStopped = false;
+  #quarantineLoggedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(options: RedisStoreOptions) {
+    checkPrefix(options.keyPrefix);
+    const { redis, scheduler, clock, log, incarnation } = options;
+    const limits = { ...DEFAULTS, ...options.limits };
+    const { counters } = this;
+    this.#options = options;
+    this.#calls = new RedisCalls(redis, scheduler, clock, log, counters);
+    const calls = this.#calls;
+    const wallMs = (): number => clock.wallMs();
+    this.#tickets = new TicketLine(scheduler, (ticket, error) =>
+      this.#storeEvents?.committed(ticket, error),
+    );
+    this.#appends = new AppendWriter({ calls, scheduler, wallMs, incarnation, limits, counters });
+    this.#owners = new OwnerWriter({
+      calls,
+      scheduler,
+      log,
+      counters,
+      tickets: this.#tickets,
+      absentMsMax: limits.absentMsMax,
+    });
+    const quarantine = this.#quarantine;
+    this.#reader = new QueueReader({
+      calls,
+      counters,
+      quarantine,
+      wallMs,
+      queueAgeMs: limits.queueAgeMs,
+      settle: (lane, seq) => this.#settle(lane, seq),
+    });
+    this.#ledger = new RedisLedger({
+      calls,
+      indexes: new SessionIndexes(calls, options.keyPrefix),
+      prefix: options.keyPrefix,
+      clock,
+      log,
+      quarantine,
+      onOpened: (opened) => this.#onOpened(opened),
+      flushed: (clientId, sid, epoch, then) => this.#flushed(clientId, sid, epoch, then),
+      opened: (clientId, sid) => this.#openedOf(clientId, sid),
+    });
+  }
+
+  // ------------------------------------------------------------------ Redis comes and goes
+
+  redisUp(isOtherServer: boolean): void {
+    if (this.#isStopped) return;
+    this.#appends.up(isOtherServer);
+    this.#owners.up();
+    this.#calls.up();
+  }
+
+  /** What is under way is answered by its own callback. */
+  redisDown(_why: string): void {}
+
+  // ------------------------------------------------------------------ start and stop
+
+  /** Nothing is restored: the ledger's `load` gives the sessions of the datacenter to cluster/. */
+  start(events: StoreEvents): Promise<void> {
+    this.begin(events);
+    return Promise.resolve();
+  }
+
+  stop(): Promise<void> {
+    return new Promise((resolve) => this.end(resolve));
+  }
+
+  begin(events: StoreEvents): void {
+    this.#storeEvents = events;
+  }
+
+  /** Waits a while for what is under way; then nothing is called back any more. */
+  end(done: () => void): void {
+    if (this.#isStopped) {
+      done();
+      return;
+    }
+    const { clock, scheduler } = this.#options;
+    const endMs = clock.monotonicMs() + STOP_MS_MAX;
+    const finish = (): void => {
+      stopTicks();
+      this.#isStopped = true;
+      this.#calls.stop();
+      done();
+    };
+    const isOver = (): boolean =>
+      (this.#appends.isIdle && this.#owners.isIdle && this.#tickets.waiting === 0) ||
+      !this.#calls.isUp ||
+      clock.monotonicMs() >= endMs;
+    const stopTicks = scheduler.every(STOP_TICK_MS, () => {
+      if (isOver()) finish();
+    });
+  }
+
+  // ------------------------------------------------------------------ metrics
+
+  get writable(): boolean {
+    return !this.#appends.isFull;
+  }
+
+  /** Messages that wait for Redis, and their bytes. */
+  get waitingMessages(): number {
+    return this.#appends.waitingMessages;
+  }
+
+  get waitingBytes(): number {
+    return this.#appends.waitingBytes;
+  }
+
+  /** Settled positions that Redis does not know of yet. */
+  get settleLag(): number {
+    return this.counters.settled - this.counters.settleConfirmed;
+  }
+
+  get ticketsWaiting(): number {
+    return this.#tickets.waiting;
+  }
+
+  // ------------------------------------------------------------------ SharedSessions
+
+  listen(events: SharedEvents): void {
+    this.#appends.events = events;
+    this.#owners.events = events;
+  }
+
+  /**
+   * Told when an append was in the queue before, as the answer to it was lost: its owner is to look how
+   * far the queue reaches.
+   */
+  set onTail(told: (owner: Incarnation, clientId: string, sid: string, tailSeq: number) => void,) {
+    this.#appends.onTail = (owner, { clientId, sid }, tailSeq) =>
+      told(owner, clientId, sid, tailSeq);
+  }
+
+  bind(sessionNumber: number, clientId: string, sid: string, epoch: number): void {
+    const before = this.#bindings.get(sessionNumber);
+    if (before?.sid === sid && before.epoch === epoch && before.clientId === clientId) return;
+    let append: AppendLane | null = null;
+    if (before !== undefined) {
+      if (before.sid === sid && before.clientId === clientId) append = before.append;
+      else if (before.append !== null) this.#appends.unbind(before.append);
+      if (before.owner !== null) this.#owners.unbind(before.owner);
+      if (this.#byClient.get(before.clientId) === before) this.#byClient.delete(before.clientId);
+    }
+    let opened = this.#opened.get(clientId) ?? null;
+    if (opened !== null && opened.sid === sid && opened.epoch === epoch) {
+      this.#opened.delete(clientId);
+    } else {
+      opened = null;
+    }
+    const binding = { sessionNumber, clientId, sid, epoch, append, owner: null, opened };
+    this.#bindings.set(sessionNumber, binding);
+    if (opened !== null) this.#byClient.set(clientId, binding);
+  }
+
+  unbind(sessionNumber: number): void {
+    const binding = this.#bindings.get(sessionNumber);
+    if (binding === undefined) return;
+    this.#bindings.delete(sessionNumber);
+    if (this.#byClient.get(binding.clientId) === binding) this.#byClient.delete(binding.clientId);
+    if (binding.append !== null) this.#appends.unbind(binding.append);
+    if (binding.owner !== null) this.#owners.unbind(binding.owner);
+  }
+
+  enqueue(sessionNumber: number, append: SharedAppend): void {
+    const binding = this.#bindings.get(sessionNumber);
+    if (binding === undefined) {
+      this.#options.scheduler.nextTurn(() => {
+        this.counters.gone++;
+        this.#appends.events!.enqueueFailed(sessionNumber, append, 'gone');
+      });
+      return;
+    }
+    this.#appends.enqueue(this.#appendLane(binding), append);
+  }
+
+  beginInbound(sessionNumber: number, packetId: number, message: Message, seq: number): Ticket {
+    const value = encodeMessage(message);
+    return this.#inbound(sessionNumber, { op: 'pending', packetId, publisherSeq: seq, value });
+  }
+
+  inboundDone(sessionNumber: number, packetId: number): void {
+    const lane = this.#ownerLane(sessionNumber);
+    if (lane === null || lane.isOver) return;
+    lane.inbound.push({ op: 'done', packetId });
+    this.#owners.touch(lane);
+  }
+
+  // ------------------------------------------------------------------ SessionStore
+
+  saveSession(record: SessionRecord): Ticket {
+    const { expiryIntervalS, counter = 0, subscriptions } = record;
+    return this.#owned(record.sessionNumber, (lane) => {
+      lane.record = { expiryIntervalS, counter, subscriptions };
+    });
+  }
+
+  deleteSession(sessionNumber: number): Ticket {
+    const binding = this.#bindings.get(sessionNumber);
+    if (binding === undefined) return 0;
+    const ticket = this.#owned(sessionNumber, (lane) => {
+      lane.isRemoving = true;
+    });
+    const { clientId, epoch, owner } = binding;
+    this.#ledger.removing(clientId, epoch, (then) => this.#owners.whenIdle(owner!, then));
+    return ticket;
+  }
+
+  /** The queue gives positions itself: a node of a datacenter calls `enqueue`. */
+  append(_sessionNumber: number, _entry: QueueEntry): Ticket {
+    throw new Error('the shared queue gives positions: enqueue, not append');
+  }
+
+  settle(sessionNumber: number, entry: QueueEntry): void {
+    const lane = this.#ownerLane(sessionNumber);
+    if (lane !== null) this.#settle(lane, entry.seq);
+  }
+
+  release(sessionNumber: number, entry: QueueEntry): Ticket {
+    return this.#owned(sessionNumber, (lane) => lane.positions.release(entry.seq));
+  }
+
+  read(
+    sessionNumber: number,
+    fromSeq: number,
+    messagesMax: number,
+    bytesMax: number,
+    done: (entries: QueueEntry[], error: Error | null) => void,
+  ): void {
+    const lane = this.#ownerLane(sessionNumber);
+    if (lane === null) this.#options.scheduler.nextTurn(() => done([], null));
+    else this.#reader.read(lane, fromSeq, messagesMax, bytesMax, done);
+  }
+
+  addInboundId(sessionNumber: number, packetId: number): Ticket {
+    return this.#inbound(sessionNumber, { op: 'add', packetId });
+  }
+
+  removeInboundId(sessionNumber: number, packetId: number): Ticket {
+    return this.#inbound(sessionNumber, { op: 'remove', packetId });
+  }
+
+  // ------------------------------------------------------------------ SessionLedger
+
+  open(
+    owner: Incarnation,
+    hlcMs: number,
+    newSid: string,
+    request: OpenRequest,
+    done: (answer: LedgerAnswer) => void,
+  ): void {
+    this.#ledger.open(owner, hlcMs, newSid, request, done);
+  }
+
+  oldWillSettled(clientId: string, sid: string, epoch: number): void {
+    this.#ledger.oldWillSettled(clientId, sid, epoch);
+  }
+
+  close(
+    clientId: string,
+    sid: string,
+    epoch: number,
+    expiryIntervalS: number,
+    willDelayS: number,
+    done: (outcome: 'closed' | 'ended' | 'fenced') => void,
+  ): void {
+    this.#ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, done);
+  }
+
+  orphan(
+    dead: Incarnation,
+    countMax: number,
+    done: (
+      answer: { readonly clientIds: readonly string[]; readonly isMore: boolean } | null,
+    ) => void,
+  ): void {
+    this.#ledger.orphan(dead, countMax, done);
+  }
+
+  due(countMax: number, done: (clientIds: readonly string[] | null) => void): void {
+    this.#ledger.due(countMax, done);
+  }
+
+  look(clientId: string, by: Incarnation, done: (answer: LookAnswer) => void): void {
+    this.#ledger.look(clientId, by, done);
+  }
+
+  willDone(clientId: string, sid: string, epoch: number, done: (isDone: boolean) => void): void {
+    this.#ledger.willDone(clientId, sid, epoch, done);
+  }
+
+  unclaim(clientId: string, dead: Incarnation, done: (isDone: boolean) => void): void {
+    this.#ledger.unclaim(clientId, dead, done);
+  }
+
+  load(each: (image: SessionImage) => void, done: (isComplete: boolean) => void): void {
+    const { keyPrefix } = this.#options;
+    new SessionLoader(this.#calls, keyPrefix, this.#quarantine, each, done).start();
+  }
+
+  assert(image: SessionImage, headSeq: number, done: (isWritten: boolean | null) => void): void {
+    this.#ledger.assert(image, headSeq, done);
+  }
+
+  // ------------------------------------------------------------------ lanes
+
+  #appendLane(binding: Binding): AppendLane {
+    if (binding.append === null) {
+      const { sessionNumber, clientId, sid } = binding;
+      const keys = sessionKeys(this.#options.keyPrefix, clientId);
+      const shard = this.#calls.shardOf(clientId);
+      binding.append = new AppendLane(sessionNumber, clientId, sid, keys, shard);
+    }
+    return binding.append;
+  }
+
+  #ownerLane(sessionNumber: number): OwnerLane | null {
+    const binding = this.#bindings.get(sessionNumber);
+    if (binding === undefined) return null;
+    if (binding.owner === null) {
+      const { clientId, sid, epoch, opened } = binding;
+      const keys = sessionKeys(this.#options.keyPrefix, clientId);
+      const lane = new OwnerLane(sessionNumber, clientId, sid, epoch, keys);
+      if (opened !== null) lane.positions.begin(opened.head, opened.settledSeqs);
+      binding.owner = lane;
+    }
+    return binding.owner;
+  }
+
+  #settle(lane: OwnerLane, seq: number): void {
+    if (lane.isOver || !lane.positions.settle(seq)) return;
+    this.counters.settled++;
+    lane.settledCount++;
+    this.#owners.touch(lane);
+  }
+
+  #inbound(sessionNumber: number, change: InboundChange): Ticket {
+    return this.#owned(sessionNumber, (lane) => lane.inbound.push(change));
+  }
+
+  /** A change that somebody waits for. */
+  #owned(sessionNumber: number, change: (lane: OwnerLane) => void): Ticket {
+    const ticket = this.#tickets.take();
+    const lane = this.#ownerLane(sessionNumber);
+    if (lane === null || lane.isOver) {
+      const error = new Error('the session is not this node’s');
+      this.#options.scheduler.nextTurn(() => this.#tickets.settle(ticket, error));
+      return ticket;
+    }
+    change(lane);
+    lane.tickets.push(ticket);
+    this.#owners.touch(lane);
+    return ticket;
+  }
+
+  // ------------------------------------------------------------------ what the ledger asks
+
+  #onOpened(opened: OpenedSession): void {
+    this.#opened.delete(opened.clientId);
+    this.#opened.set(opened.clientId, opened);
+    if (this.#opened.size <= OPENED_MAX) return;
+    for (const oldest of this.#opened.keys()) {
+      this.#opened.delete(oldest);
+      return;
+    }
+  }
+
+  #openedOf(clientId: string, sid: string): OpenedSession | null {
+    const binding = this.#byClient.get(clientId);
+    const opened = binding?.opened ?? this.#opened.get(clientId) ?? null;
+    return opened?.sid === sid ? opened : null;
+  }
+
+  /** What the session's owner has settled is written before it gives the session up. */
+  #flushed(clientId: string, sid: string, epoch: number, then: () => void): void {
+    const binding = this.#byClient.get(clientId);
+    const isIt = binding !== undefined && binding.sid === sid && binding.epoch === epoch;
+    if (!isIt || binding.owner === null) then();
+    else this.#owners.whenIdle(binding.owner, then);
+  }
+
+  readonly #quarantine: Quarantine = (clientId, what, error) => {
+    if (error instanceof NewerRecord) this.counters.unreadable++;
+    else this.counters.quarantined++;
+    const nowMs = this.#options.clock.monotonicMs();
+    if (nowMs - this.#quarantineLoggedMs < QUARANTINE_LOG_MS) return;
+    this.#quarantineLoggedMs = nowMs;
+    this.#options.log.error(
+      { clientId, what, why: error.message },
+      'a value in Redis could not be decoded and was set aside',
+    );
+  };
+}
