@@ -15,28 +15,47 @@ import { redisServer } from '../../scripts/provide.ts';
 
 const START_MS_MAX = 10_000;
 
+/** What was answered is there again after kill -9. */
+export const DURABLE: readonly string[] = ['--appendonly', 'yes', '--appendfsync', 'always'];
+
 export class RedisServer {
   readonly port: number;
   readonly folder: string;
   readonly #args: readonly string[];
+  readonly #file: readonly string[];
   #child: ChildProcess | null = null;
 
-  private constructor(port: number, folder: string, args: readonly string[]) {
+  constructor(port: number, folder: string, args: readonly string[], file: readonly string[] = []) {
     this.port = port;
     this.folder = folder;
     this.#args = args;
+    this.#file = file;
   }
 
   /** Runs until the test ends. `args` go to redis-server, for example `--requirepass`. */
   static async start(t: Test, args: readonly string[] = []): Promise<RedisServer> {
-    const folder = mkdtempSync(join(tmpdir(), 'causeway-redis-'));
-    const server = new RedisServer(await freePort(), folder, args);
-    t.teardown(async () => {
-      await server.stop();
-      rmSync(folder, { recursive: true, force: true });
-    });
-    await server.resume();
+    const server = await RedisServer.launch(args);
+    t.teardown(() => server.remove());
     return server;
+  }
+
+  /**
+   * Runs until `remove`, on a port that stays its own over stop and resume; so does its folder, and
+   * with `DURABLE` among `args` what is in it.
+   */
+  static async launch(args: readonly string[] = []): Promise<RedisServer> {
+    for (let attempt = 1; ; attempt += 1) {
+      const folder = mkdtempSync(join(tmpdir(), 'causeway-redis-'));
+      const server = new RedisServer(await freePort(), folder, args);
+      try {
+        await server.resume();
+        return server;
+      } catch (error) {
+        await server.remove();
+        // Between finding the port free and taking it somebody else may have.
+        if (attempt === 3 || !/in use/i.test(`${error}`)) throw error;
+      }
+    }
   }
 
   get url(): string {
@@ -47,7 +66,7 @@ export class RedisServer {
   async resume(): Promise<void> {
     const own = ['--port', `${this.port}`, '--bind', '127.0.0.1', '--dir', this.folder];
     const plain = ['--save', '', '--appendonly', 'no', '--daemonize', 'no'];
-    const child = spawn(redisServer(), [...own, ...plain, ...this.#args], {
+    const child = spawn(redisServer(), [...this.#file, ...own, ...plain, ...this.#args], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;
@@ -62,13 +81,20 @@ export class RedisServer {
       });
       const hear = (chunk: Buffer): void => {
         output = (output + chunk.toString()).slice(-10_000);
-        if (!output.includes('Ready to accept connections')) return;
+        // A Sentinel is ready when it watches.
+        if (!/Ready to accept connections|\+monitor master/.test(output)) return;
         clearTimeout(timer);
         resolve();
       };
       child.stdout?.on('data', hear);
       child.stderr?.on('data', hear);
     });
+  }
+
+  /** Ends it, and takes its folder away. */
+  async remove(): Promise<void> {
+    await this.stop();
+    rmSync(this.folder, { recursive: true, force: true });
   }
 
   signal(name: NodeJS.Signals): void {
@@ -118,7 +144,8 @@ export async function sharedRedis(t: Test): Promise<SharedRedis> {
   return { url, prefix, admin };
 }
 
-async function freePort(): Promise<number> {
+/** A port that nobody listens on at the moment. */
+export async function freePort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as { port: number };
