@@ -12,6 +12,7 @@ import type { Options } from '../macro/options.ts';
 import { parseOptions } from '../macro/options.ts';
 import { Cluster } from './cluster.ts';
 import { ClusterContext } from './cluster-context.ts';
+import { proveCluster } from './proof.ts';
 import type { ClusterScenario, ClusterSizes } from './scenario.ts';
 import { away } from './scenarios/away.ts';
 import { routes } from './scenarios/routes.ts';
@@ -120,15 +121,17 @@ async function measureOnce(
   try {
     cluster = await Cluster.start(stack, nodes, options);
     const context = new ClusterContext(cluster, load, options);
+    await proveCluster(context);
     const values = await scenario.measure(context, sizes);
     const problems = [...context.problems, ...cluster.crashes];
-    // Figures of a run in which messages were missing would flatter whoever lost them.
-    const sound = problems.length === 0 ? 1 : 0;
-    table.add(stack.name, { ...values, sound });
+    // Figures of a run in which something was missing would flatter whoever lost it.
+    const isSound = problems.length === 0;
+    table.add(stack.name, isSound ? { ...values, sound: 1 } : { sound: 0 });
     table.complain(stack.name, problems);
     for (const remark of context.remarks) table.remark(stack.name, remark);
     const shown = Object.entries(values).map(([name, value]) => `${name} ${value.toPrecision(4)}`);
-    say(`${scenario.name}, ${nodes} nodes, ${stack.name}: ${shown.join(', ')}`);
+    const verdict = isSound ? '' : ' (not counted, see its problems)';
+    say(`${scenario.name}, ${nodes} nodes, ${stack.name}: ${shown.join(', ')}${verdict}`);
   } catch (error) {
     const text = error instanceof Error ? error.message : String(error);
     table.add(stack.name, { sound: 0 });
