@@ -325,9 +325,20 @@ export interface RemoteSide {
   ownedSessions(): Iterable<SessionImage>;
   /** All durable sessions known, owned here or not: to re-assert after Redis came back empty. */
   knownSessions(): Iterable<SessionImage>;
+  knownSession(clientId: string): SessionImage | null;
+  /** Of a session that is owned here; null: it is not. */
+  queueOf(clientId: string): OwnedQueue | null;
   retained(): Iterable<Message>;
   /** Publishes a will on behalf of a session nobody owns; counts in `awaited`. */
   publishWill(image: WillOfAbsent, awaited: Awaited): void;
+}
+
+/** The queue of a session that is owned here, as memory knows it. */
+export interface OwnedQueue {
+  /** Highest position that was ever given. */
+  readonly tailSeq: number;
+  /** Messages that wait. */
+  readonly messages: number;
 }
 
 export interface WillOfAbsent {

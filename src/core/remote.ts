@@ -9,6 +9,7 @@ import type {
   Bus,
   Incarnation,
   Interest,
+  OwnedQueue,
   Peer,
   RemoteSide,
   RetainedVersion,
@@ -269,6 +270,18 @@ export class Remote implements RemoteSide, SharedEvents {
     for (const session of this.#services.core.sessions.values()) {
       if (session.durable && session.ownership !== null) yield imageOf(session);
     }
+  }
+
+  knownSession(clientId: string): SessionImage | null {
+    const session = this.#services.core.sessions.get(clientId);
+    if (session === undefined || !session.durable || session.ownership === null) return null;
+    return imageOf(session);
+  }
+
+  queueOf(clientId: string): OwnedQueue | null {
+    const session = this.#services.core.sessions.get(clientId);
+    if (session === undefined || !session.durable || !this.#isOwnedHere(session)) return null;
+    return { tailSeq: session.tailSeq, messages: session.queuedMessages };
   }
 
   *retained(): Iterable<Message> {
