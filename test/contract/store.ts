@@ -1,27 +1,23 @@
 /**
  * What every store keeps to, whatever it writes to (core/ports.ts: SessionStore, RetainedStore). Run
  * by the tests of each implementation; what asks for a record that outlives the store is left to
- * those that have one.
+ * those that have one, and what asks for a position before a message is stored to those the core gives
+ * positions to.
  */
 import type { Test } from 'tap';
 import { Message } from '../../src/core/message.ts';
-import type { RestoredSession, Store } from '../../src/core/ports.ts';
-import { EntryState, QueueEntry } from '../../src/core/queue-entry.ts';
+import type { RestoredSession } from '../../src/core/ports.ts';
+import { EntryState, type QueueEntry } from '../../src/core/queue-entry.ts';
 import {
   entryOf,
   read,
   release,
-  type StoreRecorder,
   sessionRecord,
   settle,
   textMessage,
   textOf,
 } from './store-recorder.ts';
-
-export interface StoreSubject {
-  readonly store: Store;
-  readonly events: StoreRecorder;
-}
+import type { StoreSubject } from './store-subject.ts';
 
 export interface StoreHome {
   /** Makes a store over what an earlier one of this home has left, and starts it. */
@@ -32,16 +28,26 @@ export interface StoreHome {
 export function storeContract(
   t: Test,
   makeHome: (t: Test) => StoreHome,
-  { isDurable }: { readonly isDurable: boolean },
+  {
+    isDurable,
+    givesPositions = false,
+  }: {
+    readonly isDurable: boolean;
+    /** The queue does, and nodes share it: `append` is nothing for it. */
+    readonly givesPositions?: boolean;
+  },
 ): void {
   everyStore(t, makeHome);
+  if (!givesPositions) takingPositions(t, makeHome);
   if (!isDurable) return;
+  if (!givesPositions) eliding(t, makeHome);
   appending(t, makeHome);
   reading(t, makeHome);
   reopening(t, makeHome);
+  if (!givesPositions) restoring(t, makeHome);
 }
 
-function everyStore(t: Test, makeHome: (t: Test) => StoreHome): void {
+function takingPositions(t: Test, makeHome: (t: Test) => StoreHome): void {
   t.test('an entry is durable before its ticket is reported', async (t) => {
     const { store, events } = await makeHome(t).open();
     t.ok(store.writable);
@@ -56,17 +62,49 @@ function everyStore(t: Test, makeHome: (t: Test) => StoreHome): void {
     await store.stop();
   });
 
-  t.test('tickets never fall', async (t) => {
+  t.test('tickets of entries never fall either', async (t) => {
     const { store, events } = await makeHome(t).open();
     const tickets = [store.saveSession(sessionRecord(1, 'c'))];
     for (let seq = 1; seq <= 20; seq++) {
       tickets.push(store.append(1, entryOf(seq, textMessage(`${seq}`))));
       if (seq % 5 === 0) await events.done(tickets.at(-1)!);
     }
+    tickets.push(store.addInboundId(1, 7), store.deleteSession(1));
+    await events.done(tickets.at(-1)!);
+    t.same(
+      tickets,
+      tickets.toSorted((a, b) => a - b),
+    );
+    await store.stop();
+  });
+}
+
+function everyStore(t: Test, makeHome: (t: Test) => StoreHome): void {
+  t.test('what is queued is durable when that is said', async (t) => {
+    const subject = await makeHome(t).open();
+    const { store, events } = subject;
+    t.ok(store.writable);
+    await subject.create(sessionRecord(1, 'c'));
+    const entry = (await subject.put(1, textMessage('x')))!;
+    t.ok(entry.durable);
+    t.equal(entry.seq, 1);
+    t.equal(events.lastError, null);
+    settle(store, 1, entry);
+    await store.stop();
+  });
+
+  t.test('tickets never fall', async (t) => {
+    const subject = await makeHome(t).open();
+    const { store, events } = subject;
+    await subject.create(sessionRecord(1, 'c'));
+    const tickets = [store.saveSession(sessionRecord(1, 'c'))];
     tickets.push(store.addInboundId(1, 7), store.removeInboundId(1, 7));
     tickets.push(store.putRetained(textMessage('r')), store.removeRetained('a/b'));
+    await events.done(tickets.at(-1)!);
+    tickets.push(store.saveSession(sessionRecord(1, 'c')), store.putRetained(textMessage('r')));
     tickets.push(store.deleteSession(1));
     await events.done(tickets.at(-1)!);
+    t.equal(events.lastError, null);
     t.same(
       tickets,
       tickets.toSorted((a, b) => a - b),
@@ -75,9 +113,10 @@ function everyStore(t: Test, makeHome: (t: Test) => StoreHome): void {
   });
 
   t.test('read answers once, and later', async (t) => {
-    const { store } = await makeHome(t).open();
+    const subject = await makeHome(t).open();
+    const { store } = subject;
     for (const known of [true, false]) {
-      if (known) store.saveSession(sessionRecord(1, 'c'));
+      if (known) await subject.create(sessionRecord(1, 'c'));
       let answers = 0;
       const answered = new Promise<void>((resolve) => {
         store.read(known ? 1 : 99, 1, 10, 1000, (entries, error) => {
@@ -101,7 +140,7 @@ function everyStore(t: Test, makeHome: (t: Test) => StoreHome): void {
   });
 }
 
-function appending(t: Test, makeHome: (t: Test) => StoreHome): void {
+function eliding(t: Test, makeHome: (t: Test) => StoreHome): void {
   t.test('entries of a session are reported in order, then their ticket', async (t) => {
     const { store, events } = await makeHome(t).open();
     store.saveSession(sessionRecord(1, 'a'));
@@ -161,22 +200,6 @@ function appending(t: Test, makeHome: (t: Test) => StoreHome): void {
     await again.store.stop();
   });
 
-  t.test('deleting a session frees who waits for its entries', async (t) => {
-    const home = makeHome(t);
-    const { store, events } = await home.open();
-    await events.done(store.saveSession(sessionRecord(1, 'c')));
-    store.append(1, entryOf(1, textMessage('x')));
-    const ticket = store.deleteSession(1);
-    await events.done(ticket);
-    t.same(events.of('durable', 1), [1], 'the publisher gets its ack');
-    t.same(await read(store, 1), []);
-    t.equal(store.deleteSession(1), 0, 'twice is nothing');
-    await store.stop();
-    const again = await home.open();
-    t.equal(again.events.sessions.size, 0);
-    await again.store.stop();
-  });
-
   t.test('deleting a session while its commit is under way frees them too', async (t) => {
     const home = makeHome(t);
     const { store, events } = await home.open();
@@ -191,24 +214,65 @@ function appending(t: Test, makeHome: (t: Test) => StoreHome): void {
   });
 }
 
+function appending(t: Test, makeHome: (t: Test) => StoreHome): void {
+  t.test('messages of a session have the order they were queued in', async (t) => {
+    const subject = await makeHome(t).open();
+    const { store } = subject;
+    await subject.create(sessionRecord(1, 'a'));
+    await subject.create(sessionRecord(2, 'b'));
+    const puts: [number, string, Promise<QueueEntry | null>][] = [];
+    for (let i = 1; i <= 100; i++) {
+      const message = textMessage(`${i}`);
+      puts.push([1, `${i}`, subject.put(1, message)]);
+      puts.push([2, `${i}`, subject.put(2, message, { qos: 2 })]);
+      if (i % 7 === 0) await new Promise(setImmediate);
+    }
+    for (const [, text, put] of puts) t.equal((await put)!.seq, Number(text));
+    for (const number of [1, 2]) {
+      const found = await read(store, number);
+      t.same(
+        found.map((entry) => [entry.seq, textOf(entry.message), entry.qos]),
+        Array.from({ length: 100 }, (_, i) => [i + 1, `${i + 1}`, number]),
+      );
+    }
+    await store.stop();
+  });
+
+  t.test('deleting a session frees who waits for its entries', async (t) => {
+    const home = makeHome(t);
+    const subject = await home.open();
+    const { store, events } = subject;
+    await subject.create(sessionRecord(1, 'c'));
+    const put = subject.put(1, textMessage('x'));
+    await events.done(store.deleteSession(1));
+    await put;
+    t.same(await read(store, 1), []);
+    t.equal(store.deleteSession(1), 0, 'twice is nothing');
+    await store.stop();
+    const again = await home.open();
+    t.equal(again.events.sessions.size, 0);
+    await again.store.stop();
+  });
+}
+
 function reading(t: Test, makeHome: (t: Test) => StoreHome): void {
   t.test('a queue is read in windows and in order while it grows and is settled', async (t) => {
     const home = makeHome(t);
-    const { store, events } = await home.open();
-    await events.done(store.saveSession(sessionRecord(1, 'c')));
+    const subject = await home.open();
+    const { store } = subject;
+    await subject.create(sessionRecord(1, 'c'));
     let tail = 0;
-    const append = (count: number): void => {
-      for (let i = 0; i < count; i++) {
-        tail++;
-        store.append(1, entryOf(tail, textMessage(`m${tail}`)));
-      }
+    const append = async (count: number): Promise<void> => {
+      const puts: Promise<unknown>[] = [];
+      for (let i = 0; i < count; i++) puts.push(subject.put(1, textMessage(`m${++tail}`)));
+      await Promise.all(puts);
     };
-    append(2000);
+    await append(2000);
     let expected = 1;
     const total = 6000;
     while (expected <= total) {
       // Appended before the read is asked for: an empty answer must not hide it.
-      if (tail < total) append(Math.min(total - tail, 1 + ((expected * 7) % 300)));
+      if (tail < total) await append(Math.min(total - tail, 1 + ((expected * 7) % 300)));
       const tailWhenAsked = tail;
       const entries = await read(store, 1, { fromSeq: expected, messagesMax: 256 });
       t.ok(entries.length > 0 || expected > tailWhenAsked, 'what was appended is there');
@@ -245,13 +309,12 @@ function reading(t: Test, makeHome: (t: Test) => StoreHome): void {
   });
 
   t.test('a read is bounded by messages and bytes, with one message at least', async (t) => {
-    const { store, events } = await makeHome(t).open();
-    store.saveSession(sessionRecord(1, 'c'));
-    let ticket = 0;
-    for (let seq = 1; seq <= 50; seq++) {
-      ticket = store.append(1, entryOf(seq, textMessage('x'.repeat(1000))));
-    }
-    await events.done(ticket);
+    const subject = await makeHome(t).open();
+    const { store } = subject;
+    await subject.create(sessionRecord(1, 'c'));
+    const puts: Promise<unknown>[] = [];
+    for (let i = 0; i < 50; i++) puts.push(subject.put(1, textMessage('x'.repeat(1000))));
+    await Promise.all(puts);
     t.same((await read(store, 1, { messagesMax: 7 })).map(seqOf), [1, 2, 3, 4, 5, 6, 7]);
     t.same((await read(store, 1, { fromSeq: 10, bytesMax: 2500 })).map(seqOf), [10, 11, 12]);
     t.same((await read(store, 1, { fromSeq: 49, bytesMax: 1 })).map(seqOf), [49]);
@@ -261,9 +324,10 @@ function reading(t: Test, makeHome: (t: Test) => StoreHome): void {
 
   t.test('everything of an entry comes back', async (t) => {
     const home = makeHome(t);
-    const { store, events } = await home.open();
-    store.saveSession(sessionRecord(1, 'c'));
-    store.saveSession(sessionRecord(2, 'd'));
+    const subject = await home.open();
+    const { store } = subject;
+    await subject.create(sessionRecord(1, 'c'));
+    await subject.create(sessionRecord(2, 'd'));
     const plain = textMessage('plain', 'täst/…');
     const message = new Message(
       2 ** 45,
@@ -279,16 +343,17 @@ function reading(t: Test, makeHome: (t: Test) => StoreHome): void {
     );
     const ids = [1, 268_435_455];
     const big = textMessage('b'.repeat(300_000));
-    store.append(1, new QueueEntry(1, plain, 1, false, null, false));
-    store.append(1, new QueueEntry(5, message, 2, true, ids, false));
-    store.append(1, new QueueEntry(6, big, 1, false, ids, false));
-    const ticket = store.append(2, new QueueEntry(9, message, 1, false, null, false));
-    await events.done(ticket);
+    await Promise.all([
+      subject.put(1, plain),
+      subject.put(1, message, { qos: 2, retain: true, subscriptionIds: ids }),
+      subject.put(1, big, { subscriptionIds: ids }),
+      subject.put(2, message),
+    ]);
     await store.stop();
     const again = await home.open();
     const [first, second, third] = await read(again.store, theNumber(again, 'c'));
     t.match(first, { seq: 1, qos: 1, retain: false, subscriptionIds: null, durable: true });
-    t.match(second, { seq: 5, qos: 2, retain: true, subscriptionIds: ids, state: 0 });
+    t.match(second, { seq: 2, qos: 2, retain: true, subscriptionIds: ids, state: 0 });
     t.same(third!.subscriptionIds, ids);
     t.equal(textOf(third!.message), 'b'.repeat(300_000));
     t.equal(first!.message.topic, 'täst/…');
@@ -306,45 +371,12 @@ function reading(t: Test, makeHome: (t: Test) => StoreHome): void {
 }
 
 function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
-  t.test('session records and wills come back', async (t) => {
-    const home = makeHome(t);
-    const { store, events } = await home.open();
-    const subscription = {
-      filter: '$share/g/a/+',
-      qos: 2,
-      noLocal: true,
-      retainAsPublished: true,
-      retainHandling: 2,
-      subscriptionId: 77,
-    } as const;
-    const record = sessionRecord(1, 'c', {
-      identity: 'user',
-      protocolVersion: 4,
-      expiryIntervalS: 0xffffffff,
-      disconnectedAtMs: 1_700_000_000_000,
-      subscriptions: [subscription],
-      will: { message: textMessage('last words', 'w'), delayS: 30, dueAtMs: 1_700_000_030_000 },
-    });
-    store.saveSession(sessionRecord(1, 'c', { identity: 'before' }));
-    await events.done(store.saveSession(record));
-    await store.stop();
-    const again = await home.open();
-    const restored = again.events.sessions.get('c')!;
-    const { will, sessionNumber, ...rest } = restored.record;
-    const { will: _, sessionNumber: __, ...expected } = record;
-    t.same(rest, expected);
-    t.equal(textOf(will!.message), 'last words');
-    t.match(will, { delayS: 30, dueAtMs: 1_700_000_030_000 });
-    t.match(restored, { headSeq: 1, tailSeq: 0, queuedMessages: 0, queuedBytes: 0 });
-    t.ok(sessionNumber > 0);
-    await again.store.stop();
-  });
-
   t.test('numbers of sessions stay apart over restarts', async (t) => {
     const home = makeHome(t);
     let next = 1;
     for (let round = 0; round < 4; round++) {
-      const { store, events } = await home.open();
+      const subject = await home.open();
+      const { store, events } = subject;
       for (const { record } of events.sessions.values()) {
         next = Math.max(next, record.sessionNumber + 1);
       }
@@ -354,26 +386,25 @@ function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
         const entries = await read(store, record.sessionNumber);
         t.same(entries.map(textOfEntry), [clientId], `the queue of ${clientId} is its own`);
       }
-      let ticket = 0;
       for (let i = 0; i < 3; i++) {
         const clientId = `c${round}-${i}`;
-        store.saveSession(sessionRecord(next, clientId));
-        ticket = store.append(next, entryOf(1, textMessage(clientId)));
+        await subject.create(sessionRecord(next, clientId));
+        await subject.put(next, textMessage(clientId));
         next++;
       }
-      await events.done(ticket);
       await store.stop();
     }
   });
 
   t.test('a released QoS 2 entry comes back released', async (t) => {
     const home = makeHome(t);
-    let { store, events } = await home.open();
-    await events.done(store.saveSession(sessionRecord(1, 'c')));
-    const entries = [1, 2, 3].map((seq) => entryOf(seq, textMessage(`${seq}`), 2));
-    let ticket = 0;
-    for (const entry of entries) ticket = store.append(1, entry);
-    await events.done(ticket);
+    const subject = await home.open();
+    let { store, events } = subject;
+    await subject.create(sessionRecord(1, 'c'));
+    const entries: (QueueEntry | null)[] = [];
+    for (const text of ['1', '2', '3']) {
+      entries.push(await subject.put(1, textMessage(text), { qos: 2 }));
+    }
     await events.done(release(store, 1, entries[0]!));
     await events.done(release(store, 1, entries[2]!));
     settle(store, 1, entries[2]!);
@@ -397,10 +428,11 @@ function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
   t.test('positions go on after everything was settled', async (t) => {
     const home = makeHome(t);
     for (let round = 0; round < 3; round++) {
-      const { store, events } = await home.open();
+      const subject = await home.open();
+      const { store, events } = subject;
       let number = 1;
       if (round === 0) {
-        await events.done(store.saveSession(sessionRecord(1, 'c')));
+        await subject.create(sessionRecord(1, 'c'));
       } else {
         const restored: RestoredSession = events.sessions.get('c')!;
         number = restored.record.sessionNumber;
@@ -412,8 +444,8 @@ function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
         });
       }
       for (let i = 1; i <= 10; i++) {
-        const entry = entryOf(round * 10 + i, textMessage('x'));
-        await events.done(store.append(number, entry));
+        const entry = (await subject.put(number, textMessage('x')))!;
+        t.equal(entry.seq, round * 10 + i);
         settle(store, number, entry);
       }
       await store.stop();
@@ -422,8 +454,9 @@ function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
 
   t.test('inbound ids come back until they are removed', async (t) => {
     const home = makeHome(t);
-    let { store, events } = await home.open();
-    store.saveSession(sessionRecord(1, 'c'));
+    const subject = await home.open();
+    let { store, events } = subject;
+    await subject.create(sessionRecord(1, 'c'));
     for (const id of [1, 300, 65_535]) store.addInboundId(1, id);
     await events.done(store.removeInboundId(1, 300));
     await store.stop();
@@ -458,6 +491,42 @@ function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
     t.same(events.retainedMessages.get('r/3')!.source, third.source);
     t.equal(events.retainedMessages.get('r/1')!.source, null);
     await store.stop();
+  });
+}
+
+function restoring(t: Test, makeHome: (t: Test) => StoreHome): void {
+  t.test('session records and wills come back', async (t) => {
+    const home = makeHome(t);
+    const { store, events } = await home.open();
+    const subscription = {
+      filter: '$share/g/a/+',
+      qos: 2,
+      noLocal: true,
+      retainAsPublished: true,
+      retainHandling: 2,
+      subscriptionId: 77,
+    } as const;
+    const record = sessionRecord(1, 'c', {
+      identity: 'user',
+      protocolVersion: 4,
+      expiryIntervalS: 0xffffffff,
+      disconnectedAtMs: 1_700_000_000_000,
+      subscriptions: [subscription],
+      will: { message: textMessage('last words', 'w'), delayS: 30, dueAtMs: 1_700_000_030_000 },
+    });
+    store.saveSession(sessionRecord(1, 'c', { identity: 'before' }));
+    await events.done(store.saveSession(record));
+    await store.stop();
+    const again = await home.open();
+    const restored = again.events.sessions.get('c')!;
+    const { will, sessionNumber, ...rest } = restored.record;
+    const { will: _, sessionNumber: __, ...expected } = record;
+    t.same(rest, expected);
+    t.equal(textOf(will!.message), 'last words');
+    t.match(will, { delayS: 30, dueAtMs: 1_700_000_030_000 });
+    t.match(restored, { headSeq: 1, tailSeq: 0, queuedMessages: 0, queuedBytes: 0 });
+    t.ok(sessionNumber > 0);
+    await again.store.stop();
   });
 }
 

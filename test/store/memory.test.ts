@@ -3,6 +3,7 @@ import t from 'tap';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { storeContract } from '../contract/store.ts';
 import { entryOf, StoreRecorder, textMessage } from '../contract/store-recorder.ts';
+import { OwnPositions } from '../contract/store-subject.ts';
 
 storeContract(
   t,
@@ -11,7 +12,7 @@ storeContract(
       const store = new MemoryStore();
       const events = new StoreRecorder();
       await store.start(events);
-      return { store, events };
+      return new OwnPositions({ store, events });
     },
   }),
   { isDurable: false },
