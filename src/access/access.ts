@@ -172,6 +172,11 @@ export class Access {
     this.gate.live.endUsers(by, users);
   }
 
+  /** An authenticator has read its keys again: who came in by one that is gone is ended. */
+  keysChanged(by: string, isInForce: (keyPrint: string) => boolean): void {
+    this.gate.live.endKeys(by, isInForce);
+  }
+
   /** Another number for each rule set that was in force. */
   get rulesVersion(): number {
     return this.gate.live.inForce.version;

@@ -41,6 +41,8 @@ export interface Identified {
   readonly rules: readonly GrantedRule[] | null;
   /** May do everything outside `$`. */
   readonly superuser: boolean;
+  /** Print of the key that signed its credentials; absent: none did. */
+  readonly keyPrint?: string | undefined;
 }
 
 export type AuthenticationAnswer =

@@ -72,6 +72,8 @@ export interface ClientFacts {
   readonly subject: AclSubject;
   /** The authenticator that let it in. */
   readonly by: string;
+  /** Of the key that signed its credentials; undefined: none did. */
+  readonly keyPrint: string | undefined;
   readonly fingerprint: string | null;
   /** Wall-clock ms; 0: never. */
   readonly expiresAtMs: number;

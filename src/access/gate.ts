@@ -33,7 +33,7 @@ import type { Bans } from './bans.ts';
 import { AccessClientGate, ruleSubjectOf } from './client-gate.ts';
 import { Failures } from './failures.ts';
 import type { Flapping } from './flapping.ts';
-import { LiveClients } from './live-clients.ts';
+import { LiveClients, type Login } from './live-clients.ts';
 import { AccessEnhancedAuth, type ScramOffer } from './login-exchange.ts';
 import type { LoginGuard } from './login-guard.ts';
 import { type TenantOptions, tenantOf } from './tenant.ts';
@@ -271,17 +271,13 @@ export class AccessGate implements Gate {
       grants: who.rules,
     };
     const decision = this.#withRules(request, who, by, subject, 0, []);
-    if (user === null || !(decision instanceof Promise)) return decision;
-    return this.#unlessGone(by, user, decision);
+    if (!(decision instanceof Promise)) return decision;
+    return this.#unlessGone({ by, user, keyPrint: who.keyPrint }, decision);
   }
 
   /** The user may be removed, or get another password, while the rules are fetched. */
-  async #unlessGone(
-    by: string,
-    user: string,
-    pending: Promise<ConnectDecision>,
-  ): Promise<ConnectDecision> {
-    const decision = await this.live.whileUserStays(by, user, pending);
+  async #unlessGone(of: Login, pending: Promise<ConnectDecision>): Promise<ConnectDecision> {
+    const decision = await this.live.whileItCounts(of, pending);
     if (decision !== null) return decision;
     (await pending).client?.closed();
     return refused('bad_credentials');
@@ -321,8 +317,8 @@ export class AccessGate implements Gate {
       if (source.gives === 'decisions') deciders.push(source.open(ruleSubjectOf(subject)));
     }
     const fingerprint = fingerprintOf(request);
-    const { expiresAtMs } = who;
-    const facts = { subject, by, fingerprint, expiresAtMs, granted, deciders };
+    const { expiresAtMs, keyPrint } = who;
+    const facts = { subject, by, keyPrint, fingerprint, expiresAtMs, granted, deciders };
     const client = this.live.register(facts, request.end);
     // Devices roam between listeners; what names the tenant otherwise is part of the credentials.
     const isTenantProven = this.#options.tenant.from !== 'listener';

@@ -29,11 +29,17 @@ export interface LiveClientsOptions {
   readonly onRightsChanged: () => void;
 }
 
-/** Proven and not let in yet: something is still waited for. */
-interface Entering {
+/** By what somebody came in. */
+export interface Login {
+  /** Kind of the authenticator. */
   readonly by: string;
-  readonly user: string;
-  /** The user is gone, or has another password. */
+  readonly user: string | null;
+  readonly keyPrint: string | undefined;
+}
+
+/** Proven and not let in yet: something is still waited for. */
+interface Entering extends Login {
+  /** The user is gone, or has another password; or the key is. */
   isGone: boolean;
 }
 
@@ -72,9 +78,9 @@ export class LiveClients implements ClientGateOwner {
     return client;
   }
 
-  /** Waits for `pending`; null: meanwhile the user was removed, or got another password. */
-  async whileUserStays<T>(by: string, user: string, pending: Promise<T>): Promise<T | null> {
-    const entering: Entering = { by, user, isGone: false };
+  /** Waits for `pending`; null: meanwhile a reload took away what the login went by. */
+  async whileItCounts<T>(login: Login, pending: Promise<T>): Promise<T | null> {
+    const entering: Entering = { ...login, isGone: false };
     this.#entering.add(entering);
     try {
       const outcome = await pending;
@@ -104,12 +110,21 @@ export class LiveClients implements ClientGateOwner {
 
   /** Users that an authenticator (by its kind) no longer has, or knows with another password. */
   endUsers(by: string, users: ReadonlySet<string>): void {
-    for (const entering of this.#entering) {
-      if (entering.by === by && users.has(entering.user)) entering.isGone = true;
-    }
+    this.#endLogins((login) => login.by === by && login.user !== null && users.has(login.user));
+  }
+
+  /** Those with credentials that were signed by keys an authenticator no longer has. */
+  endKeys(by: string, isInForce: (keyPrint: string) => boolean): void {
+    this.#endLogins(
+      ({ by: own, keyPrint }) => own === by && keyPrint !== undefined && !isInForce(keyPrint),
+    );
+  }
+
+  #endLogins(isOver: (login: Login) => boolean): void {
+    for (const entering of this.#entering) if (isOver(entering)) entering.isGone = true;
     this.#end('rights_revoked', ({ facts }) => {
-      const { user } = facts.subject;
-      return facts.by === by && user !== null && users.has(user);
+      const { by, keyPrint, subject } = facts;
+      return isOver({ by, user: subject.user, keyPrint });
     });
   }
 

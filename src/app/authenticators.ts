@@ -21,8 +21,10 @@ export interface AuthenticatorParts {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
-  /** After a reload: these users are gone or have other credentials. */
-  readonly onUsersChanged: (users: ReadonlySet<string>) => void;
+  /** After a reload, by kind: these users are gone or have other credentials. */
+  readonly onUsersChanged: (by: string, users: ReadonlySet<string>) => void;
+  /** After a reload, by kind: who came in by a key that is not in force is to go. */
+  readonly onKeysRead: (by: string, isInForce: (keyPrint: string) => boolean) => void;
 }
 
 export interface Authenticators {
@@ -108,16 +110,19 @@ async function make(
   kind: LinkKind,
   { authentication }: Config,
   queue: HashQueue,
-  { clock, random, log, onUsersChanged }: AuthenticatorParts,
+  { clock, random, log, ...parts }: AuthenticatorParts,
 ): Promise<Authenticator> {
+  const onUsersChanged = (users: ReadonlySet<string>): void => parts.onUsersChanged(kind, users);
   switch (kind) {
     case 'certificate':
       return new CertificateAuthenticator(authentication.certificate);
     case 'psk':
-      return new PskAuthenticator({ ...section(authentication.psk), log });
+      return new PskAuthenticator({ ...section(authentication.psk), log, onUsersChanged });
     case 'jwt': {
       const { JwtAuthenticator } = await import('../access/authn/jwt-authenticator.ts');
-      return new JwtAuthenticator({ ...section(authentication.jwt), clock, log });
+      const onKeysRead = (isInForce: (keyPrint: string) => boolean): void =>
+        parts.onKeysRead(kind, isInForce);
+      return new JwtAuthenticator({ ...section(authentication.jwt), clock, log, onKeysRead });
     }
     case 'http': {
       const { HttpAuthenticator } = await import('../access/authn/http-authenticator.ts');

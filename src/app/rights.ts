@@ -48,10 +48,12 @@ export class Rights {
   static async make(config: Config, parts: RightsParts): Promise<Rights> {
     const [clock, random] = [systemClock, systemRandom];
     let rights: Rights | null = null;
-    const onUsersChanged = (users: ReadonlySet<string>): void =>
-      rights?.access.usersChanged('password', users);
     const { log } = parts;
-    const links = await makeAuthenticators(config, { clock, random, log, onUsersChanged });
+    const links = await makeAuthenticators(config, {
+      ...{ clock, random, log },
+      onUsersChanged: (by, users) => rights?.access.usersChanged(by, users),
+      onKeysRead: (by, isInForce) => rights?.access.keysChanged(by, isInForce),
+    });
     rights = new Rights(config, parts, links, await ruleSources(config, log));
     return rights;
   }

@@ -23,6 +23,7 @@ import {
   decisionOf,
   FakeDecisions,
   FakeGrants,
+  type FakeRequest,
   FakeUsers,
   grant,
   identified,
@@ -660,6 +661,46 @@ t.test(
     t.equal(await refusalOf(kit, request({ username: 'alice' })), null, 'only those of then');
   },
 );
+
+t.test('FIELD class 7: who came in by a key that is gone, or is about to, is ended', async (t) => {
+  const grants = new FakeGrants();
+  const kit = await accessKit(t, { sources: [grants] });
+  kit.users.kind = 'jwt';
+  kit.users.add('none');
+  for (const keyPrint of ['a', 'b']) kit.users.add(keyPrint, 'right', { keyPrint });
+  const here = new Map<string, FakeRequest>();
+  for (const user of ['a', 'b', 'none']) {
+    const one = request({ username: user, clientId: user });
+    await letIn(kit, one);
+    here.set(user, one);
+  }
+  grants.isSlow = true;
+  const entering = ['a', 'b'].map((username) =>
+    refusalOf(kit, request({ username, clientId: `late-${username}` })),
+  );
+  kit.access.keysChanged('password', () => false);
+  kit.access.keysChanged('jwt', (print) => print !== 'a');
+  t.strictSame(await Promise.all(entering), ['bad_credentials', null]);
+  t.strictSame(
+    [...here].map(([user, { ended }]) => [user, ...ended]),
+    [['a', 'rights_revoked'], ['b'], ['none']],
+  );
+});
+
+t.test('the ends of many are spread over turns', async (t) => {
+  const kit = await accessKit(t);
+  const [many, perTurnMax] = [1200, 500];
+  let ended = 0;
+  for (let i = 0; i < many; i++) {
+    kit.users.add(`u${i}`, 'right', { keyPrint: 'a' });
+    const of = request({ username: `u${i}`, clientId: `c${i}` }, { end: () => ended++ });
+    await letIn(kit, of);
+  }
+  kit.access.keysChanged('password', () => false);
+  t.equal(ended, perTurnMax, 'in the turn itself');
+  await turns();
+  t.equal(ended, many);
+});
 
 t.test('the probe of this process has the rules it brings, whatever sources say', async (t) => {
   const decisions = new FakeDecisions();

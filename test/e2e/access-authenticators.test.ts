@@ -187,8 +187,16 @@ t.test('tokens: RS256 from a file, and no public key taken for a secret', async 
   site.write('public.pem', 'no key', 0o644);
   t.notOk(await node.reload());
   t.equal(await code(makeToken({ alg: 'RS256' }, claims, keys.privateKey)), 0);
+  const here = await login(node, {
+    username: 'x',
+    password: makeToken({ alg: 'RS256' }, claims, keys.privateKey),
+  });
+  site.write('public.pem', keys.pem, 0o644);
+  t.ok(await node.reload());
+  await here.ping();
   site.write('public.pem', next.pem, 0o644);
   t.ok(await node.reload());
+  await here.expectError(NOT_AUTHORIZED);
   t.equal(await code(makeToken({ alg: 'RS256' }, claims, keys.privateKey)), BAD);
   t.equal(await code(makeToken({ alg: 'RS256' }, claims, next.privateKey)), 0);
 });
@@ -224,6 +232,7 @@ t.test('tokens: keys from a URL that is away, lies, comes back and rotates', asy
   for (const lie of [json({ keys: 'all' }), json([]), status(500)]) {
     service.answer = lie;
     t.ok(await node.reload(), 'an issuer with troubles stops no reload');
+    await stays.ping();
     t.equal(await by(first, 'one'), 0, 'keys that were good stay');
     t.equal(await by(second, 'two'), BAD);
   }
@@ -235,7 +244,7 @@ t.test('tokens: keys from a URL that is away, lies, comes back and rotates', asy
   t.ok(await node.reload());
   t.equal(await by(second, 'two'), 0);
   t.equal(await by(first, 'one'), BAD, 'a key that was taken back');
-  await stays.ping();
+  await stays.expectError(NOT_AUTHORIZED);
 });
 
 t.test('certificates: the name, its authority, its end by a revocation list', async (t) => {
@@ -324,11 +333,15 @@ t.test('pre-shared keys', async (t) => {
   await meter.publish('meter/x', 'x', { qos: 1 });
   await t.rejects(codeOf(node, by('meter', better)), 'another key');
   await t.rejects(codeOf(node, by('nobody', good)), 'another name');
+  const pump = await login(node, { ...by('pump', Buffer.from('ab'.repeat(16), 'hex')) });
   site.write('keys', 'meter:nothex\n');
   t.notOk(await node.reload(), 'class 2: a broken file opens nothing');
   t.equal(await codeOf(node, by('meter', good)), 0, 'and changes nothing');
   site.write('keys', listed(better));
+  await meter.ping();
   t.ok(await node.reload());
+  await meter.expectError(NOT_AUTHORIZED);
+  await pump.ping();
   t.equal(await codeOf(node, by('meter', better)), 0);
   await t.rejects(codeOf(node, by('meter', good)), 'class 7: the key of yesterday');
 });

@@ -20,7 +20,8 @@ export const keptOut: Refused = refusal('login_blocked', 'kept out while it wait
 /** A user (null: nobody) of whom no more is known than `more` says. */
 export function identified(user: string | null, more: Partial<Identified> = {}): Identified {
   const { tenant = null, claims = null, expiresAtMs = 0, rules = null, superuser = false } = more;
-  return { user, tenant, claims, expiresAtMs, rules, superuser };
+  const { keyPrint } = more;
+  return { user, tenant, claims, expiresAtMs, rules, superuser, keyPrint };
 }
 
 export function newAuthenticatorCounters(): AuthenticatorCounters {

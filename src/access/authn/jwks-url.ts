@@ -86,7 +86,7 @@ export class JwksUrl {
    * Fetches now, and keeps what it had when nothing good comes: that is told and tried again, but is
    * no reason to turn down the rest of a reload. Throws an AccessError when the files are wrong.
    */
-  async prepare(): Promise<Prepared> {
+  async prepare(taken: (keys: JwtKeySet) => void): Promise<Prepared> {
     const client = this.#makeClient();
     let fetched: Fetched | null = null;
     let failure: unknown = null;
@@ -104,7 +104,10 @@ export class JwksUrl {
       this.#triedAtMs = this.#options.clock.monotonicMs();
       if (fetched === null) this.#failed(failure);
       // What was fetched since then by the clock counts more.
-      else if (fetched.atMs >= this.#confirmedAtMs) this.#take(fetched);
+      else {
+        if (fetched.atMs >= this.#confirmedAtMs) this.#take(fetched);
+        if (this.#keys !== null) taken(this.#keys);
+      }
       this.#arm();
     }, discard);
   }

@@ -51,6 +51,8 @@ export interface JwtOptions extends JwtTerms {
   readonly verifiedMax?: number | undefined;
   readonly clock: Clock;
   readonly log: Log;
+  /** After a reload: keys may be gone, with who came in by them. */
+  readonly onKeysRead?: ((isInForce: (keyPrint: string) => boolean) => void) | undefined;
 }
 
 /** Where keys come from: a file is read at start and reload, a URL also between. */
@@ -60,7 +62,8 @@ interface KeySource {
   /** Null: asking again is no use now. */
   refetch(): Promise<void> | null;
   start(): Promise<void>;
-  prepare(): Promise<Prepared>;
+  /** `taken`: what was read is in force; not called where nothing good came. */
+  prepare(taken: (keys: JwtKeySet) => void): Promise<Prepared>;
   stop(): void;
 }
 
@@ -121,7 +124,9 @@ export class JwtAuthenticator implements Authenticator {
   }
 
   prepare(): Promise<Prepared> {
-    return this.#keys.prepare();
+    return this.#keys.prepare((keys) => {
+      this.#options.onKeysRead?.((print) => keys.has(print));
+    });
   }
 
   async stop(): Promise<void> {
@@ -199,7 +204,7 @@ export class JwtAuthenticator implements Authenticator {
         'the token does not say which of many keys it is signed by',
       );
     }
-    for (const { key } of candidates) {
+    for (const { key, print } of candidates) {
       try {
         const { payload } = await jose.jwtVerify(token, key, {
           algorithms: [algorithm],
@@ -209,7 +214,7 @@ export class JwtAuthenticator implements Authenticator {
           ...(issuer === undefined ? {} : { issuer }),
           ...(audience === undefined ? {} : { audience }),
         });
-        return this.#identify(payload);
+        return this.#identify(payload, print);
       } catch (error) {
         if (error instanceof jose.errors.JWSSignatureVerificationFailed) continue;
         if (error instanceof jose.errors.JOSEError)
@@ -220,7 +225,7 @@ export class JwtAuthenticator implements Authenticator {
     return wrongSignature;
   }
 
-  #identify(payload: object): VerifiedToken | Refused {
+  #identify(payload: object, keyPrint: string): VerifiedToken | Refused {
     const read = readTokenClaims(payload, this.#options);
     if (typeof read === 'string') return refusal('bad_credentials', `of the token, ${read}`);
     const { user, clientIds, rules, claims, expiresAtS } = read;
@@ -229,7 +234,7 @@ export class JwtAuthenticator implements Authenticator {
       expiresAtS === null
         ? 0
         : Math.min((expiresAtS + this.#options.clockToleranceS) * 1000, EXPIRY_MS_MAX);
-    return { who: identified(user, { claims, expiresAtMs, rules }), clientIds };
+    return { who: identified(user, { claims, expiresAtMs, rules, keyPrint }), clientIds };
   }
 
   #count(answer: AuthenticationAnswer): AuthenticationAnswer {
@@ -259,10 +264,11 @@ class KeyFile implements KeySource {
     this.#keys = await this.#load();
   }
 
-  async prepare(): Promise<Prepared> {
+  async prepare(taken: (keys: JwtKeySet) => void): Promise<Prepared> {
     const keys = await this.#load();
     return prepared(() => {
       this.#keys = keys;
+      taken(keys);
     });
   }
 

@@ -2,7 +2,7 @@
  * Keys that tokens are verified with. Each key knows the algorithms it can be used with, by its kind
  * alone: a public key never becomes a secret, whatever a token says of itself.
  */
-import { createPublicKey, createSecretKey, type KeyObject } from 'node:crypto';
+import { createPublicKey, createSecretKey, hash, type KeyObject } from 'node:crypto';
 
 export const jwtAlgorithms = [
   'HS256',
@@ -26,6 +26,8 @@ export interface JwtKey {
   readonly id: string | null;
   readonly algorithms: readonly JwtAlgorithm[];
   readonly key: KeyObject;
+  /** The same for the same key, read again. */
+  readonly print: string;
 }
 
 const RSA_BITS_MIN = 2048;
@@ -49,26 +51,32 @@ export function makeJwtKey(id: string | null, key: KeyObject): JwtKey | string {
   if (id !== null && id.length > KEY_ID_LENGTH_MAX) {
     return `its kid is longer than ${KEY_ID_LENGTH_MAX} characters`;
   }
-  if (key.type === 'secret') return { id, algorithms: secretAlgorithms, key };
+  if (key.type === 'secret') return { id, algorithms: secretAlgorithms, key, print: printOf(key) };
   // From here on the kinds are public ones: nothing below may answer with a secret's algorithm.
   if (key.type !== 'public') return 'is a private key; the broker needs the public one only';
+  const print = printOf(key);
   const { modulusLength, namedCurve } = key.asymmetricKeyDetails ?? {};
   switch (key.asymmetricKeyType) {
     case 'rsa':
       return (modulusLength ?? 0) < RSA_BITS_MIN
         ? `has ${modulusLength} bits, at least ${RSA_BITS_MIN} are needed`
-        : { id, algorithms: rsaAlgorithms, key };
+        : { id, algorithms: rsaAlgorithms, key, print };
     case 'ec': {
       const algorithms = curveAlgorithms.get(namedCurve ?? '');
       return algorithms === undefined
         ? `is on the curve ${namedCurve}, which tokens do not use`
-        : { id, algorithms, key };
+        : { id, algorithms, key, print };
     }
     case 'ed25519':
-      return { id, algorithms: ['EdDSA'], key };
+      return { id, algorithms: ['EdDSA'], key, print };
     default:
       return `is of the kind ${key.asymmetricKeyType}, which tokens do not use`;
   }
+}
+
+function printOf(key: KeyObject): string {
+  const bytes = key.type === 'public' ? key.export({ type: 'spki', format: 'der' }) : key.export();
+  return hash('sha256', bytes, 'base64url');
 }
 
 /** A JSON Web Key; a text: what is wrong with it, null: it is for something else than signatures. */
@@ -120,9 +128,11 @@ function importJwk(members: ReadonlyMap<string, unknown>): KeyObject | string {
 /** The keys in force. Never changed: a reload makes another one. */
 export class JwtKeySet {
   readonly keys: readonly JwtKey[];
+  readonly #prints: ReadonlySet<string>;
 
   constructor(keys: readonly JwtKey[]) {
     this.keys = keys;
+    this.#prints = new Set(keys.map(({ print }) => print));
   }
 
   get size(): number {
@@ -135,6 +145,11 @@ export class JwtKeySet {
       ({ id, algorithms }) =>
         (keyId === null || id === null || id === keyId) && algorithms.includes(algorithm),
     );
+  }
+
+  /** Whether the key with this print is among them. */
+  has(print: string): boolean {
+    return this.#prints.has(print);
   }
 
   /** Whether any key can be used with one of these. */

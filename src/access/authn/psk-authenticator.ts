@@ -16,6 +16,8 @@ import { loadPskFile, type PskKeys } from './psk-file.ts';
 export interface PskOptions {
   readonly file: string;
   readonly log: Log;
+  /** After a reload: these identities are gone or have other keys. */
+  readonly onUsersChanged?: ((identities: ReadonlySet<string>) => void) | undefined;
 }
 
 export class PskAuthenticator implements Authenticator {
@@ -38,7 +40,12 @@ export class PskAuthenticator implements Authenticator {
   async prepare(): Promise<Prepared> {
     const keys = await loadPskFile(this.#options.file, this.#options.log);
     return prepared(() => {
+      const changed = new Set<string>();
+      for (const [identity, key] of this.#keys) {
+        if (keys.get(identity)?.equals(key) !== true) changed.add(identity);
+      }
       this.#keys = keys;
+      if (changed.size > 0) this.#options.onUsersChanged?.(changed);
     });
   }
 

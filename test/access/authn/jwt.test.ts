@@ -400,6 +400,42 @@ t.test('several keys: by name, and without', async (t) => {
   }
 });
 
+t.test('who came in by a key is known by it after a reload', async (t) => {
+  const oct = (...texts: string[]): string =>
+    JSON.stringify({
+      keys: texts.map((text) => ({
+        ...{ kty: 'oct', kid: text, k: Buffer.from(text.repeat(40)).toString('base64url') },
+      })),
+    });
+  const secretFile = shop.file('kept.json', oct('a', 'b'));
+  const told: ((print: string) => boolean)[] = [];
+  const authenticator = await shop.jwt({
+    ...{ algorithms: ['HS256'], secretFile, onKeysRead: (isInForce) => told.push(isInForce) },
+  });
+  const printOf = async (kid: string): Promise<string> => {
+    const signed = makeToken({ alg: 'HS256', kid }, shop.claims(), Buffer.from(kid.repeat(40)));
+    const answer = await ask(authenticator, signed);
+    return answer.kind === 'accepted' ? (answer.who.keyPrint ?? '') : '';
+  };
+  const [a, b] = [await printOf('a'), await printOf('b')];
+  t.ok(a !== '' && b !== '' && a !== b);
+  t.equal(await printOf('a'), a, 'also from the cache');
+  t.strictSame(told, [], 'not at start');
+  (await authenticator.prepare()).commit();
+  shop.file('kept.json', oct('c', 'b'));
+  (await authenticator.prepare()).discard();
+  const { commit } = await authenticator.prepare();
+  t.equal(told.length, 1, 'told when it is in force');
+  commit();
+  t.strictSame(
+    told.map((isInForce) => [isInForce(a), isInForce(b)]),
+    [
+      [true, true],
+      [false, true],
+    ],
+  );
+});
+
 t.test('a reload: new keys count at once, a broken file leaves the old ones', async (t) => {
   const file = shop.file('live.pem', rsa.pem);
   const authenticator = await shop.jwt({ publicKeyFile: file });

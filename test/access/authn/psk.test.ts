@@ -63,7 +63,9 @@ t.test('everything else is an error with its place (class 2)', async (t) => {
 t.test('identity to user; a reload; a file that is gone', async (t) => {
   const shop = new Workshop();
   const file = shop.file('psk', `meter:${key}\n__proto__:${other}\n`, 0o640);
-  const authenticator = new PskAuthenticator({ file, log: shop.log });
+  const changed: string[][] = [];
+  const onUsersChanged = (names: ReadonlySet<string>): unknown => changed.push([...names].sort());
+  const authenticator = new PskAuthenticator({ file, log: shop.log, onUsersChanged });
   t.equal(authenticator.lookup('meter'), null, 'not started');
   await authenticator.start();
   t.match(shop.log.lines, [
@@ -86,8 +88,15 @@ t.test('identity to user; a reload; a file that is gone', async (t) => {
     message: /the file of pre-shared keys cannot be read: ENOENT/,
   });
   t.equal(authenticator.lookup('meter')?.toString('hex'), key, 'the old keys count');
+  shop.file('psk', `meter:${key.toUpperCase()}\n__proto__:${other}\nmore:${key}\n`);
+  (await authenticator.prepare()).commit();
+  t.strictSame(changed, [], 'nobody lost anything');
+  shop.file('psk', `meter:${key}\n__proto__:${key}\n`);
+  (await authenticator.prepare()).commit();
+  t.strictSame(changed.splice(0), [['__proto__', 'more']], 'another key, and none');
   shop.file('psk', `other:${key}\n`);
   (await authenticator.prepare()).commit();
+  t.strictSame(changed, [['__proto__', 'meter']]);
   t.equal(authenticator.lookup('meter'), null);
   t.match(authenticator.authenticate(credentials({ pskIdentity: 'meter' })), {
     kind: 'refused',
