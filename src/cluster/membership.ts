@@ -1,0 +1,599 @@
+/**
+ * This node among the others: joins, renews its lease, finds out that it is fenced before anyone acts
+ * on it, watches the others and buries who is dead (ADR 0010). Events go to the bus; Redis orders joins
+ * and deaths. Callbacks on injected time only: the simulation runs it whole.
+ *
+ * Every answer that proves membership counts from when it was *asked for*, and every silence of another
+ * from when an answer that showed it alive *came*: so a lease ends here before it ends for the others.
+ */
+import type { Incarnation } from '../core/cluster-ports.ts';
+import type { Clock, Log, Random, Scheduler } from '../core/ports.ts';
+import type { RedisFailure, RedisPort, RedisReply } from '../drivers/redis/redis-port.ts';
+import { BrokenLinks } from './broken-links.ts';
+import { HeardPeers } from './heard-peers.ts';
+import { MemberWatch } from './member-watch.ts';
+import {
+  buryCall,
+  joinCall,
+  joinReply,
+  type ListedNode,
+  leaveCall,
+  type NodeKeys,
+  type NodeRecord,
+  nodeBury,
+  nodeJoin,
+  nodeKeys,
+  nodeLeave,
+  nodeRenew,
+  type RenewReply,
+  renewCall,
+  renewReply,
+} from './node-functions.ts';
+import { OwnLease } from './own-lease.ts';
+import type { Heartbeat, Member, Membership, MembershipEvents, MembershipState } from './ports.ts';
+import { RedisReach } from './redis-reach.ts';
+
+export interface MembershipOptions {
+  readonly record: NodeRecord;
+  /** Of all keys in Redis. */
+  readonly prefix: string;
+  readonly leaseMs: number;
+  readonly marginMs: number;
+  readonly linkGraceMs: number;
+  /**
+   * How long a node waits that finds Redis empty: whoever was a member before it was emptied may still
+   * serve, and comes back meanwhile. Less than lease + margin is only for a Redis that is known to be new.
+   */
+  readonly emptyWaitMs: number;
+}
+
+export interface MembershipWorld {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly redis: RedisPort;
+  readonly log: Log;
+  /**
+   * Asks a peer over its link to call node_renew (RENEW_FOR). `reply`: what Redis answered it; null:
+   * it could not, or nobody knows. May never be called.
+   */
+  readonly askPeer: (
+    peer: Incarnation,
+    incarnation: Incarnation,
+    generation: string,
+    done: (reply: RedisReply | null) => void,
+  ) => void;
+}
+
+/** What may be replaced by a test that has to see it break. */
+export interface MembershipParts {
+  readonly lease: OwnLease;
+  readonly watch: MemberWatch;
+  readonly peers: HeardPeers;
+}
+
+/** A renewal is due every sixth of a lease; the rest is looked at more often. */
+const RENEWALS_PER_LEASE = 6;
+const TICKS_PER_LEASE = 30;
+/** Renewals that wait for an answer at the same time. */
+const WAITING_MAX = 4;
+/** A death so long after Redis was emptied leaves nothing to be asserted. */
+const ASSERT_MS = 60_000;
+
+export class ClusterMembership implements Membership {
+  readonly #options: MembershipOptions;
+  readonly #world: MembershipWorld;
+  readonly #events: MembershipEvents;
+  readonly #keys: NodeKeys;
+  readonly #lease: OwnLease;
+  readonly #watch: MemberWatch;
+  readonly #peers: HeardPeers;
+  readonly #reach: RedisReach;
+  readonly #broken: BrokenLinks;
+  #incarnation: Incarnation = '';
+  #generation = '';
+  #secret = '';
+  /** `joining`: no answer yet. `waiting`: registered, and nothing proves yet that this is the cluster. */
+  #phase: 'off' | 'joining' | 'waiting' | 'member' | 'left' = 'off';
+  #isReady = false;
+  #isFenced = false;
+  #isCheckDue = false;
+  #isJoinUnderWay = false;
+  /** Registered again after Redis was emptied: answers to what was asked before say nothing of it. */
+  #registeredMs = Number.NEGATIVE_INFINITY;
+  #isRegistered = false;
+  /** Lists are believed when they were asked for later. */
+  #waitUntilMs = 0;
+  /** Own counter in the newest list: answers may come by two ways, and the older one later. */
+  #ownCounter = -1;
+  #nextRenewMs = 0;
+  #nextAskMs = 0;
+  #peersAsked = 0;
+  #isBurying = false;
+  #redisTimeMs = 0;
+  #redisTimeAtMs = 0;
+  /** Who asserts what nobody owns after Redis was emptied. */
+  #asserter: Incarnation | null = null;
+  #emptiedMs = 0;
+  #stopTicks: (() => void) | null = null;
+
+  constructor(
+    options: MembershipOptions,
+    world: MembershipWorld,
+    events: MembershipEvents,
+    parts: Partial<MembershipParts> = {},
+  ) {
+    const { leaseMs, marginMs } = options;
+    this.#options = options;
+    this.#world = world;
+    this.#events = events;
+    this.#keys = nodeKeys(options.prefix);
+    this.#lease = parts.lease ?? new OwnLease(world.clock, leaseMs, marginMs);
+    this.#watch = parts.watch ?? new MemberWatch(leaseMs + marginMs);
+    this.#peers = parts.peers ?? new HeardPeers(leaseMs);
+    this.#reach = new RedisReach(world.clock, leaseMs / 3);
+    this.#broken = new BrokenLinks(options.linkGraceMs, leaseMs / 4);
+  }
+
+  // ------------------------------------------------------------------------------ Membership
+
+  get state(): MembershipState {
+    if (this.#phase === 'left') return 'left';
+    if (this.#phase !== 'member') return 'out';
+    if (this.#isFenced) return 'fenced';
+    return this.#isReady ? 'ready' : 'joining';
+  }
+
+  get incarnation(): Incarnation {
+    return this.#incarnation;
+  }
+
+  get members(): readonly Member[] {
+    return this.#phase === 'member' ? this.#watch.members : [];
+  }
+
+  /** What peers prove to each other that they read the same Redis. */
+  get secret(): string {
+    return this.#secret;
+  }
+
+  get generation(): string {
+    return this.#generation;
+  }
+
+  /** What this node says of itself in heartbeats. */
+  get hasRedis(): boolean {
+    return this.#reach.isThere;
+  }
+
+  mayServe(): boolean {
+    if (!this.#isReady) return false;
+    if (this.#lease.isValid()) {
+      // Once fenced, the core is told before it goes on.
+      return !this.#isFenced;
+    }
+    // Not from inside a socket read: what follows closes things.
+    if (!this.#isCheckDue && !this.#isFenced) {
+      this.#isCheckDue = true;
+      this.#world.scheduler.endOfTurn(this.#check);
+    }
+    return false;
+  }
+
+  redisTimeMs(): number {
+    if (this.#redisTimeMs === 0) return this.#world.clock.wallMs();
+    return this.#redisTimeMs + this.#world.clock.monotonicMs() - this.#redisTimeAtMs;
+  }
+
+  start(): void {
+    if (this.#phase !== 'off') return;
+    this.#stopTicks = this.#world.scheduler.every(
+      this.#options.leaseMs / TICKS_PER_LEASE,
+      this.#tick,
+    );
+    this.#begin();
+  }
+
+  becomeReady(): void {
+    if (this.#phase === 'member') this.#isReady = true;
+  }
+
+  leave(done: () => void): void {
+    if (this.#phase === 'left' || this.#phase === 'off') {
+      this.#phase = 'left';
+      this.#world.scheduler.nextTurn(done);
+      return;
+    }
+    this.#phase = 'left';
+    this.#isReady = false;
+    this.#lease.end();
+    this.#stopTicks?.();
+    if (this.#watch.isHolding) {
+      // Somebody who joins now has to wait until those are back or dead: with this node, then.
+      this.#world.scheduler.nextTurn(done);
+      return;
+    }
+    this.#leaveUntil(this.#nowMs() + this.#options.leaseMs, done);
+  }
+
+  heard(peer: Incarnation, heartbeat: Heartbeat): void {
+    if (this.#phase !== 'member' || this.#watch.isDead(peer)) return;
+    const nowMs = this.#nowMs();
+    this.#peers.heard(peer, heartbeat, nowMs);
+    if (this.#reach.isThere || heartbeat.hasRedis) return;
+    const sinceMs = this.#peers.memberSinceMs(this.#watch.known(), this.#isDead, nowMs);
+    if (sinceMs !== null) this.#prove(sinceMs);
+  }
+
+  unreachable(peer: Incarnation, forMs: number, linksUp: number): void {
+    // One that was never heard is joining: nobody waits for it.
+    if (this.state !== 'ready' || !this.#watch.has(peer) || !this.#peers.hasHeard(peer)) return;
+    const count = this.#watch.members.length - linksUp;
+    this.#broken.told(peer, forMs, count, this.#nowMs());
+  }
+
+  // ------------------------------------------------------------------------------ besides
+
+  /** From whoever listens to the RedisPort. */
+  redisUp(isOtherServer: boolean): void {
+    if (this.#phase === 'off' || this.#phase === 'left') return;
+    if (isOtherServer && this.#isRegistered) {
+      // It may lack what was written lately: who is missing there has not necessarily left.
+      this.#watch.hold(this.#nowMs());
+      this.#registeredMs = this.#nowMs();
+      this.#ownCounter = -1;
+    }
+    this.#talk();
+  }
+
+  redisDown(): void {
+    this.#reach.gone();
+  }
+
+  /** A peer asks on behalf of itself (RENEW_FOR). Null: Redis did not answer. */
+  renewFor(
+    incarnation: Incarnation,
+    generation: string,
+    done: (reply: RedisReply | null) => void,
+  ): void {
+    const { keys, args } = renewCall(this.#keys, incarnation, generation);
+    this.#world.redis.call(nodeRenew, keys, args, (failure, reply) => {
+      done(failure === null ? reply : null);
+    });
+  }
+
+  // ------------------------------------------------------------------------------ time
+
+  readonly #tick = (): void => {
+    this.#lease.sample();
+    this.#check();
+    const nowMs = this.#nowMs();
+    const isAsking = nowMs >= this.#nextRenewMs || this.#lateForDeath(nowMs);
+    if (isAsking) this.#talk();
+    if (this.#phase === 'member') {
+      this.#askPeers(nowMs);
+      this.#evict(nowMs);
+    }
+  };
+
+  /** Somebody may have been silent for too long: better asked now than with the next renewal. */
+  #lateForDeath(nowMs: number): boolean {
+    if (!this.#reach.isThere || this.#reach.waiting > 0) return false;
+    return nowMs >= this.#watch.nextDeadlineMs();
+  }
+
+  /** The end of the lease, told once. */
+  readonly #check = (): void => {
+    this.#isCheckDue = false;
+    if (this.#phase !== 'member' || this.#isFenced || this.#lease.isValid()) return;
+    this.#isFenced = true;
+    this.#world.log.warn({ incarnation: this.#incarnation }, 'lease is over: fenced');
+    this.#events.fenced();
+    // A machine that has slept asks at once.
+    if (this.#reach.waiting < WAITING_MAX) this.#talk();
+  };
+
+  /** The next thing to be said to Redis. */
+  #talk(): void {
+    if (this.#phase === 'joining' || !this.#isRegistered) this.#join();
+    else if (this.#reach.waiting < WAITING_MAX) this.#renew();
+  }
+
+  #prove(askedMs: number): void {
+    this.#lease.prove(askedMs);
+    if (!this.#isFenced || !this.#lease.isValid()) return;
+    this.#isFenced = false;
+    this.#events.unfenced();
+  }
+
+  #nowMs(): number {
+    return this.#world.clock.monotonicMs();
+  }
+
+  readonly #isDead = (peer: Incarnation): boolean => this.#watch.isDead(peer);
+
+  // ------------------------------------------------------------------------------ joining
+
+  /** Another life. */
+  #begin(): void {
+    this.#incarnation = this.#world.random.hex(16);
+    this.#generation = this.#world.random.hex(16);
+    this.#secret = this.#world.random.hex(32);
+    this.#phase = 'joining';
+    this.#isReady = false;
+    this.#isFenced = false;
+    this.#isRegistered = false;
+    this.#asserter = null;
+    this.#lease.end();
+    this.#watch.clear();
+    this.#peers.clear();
+    this.#broken.clear();
+    this.#join();
+  }
+
+  /** Registers, for the first time or again. */
+  #join(): void {
+    this.#nextRenewMs = this.#nowMs() + this.#renewalMs;
+    if (this.#isJoinUnderWay) return;
+    this.#isJoinUnderWay = true;
+    const incarnation = this.#incarnation;
+    const generation = this.#generation;
+    const askedMs = this.#nowMs();
+    const { record } = this.#options;
+    const { keys, args } = joinCall(this.#keys, incarnation, record, generation, this.#secret);
+    this.#reach.asked(askedMs);
+    this.#world.redis.call(nodeJoin, keys, args, (failure, reply) => {
+      this.#isJoinUnderWay = false;
+      this.#redisAnswered(askedMs, failure);
+      if (incarnation !== this.#incarnation || this.#phase === 'left') return;
+      // Whether it was executed or not: the next renewal's time is the time to try again.
+      if (failure !== null) return;
+      const answer = joinReply(reply);
+      if (answer.kind === 'dead') {
+        this.#lost();
+        return;
+      }
+      this.#heardTime(answer.timeMs);
+      this.#generation = answer.generation;
+      this.#secret = answer.secret;
+      if (this.#phase === 'joining') this.#joined(answer.members, generation);
+      else this.#joinedAgain(answer.members, askedMs);
+    });
+  }
+
+  #joined(nodes: readonly ListedNode[], proposed: string): void {
+    const nowMs = this.#nowMs();
+    this.#registered(nodes, nowMs);
+    this.#watch.listed(nodes, this.#incarnation, nowMs, nowMs);
+    // Only a renewal proves anything: a join that is repeated does not move the counter.
+    this.#phase = 'waiting';
+    this.#waitUntilMs = nowMs;
+    if (this.#generation === proposed && this.#options.emptyWaitMs > 0) {
+      // Redis was empty: new, or emptied under members that do not know it yet (they find out within
+      // their leases). Until those are back this node knows nobody.
+      this.#waitUntilMs = nowMs + this.#options.emptyWaitMs;
+      this.#world.log.info({ waitMs: this.#options.emptyWaitMs }, 'Redis is empty: waiting');
+    }
+    this.#renew();
+  }
+
+  #announce(): void {
+    this.#phase = 'member';
+    this.#events.joined(this.#incarnation, this.#generation, this.#secret);
+    this.#events.members(this.#watch.members);
+  }
+
+  /** Redis was empty, and this node is there again under its old incarnation. */
+  #joinedAgain(nodes: readonly ListedNode[], askedMs: number): void {
+    if (this.#phase === 'member' && !this.#lease.isValid()) {
+      // Too late: the others may have dropped it.
+      this.#lost();
+      return;
+    }
+    const nowMs = this.#nowMs();
+    // It may have been emptied once more before this was executed.
+    this.#watch.hold(nowMs);
+    this.#registered(nodes, nowMs);
+    this.#listed(nodes, askedMs);
+    if (this.#phase === 'member') {
+      this.#emptiedMs = nowMs;
+      this.#asserter = this.#lowest();
+      const isLowest = this.#asserter === this.#incarnation;
+      this.#world.log.warn({ generation: this.#generation }, 'Redis was empty: registered again');
+      this.#events.emptied(this.#generation, isLowest);
+    } else {
+      this.#waitUntilMs = nowMs + this.#options.emptyWaitMs;
+    }
+    this.#renew();
+  }
+
+  #registered(nodes: readonly ListedNode[], nowMs: number): void {
+    this.#isRegistered = true;
+    this.#registeredMs = nowMs;
+    const own = nodes.find((node) => node.incarnation === this.#incarnation);
+    this.#ownCounter = own?.counter ?? -1;
+  }
+
+  #lowest(): Incarnation {
+    const first = this.#watch.members[0]?.incarnation;
+    return first === undefined || this.#incarnation < first ? this.#incarnation : first;
+  }
+
+  // ------------------------------------------------------------------------------ renewing
+
+  get #renewalMs(): number {
+    return this.#options.leaseMs / RENEWALS_PER_LEASE;
+  }
+
+  #renew(): void {
+    const askedMs = this.#nowMs();
+    this.#nextRenewMs = askedMs + this.#renewalMs;
+    const incarnation = this.#incarnation;
+    const { keys, args } = renewCall(this.#keys, incarnation, this.#generation);
+    this.#reach.asked(askedMs);
+    this.#world.redis.call(nodeRenew, keys, args, (failure, reply) => {
+      this.#redisAnswered(askedMs, failure);
+      if (failure === null) this.#renewed(incarnation, reply, askedMs);
+    });
+  }
+
+  /** Without Redis, or in fear of it: a peer that says it has Redis renews for this node. */
+  #askPeers(nowMs: number): void {
+    const isShort = this.#lease.endMs - nowMs < this.#options.leaseMs / 2;
+    if ((this.#reach.isThere && !isShort) || nowMs < this.#nextAskMs || !this.#isRegistered) return;
+    const able = [...this.#peers.withRedis(nowMs)].filter((peer) => this.#watch.has(peer));
+    if (able.length === 0) return;
+    this.#nextAskMs = nowMs + this.#renewalMs;
+    const peer = able[this.#peersAsked++ % able.length]!;
+    const incarnation = this.#incarnation;
+    this.#world.askPeer(peer, incarnation, this.#generation, (reply) => {
+      if (reply === null) return;
+      // What this node tells others of its Redis stays true: nobody's silence counts meanwhile.
+      if (!this.#reach.isThere) this.#watch.countFrom(this.#nowMs());
+      this.#renewed(incarnation, reply, nowMs);
+    });
+  }
+
+  #redisAnswered(askedMs: number, failure: RedisFailure | null): void {
+    if (failure === null && !this.#reach.isThere) this.#watch.countFrom(this.#nowMs());
+    this.#reach.answered(askedMs, failure === null);
+  }
+
+  #renewed(incarnation: Incarnation, reply: RedisReply, askedMs: number): void {
+    if (incarnation !== this.#incarnation) return;
+    if (this.#phase !== 'member' && this.#phase !== 'waiting') return;
+    const answer = renewReply(reply);
+    if (answer.kind === 'dead') {
+      this.#lost();
+    } else if (answer.kind === 'ok') {
+      this.#heardTime(answer.timeMs);
+      this.#proved(answer, askedMs);
+    } else if (askedMs >= this.#registeredMs && this.#isRegistered) {
+      this.#emptied();
+    }
+  }
+
+  #proved(answer: RenewReply & { readonly kind: 'ok' }, askedMs: number): void {
+    const own = answer.members.find((node) => node.incarnation === this.#incarnation);
+    const isNewest = askedMs >= this.#registeredMs && (own?.counter ?? -1) > this.#ownCounter;
+    if (isNewest) {
+      this.#ownCounter = own!.counter;
+      this.#listed(answer.members, askedMs);
+      if (this.#phase === 'waiting' && askedMs >= this.#waitUntilMs) this.#announce();
+    }
+    // After the list: who goes on serving knows whom to wait for.
+    if (this.#phase === 'member') this.#prove(askedMs);
+    if (isNewest) this.#buryDead(askedMs);
+  }
+
+  #heardTime(timeMs: number): void {
+    this.#redisTimeMs = timeMs;
+    this.#redisTimeAtMs = this.#nowMs();
+  }
+
+  /** Redis does not know this node any more. */
+  #emptied(): void {
+    if (this.#phase === 'member' && !this.#lease.isValid()) {
+      // The others may have dropped it meanwhile, and Redis could not say so.
+      this.#lost();
+      return;
+    }
+    this.#isRegistered = false;
+    this.#watch.hold(this.#nowMs());
+    this.#join();
+  }
+
+  /** This incarnation is dead; there will be another. */
+  #lost(): void {
+    const wasMember = this.#phase === 'member';
+    this.#world.log.warn({ incarnation: this.#incarnation }, 'declared dead: joins anew');
+    // It may still be registered, or be so by a join under way; nobody has to wait for it.
+    if (!this.#watch.isHolding) this.#leave(this.#incarnation, () => {});
+    this.#phase = 'joining';
+    this.#isReady = false;
+    this.#lease.end();
+    if (wasMember) this.#events.lost();
+    if (this.#phase === 'joining') this.#begin();
+  }
+
+  // ------------------------------------------------------------------------------ the others
+
+  #listed(nodes: readonly ListedNode[], askedMs: number): void {
+    const change = this.#watch.listed(nodes, this.#incarnation, askedMs, this.#nowMs());
+    for (const member of change.gone) this.#peers.forget(member.incarnation);
+    if (!change.isChanged || this.#phase !== 'member') return;
+    this.#events.members(this.#watch.members);
+    for (const member of change.gone) this.#events.died(member);
+    this.#assertInstead();
+  }
+
+  /** Who was to assert what nobody owns has died: the next one does. */
+  #assertInstead(): void {
+    if (this.#asserter === null) return;
+    if (this.#nowMs() - this.#emptiedMs > ASSERT_MS) {
+      this.#asserter = null;
+    } else if (this.#asserter !== this.#incarnation && !this.#watch.has(this.#asserter)) {
+      this.#asserter = this.#lowest();
+      if (this.#asserter === this.#incarnation) this.#events.emptied(this.#generation, true);
+    }
+  }
+
+  /** The lowest of the living at once, the others a little later, in case that one is busy. */
+  #buryDead(askedMs: number): void {
+    if (this.#isBurying) return;
+    const silent = this.#watch.silent(askedMs);
+    const dead = new Set(silent.map((one) => one.incarnation));
+    let rank = 0;
+    for (const { incarnation } of this.#watch.members) {
+      if (incarnation < this.#incarnation && !dead.has(incarnation)) rank++;
+    }
+    const patienceMs = (Math.min(rank, 3) * this.#options.marginMs) / 5;
+    const overdueMs = this.#options.leaseMs + this.#options.marginMs + patienceMs;
+    for (const { incarnation, counter, forMs } of silent) {
+      if (forMs >= overdueMs) this.#bury(incarnation, counter, false);
+    }
+    for (const incarnation of this.#watch.revenants()) this.#bury(incarnation, 0, true);
+  }
+
+  #evict(nowMs: number): void {
+    if (this.state !== 'ready' || !this.#reach.isThere || this.#isBurying) return;
+    for (const peer of this.#broken.due(this.#incarnation, nowMs)) {
+      const isAlive = nowMs - this.#watch.movedMs(peer) < this.#options.leaseMs / 2;
+      if (!this.#watch.has(peer) || !isAlive) continue;
+      this.#world.log.warn({ peer }, 'no link to a live member: evicted');
+      this.#bury(peer, this.#watch.counter(peer), true);
+    }
+  }
+
+  #bury(dead: Incarnation, counter: number, force: boolean): void {
+    this.#isBurying = true;
+    const { keys, args } = buryCall(this.#keys, dead, counter, force, this.#incarnation);
+    this.#world.redis.call(nodeBury, keys, args, () => {
+      this.#isBurying = false;
+      // Done or not, the next list tells what is true; soon when somebody may be gone.
+      if (!force) this.#nextRenewMs = 0;
+    });
+  }
+
+  // ------------------------------------------------------------------------------ leaving
+
+  #leave(incarnation: Incarnation, done: (failure: RedisFailure | null) => void): void {
+    const { keys, args } = leaveCall(this.#keys, incarnation);
+    this.#world.redis.call(nodeLeave, keys, args, done);
+  }
+
+  #leaveUntil(endMs: number, done: () => void): void {
+    this.#leave(this.#incarnation, (failure) => {
+      if (failure === null) {
+        done();
+        return;
+      }
+      // The others find out by themselves when Redis stays away.
+      const stop = this.#world.scheduler.every(this.#renewalMs, () => {
+        stop();
+        if (this.#nowMs() >= endMs) done();
+        else this.#leaveUntil(endMs, done);
+      });
+    });
+  }
+}

@@ -1,0 +1,101 @@
+/**
+ * Named roles that one node of the datacenter has at a time, each time under a higher epoch (core Lease):
+ * taken in Redis by a member, kept for as long as that incarnation lives, and had only while it may serve.
+ * Driven by the bus; asks membership who and whether it is.
+ */
+import type { Incarnation } from '../core/cluster-ports.ts';
+import type { Lease, Scheduler } from '../core/ports.ts';
+import type { RedisPort } from '../drivers/redis/redis-port.ts';
+import { type NodeKeys, nodeKeys, roleCall, roleTake } from './node-functions.ts';
+import type { Membership } from './ports.ts';
+
+interface Role {
+  epoch: number;
+  /** The life under which it was taken. */
+  incarnation: Incarnation;
+  isAsked: boolean;
+}
+
+export class RoleLease implements Lease {
+  readonly #membership: Pick<Membership, 'incarnation' | 'state' | 'mayServe'>;
+  readonly #redis: RedisPort;
+  readonly #keys: NodeKeys;
+  readonly #roles: Map<string, Role> = new Map();
+  readonly #stop: () => void;
+  /** Answers to what was asked before Redis was emptied mean nothing. */
+  #era = 0;
+
+  /** `intervalMs`: how often a role that is wanted is asked for, or confirmed. */
+  constructor(
+    membership: Pick<Membership, 'incarnation' | 'state' | 'mayServe'>,
+    redis: RedisPort,
+    scheduler: Scheduler,
+    prefix: string,
+    intervalMs: number,
+  ) {
+    this.#membership = membership;
+    this.#redis = redis;
+    this.#keys = nodeKeys(prefix);
+    this.#stop = scheduler.every(intervalMs, () => this.#tick());
+  }
+
+  /** From now on this node takes the role when it is free. Roles are few, and named in the code. */
+  want(role: string): void {
+    if (this.#roles.has(role)) return;
+    this.#roles.set(role, { epoch: 0, incarnation: '', isAsked: false });
+    this.#tick();
+  }
+
+  held(role: string): boolean {
+    return this.epoch(role) > 0;
+  }
+
+  /** 0: it is not had here. */
+  epoch(role: string): number {
+    const own = this.#roles.get(role);
+    if (own === undefined || own.epoch === 0) return 0;
+    if (own.incarnation !== this.#membership.incarnation) return 0;
+    return this.#membership.mayServe() ? own.epoch : 0;
+  }
+
+  /** Redis came back empty: whoever asks first has it, under a higher epoch. */
+  emptied(): void {
+    this.#era++;
+    for (const role of this.#roles.values()) {
+      role.epoch = 0;
+      role.isAsked = false;
+    }
+    this.#tick();
+  }
+
+  stop(): void {
+    this.#stop();
+    this.#roles.clear();
+    this.#era++;
+  }
+
+  #tick(): void {
+    if (this.#membership.state !== 'ready') return;
+    const { incarnation } = this.#membership;
+    const era = this.#era;
+    for (const [name, role] of this.#roles) {
+      if (role.isAsked) continue;
+      role.isAsked = true;
+      const { keys, args } = roleCall(this.#keys, name, incarnation);
+      this.#redis.call(roleTake, keys, args, (failure, reply) => {
+        if (era !== this.#era) return;
+        role.isAsked = false;
+        // No answer says nothing new: what a living member has nobody else gets.
+        if (failure !== null) return;
+        role.epoch = Number(reply);
+        role.incarnation = incarnation;
+      });
+    }
+  }
+}
+
+/** Alone there is nobody to share a role with. */
+export const aloneLease: Lease = {
+  held: () => true,
+  epoch: () => 1,
+};
