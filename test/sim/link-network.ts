@@ -24,6 +24,8 @@ interface Way {
   readonly pieces: Piece[];
   bytes: number;
   isPumping: boolean;
+  /** This connection alone is held up, as by packets that are lost again and again. */
+  stalledUntilMs: number;
 }
 
 interface Piece {
@@ -147,8 +149,8 @@ export class LinkNetwork {
     const far = new End(this, listener.node, to);
     near.peer = far;
     far.peer = near;
-    far.way = { to: near, pieces: [], bytes: 0, isPumping: false };
-    near.way = { to: far, pieces: [], bytes: 0, isPumping: false };
+    far.way = { to: near, pieces: [], bytes: 0, isPumping: false, stalledUntilMs: 0 };
+    near.way = { to: far, pieces: [], bytes: 0, isPumping: false, stalledUntilMs: 0 };
     this.put(near.way, 'opened', NOTHING);
     this.put(far.way, 'opened', NOTHING);
     if (near.isClosed) this.put(near.way, 'closed', NOTHING);
@@ -167,7 +169,8 @@ export class LinkNetwork {
     const [head] = way.pieces;
     if (way.isPumping || head === undefined) return;
     way.isPumping = true;
-    this.#kernel.after(way.to.node, head.dueMs - this.#kernel.nowMs, () => this.#pump(way));
+    const dueMs = Math.max(head.dueMs, way.stalledUntilMs);
+    this.#kernel.after(way.to.node, dueMs - this.#kernel.nowMs, () => this.#pump(way));
   }
 
   #pump(way: Way): void {
@@ -178,6 +181,10 @@ export class LinkNetwork {
     if (to.isSilent || this.#isBlocked(from.address, to.address)) return;
     const piece = way.pieces[0];
     if (piece === undefined) return;
+    if (way.stalledUntilMs > this.#kernel.nowMs) {
+      this.#pumpLater(way);
+      return;
+    }
     if (to.isClosed) {
       // Its machine answers what comes for a connection it has not with a reset.
       way.pieces.length = 0;
@@ -313,6 +320,22 @@ export class LinkNetwork {
       }
     }
     return count;
+  }
+
+  /**
+   * What goes from one to the other over the connections there are now comes so much later; others are
+   * not touched. `isReset`: the sending end hears that its connection is gone, and what it had sent
+   * arrives all the same.
+   */
+  stall(from: string, to: string, forMs: number, isReset = false): void {
+    for (const near of [...this.#dialled]) {
+      for (const way of [near.way, near.peer?.way ?? null]) {
+        if (way === null || way.to.address !== to || way.to.peer!.address !== from) continue;
+        way.stalledUntilMs = this.#kernel.nowMs + forMs;
+        const end = way.to.peer!;
+        if (isReset) this.#kernel.after(end.node, this.#delay(), () => end.hear('reset'));
+      }
+    }
   }
 
   /** Connections that nobody has closed. */

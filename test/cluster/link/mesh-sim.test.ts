@@ -54,7 +54,7 @@ function harm(made: MeshWorld): void {
   const b = nodes[chance.below(nodes.length)]!;
   const [from, to] = [a.member.address, b.member.address];
   const forMs = chance.next() * 4000;
-  switch (chance.below(8)) {
+  switch (chance.below(10)) {
     case 0:
       network.cut(from, to);
       break;
@@ -83,6 +83,13 @@ function harm(made: MeshWorld): void {
       for (let i = 0; i < 3; i++) kernel.after(null, i * 150, () => network.cut(from, to));
       break;
     case 7:
+      // Its next connection overtakes what is under way on this one.
+      network.stall(from, to, forMs, true);
+      break;
+    case 8:
+      network.stall(from, to, forMs * 2);
+      break;
+    case 9:
       if (chance.next() < 0.5) break;
       kernel.kill(a.node);
       made.add(a.member.nodeId);
@@ -94,7 +101,10 @@ function harm(made: MeshWorld): void {
 function schedule(seed: number, limits: typeof LIMITS, paddingBytes: number): MeshWorld {
   const made = world(seed, limits);
   const { kernel } = made;
-  for (const node of made.nodes) node.paddingBytes = paddingBytes;
+  for (const node of made.nodes) {
+    node.paddingBytes = paddingBytes;
+    node.tablesMs = kernel.chance.below(2) * kernel.chance.below(100);
+  }
   made.gather(800);
   const flow = traffic(made, 10);
   const harmed = (): void => {

@@ -25,6 +25,10 @@ export const LIMITS: LinkLimits = {
 interface Sent {
   /** Link sessions so far, as told by tablesWanted, and frames in this one. */
   session: number;
+  /** Position of its first frame. */
+  start: number;
+  /** All of its tables are handed over. */
+  hasTables: boolean;
   index: number;
   publications: number;
   dropped: number;
@@ -52,6 +56,8 @@ export class MeshNode implements MeshEvents {
   readonly applied: Map<string, Applied> = new Map();
   /** Bytes of what is sent besides its marks. */
   paddingBytes = 0;
+  /** How long the rest of a table takes after its beginning; 0: it is sent at once. */
+  tablesMs = 0;
   readonly downs: string[] = [];
 
   constructor(world: MeshWorld, name: string, incarnation: string, limits: LinkLimits) {
@@ -78,7 +84,15 @@ export class MeshNode implements MeshEvents {
   sentTo(peer: string): Sent {
     let sent = this.sent.get(peer);
     if (sent === undefined) {
-      sent = { session: 0, index: 0, publications: 0, dropped: 0, lost: 0 };
+      sent = {
+        session: 0,
+        start: 0,
+        hasTables: false,
+        index: 0,
+        publications: 0,
+        dropped: 0,
+        lost: 0,
+      };
       this.sent.set(peer, sent);
     }
     return sent;
@@ -95,6 +109,7 @@ export class MeshNode implements MeshEvents {
 
   publish(peer: string, isDroppable = false): void {
     const sent = this.sentTo(peer);
+    if (!sent.hasTables) return;
     const frame = this.#frame(sent, this.mesh.position(peer) + 1, FrameType.PUBLISH);
     if (isDroppable && !this.mesh.sendDroppable(peer, frame)) {
       sent.index--;
@@ -106,8 +121,7 @@ export class MeshNode implements MeshEvents {
   }
 
   announce(peer: string): void {
-    const sent = this.sentTo(peer);
-    this.mesh.send(peer, this.#frame(sent, this.mesh.position(peer) + 1, FrameType.INTEREST));
+    if (this.sentTo(peer).hasTables) this.#send(peer, FrameType.INTEREST);
   }
 
   #frame(sent: Sent, position: number, type: number): Buffer {
@@ -124,12 +138,24 @@ export class MeshNode implements MeshEvents {
   tablesWanted(peer: string): void {
     const sent = this.sentTo(peer);
     sent.session++;
+    sent.start = this.mesh.position(peer) + 1;
     sent.index = 0;
-    const { BEGIN, END } = { BEGIN: FrameType.TABLES_BEGIN, END: FrameType.TABLES_END };
-    for (let i = 0; i < TABLE_FRAMES; i++) {
-      const type = i === 0 ? BEGIN : i === TABLE_FRAMES - 1 ? END : FrameType.INTEREST;
-      this.mesh.send(peer, this.#frame(sent, this.mesh.position(peer) + 1, type));
-    }
+    const { session } = sent;
+    this.#send(peer, FrameType.TABLES_BEGIN);
+    const rest = (): void => {
+      // Another life of the peer, or another session, has tables of its own.
+      if (sent.session !== session || this.mesh.position(peer) === 0) return;
+      for (let i = 2; i < TABLE_FRAMES; i++) this.#send(peer, FrameType.INTEREST);
+      this.#send(peer, FrameType.TABLES_END);
+      sent.hasTables = true;
+    };
+    sent.hasTables = false;
+    if (this.tablesMs === 0) rest();
+    else this.world.kernel.after(this.node, this.tablesMs, rest);
+  }
+
+  #send(peer: string, type: number): void {
+    this.mesh.send(peer, this.#frame(this.sentTo(peer), this.mesh.position(peer) + 1, type));
   }
 
   frame(from: string, type: number, buffer: Buffer, start: number, end: number): void {
@@ -211,10 +237,16 @@ export class MeshWorld {
       for (const receiver of this.nodes) {
         if (sender === receiver) continue;
         const believed = sender.mesh.applied(receiver.incarnation);
-        const applied = receiver.applied.get(sender.incarnation)?.position ?? 0;
-        if (believed > applied) {
-          const who = `${sender.member.nodeId} of ${receiver.member.nodeId}`;
-          this.kernel.fail(`${who} believes ${believed}, it has applied ${applied}`);
+        if (believed === 0) continue;
+        const applied = receiver.appliedFrom(sender.incarnation);
+        const who = `${sender.member.nodeId} of ${receiver.member.nodeId}`;
+        if (believed > applied.position) {
+          this.kernel.fail(`${who} believes ${believed}, it has applied ${applied.position}`);
+        }
+        // What was announced in a session before is applied when the tables after it are.
+        const { session, start } = sender.sentTo(receiver.incarnation);
+        if (session > 1 && believed >= start && !applied.hasTables) {
+          this.kernel.fail(`${who} believes ${believed}, it has not the tables at ${start}`);
         }
       }
     }

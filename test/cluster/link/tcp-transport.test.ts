@@ -321,6 +321,26 @@ t.test('a member that sends nonsense is hung up on, and may begin anew', async (
   t.equal(a.warnings.filter((why) => why !== 'ECONNREFUSED').length, 4, 'and it is said');
 });
 
+t.test('a connection that was dialled before the one in use comes too late', async (t) => {
+  const a = await alone(t);
+  let prove: (() => void) | null = null as (() => void) | null;
+  const first = encodeHello(hello('a', { attempt: 5 }));
+  const late = say(a.port, first, (type, body, socket) => {
+    if (type !== LinkType.WELCOME) return;
+    const { proven } = decodeWelcome(body, 0, body.length);
+    const proof = proofOf('the secret', 'dialler', first.subarray(FRAME_HEADER_BYTES), proven);
+    prove = () => socket.write(Buffer.concat([encodeProof(proof), encodeNeedSession('late')]));
+  });
+  await until('its WELCOME', () => prove !== null);
+  const session = '7766554433221100';
+  void sayAsMember(a.port, encodeNeedSession('c'), { attempt: 6, session });
+  await until('the later one', () => a.link('x', 'in').framesTotal === 1);
+  prove!();
+  t.strictSame((await late).types, [LinkType.WELCOME], 'no ack');
+  t.match(a.link('x', 'in'), { framesTotal: 1, isUp: true, reconnects: 0 });
+  a.mesh.setMembers('a', [a.member]);
+});
+
 t.test('a member of a later minor version may send what is not known yet', async (t) => {
   const a = await alone(t);
   const unknown = Buffer.from([0, 0, 0, 3, 99, 1, 2]);
