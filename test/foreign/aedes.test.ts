@@ -11,6 +11,9 @@ import { fileURLToPath } from 'node:url';
 import mqtt, { type MqttClient } from 'mqtt';
 import t, { type Test } from 'tap';
 import { command } from '../../src/cli/commands/import.ts';
+import type { SessionRecord } from '../../src/core/ports.ts';
+import { systemScheduler } from '../../src/listeners/scheduler.ts';
+import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts';
 import { RawClient } from '../app/raw-client.ts';
 import { runCli } from '../cli/run.ts';
 import { Broker } from '../e2e/broker.ts';
@@ -149,6 +152,19 @@ function readPublish(packet: Buffer): { readonly id: number; readonly text: stri
 async function dropRaw(raw: RawClient): Promise<void> {
   raw.socket.destroy();
   await sleep(50);
+}
+
+/** What a node will find in the directory. */
+async function recordsOf(directory: string): Promise<SessionRecord[]> {
+  const log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+  const store = new EmbeddedStore({ directory, scheduler: systemScheduler, log });
+  const records: SessionRecord[] = [];
+  await store.start(
+    { entryDurable: () => {}, entryFailed: () => {}, committed: () => {} },
+    { session: ({ record }) => records.push(record), retained: () => {} },
+  );
+  await store.stop();
+  return records;
 }
 
 function counts(stdout: string): Record<string, number[]> {
@@ -368,6 +384,18 @@ t.test(
     t.match(done.stderr, /queued: nothing to carry: its packet is no longer there/);
     t.match(done.stderr, /broken: retained: not carried/);
 
+    const records = await recordsOf(data);
+    t.strictSame(
+      records.map(({ clientId, identity, expiryIntervalS }) => [
+        clientId,
+        identity,
+        expiryIntervalS,
+      ]),
+      [
+        ['alice', 'Alice in the directory', 30 * 86_400],
+        ['bob', 'bob', 30 * 86_400],
+      ],
+    );
     const shown = await Broker.start({ data });
     t.teardown(() => shown.stop());
     const token = await runCli(['ctl', '--help']);

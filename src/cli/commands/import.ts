@@ -7,7 +7,7 @@ import { formatProblem } from '../../config/layer.ts';
 import { type Command, EXIT_FAILED, EXIT_OK, readArguments, UsageError } from '../command.ts';
 import { problemsOf } from '../config-problems.ts';
 import { safeText } from '../ctl/terminal-text.ts';
-import { AEDES_FLAGS, importAedes } from '../import/aedes.ts';
+import { AEDES_FLAGS } from '../import/aedes-flags.ts';
 import { convert } from '../import/convert.ts';
 import { modelOf } from '../import/mosquitto-config.ts';
 import { ImportError, readDirectives } from '../import/mosquitto-lines.ts';
@@ -35,7 +35,7 @@ somebody out, something is shut: a listener is left out, or nobody has a passwor
       --dir DIR            where to write
       --base DIR           what relative names in FILE are relative to (default: the folder of FILE)
 
-aedes: reads the database of aedes-persistence-redis (8 to 12), with every aedes node stopped, and
+aedes: reads the database of aedes-persistence-redis (9 to 12), with every aedes node stopped, and
 fills the data directory DIR, which must not hold sessions yet: sessions, subscriptions, queued and
 retained messages, inbound QoS 2 ids, wills. What was found and what is stored is counted and printed.
 Nothing is changed at the source.
@@ -59,7 +59,11 @@ done, but something is missing and was named.
   async run(args) {
     const all = { ...AEDES_FLAGS, ...MOSQUITTO_FLAGS };
     const format = readArguments(args, all, 2).positionals[0];
-    if (format === 'aedes') return importAedes(readArguments(args, AEDES_FLAGS, 1));
+    if (format === 'aedes') {
+      const given = readArguments(args, AEDES_FLAGS, 1);
+      const { importAedes } = await import('../import/aedes.ts');
+      return importAedes(given);
+    }
     const flags = readArguments(args, format === 'mosquitto' ? MOSQUITTO_FLAGS : all, 2);
     const file = flags.positionals[1];
     if (format !== 'mosquitto') {

@@ -1,5 +1,5 @@
 /**
- * How aedes-persistence-redis (8 to 12) lays its data out over keys, and what of it a database has.
+ * How aedes-persistence-redis (11 and 12; 9 and 10 by its upgrade notes) lays its data out over keys, and what of it a database has.
  * Client ids and topics in keys are percent-encoded, so a colon always divides.
  *
  *   clients                          set of the ids that have subscriptions (not needed here)

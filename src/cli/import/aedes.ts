@@ -14,9 +14,11 @@ import { NEVER_EXPIRES } from '../../core/sessions.ts';
 import { readCaFile } from '../../drivers/ca-file.ts';
 import { parseRedisUrl, type RedisAddress } from '../../drivers/redis/redis-url.ts';
 import { systemScheduler } from '../../listeners/scheduler.ts';
+import { StoreOpenError } from '../../store/embedded/data-directory.ts';
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE, type Flags, UsageError } from '../command.ts';
 import { durationS } from '../ctl/duration.ts';
 import { safeText } from '../ctl/terminal-text.ts';
+import type { AEDES_FLAGS } from './aedes-flags.ts';
 import { AedesRedis } from './aedes-redis.ts';
 import { AedesSource, type AedesSourceOptions } from './aedes-source.ts';
 
@@ -25,19 +27,6 @@ const EXIT_INCOMPLETE = 3;
 /** Of one reason, so that a large database does not fill the screen. */
 const NAMED_PER_REASON = 10;
 const PROGRESS_MS = 2000;
-
-export const AEDES_FLAGS = {
-  from: { type: 'string' },
-  data: { type: 'string' },
-  'dry-run': { type: 'boolean' },
-  prefix: { type: 'string' },
-  identity: { type: 'string' },
-  identities: { type: 'string' },
-  tenant: { type: 'string' },
-  'session-expiry': { type: 'string' },
-  'redis-ca': { type: 'string' },
-  'redis-password-file': { type: 'string' },
-} as const;
 
 export async function importAedes({ values }: Flags): Promise<number> {
   const flag = (name: keyof typeof AEDES_FLAGS): string | null => values.get(name)?.[0] ?? null;
@@ -80,7 +69,7 @@ export async function importAedes({ values }: Flags): Promise<number> {
       redis.close();
     }
   } catch (error) {
-    const isExpected = error instanceof MigrationError || isStoreOpenError(error);
+    const isExpected = error instanceof MigrationError || error instanceof StoreOpenError;
     if (!isExpected) throw error;
     process.stderr.write(`causeway import: ${safeText((error as Error).message)}\n`);
     return EXIT_FAILED;
@@ -137,11 +126,6 @@ function readText(flag: string, file: string): string {
     const { code } = error as NodeJS.ErrnoException;
     throw new UsageError(`${flag} ${file} cannot be read: ${code ?? 'unknown error'}`);
   }
-}
-
-/** The store says itself what to do. */
-function isStoreOpenError(error: unknown): boolean {
-  return error instanceof Error && error.constructor.name === 'StoreOpenError';
 }
 
 const stderrLog: Log = {
