@@ -33,13 +33,12 @@ export const appendTwin: Twin = (db, keys, args, nowMs) => {
   for (let s = 0; s < Number(args[3]); s++) {
     const entries: { seq: string; value: string }[] = [];
     const count = Number(args[at + 3]);
-    for (let i = 0; i < count; i++) {
-      entries.push({ seq: args[at + 4 + 2 * i]!, value: args[at + 5 + 2 * i]! });
-    }
+    const seqs = args[at + 4]!.split(' ');
+    for (let i = 0; i < count; i++) entries.push({ seq: seqs[i]!, value: args[at + 5 + i]! });
     const own = keys.slice(4 * s, 4 * s + 4) as unknown as Slice['keys'];
     const slice = { sid: args[at]!, writer: args[at + 1]!, after: Number(args[at + 2]), entries };
     answers.push(append(db, { ...slice, keys: own }, bounds, nowMs));
-    at += 4 + 2 * count;
+    at += 5 + count;
   }
   return answers;
 };

@@ -90,9 +90,17 @@ local nextEpoch = hlc
 if sid then nextEpoch = math.max(tonumber(epoch) + 1, hlc) end
 local present = isEnded and 0 or 1
 
-local set = {'epoch', digits(nextEpoch), 'owner', owner, 'ident', ident, 'tenant', tenant,
-  'ver', version, 'expiry', digits(expiry), 'gone', '0', 'req', newSid .. ':' .. present .. ':' .. was}
+local set = {}
 local function put(name, value) set[#set + 1] = name; set[#set + 1] = value end
+-- What is asked for most often is found first in a small hash.
+if isEnded then
+  put('sid', newSid)
+  if expiry > 0 then put('head', '0'); put('bytes', '0') end
+end
+put('owner', owner); put('epoch', digits(nextEpoch)); put('ident', ident); put('tenant', tenant)
+put('ver', version); put('expiry', digits(expiry)); put('gone', '0')
+put('req', newSid .. ':' .. present .. ':' .. was)
+if isEnded then put('cnt', '0'); put('pseq', '0') end
 if will ~= '' then put('will', will); put('wdelay', willDelay) end
 if oldWill ~= '' then
   put('owill', oldWill); put('osid', oldSid); put('oepoch', oldEpoch); put('oby', owner)
@@ -101,8 +109,6 @@ end
 
 if isEnded then
   if sid then call('DEL', m, q, x, i, d) end
-  put('sid', newSid); put('cnt', '0'); put('pseq', '0')
-  if expiry > 0 then put('head', '0'); put('bytes', '0') end
   call('HSET', m, unpack(set))
   if expiry > 0 then call('RPUSH', q, '') end
   return opened(was, 0, newSid, nextEpoch, '', '0', expiry > 0 and '0', '0', '0')

@@ -27,7 +27,7 @@ const WRITER_MS = 3_600_000;
 
 /**
  * Keys: m q x d of each session. Arguments: messagesMax, bytesMax, overflow (`oldest`, `newest`), n
- * sessions; each: sid, writer, afterSeq, n; each of those: seq, value. Sequences of a writer rise.
+ * sessions; each: sid, writer, afterSeq, n, sequences (rising, between spaces), value….
  *
  * Answers per session `[status, tail, owner, skipped, stored, dropped, refused…]`: status 1: done; 0: no
  * such session; -2: its sid is another; -3: the writer's call before this one was not executed (what
@@ -115,7 +115,9 @@ local function drop(q, x, head, dropped, marks, hadMarks)
   return first
 end
 
-local function wrote(d, writer, seq)
+local function wrote(d, writer, seqs)
+  -- A pattern that ends at the end is tried from each beginning: only as much as one number can be.
+  local seq = string.match(string.sub(seqs, -16), '%d+$')
   local isNew = call('HSET', d, writer, seq .. ':' .. digits(now))
   if isNew == 0 then return end
   local count = call('HLEN', d)
@@ -127,14 +129,26 @@ local function wrote(d, writer, seq)
   inSlices(old, function(...) call('HDEL', d, ...) end)
 end
 
+-- How many of the sequences are not above the writer's last.
+local function known(seqs, last)
+  if tonumber(string.match(seqs, '^%d+')) > last then return 0 end
+  local count = 0
+  for seq in string.gmatch(seqs, '%d+') do
+    if tonumber(seq) > last then break end
+    count = count + 1
+  end
+  return count
+end
+
 local answers, a, k = {}, 5, 1
 for s = 1, sessions do
   local m, q, x, d = KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3]
   local sid, writer, after = ARGV[a], ARGV[a + 1], tonumber(ARGV[a + 2])
-  local count = tonumber(ARGV[a + 3])
-  a, k = a + 4, k + 4
-  local has = call('HMGET', m, 'sid', 'owner', 'head', 'bytes')
-  if not has[1] or (has[1] == sid and not has[3]) then
+  local count, seqs = tonumber(ARGV[a + 3]), ARGV[a + 4]
+  local from, to = a + 5, a + 4 + count
+  a, k = to + 1, k + 4
+  local has = call('HMGET', m, 'sid', 'head', 'bytes', 'owner')
+  if not has[1] or (has[1] == sid and not has[2]) then
     answers[s] = {0, 0, '', 0, 0, 0}
   elseif has[1] ~= sid then
     answers[s] = {-2, 0, '', 0, 0, 0}
@@ -144,44 +158,50 @@ for s = 1, sessions do
     if last < after then
       answers[s] = {-3, 0, '', 0, 0, 0}
     else
-      local head, bytes, length = tonumber(has[3]), tonumber(has[4]), call('LLEN', q)
-      local isThere = length > 0
-      if not isThere then length = 1 end
-      local values, size, skipped = {}, 0, 0
-      for i = 1, count do
-        if tonumber(ARGV[a + 2 * i - 2]) <= last then skipped = skipped + 1
-        else
-          local value = ARGV[a + 2 * i - 1]
-          values[#values + 1] = value
-          size = size + #value
+      local head, bytes = tonumber(has[2]), tonumber(has[3])
+      local skipped = known(seqs, last)
+      from = from + skipped
+      local given, size = count - skipped, 0
+      for i = from, to do size = size + #ARGV[i] end
+      -- Mostly there is room: pushed first, and taken back when there was none.
+      local length, fits = 0, false
+      if given > 0 and given <= 1000 and bytes + size <= bytesMax then
+        length = call('RPUSHX', q, unpack(ARGV, from, to))
+        fits = length > 1 and length - 1 <= messagesMax
+        if length > 0 and not fits then
+          call('LTRIM', q, 0, digits(-given - 1))
+          length = length - given
         end
       end
-      local lastSeq = ARGV[a + 2 * count - 2]
-      local stored, answer = #values, nil
-      if stored == 0 then
-        answer = {1, head + length - 1, has[2], skipped, 0, 0}
-      elseif length - 1 + stored <= messagesMax and bytes + size <= bytesMax then
-        push(q, isThere, values)
+      if fits then
         call('HSET', m, 'bytes', digits(bytes + size))
-        wrote(d, writer, lastSeq)
-        answer = {1, head + length + stored - 1, has[2], skipped, stored, 0}
+        answers[s] = {1, head + length - 1, has[4], skipped, given, 0}
+        wrote(d, writer, seqs)
       else
-        local accepted, refused, dropped, marks, left, hadMarks =
-          fit(q, x, head, length, bytes, values)
-        if #accepted > 0 then
-          push(q, isThere, accepted)
-          local first = head
-          if #dropped > 0 then first = drop(q, x, head, dropped, marks, hadMarks) end
-          call('HSET', m, 'bytes', digits(left), 'head', digits(first))
+        length = call('LLEN', q)
+        local isThere = length > 0
+        if not isThere then length = 1 end
+        local answer = {1, head + length - 1, has[4], skipped, 0, 0}
+        if given > 0 then
+          local values = {}
+          for i = from, to do values[#values + 1] = ARGV[i] end
+          local accepted, refused, dropped, marks, left, hadMarks =
+            fit(q, x, head, length, bytes, values)
+          if #accepted > 0 then
+            push(q, isThere, accepted)
+            local first = head
+            if #dropped > 0 then first = drop(q, x, head, dropped, marks, hadMarks) end
+            call('HSET', m, 'bytes', digits(left), 'head', digits(first))
+          end
+          wrote(d, writer, seqs)
+          answer[2] = head + length + #accepted - 1
+          answer[5], answer[6] = #accepted, #dropped
+          for i = 1, #refused do answer[6 + i] = skipped + refused[i] - 1 end
         end
-        wrote(d, writer, lastSeq)
-        answer = {1, head + length + #accepted - 1, has[2], skipped, #accepted, #dropped}
-        for i = 1, #refused do answer[6 + i] = skipped + refused[i] - 1 end
+        answers[s] = answer
       end
-      answers[s] = answer
     end
   end
-  a = a + 2 * count
 end
 return answers
 `,
@@ -191,6 +211,7 @@ return answers
 export class AppendCall implements RedisCall {
   readonly keys: string[] = [];
   readonly args: RedisArgument[];
+  /** Where the slice that is being filled has its count; its sequences are behind it. */
   #countAt = 0;
 
   constructor(messagesMax: number, bytesMax: number, overflow: 'oldest' | 'newest') {
@@ -202,20 +223,24 @@ export class AppendCall implements RedisCall {
   }
 
   /**
-   * Values for one session follow. `afterSeq`: the highest sequence of this writer for this session
-   * that was sent and is not answered; 0: none.
+   * Values for one session follow, one at least. `afterSeq`: the highest sequence of this writer for
+   * this session that was sent and is not answered; 0: none.
    */
   session(keys: SessionKeys, sid: string, writer: string, afterSeq: number): void {
     this.keys.push(keys.meta, keys.queue, keys.marks, keys.writers);
     this.args[3] = this.sessions + 1;
-    this.args.push(sid, writer, afterSeq, 0);
-    this.#countAt = this.args.length - 1;
+    this.#countAt = this.args.length + 3;
+    this.args.push(sid, writer, afterSeq, 0, '');
   }
 
   /** Rising sequences; a value is never empty. */
   value(seq: number, value: Buffer): void {
-    this.args[this.#countAt] = (this.args[this.#countAt] as number) + 1;
-    this.args.push(seq, value);
+    const { args } = this;
+    const at = this.#countAt;
+    const count = args[at] as number;
+    args[at] = count + 1;
+    args[at + 1] = count === 0 ? `${seq}` : `${args[at + 1]} ${seq}`;
+    args.push(value);
   }
 }
 
