@@ -7,9 +7,11 @@ import { hash } from 'node:crypto';
 import type { GateWaiter } from '../core/ports.ts';
 import type { AclAction } from './acl/granted-rule.ts';
 import type { Decider, SourceVerdict } from './acl/source.ts';
+import type { AskLine } from './ask-line.ts';
 
 /** Who holds the connection's rights. */
 export interface AskedRightsOwner {
+  readonly asks: AskLine;
   monotonicMs(): number;
   /** A source denies now what it allowed before. */
   rightsChanged(): void;
@@ -28,6 +30,7 @@ const FILTER_LENGTH_MAX = 200;
 const KEPT_MS = 10_000;
 
 export class AskedRights {
+  readonly #clientId: string;
   readonly #deciders: readonly Decider[];
   readonly #owner: AskedRightsOwner;
   /**
@@ -44,7 +47,8 @@ export class AskedRights {
   #wasUsed = false;
   #isClosed = false;
 
-  constructor(deciders: readonly Decider[], owner: AskedRightsOwner) {
+  constructor(clientId: string, deciders: readonly Decider[], owner: AskedRightsOwner) {
+    this.#clientId = clientId;
     this.#deciders = deciders;
     this.#owner = owner;
   }
@@ -81,8 +85,12 @@ export class AskedRights {
     return this.#said.get(saidKey(filter));
   }
 
-  /** For what no packet waits: a will. Never rejects. */
-  async ask(
+  /** Also for a will, which no packet waits for. Never rejects. */
+  ask(action: AclAction, topic: string, qos: number, retain: boolean): Promise<SourceVerdict> {
+    return this.#owner.asks.live(() => this.#ask(action, topic, qos, retain));
+  }
+
+  async #ask(
     action: AclAction,
     topic: string,
     qos: number,
@@ -106,6 +114,7 @@ export class AskedRights {
   close(): void {
     this.#isClosed = true;
     this.#kept.clear();
+    this.#reasked.clear();
   }
 
   #peek(action: AclAction, topic: string, qos: number, retain: boolean): SourceVerdict | undefined {
@@ -166,15 +175,19 @@ export class AskedRights {
   #askAgain(filter: string, qos: number): void {
     if (this.#isClosed || this.#reasked.has(filter)) return;
     this.#reasked.add(filter);
-    this.ask('subscribe', filter, qos, false)
-      .then((verdict) => {
+    this.#owner.asks.later(this.#clientId, async () => {
+      if (this.#isClosed) return;
+      try {
+        const verdict = await this.#ask('subscribe', filter, qos, false);
         this.#reasked.delete(filter);
         if (this.#isClosed || verdict === 'unavailable') return;
         const before = this.#said.get(saidKey(filter));
         this.#remember(filter, verdict);
         if (verdict !== 'allow' && verdict !== before) this.#owner.rightsChanged();
-      })
-      .catch((error: unknown) => this.#owner.failed(error));
+      } catch (error) {
+        this.#owner.failed(error);
+      }
+    });
   }
 }
 

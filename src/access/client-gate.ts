@@ -129,8 +129,8 @@ export class AccessClientGate implements ClientGate, TimerOwner {
     this.#inForce = owner.inForce;
     this.#decisions = owner.decisions;
     const { deciders, granted, subject } = facts;
-    this.#asked =
-      deciders.length === 0 || subject.isSuperuser ? null : new AskedRights(deciders, owner);
+    const isAsked = deciders.length > 0 && !subject.isSuperuser;
+    this.#asked = isAsked ? new AskedRights(subject.clientId, deciders, owner) : null;
     if (granted.length > 0) this.#granted = granted.map(({ rules }) => rules);
     this.#recompile();
     if (granted.length > 0) this.#watch();

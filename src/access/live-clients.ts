@@ -8,6 +8,7 @@ import type { Clock, Scheduler } from '../core/ports.ts';
 import { containsAddress, parseIpNetwork } from '../util/ip-address.ts';
 import { type Timer, TimerWheel } from '../util/timer-wheel.ts';
 import type { RuleSet } from './acl/rule-set.ts';
+import { AskLine } from './ask-line.ts';
 import { type Ban, clientAddressBytes } from './ban.ts';
 import {
   AccessClientGate,
@@ -53,6 +54,7 @@ const PREPARED_RULES_MAX = 2_000_000;
 export class LiveClients implements ClientGateOwner {
   readonly decisions: DecisionCounters = newDecisionCounters();
   readonly inForce: RulesInForce;
+  readonly asks: AskLine;
   /** Ended by a ban, or as their user was removed. Rises only. */
   ended = 0;
   readonly #options: LiveClientsOptions;
@@ -61,8 +63,9 @@ export class LiveClients implements ClientGateOwner {
   readonly #entering = new Set<Entering>();
 
   constructor(options: LiveClientsOptions) {
-    const { rules, clock } = options;
+    const { rules, clock, scheduler } = options;
     this.#options = options;
+    this.asks = new AskLine(scheduler);
     this.inForce = { rules, version: rules.version };
     this.#wheel = new TimerWheel(TICK_MS, SLOTS, clock.monotonicMs());
   }
