@@ -55,6 +55,7 @@ export class OwnerLane {
   isHeld = false;
   /** Another node has it, or it was removed: nothing is written any more. */
   isOver = false;
+  isRemoved = false;
   /** Redis had no such session, since then; 0: it has. */
   absentSinceMs = 0;
   refusals = 0;

@@ -184,6 +184,7 @@ export class OwnerWriter {
       if (flight.settled !== null) lane.positions.confirm(flight.settled);
       for (const ticket of flight.tickets) tickets.settle(ticket, null);
       if (flight.isRemoval) {
+        lane.isRemoved = true;
         this.end(lane, null);
       } else if (lane.hasNews) {
         this.touch(lane);

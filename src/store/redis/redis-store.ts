@@ -305,7 +305,7 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
 
   deleteSession(sessionNumber: number): Ticket {
     const binding = this.#bindings.get(sessionNumber);
-    if (binding === undefined) return 0;
+    if (binding === undefined || binding.owner?.isRemoved === true) return 0;
     const ticket = this.#owned(sessionNumber, (lane) => {
       lane.isRemoving = true;
     });
