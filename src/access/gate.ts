@@ -34,7 +34,7 @@ import { AccessClientGate, ruleSubjectOf } from './client-gate.ts';
 import { Failures } from './failures.ts';
 import type { Flapping } from './flapping.ts';
 import { LiveClients, type Login } from './live-clients.ts';
-import { AccessEnhancedAuth, type ScramOffer } from './login-exchange.ts';
+import { AccessEnhancedAuth, type Refusal, type ScramOffer } from './login-exchange.ts';
 import type { LoginGuard } from './login-guard.ts';
 import { type TenantOptions, tenantOf } from './tenant.ts';
 
@@ -73,6 +73,11 @@ const GUESSES: ReadonlySet<RefuseReason> = new Set<RefuseReason>([
 
 /** Who shows a token or a certificate does not guess at the password of the name it gives. */
 const WITHOUT_PASSWORD: ReadonlySet<string> = new Set(['jwt', 'certificate', 'psk']);
+
+/** No longer than names are: what is longer may be a token in the wrong field. */
+const NAME_CHARACTERS_MAX = 64;
+/** What every token begins with: `{"` as base64. */
+const TOKEN_START = 'eyJ';
 
 /** Not a user of anybody: its rules come with its login, and no source is told its name. */
 const OWN_PROBE = 'probe';
@@ -205,7 +210,9 @@ export class AccessGate implements Gate {
     const ban = this.#banOf(request, user);
     if (ban === null) return null;
     this.#options.bans.hit(ban);
-    return refused(this.#reasonOf(ban));
+    const reason = this.#reasonOf(ban);
+    this.#logRefused(request, user, { reason, detail: `a ban by ${ban.origin}`, by: 'ban' });
+    return refused(reason);
   }
 
   #banOf(request: ConnectRequest, user: string | null): Ban | null {
@@ -222,19 +229,27 @@ export class AccessGate implements Gate {
   }
 
   /** A login failed: who guesses is counted. `user`: claimed. */
-  refuse(
-    request: ConnectRequest,
-    user: string | null,
-    answer: { readonly reason: RefuseReason; readonly detail: string; readonly by: string },
-  ): ConnectDecision {
-    const { guard, log } = this.#options;
-    const { clientId, remoteAddress } = request;
-    const { reason, detail, by } = answer;
+  refuse(request: ConnectRequest, user: string | null, answer: Refusal): ConnectDecision {
+    const { reason, by } = answer;
     // By the ban itself, while it waited: refused as if it came now.
     if (reason === 'login_blocked') return this.keptOut(request, user) ?? refused(reason);
-    if (GUESSES.has(reason)) guard.failed(remoteAddress, WITHOUT_PASSWORD.has(by) ? null : user);
-    log.debug({ clientId, remoteAddress, reason, detail, by }, 'login refused');
+    if (GUESSES.has(reason)) {
+      const { guard } = this.#options;
+      guard.failed(request.remoteAddress, WITHOUT_PASSWORD.has(by) ? null : user);
+    }
+    this.#logRefused(request, user, answer);
     return refused(reason);
+  }
+
+  /** The core's own line does not know the name, nor who refused. */
+  #logRefused(
+    { clientId, remoteAddress }: ConnectRequest,
+    user: string | null,
+    { reason, detail, by }: Refusal,
+  ): void {
+    const claimedUser = by === 'jwt' ? undefined : shownName(user);
+    const fields = { clientId, remoteAddress, claimedUser, reason, detail, by };
+    this.#options.log.debug(fields, 'login refused');
   }
 
   /** A client is proven: the rest of the way in. */
@@ -382,6 +397,12 @@ export class AccessGate implements Gate {
 
 export function refused(refusal: RefuseReason): ConnectDecision {
   return { refusal, identity: null, client: null };
+}
+
+/** A claimed name as far as it may be logged: devices put tokens into that field, whole and cut off. */
+function shownName(user: string | null): string | undefined {
+  if (user === null || user.length > NAME_CHARACTERS_MAX) return undefined;
+  return user.startsWith(TOKEN_START) ? undefined : user;
 }
 
 function fingerprintOf({ certificate }: ConnectRequest): string | null {

@@ -15,14 +15,18 @@ import type { Identified } from './authenticator.ts';
 import { SCRAM_METHOD, type ScramExchange } from './authn/scram-exchange.ts';
 import type { ScramUsers } from './authn/scram-users.ts';
 
+/** Why a login failed; `by` is the kind of who said so. */
+export interface Refusal {
+  readonly reason: RefuseReason;
+  /** For the log: holds nothing a client sent. */
+  readonly detail: string;
+  readonly by: string;
+}
+
 /** What the gate does for a login. */
 export interface LoginGate {
   keptOut(request: ConnectRequest, user: string | null): ConnectDecision | null;
-  refuse(
-    request: ConnectRequest,
-    user: string | null,
-    answer: { readonly reason: RefuseReason; readonly detail: string; readonly by: string },
-  ): ConnectDecision;
+  refuse(request: ConnectRequest, user: string | null, answer: Refusal): ConnectDecision;
   admit(
     request: ConnectRequest,
     who: Identified,

@@ -285,6 +285,32 @@ t.test(
   },
 );
 
+t.test('the log says who claimed to be whom, and nothing that may be a token', async (t) => {
+  const kit = await accessKit(t);
+  const { gate } = kit.access;
+  const claimed = (): unknown[] =>
+    kit.log.lines
+      .splice(0)
+      .filter(({ level, message }) => level === 'debug' && message === 'login refused')
+      .map(({ fields }) => (fields as { claimedUser?: string }).claimedUser);
+  kit.users.add('alice');
+  await refusalOf(kit, request({ password: 'wrong' }));
+  t.strictSame(claimed(), ['alice']);
+  const by = (kind: string): void => {
+    for (const name of ['bob', null, 'eyJhbGciOi', 'x'.repeat(65)]) {
+      gate.refuse(request(), name, { reason: 'not_authorized', detail: 'no', by: kind });
+    }
+  };
+  by('password');
+  t.strictSame(claimed(), ['bob', undefined, undefined, undefined]);
+  by('jwt');
+  t.strictSame(claimed(), [undefined, undefined, undefined, undefined], 'it may be the token');
+  for (let i = 0; i < 3; i++) await refusalOf(kit, request({ password: 'wrong' }));
+  claimed();
+  t.equal(await refusalOf(kit, request()), 'login_blocked');
+  t.strictSame(claimed(), ['alice'], 'also of who is not even asked');
+});
+
 t.test('failed tokens count for their address, not for the name beside them', async (t) => {
   const kit = await accessKit(t);
   const { gate, bans } = kit.access;
