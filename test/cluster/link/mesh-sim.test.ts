@@ -8,7 +8,7 @@ import { LinkNetwork } from '../../sim/link-network.ts';
 import { LIMITS, MeshWorld } from './mesh-world.ts';
 
 /** More of them by hand: LINK_SEEDS=100000. */
-const SEEDS = Number(process.env.LINK_SEEDS ?? 1000);
+const SEEDS = Number(process.env.LINK_SEEDS ?? 800);
 const FIRST_SEED = Number(process.env.LINK_SEED ?? 1);
 
 function world(seed: number, limits = LIMITS, nodes = 3): MeshWorld {
