@@ -63,9 +63,9 @@ export class HeardPeers {
       if (heard.heartbeat.hasRedis || !(heard.heartbeat.echoMs > 0)) return null;
       sinceMs = Math.min(sinceMs, heard.heartbeat.echoMs);
     }
-    for (const [peer, heard] of this.#heard) {
-      // It has joined since Redis was last heard: what it can do to this node is not known.
-      if (!asked.has(peer) && !isDead(peer) && nowMs - heard.atMs <= this.#leaseMs) return null;
+    for (const peer of this.#heard.keys()) {
+      // It has joined since Redis was last heard, and does not need this node's word to bury it.
+      if (!asked.has(peer) && !isDead(peer)) return null;
     }
     return sinceMs;
   }

@@ -33,6 +33,8 @@ export interface Silent {
 
 export interface ListChange {
   readonly isChanged: boolean;
+  /** Somebody is counted in who was not. */
+  readonly hasCome: boolean;
   readonly gone: readonly Member[];
 }
 
@@ -125,17 +127,18 @@ export class MemberWatch {
       this.#bury(incarnation);
       if (!other.isWaiting && !other.isRevenant) gone.push(other.member);
     }
-    let isChanged = gone.length > 0;
+    let hasCome = false;
     const isHolding = this.isHolding;
     for (const [incarnation, other] of this.#watched) {
       const isNew = !this.#members.some((member) => member.incarnation === incarnation);
       if (isNew && !other.isRevenant) {
         other.isWaiting = isHolding;
-        if (!isHolding) isChanged = true;
+        if (!isHolding) hasCome = true;
       }
     }
+    const isChanged = hasCome || gone.length > 0;
     if (isChanged) this.#members = this.#counted();
-    return { isChanged, gone };
+    return { isChanged, hasCome, gone };
   }
 
   /** Whose lease must be over, at a moment after `sentMs` for which Redis still listed it. */

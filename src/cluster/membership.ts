@@ -9,7 +9,7 @@
 import type { Incarnation } from '../core/cluster-ports.ts';
 import type { Clock, Log, Random, Scheduler } from '../core/ports.ts';
 import type { RedisFailure, RedisPort, RedisReply } from '../drivers/redis/redis-port.ts';
-import { BrokenLinks } from './broken-links.ts';
+import { evictsNow } from './broken-links.ts';
 import { HeardPeers } from './heard-peers.ts';
 import { MemberWatch } from './member-watch.ts';
 import {
@@ -65,6 +65,11 @@ export interface MembershipWorld {
   ) => void;
 }
 
+export interface MembershipListener extends MembershipEvents {
+  /** Follows `becomeReady`, once Redis has confirmed that nobody else has to be heard first. */
+  ready(): void;
+}
+
 /** What may be replaced by a test that has to see it break. */
 export interface MembershipParts {
   readonly lease: OwnLease;
@@ -83,19 +88,20 @@ const ASSERT_MS = 60_000;
 export class ClusterMembership implements Membership {
   readonly #options: MembershipOptions;
   readonly #world: MembershipWorld;
-  readonly #events: MembershipEvents;
+  readonly #events: MembershipListener;
   readonly #keys: NodeKeys;
   readonly #lease: OwnLease;
   readonly #watch: MemberWatch;
   readonly #peers: HeardPeers;
   readonly #reach: RedisReach;
-  readonly #broken: BrokenLinks;
   #incarnation: Incarnation = '';
   #generation = '';
   #secret = '';
   /** `joining`: no answer yet. `waiting`: registered, and nothing proves yet that this is the cluster. */
   #phase: 'off' | 'joining' | 'waiting' | 'member' | 'left' = 'off';
   #isReady = false;
+  /** When readiness was asked for; -1: it was not, or somebody new has to be heard first. */
+  #readyAskedMs = -1;
   #isFenced = false;
   #isCheckDue = false;
   #isJoinUnderWay = false;
@@ -120,7 +126,7 @@ export class ClusterMembership implements Membership {
   constructor(
     options: MembershipOptions,
     world: MembershipWorld,
-    events: MembershipEvents,
+    events: MembershipListener,
     parts: Partial<MembershipParts> = {},
   ) {
     const { leaseMs, marginMs } = options;
@@ -132,7 +138,6 @@ export class ClusterMembership implements Membership {
     this.#watch = parts.watch ?? new MemberWatch(leaseMs + marginMs);
     this.#peers = parts.peers ?? new HeardPeers(leaseMs);
     this.#reach = new RedisReach(world.clock, leaseMs / 3);
-    this.#broken = new BrokenLinks(options.linkGraceMs, leaseMs / 4);
   }
 
   // ------------------------------------------------------------------------------ Membership
@@ -195,7 +200,11 @@ export class ClusterMembership implements Membership {
   }
 
   becomeReady(): void {
-    if (this.#phase === 'member') this.#isReady = true;
+    if (this.#phase !== 'member' || this.#isReady || this.#readyAskedMs >= 0) return;
+    // Whoever counted this node in may have learned of others meanwhile: a list that is asked for now
+    // names them all.
+    this.#readyAskedMs = this.#nowMs();
+    this.#renew();
   }
 
   leave(done: () => void): void {
@@ -220,7 +229,8 @@ export class ClusterMembership implements Membership {
     if (this.#phase !== 'member' || this.#watch.isDead(peer)) return;
     const nowMs = this.#nowMs();
     this.#peers.heard(peer, heartbeat, nowMs);
-    if (this.#reach.isThere || heartbeat.hasRedis) return;
+    // A lease that is over stays so until Redis has answered: who knows what it said meanwhile.
+    if (this.#reach.isThere || heartbeat.hasRedis || !this.#lease.isValid()) return;
     const sinceMs = this.#peers.memberSinceMs(this.#watch.known(), this.#isDead, nowMs);
     if (sinceMs !== null) this.#prove(sinceMs);
   }
@@ -228,8 +238,15 @@ export class ClusterMembership implements Membership {
   unreachable(peer: Incarnation, forMs: number, linksUp: number): void {
     // One that was never heard is joining: nobody waits for it.
     if (this.state !== 'ready' || !this.#watch.has(peer) || !this.#peers.hasHeard(peer)) return;
-    const count = this.#watch.members.length - linksUp;
-    this.#broken.told(peer, forMs, count, this.#nowMs());
+    const { linkGraceMs, leaseMs } = this.#options;
+    const downCount = this.#watch.members.length - linksUp;
+    const isLower = this.#incarnation < peer;
+    if (!evictsNow({ forMs, downCount, isLower }, linkGraceMs, leaseMs)) return;
+    // A dead one is buried, or was the reason; without Redis there is nobody to decide.
+    const isAlive = this.#nowMs() - this.#watch.movedMs(peer) < leaseMs / 2;
+    if (!isAlive || !this.#reach.isThere || !this.#lease.isValid()) return;
+    this.#world.log.warn({ peer }, 'no link to a live member: evicted');
+    this.#bury(peer, this.#watch.counter(peer), true);
   }
 
   // ------------------------------------------------------------------------------ besides
@@ -270,10 +287,7 @@ export class ClusterMembership implements Membership {
     const nowMs = this.#nowMs();
     const isAsking = nowMs >= this.#nextRenewMs || this.#lateForDeath(nowMs);
     if (isAsking) this.#talk();
-    if (this.#phase === 'member') {
-      this.#askPeers(nowMs);
-      this.#evict(nowMs);
-    }
+    if (this.#phase === 'member') this.#askPeers(nowMs);
   };
 
   /** Somebody may have been silent for too long: better asked now than with the next renewal. */
@@ -321,13 +335,13 @@ export class ClusterMembership implements Membership {
     this.#secret = this.#world.random.hex(32);
     this.#phase = 'joining';
     this.#isReady = false;
+    this.#readyAskedMs = -1;
     this.#isFenced = false;
     this.#isRegistered = false;
     this.#asserter = null;
     this.#lease.end();
     this.#watch.clear();
     this.#peers.clear();
-    this.#broken.clear();
     this.#join();
   }
 
@@ -483,7 +497,15 @@ export class ClusterMembership implements Membership {
     }
     // After the list: who goes on serving knows whom to wait for.
     if (this.#phase === 'member') this.#prove(askedMs);
-    if (isNewest) this.#buryDead(askedMs);
+    if (!isNewest) return;
+    if (this.#readyAskedMs >= 0 && askedMs >= this.#readyAskedMs) this.#ready();
+    this.#buryDead(askedMs);
+  }
+
+  #ready(): void {
+    this.#readyAskedMs = -1;
+    this.#isReady = true;
+    this.#events.ready();
   }
 
   #heardTime(timeMs: number): void {
@@ -520,6 +542,8 @@ export class ClusterMembership implements Membership {
 
   #listed(nodes: readonly ListedNode[], askedMs: number): void {
     const change = this.#watch.listed(nodes, this.#incarnation, askedMs, this.#nowMs());
+    // Who has come has not counted this node in yet.
+    if (change.hasCome) this.#readyAskedMs = -1;
     for (const member of change.gone) this.#peers.forget(member.incarnation);
     if (!change.isChanged || this.#phase !== 'member') return;
     this.#events.members(this.#watch.members);
@@ -553,16 +577,6 @@ export class ClusterMembership implements Membership {
       if (forMs >= overdueMs) this.#bury(incarnation, counter, false);
     }
     for (const incarnation of this.#watch.revenants()) this.#bury(incarnation, 0, true);
-  }
-
-  #evict(nowMs: number): void {
-    if (this.state !== 'ready' || !this.#reach.isThere || this.#isBurying) return;
-    for (const peer of this.#broken.due(this.#incarnation, nowMs)) {
-      const isAlive = nowMs - this.#watch.movedMs(peer) < this.#options.leaseMs / 2;
-      if (!this.#watch.has(peer) || !isAlive) continue;
-      this.#world.log.warn({ peer }, 'no link to a live member: evicted');
-      this.#bury(peer, this.#watch.counter(peer), true);
-    }
   }
 
   #bury(dead: Incarnation, counter: number, force: boolean): void {
