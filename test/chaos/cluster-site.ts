@@ -18,6 +18,7 @@ export interface SiteNode {
   readonly toRedis: TcpProxy;
   /** The way of others to its peer listener. */
   readonly toPeers: TcpProxy;
+  readonly peerPort: number;
   isStopped: boolean;
   /** Complaints of all its lives. */
   readonly complaints: string[];
@@ -47,13 +48,15 @@ export class ClusterSite {
     for (let index = 0; index < this.#options.nodes; index++) {
       const toRedis = await TcpProxy.start(this.#options.redis.port);
       // Whom it leads to is known when the node has chosen its port.
-      const toPeers = await TcpProxy.start(await freePort());
+      const peerPort = await freePort();
+      const toPeers = await TcpProxy.start(peerPort);
       this.nodes.push({
         name: `n${index + 1}`,
         port: null,
         broker: null,
         toRedis,
         toPeers,
+        peerPort,
         isStopped: false,
         complaints: [],
       });
@@ -75,7 +78,7 @@ export class ClusterSite {
         '--node-id',
         node.name,
         '--peer',
-        `127.0.0.1:${node.toPeers.targetPort}`,
+        `127.0.0.1:${node.peerPort}`,
         '--set',
         `cluster.peer.advertise=127.0.0.1:${node.toPeers.port}`,
         ...flags,
@@ -130,8 +133,8 @@ export class ClusterSite {
   async end(): Promise<void> {
     for (const node of this.nodes) {
       await this.kill(node);
-      await node.toRedis.stop();
-      await node.toPeers.stop();
+      await node.toRedis.close();
+      await node.toPeers.close();
     }
   }
 }

@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { RedisServer } from '../support/redis-server.ts';
+import type { TcpProxy } from '../support/tcp-proxy.ts';
 import { cast } from './cast.ts';
 import { ClusterSite, type SiteNode } from './cluster-site.ts';
 import { Ledger, type Verdict } from './ledger.ts';
@@ -209,28 +210,38 @@ class ClusterChaos {
         await redis.resume();
         break;
       case 'redis_away':
-        node.toRedis.cut();
-        await pause(this.#prng.between(200, 8000));
-        node.toRedis.heal();
+        await this.#away(node.toRedis, this.#prng.between(200, 8000));
         break;
       case 'redis_slow':
-        for (const one of this.#site.nodes) one.toRedis.delayMs = 100;
+        for (const one of this.#site.nodes) one.toRedis.delay(100);
         await pause(this.#prng.between(1000, 4000));
-        for (const one of this.#site.nodes) one.toRedis.delayMs = 0;
+        for (const one of this.#site.nodes) one.toRedis.delay(0);
         break;
       case 'link_cut':
-        node.toPeers.cut();
-        await pause(this.#prng.between(100, 6000));
-        node.toPeers.heal();
+        await this.#away(node.toPeers, this.#prng.between(100, 6000));
         break;
       case 'link_slow':
-        node.toPeers.delayMs = this.#prng.between(5, 150);
+        node.toPeers.delay(this.#prng.between(5, 150));
         await pause(this.#prng.between(1000, 4000));
-        node.toPeers.delayMs = 0;
+        node.toPeers.delay(0);
         break;
       case 'rolling_restart':
         for (const one of this.#site.nodes) await this.#restart(one);
     }
+  }
+
+  /** Reset and refused, or, as often, silent. */
+  async #away(proxy: TcpProxy, forMs: number): Promise<void> {
+    if (this.#prng.once(2)) {
+      proxy.refuse(true);
+      proxy.cut();
+      await pause(forMs);
+      proxy.refuse(false);
+      return;
+    }
+    proxy.pause();
+    await pause(forMs);
+    proxy.resume();
   }
 
   async #restart(node: SiteNode): Promise<void> {
