@@ -30,6 +30,16 @@ export interface BansTerms {
   readonly login: LoginGuardOptions;
 }
 
+/** Numbers of what is in force; 0 also of what is not configured. */
+export interface LoadedAccess {
+  readonly passwordUsers: number;
+  readonly scramUsers: number;
+  readonly pskIdentities: number;
+  readonly tokenKeys: number;
+  /** Of the rule file. */
+  readonly rules: number;
+}
+
 export interface AccessOptions {
   /** Null: nobody is asked who they are. Started, reloaded and stopped here. */
   readonly chain: AuthenticationChain | null;
@@ -175,6 +185,18 @@ export class Access {
   /** An authenticator has read its keys again: who came in by one that is gone is ended. */
   keysChanged(by: string, isInForce: (keyPrint: string) => boolean): void {
     this.gate.live.endKeys(by, isInForce);
+  }
+
+  /** How much was read, at start or by the last reload. */
+  loaded(): LoadedAccess {
+    const { chain, scram } = this.#options;
+    return {
+      passwordUsers: chain?.entriesOf('password') ?? 0,
+      scramUsers: scram?.entries ?? 0,
+      pskIdentities: chain?.entriesOf('psk') ?? 0,
+      tokenKeys: chain?.entriesOf('jwt') ?? 0,
+      rules: this.gate.live.inForce.rules.rules.length,
+    };
   }
 
   /** Another number for each rule set that was in force. */

@@ -69,6 +69,8 @@ export interface Authenticator {
   /** Reads its files and opens what it needs; throws an AccessError that says what to do. */
   start(): Promise<void>;
   authenticate(credentials: Credentials): AuthenticationAnswer | Promise<AuthenticationAnswer>;
+  /** Users, identities or keys it has read; absent: it has none of its own. */
+  readonly entries?: number;
   /** Of one that holds its users itself: what a client that is away would be, were it here. */
   isSuperuser?(user: string): boolean;
   /** Reads its files again; throws an AccessError. Until `commit` everything is as it was. */

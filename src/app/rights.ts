@@ -11,6 +11,7 @@ import type { HashQueue } from '../access/authn/hash-queue.ts';
 import type { JwtAuthenticator } from '../access/authn/jwt-authenticator.ts';
 import type { PskAuthenticator } from '../access/authn/psk-authenticator.ts';
 import { ScramUsers } from '../access/authn/scram-users.ts';
+import type { LoadedCounts } from '../admin/api/ports.ts';
 import type { ExtraMetric } from '../admin/metric-sources.ts';
 import type { Config } from '../config/config.ts';
 import { asksWho } from '../config/cross-check.ts';
@@ -44,6 +45,7 @@ export class Rights {
   readonly #hashes: HashQueue;
   readonly #jwt: JwtAuthenticator | null;
   readonly #isScramUnused: boolean;
+  #quotaCount: number;
 
   static async make(config: Config, parts: RightsParts): Promise<Rights> {
     const [clock, random] = [systemClock, systemRandom];
@@ -69,6 +71,7 @@ export class Rights {
     this.psk = made.psk;
     this.#hashes = made.hashes;
     this.#jwt = made.jwt;
+    this.#quotaCount = config.quotas.length;
     this.#isScramUnused = authentication.scram !== undefined && !made.offersScramAtAll;
     const { rulesFile, http, redis } = authorization;
     const restricts = rulesFile !== undefined || http !== undefined || redis !== undefined;
@@ -148,6 +151,12 @@ export class Rights {
   revise(config: Config): void {
     this.access.revise(config.bans);
     this.quotas.reload(config.quotas);
+    this.#quotaCount = config.quotas.length;
+  }
+
+  /** How much is in force: for who has asked for a reload. */
+  loaded(): LoadedCounts {
+    return { ...this.access.loaded(), quotas: this.#quotaCount };
   }
 
   async stop(): Promise<void> {

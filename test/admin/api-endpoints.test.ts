@@ -373,10 +373,11 @@ t.test('configuration and certificates', async (t) => {
   const door = await ApiDoor.open(t);
   t.strictSame(await door.all('/config?limit=2'), door.config.options);
   const post = (path: string) => door.ask('POST', path, { as: 'admin' });
-  t.strictSame((await post('/config/reload')).json(), {
-    applied: ['limits.connectionsMax'],
-    needsRestart: [],
-  });
+  const { applied, needsRestart, loaded } = door.config.report;
+  t.match(loaded, { rules: 1000, quotas: 4 });
+  t.strictSame((await post('/config/reload')).json(), { applied, needsRestart, loaded });
+  door.config.report = { applied: [], needsRestart: [], problems: [] };
+  t.strictSame((await post('/config/reload')).json(), { applied: [], needsRestart: [] });
   const problems = [{ field: 'node.yaml:3', message: 'unknown option' }];
   door.config.report = { applied: [], needsRestart: [], problems };
   const refused = await post('/config/reload');

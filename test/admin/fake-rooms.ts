@@ -80,7 +80,15 @@ export class FakeConfig implements ConfigPort {
     { path: 'limits.connectionsMax', value: 10, origin: 'CAUSEWAY_LIMITS_CONNECTIONSMAX' },
     { path: 'authentication.http.url', value: null, origin: 'default' },
   ];
-  report: ReloadReport = { applied: ['limits.connectionsMax'], needsRestart: [], problems: [] };
+  report: ReloadReport = {
+    applied: ['limits.connectionsMax'],
+    needsRestart: [],
+    loaded: {
+      ...{ passwordUsers: 3, scramUsers: 1, pskIdentities: 0, tokenKeys: 2 },
+      ...{ rules: 1000, quotas: 4 },
+    },
+    problems: [],
+  };
   certificates: CertificateReport = { reloaded: ['mqtts://127.0.0.1:8883'], problems: [] };
 
   shown(): readonly ShownOption[] {

@@ -102,6 +102,11 @@ export class AuthenticationChain {
     return this.#keepers.some((link) => link.isSuperuser?.(user) === true);
   }
 
+  /** What the link of this kind has read; 0: there is none. */
+  entriesOf(kind: string): number {
+    return this.links.find((link) => link.kind === kind)?.entries ?? 0;
+  }
+
   /** Every authenticator of every plan, once. */
   get links(): readonly Authenticator[] {
     const plans = [this.#options, ...(this.#options.listeners?.values() ?? [])];

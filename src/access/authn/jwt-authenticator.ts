@@ -117,6 +117,10 @@ export class JwtAuthenticator implements Authenticator {
     }
   }
 
+  get entries(): number {
+    return this.#keys.current()?.size ?? 0;
+  }
+
   async start(): Promise<void> {
     // Here, so that a broker without tokens does not pay for it.
     this.#jose ??= await import('jose');

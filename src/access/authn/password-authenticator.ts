@@ -60,6 +60,10 @@ export class PasswordAuthenticator implements Authenticator {
     this.#options = options;
   }
 
+  get entries(): number {
+    return this.#entries?.size ?? 0;
+  }
+
   async start(): Promise<void> {
     this.#install(await loadPasswordFile(this.#options.file, this.#options.log));
   }

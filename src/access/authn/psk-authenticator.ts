@@ -33,6 +33,10 @@ export class PskAuthenticator implements Authenticator {
   /** For listeners: the key of an identity, or null. What a reload reads counts from then on. */
   readonly lookup = (identity: string): Buffer | null => this.#keys.get(identity) ?? null;
 
+  get entries(): number {
+    return this.#keys.size;
+  }
+
   async start(): Promise<void> {
     this.#keys = await loadPskFile(this.#options.file, this.#options.log);
   }

@@ -55,6 +55,10 @@ export class ScramUsers implements ScramLookup {
     this.#options = options;
   }
 
+  get entries(): number {
+    return this.#users.size;
+  }
+
   /** Reads the file; throws an AccessError with everything that is wrong. */
   async start(): Promise<void> {
     const { secretFile, log } = this.#options;

@@ -121,10 +121,22 @@ export interface ShownOption {
   readonly origin: string;
 }
 
+/** Numbers of what is in force after a reload; 0 also of what is not configured. */
+export interface LoadedCounts {
+  readonly passwordUsers: number;
+  readonly scramUsers: number;
+  readonly pskIdentities: number;
+  readonly tokenKeys: number;
+  readonly rules: number;
+  readonly quotas: number;
+}
+
 /** What a reload did; `problems` that are not empty: nothing, everything stays as it was. */
 export interface ReloadReport {
   readonly applied: readonly string[];
   readonly needsRestart: readonly string[];
+  /** Absent when nothing was read. */
+  readonly loaded?: LoadedCounts | undefined;
   readonly problems: readonly FieldError[];
 }
 

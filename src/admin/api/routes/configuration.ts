@@ -1,7 +1,7 @@
 /** /config and /certificates: options in force, and reading them again. */
 import { ApiError } from '../api-error.ts';
 import { type ApiRoute, ok, pageQuery } from '../route.ts';
-import { list, object, page, string } from '../schema.ts';
+import { integer, list, object, page, string } from '../schema.ts';
 import { IterableSource } from '../walks.ts';
 
 const REFUSED = 'What was read has faults; everything stays as it was.';
@@ -50,18 +50,30 @@ export const configurationRoutes: readonly ApiRoute[] = [
     summary: 'Read configuration, users, rules and certificates again',
     answers: {
       200: {
-        description: 'What has changed.',
-        schema: object('Options.', {
-          applied: list('In force now.', string('Path of an option.')),
-          needsRestart: list('Changed, and in force after a restart.', string('Path of one.')),
-        }),
+        description: 'What has changed, and how much was read.',
+        schema: object(
+          'Options and numbers.',
+          {
+            applied: list('In force now.', string('Path of an option.')),
+            needsRestart: list('Changed, and in force after a restart.', string('Path of one.')),
+            loaded: object('In force now; 0 also where none are configured.', {
+              passwordUsers: integer('Users of the password file.'),
+              scramUsers: integer('Users with a SCRAM hash.'),
+              pskIdentities: integer('Identities of pre-shared keys.'),
+              tokenKeys: integer('Keys that tokens are verified with.'),
+              rules: integer('Rules of the rule file.'),
+              quotas: integer('Quotas.'),
+            }),
+          },
+          ['loaded'],
+        ),
       },
       422: { description: REFUSED },
     },
     changes: true,
     handle: async (_call, { config }) => {
-      const { applied, needsRestart, problems } = await config.reload();
-      if (problems.length === 0) return ok({ applied, needsRestart });
+      const { applied, needsRestart, loaded, problems } = await config.reload();
+      if (problems.length === 0) return ok({ applied, needsRestart, loaded });
       throw new ApiError(422, 'the reload was refused, everything stays as it was', problems);
     },
   },
