@@ -114,7 +114,7 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
     this.#options = options;
     this.#calls = new RedisCalls(redis, scheduler, clock, log, counters);
     const calls = this.#calls;
-    const wallMs = (): number => clock.wallMs();
+    const wallMs = (): number => Math.floor(clock.wallMs());
     this.#tickets = new TicketLine(scheduler, (ticket, error) =>
       this.#storeEvents?.committed(ticket, error),
     );

@@ -102,6 +102,11 @@ export class RedisLedger {
     this.#options = options;
   }
 
+  /** About what Redis' clock says: what is too early is looked at twice, too late a little later. */
+  get #wallMs(): number {
+    return Math.floor(this.#options.clock.wallMs());
+  }
+
   // ------------------------------------------------------------------ open and close
 
   open(
@@ -151,7 +156,7 @@ export class RedisLedger {
     answer: (what: LedgerAnswer) => void,
     finished: () => void,
   ): void {
-    const { calls, clock, indexes, prefix } = this.#options;
+    const { calls, indexes, prefix } = this.#options;
     const call = openCall(sessionKeys(prefix, clientId), open);
     let busyLeft = BUSY_RETRIES_MAX;
     /** Not known whether it was done: it is asked for until it is, and then given back. */
@@ -179,7 +184,7 @@ export class RedisLedger {
         } else if (reply!.kind === 'busy' && busyLeft > 0 && !isAnswered()) {
           // Its will is just being published: it must not come behind what the client sends next.
           if (reply!.by === '' && busyLeft === BUSY_RETRIES_MAX) {
-            indexes.due(clientId, clock.wallMs());
+            indexes.due(clientId, this.#wallMs);
           }
           busyLeft--;
           calls.after(BUSY_RETRY_MS, attempt);
@@ -390,7 +395,7 @@ export class RedisLedger {
   }
 
   #looked(clientId: string, reply: LookReply): LookAnswer {
-    const { clock, indexes, quarantine } = this.#options;
+    const { indexes, quarantine } = this.#options;
     const seenMs = this.#seen.get(clientId) ?? 0;
     this.#seen.delete(clientId);
     const next = (ms: number): void => {
@@ -401,18 +406,18 @@ export class RedisLedger {
       const { sid, epoch, identity, tenant } = reply;
       const message = soundOrNull(() => decodeMessage(reply.will), quarantine, clientId, 'will');
       if (message !== null) {
-        next(clock.wallMs() + WILL_MS);
+        next(this.#wallMs + WILL_MS);
         return { kind: 'will', will: { clientId, identity, tenant, sid, epoch, message }, epoch };
       }
       this.oldWillSettled(clientId, sid, epoch);
-      next(clock.wallMs() + 1);
+      next(this.#wallMs + 1);
       indexes.disown(clientId, 0);
-      return { kind: 'wait', untilMs: clock.wallMs() + 1 };
+      return { kind: 'wait', untilMs: this.#wallMs + 1 };
     }
     indexes.disown(clientId, 0);
     switch (reply.kind) {
       case 'claimed': {
-        const untilMs = clock.wallMs() + WILL_MS;
+        const untilMs = this.#wallMs + WILL_MS;
         next(untilMs);
         return { kind: 'wait', untilMs };
       }
@@ -451,7 +456,7 @@ export class RedisLedger {
   // ------------------------------------------------------------------ after Redis lost everything
 
   assert(image: SessionImage, headSeq: number, done: (isWritten: boolean | null) => void): void {
-    const { calls, indexes, prefix, clock } = this.#options;
+    const { calls, indexes, prefix } = this.#options;
     const { clientId, sid, epoch, owner, identity, tenant, expiryIntervalS } = image;
     const known = owner === null ? null : this.#options.opened(clientId, sid);
     const call = assertCall(sessionKeys(prefix, clientId), {
@@ -482,7 +487,7 @@ export class RedisLedger {
           }
           indexes.add(clientId);
           // Its time counts from now; whoever looks finds out.
-          if (owner === null) indexes.due(clientId, clock.wallMs() + 1000);
+          if (owner === null) indexes.due(clientId, this.#wallMs + 1000);
           done(isWritten);
         },
       );
@@ -512,7 +517,7 @@ function openArguments(
   const { will } = request;
   return {
     owner,
-    hlcMs,
+    hlcMs: Math.floor(hlcMs),
     newSid,
     identity: request.identity,
     tenant: request.tenant,

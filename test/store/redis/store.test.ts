@@ -11,9 +11,11 @@ import { sessionRecord, textMessage, textOf } from '../../contract/store-recorde
 import { numbered, World, type WorldNode } from './redis-world.ts';
 
 function put(node: WorldNode, number: number, texts: readonly string[], spacingMs = 0): void {
-  const one = (text: string): unknown => node.node.enqueue(number, textMessage(text));
+  const one = (text: string): void => {
+    node.node.enqueue(number, textMessage(text));
+  };
   if (spacingMs === 0) node.act(() => texts.forEach(one));
-  else texts.forEach((text, i) => node.act(() => one(text), i * spacingMs));
+  else for (const [i, text] of texts.entries()) node.act(() => one(text), i * spacingMs);
 }
 
 /** Positions that were told for each text; fails for those that were told twice. */

@@ -1,0 +1,400 @@
+/**
+ * Who owns which session and what becomes of those nobody owns, over a model of Redis in virtual time:
+ * opening, closing, wills, dead nodes, what a joiner loads, and the answers that are lost on the way.
+ */
+import t from 'tap';
+import type { LookAnswer, OpenedRecord, SessionImage } from '../../../src/core/cluster-ports.ts';
+import type { WillRecord } from '../../../src/core/ports.ts';
+import { saveCall, sessionSave } from '../../../src/store/redis/functions/session-record.ts';
+import { clientIndexKey, ownedKey, sessionKeys } from '../../../src/store/redis/keys.ts';
+import { sessionRecord, textMessage, textOf } from '../../contract/store-recorder.ts';
+import { World, type WorldNode } from './redis-world.ts';
+
+const subscription = {
+  filter: '$share/g/a/+',
+  qos: 2,
+  noLocal: true,
+  retainAsPublished: false,
+  retainHandling: 1,
+  subscriptionId: 5,
+} as const;
+
+function will(text: string, delayS = 0): WillRecord {
+  return { message: textMessage(text, 'will'), delayS, dueAtMs: 0 };
+}
+
+function close(
+  world: World,
+  node: WorldNode,
+  clientId: string,
+  { sid, epoch }: OpenedRecord,
+  expiryIntervalS = 3600,
+  willDelayS = -1,
+): string {
+  return world.ask(node, (done) =>
+    node.store.close(clientId, sid, epoch, expiryIntervalS, willDelayS, done),
+  );
+}
+
+function look(world: World, node: WorldNode, clientId: string): LookAnswer {
+  return world.ask(node, (done) => node.store.look(clientId, node.node.incarnation, done));
+}
+
+function due(world: World, node: WorldNode): readonly string[] {
+  return world.ask<readonly string[] | null>(node, (done) => node.store.due(100, done)) ?? [];
+}
+
+function load(world: World, node: WorldNode): SessionImage[] {
+  const images: SessionImage[] = [];
+  const isComplete = world.ask<boolean>(node, (done) =>
+    node.store.load((image) => images.push(image), done),
+  );
+  if (!isComplete) throw new Error('the load was broken off');
+  return images.toSorted((a, b) => (a.clientId < b.clientId ? -1 : 1));
+}
+
+function members(world: World, key: string): string[] {
+  const value = world.redis.db.values().get(key);
+  return value?.type === 'set' ? [...value.set] : [];
+}
+
+t.test(
+  'a session is opened, saved, resumed elsewhere, begun anew, refused to others',
+  async (t) => {
+    const world = new World(1);
+    const a = world.join('a');
+    const b = world.join('b');
+    const first = world.take(a, 1, 'c', { identity: 'user' });
+    t.match(first, { present: false, subscriptions: [], headSeq: 1, tailSeq: 0, oldWill: null });
+    let ticket = 0;
+    a.act(() => {
+      const subscriptions = [subscription];
+      ticket = a.store.saveSession(sessionRecord(1, 'c', { subscriptions, counter: 3 }));
+      a.store.addInboundId(1, 9);
+      for (const [packetId, seq] of [
+        [30, 1],
+        [20, 2],
+        [10, 3],
+      ] as const) {
+        ticket = a.store.beginInbound(1, packetId, textMessage(`p${seq}`), seq);
+      }
+      a.store.inboundDone(1, 20);
+    });
+    world.until(() => a.node.events.committedTicket >= ticket);
+    const answer = world.answer(b, 'c', { identity: 'user' });
+    if (answer.kind !== 'opened') throw new Error(answer.kind);
+    t.equal(answer.previousOwner, 'a');
+    const { record } = answer;
+    t.match(record, { present: true, sid: first.sid, counter: 3, publisherSeq: 3 });
+    t.ok(record.epoch > first.epoch);
+    t.same(record.subscriptions, [subscription]);
+    t.same(record.inboundIds, [9, 10, 20, 30]);
+    t.same(
+      record.pending.map(({ packetId, publisherSeq, message }) => [
+        packetId,
+        publisherSeq,
+        textOf(message),
+      ]),
+      [
+        [30, 1, 'p1'],
+        [10, 3, 'p3'],
+      ],
+      'in the order they were sent in',
+    );
+    t.equal(world.answer(a, 'c', { identity: 'other' }).kind, 'foreign');
+    const anew = world.take(a, 2, 'c', { identity: 'user', cleanStart: true });
+    t.match(anew, { present: false, subscriptions: [], inboundIds: [], pending: [] });
+    t.not(anew.sid, first.sid);
+  },
+);
+
+t.test('an open whose answer is lost is asked for again and is one open', async (t) => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const world = new World(seed, { shards: 1 });
+    const node = world.join('node');
+    const answers: string[] = [];
+    node.port.loseReplies(1 + (seed % 4));
+    const answer = world.answer(node, 'c');
+    answers.push(answer.kind);
+    if (answer.kind !== 'opened') {
+      // It was lost before the open was made.
+      t.equal(answer.kind, 'unavailable');
+      world.pass(200);
+      t.same(load(world, node), []);
+      continue;
+    }
+    t.equal(answer.previousOwner, null, `seed ${seed}`);
+    t.equal(answer.record.present, false);
+    world.pass(200);
+    t.match(load(world, node), [{ clientId: 'c', owner: 'node', epoch: answer.record.epoch }]);
+    t.same(members(world, ownedKey('cw:', 'node')), ['c']);
+  }
+});
+
+t.test('what was opened for nobody is given back', async (t) => {
+  const world = new World(2, { shards: 1 });
+  const node = world.join('node');
+  // The entry of the index gets through, the answer to the open does not; then Redis is away.
+  node.port.loseReplies(2);
+  const answers: string[] = [];
+  node.act(() =>
+    node.store.open('node', 1, 'ffff', { ...request, clientId: 'c' }, ({ kind }) =>
+      answers.push(kind),
+    ),
+  );
+  world.pass(3);
+  world.redis.down();
+  world.until(() => answers.length > 0);
+  t.same(answers, ['unavailable']);
+  world.redis.up(true);
+  world.pass(500);
+  t.match(load(world, node), [{ clientId: 'c', owner: null, sid: 'ffff' }]);
+  t.same(members(world, ownedKey('cw:', 'node')), []);
+});
+
+const request = {
+  clientId: 'c',
+  identity: null,
+  tenant: '',
+  isTenantProven: false,
+  version: 5,
+  cleanStart: false,
+  expiryIntervalS: 3600,
+  will: null,
+} as const;
+
+t.test('without Redis a CONNECT is told so at once, a close waits', async (t) => {
+  const world = new World(3);
+  const node = world.join('node');
+  const opened = world.take(node, 1, 'c');
+  world.redis.down();
+  world.pass(50);
+  t.equal(world.answer(node, 'd').kind, 'unavailable');
+  const outcomes: string[] = [];
+  node.act(() =>
+    node.store.close('c', opened.sid, opened.epoch, 3600, -1, (outcome) => outcomes.push(outcome)),
+  );
+  world.pass(1000);
+  t.same(outcomes, []);
+  world.redis.up(true);
+  world.until(() => outcomes.length > 0);
+  t.same(outcomes, ['closed']);
+  t.match(load(world, node), [{ clientId: 'c', owner: null }]);
+});
+
+t.test('a session is not opened before its close is through', async (t) => {
+  const world = new World(4);
+  const node = world.join('node');
+  const opened = world.take(node, 1, 'c', { will: will('must not be published') });
+  const kinds: unknown[] = [];
+  node.act(() => {
+    // DISCONNECT, and at once a new CONNECT.
+    node.store.close('c', opened.sid, opened.epoch, 3600, -1, (outcome) => kinds.push(outcome));
+    node.store.open('node', 1, 'aaaa', request, (answer) => {
+      kinds.push(answer.kind === 'opened' && answer.record.oldWill);
+    });
+  });
+  world.until(() => kinds.length === 2);
+  t.same(kinds, ['closed', null]);
+  t.same(members(world, ownedKey('cw:', 'node')), ['c'], 'it is ours again');
+});
+
+t.test('a takeover gives back the will of the open connection, by its name', async (t) => {
+  const world = new World(5);
+  const a = world.join('a');
+  const b = world.join('b');
+  const first = world.take(a, 1, 'c', { will: will('gone') });
+  const second = world.take(b, 1, 'c');
+  t.match(second.oldWill, { isDue: true, sid: first.sid, epoch: first.epoch });
+  t.equal(textOf(second.oldWill!.message), 'gone');
+  b.act(() => b.store.oldWillSettled('c', second.oldWill!.sid, second.oldWill!.epoch));
+  world.pass(20);
+  t.equal(world.take(a, 2, 'c').oldWill, null);
+});
+
+t.test('a delayed will is published once, when it is due, by whoever looks', async (t) => {
+  const world = new World(6);
+  const a = world.join('a');
+  const b = world.join('b');
+  const opened = world.take(a, 1, 'c', { will: will('delayed', 10), identity: 'u', tenant: 't' });
+  t.equal(close(world, a, 'c', opened, 3600, 10), 'closed');
+  world.pass(20);
+  t.same(members(world, ownedKey('cw:', 'a')), []);
+  world.pass(5000);
+  t.same(due(world, b), []);
+  t.match(look(world, b, 'c'), { kind: 'wait' });
+  world.pass(6000);
+  t.same(due(world, b), ['c']);
+  const found = look(world, b, 'c');
+  if (found.kind !== 'will') throw new Error(found.kind);
+  t.match(found.will, { clientId: 'c', identity: 'u', tenant: 't', sid: opened.sid });
+  t.equal(textOf(found.will.message), 'delayed');
+  t.match(look(world, a, 'c'), { kind: 'wait' }, 'another is publishing it');
+  t.same(members(world, ownedKey('cw:', 'b')), ['c'], 'should it die, others know');
+  const { sid, epoch } = found.will;
+  t.equal(
+    world.ask(b, (done) => b.store.willDone('c', sid, epoch, done)),
+    true,
+  );
+  t.match(look(world, b, 'c'), { kind: 'wait' });
+  world.pass(20);
+  t.same(members(world, ownedKey('cw:', 'b')), []);
+  t.same(due(world, b), []);
+  world.pass(3_700_000);
+  t.same(due(world, a), ['c']);
+  t.match(look(world, a, 'c'), { kind: 'ended', sid: opened.sid });
+  world.pass(20);
+  t.same(due(world, a), []);
+  t.same(members(world, clientIndexKey('cw:', 'c')), []);
+});
+
+t.test('a session that ends with its connection is no more', async (t) => {
+  const world = new World(7);
+  const node = world.join('node');
+  const opened = world.take(node, 1, 'c', { expiryIntervalS: 0 });
+  t.equal(close(world, node, 'c', opened, 0), 'ended');
+  world.pass(20);
+  const resumed = world.take(node, 1, 'd');
+  t.equal(close(world, node, 'd', resumed, 0), 'ended');
+  world.pass(20);
+  t.same(members(world, clientIndexKey('cw:', 'd')), []);
+  t.same(load(world, node), []);
+  const other = world.take(node, 2, 'e');
+  world.take(node, 2, 'e');
+  t.equal(close(world, node, 'e', other), 'fenced');
+  t.ok(members(world, ownedKey('cw:', 'node')).includes('e'), 'the later opening stays');
+});
+
+t.test('a dead node’s sessions are taken from it in parts, with their wills', async (t) => {
+  const world = new World(8);
+  const dead = world.join('dead');
+  const survivor = world.join('survivor');
+  for (let i = 1; i <= 30; i++) {
+    world.take(dead, i, `c${i}`, { will: i <= 10 ? will(`w${i}`) : null });
+  }
+  world.take(survivor, 1, 'c30');
+  world.kernel.kill(dead.sim);
+  const taken: string[] = [];
+  for (let isMore = true, rounds = 0; isMore && rounds < 50; rounds++) {
+    const answer = world.ask<{ clientIds: readonly string[]; isMore: boolean } | null>(
+      survivor,
+      (done) => survivor.store.orphan('dead', 8, done),
+    );
+    taken.push(...answer!.clientIds);
+    isMore = answer!.isMore;
+  }
+  t.equal(new Set(taken).size, 29, 'all but the one that is another’s');
+  t.same(members(world, ownedKey('cw:', 'dead')), []);
+  const due10 = due(world, survivor).filter((clientId) => {
+    const found = look(world, survivor, clientId);
+    return found.kind === 'will' && textOf(found.will.message) === `w${clientId.slice(1)}`;
+  });
+  t.equal(new Set(due10).size, 10);
+  t.match(
+    load(world, survivor).filter(({ owner }) => owner !== null),
+    [{ clientId: 'c30' }],
+  );
+});
+
+t.test('a will its publisher died with is published by another', async (t) => {
+  const world = new World(9);
+  const a = world.join('a');
+  const b = world.join('b');
+  const opened = world.take(a, 1, 'c', { will: will('last words', 1) });
+  close(world, a, 'c', opened, 3600, 1);
+  world.pass(2000);
+  t.equal(look(world, a, 'c').kind, 'will');
+  world.kernel.kill(a.sim);
+  t.equal(look(world, b, 'c').kind, 'wait');
+  world.ask(b, (done) => b.store.orphan('a', 100, done));
+  t.equal(look(world, b, 'c').kind, 'will');
+});
+
+t.test('a node that starts loads every durable session, and says when it could not', async (t) => {
+  const world = new World(10);
+  const a = world.join('a');
+  for (let i = 1; i <= 200; i++) world.take(a, i, `c${i}`, { identity: i % 2 === 0 ? 'u' : null });
+  world.take(a, 201, 'passing', { expiryIntervalS: 0 });
+  let ticket = 0;
+  a.act(() => {
+    for (let i = 1; i <= 200; i++) {
+      const subscriptions = [{ ...subscription, filter: `f/${i}` }];
+      ticket = a.store.saveSession(sessionRecord(i, `c${i}`, { subscriptions, counter: 2 }));
+    }
+  });
+  world.until(() => a.node.events.committedTicket >= ticket);
+  const joiner = world.join('joiner');
+  const images = load(world, joiner);
+  t.equal(images.length, 200);
+  for (const { clientId, subscriptions, owner, counter } of images) {
+    const filter = subscriptions[0]?.filter;
+    if (filter !== `f/${clientId.slice(1)}` || owner !== 'a' || counter !== 2) t.fail(clientId);
+  }
+  // One that cannot be read hides no other.
+  const { sid, epoch } = images[0]!;
+  const keys = sessionKeys('cw:', images[0]!.clientId);
+  const { keys: names, args } = saveCall(keys, sid, epoch, 3600, 9, Buffer.from('nonsense'));
+  world.ask(a, (done) => a.port.call(sessionSave, names, args, done));
+  t.equal(load(world, joiner).length, 199);
+  t.equal(joiner.store.counters.quarantined, 1);
+  const opened = world.take(joiner, 1, images[0]!.clientId, { identity: images[0]!.identity });
+  t.match(opened, { present: false, subscriptions: [] }, 'its client has to subscribe anew');
+  world.redis.down();
+  world.pass(50);
+  const isComplete = world.ask<boolean>(joiner, (done) => joiner.store.load(() => {}, done));
+  t.equal(isComplete, false);
+});
+
+t.test('who removes a session does not take a new one out of the index', async (t) => {
+  for (let seed = 1; seed <= 30; seed++) {
+    const world = new World(seed, { delayMs: [0.1, 5], shards: 8 });
+    const a = world.join('a');
+    const b = world.join('b');
+    world.take(a, 1, 'c');
+    a.act(() => {
+      a.store.deleteSession(1);
+      a.store.unbind(1);
+    });
+    let isOpen = false;
+    const again = seed % 2 === 0 ? a : b;
+    again.act(
+      () =>
+        again.store.open(again.node.incarnation, 1, 'bbbb', request, ({ kind }) => {
+          isOpen = kind === 'opened';
+        }),
+      world.kernel.chance.next() * 20,
+    );
+    world.until(() => isOpen);
+    world.pass(200);
+    t.match(load(world, b), [{ clientId: 'c', sid: 'bbbb' }], `seed ${seed}`);
+    t.same(members(world, ownedKey('cw:', again.node.incarnation)), ['c'], `seed ${seed}`);
+  }
+});
+
+t.test('after Redis was emptied sessions are asserted, their wills with them', async (t) => {
+  const world = new World(11);
+  const a = world.join('a');
+  const b = world.join('b');
+  const opened = world.take(a, 1, 'c', { will: will('kept') });
+  world.redis.flushAll();
+  const image: SessionImage = {
+    clientId: 'c',
+    sid: opened.sid,
+    epoch: opened.epoch,
+    counter: 7,
+    owner: 'a',
+    identity: null,
+    tenant: '',
+    expiryIntervalS: 3600,
+    subscriptions: [subscription],
+  };
+  t.equal(
+    world.ask(a, (done) => a.store.assert(image, 41, done)),
+    true,
+  );
+  t.match(load(world, b), [{ clientId: 'c', owner: 'a', counter: 7 }]);
+  t.same(members(world, ownedKey('cw:', 'a')), ['c']);
+  const next = world.take(b, 1, 'c');
+  t.match(next, { present: true, headSeq: 42, tailSeq: 41 });
+  t.equal(textOf(next.oldWill!.message), 'kept');
+});
