@@ -70,19 +70,34 @@ export class RedisSentinels {
 
   /** The data server that the Sentinels take for the master. */
   async master(): Promise<RedisServer> {
-    const sentinel = this.sentinels[0] as RedisServer;
-    const [, port] = (await askRedis(
-      sentinel.port,
-      'SENTINEL',
-      'get-master-addr-by-name',
-      MASTER_NAME,
-    )) as Told[];
-    return this.servers.find((one) => one.port === Number(port)) as RedisServer;
+    const reply = await this.#ask('get-master-addr-by-name');
+    const port = Number((reply as Told[])[1]);
+    return this.servers.find((one) => one.port === port) as RedisServer;
   }
 
-  /** Makes the replica the master without any fault. */
-  async failover(): Promise<void> {
-    await askRedis((this.sentinels[0] as RedisServer).port, 'SENTINEL', 'failover', MASTER_NAME);
+  /** Makes the replica the master without any fault; false: not possible just now. */
+  async failover(): Promise<boolean> {
+    return await this.#ask('failover').then(
+      () => true,
+      (error: Error) => {
+        if (/INPROG|NOGOODSLAVE/.test(error.message)) return false;
+        throw error;
+      },
+    );
+  }
+
+  /** Of the first Sentinel that is there. */
+  async #ask(word: string): Promise<Told> {
+    let problem: unknown;
+    for (const { port } of this.sentinels) {
+      try {
+        return await askRedis(port, 'SENTINEL', word, MASTER_NAME);
+      } catch (error) {
+        if (!`${error}`.includes('ECONNREFUSED')) throw error;
+        problem = error;
+      }
+    }
+    throw problem;
   }
 
   async remove(): Promise<void> {

@@ -13,6 +13,9 @@ interface Leg {
   /** What waits for its time, or for the end of a pause. */
   readonly waiting: { readonly chunk: Buffer; readonly dueMs: number }[];
   timer: NodeJS.Timeout | undefined;
+  isPaused: boolean;
+  /** `from` has closed: so will `to`, when it has got everything. */
+  isEnding: boolean;
 }
 
 export class TcpProxy {
@@ -50,15 +53,24 @@ export class TcpProxy {
     this.#targetPort = port;
   }
 
-  /** What comes is kept and not handed on, until `resume`; nobody is told. */
+  /** What comes, an end included, is kept and not handed on until `resume`; nobody is told. */
   pause(...directions: readonly Direction[]): void {
     const both: readonly Direction[] = ['toServer', 'toClient'];
     for (const direction of directions.length > 0 ? directions : both) this.#paused.add(direction);
+    for (const leg of this.#legs) leg.isPaused ||= this.#paused.has(leg.direction);
+  }
+
+  /** New connections pass; those that were paused stay so. */
+  resumeNew(): void {
+    this.#paused.clear();
   }
 
   resume(): void {
     this.#paused.clear();
-    for (const leg of this.#legs) this.#forward(leg);
+    for (const leg of [...this.#legs]) {
+      leg.isPaused = false;
+      this.#forward(leg);
+    }
   }
 
   /** Each chunk is handed on this much later, in both directions. */
@@ -68,7 +80,7 @@ export class TcpProxy {
 
   /** Ends all connections with a reset; what was kept is gone. */
   cut(): void {
-    for (const leg of [...this.#legs]) this.#end(leg, true);
+    for (const leg of [...this.#legs]) this.#cutOne(leg);
   }
 
   /** New connections are reset while it is set. */
@@ -95,20 +107,32 @@ export class TcpProxy {
       [server, client, 'toClient'],
     ];
     for (const [from, to, direction] of pair) {
-      const leg: Leg = { from, to, direction, waiting: [], timer: undefined };
+      const isPaused = this.#paused.has(direction);
+      const leg: Leg = {
+        from,
+        to,
+        direction,
+        waiting: [],
+        timer: undefined,
+        isPaused,
+        isEnding: false,
+      };
       this.#legs.add(leg);
       from.on('data', (chunk: Buffer) => {
         leg.waiting.push({ chunk, dueMs: performance.now() + this.#delayMs });
         this.#forward(leg);
       });
-      from.on('error', () => this.#end(leg, true));
-      from.on('close', () => this.#end(leg, false));
+      from.on('error', () => {});
+      from.on('close', () => {
+        leg.isEnding = true;
+        this.#forward(leg);
+      });
     }
   }
 
   #forward(leg: Leg): void {
     clearTimeout(leg.timer);
-    if (this.#paused.has(leg.direction)) return;
+    if (leg.isPaused) return;
     const nowMs = performance.now();
     for (let first = leg.waiting[0]; first !== undefined; first = leg.waiting[0]) {
       if (first.dueMs > nowMs) {
@@ -116,16 +140,19 @@ export class TcpProxy {
         return;
       }
       leg.waiting.shift();
-      leg.to.write(first.chunk);
+      if (leg.to.writable) leg.to.write(first.chunk);
     }
+    if (!leg.isEnding) return;
+    this.#legs.delete(leg);
+    leg.to.destroySoon();
   }
 
-  #end(leg: Leg, isReset: boolean): void {
-    if (!this.#legs.delete(leg)) return;
+  #cutOne(leg: Leg): void {
+    this.#legs.delete(leg);
     clearTimeout(leg.timer);
     for (const socket of [leg.from, leg.to]) {
-      if (isReset && socket.connecting === false) socket.resetAndDestroy();
-      else socket.destroy();
+      if (socket.connecting) socket.destroy();
+      else socket.resetAndDestroy();
     }
   }
 }

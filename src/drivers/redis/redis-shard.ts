@@ -390,7 +390,8 @@ export class RedisShard implements PipeEvents {
         this.#clientId = clientId;
         this.#up(pipe, isOther);
       };
-      if (isProbe) this.#probeWrite(pipe, ready);
+      // With replicas to wait for it is up when it has them: else it would go up and down in turns.
+      if (isProbe || this.#host.settings.replicasMin > 0) this.#probeWrite(pipe, ready);
       else this.#loadAll(pipe, ready);
     });
   }
