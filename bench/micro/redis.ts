@@ -8,6 +8,7 @@
 import { createClient } from '@redis/client';
 import { openRedis, type RedisLink } from '../../src/drivers/redis/redis-link.ts';
 import type { RedisFunction } from '../../src/drivers/redis/redis-port.ts';
+import { systemScheduler } from '../../src/listeners/scheduler.ts';
 import { RedisServer } from '../../test/support/redis-server.ts';
 
 const UNDER_WAY = 128;
@@ -25,7 +26,7 @@ const server = await RedisServer.launch();
 try {
   const client = createClient({ url: server.url, RESP: 2, disableClientInfo: true });
   await client.connect();
-  const link = openRedis({ urls: [server.url], functions: [PUSH] });
+  const link = openRedis({ scheduler: systemScheduler, urls: [server.url], functions: [PUSH] });
   await link.ready(5000);
   const variants: Record<string, () => Promise<void>> = {
     'link (EVALSHA)': () => byLink(link),

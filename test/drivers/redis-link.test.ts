@@ -9,6 +9,7 @@ import { readCaFile } from '../../src/drivers/ca-file.ts';
 import { slotOfKey, slotOfTag } from '../../src/drivers/redis/hash-slot.ts';
 import { openRedis } from '../../src/drivers/redis/redis-link.ts';
 import { parseRedisTarget } from '../../src/drivers/redis/redis-target.ts';
+import { systemScheduler } from '../../src/listeners/scheduler.ts';
 import { askRedis } from '../support/redis-ask.ts';
 import {
   ECHO,
@@ -80,10 +81,14 @@ t.test('URLs of all kinds', async (t) => {
       t.notOk((error as Error).message.includes('canary'));
     }
   }
-  const half = { urls: ['redis://a'], tls: { cert: 'x' } };
+  const scheduler = systemScheduler;
+  const half = { scheduler, urls: ['redis://a'], tls: { cert: 'x' } };
   t.throws(() => openRedis(half), /certificate without its key/);
-  t.throws(() => openRedis({ urls: ['redis://a'], replicasMin: 1, waitMs: 9000 }), TypeError);
-  t.throws(() => openRedis({ urls: ['redis-cluster://a'], database: 1 }), TypeError);
+  t.throws(
+    () => openRedis({ scheduler, urls: ['redis://a'], replicasMin: 1, waitMs: 9000 }),
+    TypeError,
+  );
+  t.throws(() => openRedis({ scheduler, urls: ['redis-cluster://a'], database: 1 }), TypeError);
 });
 
 t.test('slots are those of Redis', async (t) => {

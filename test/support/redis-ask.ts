@@ -5,6 +5,7 @@
 import { type PipeEvents, RedisPipe } from '../../src/drivers/redis/redis-pipe.ts';
 import { parseRedisUrl } from '../../src/drivers/redis/redis-url.ts';
 import { RespError, type RespReply } from '../../src/drivers/redis/resp-reader.ts';
+import { systemScheduler } from '../../src/listeners/scheduler.ts';
 
 export type Told = null | number | string | readonly Told[];
 
@@ -33,6 +34,7 @@ export async function askRedis(
   new RedisPipe(
     address,
     {
+      endOfTurn: systemScheduler.endOfTurn,
       username: address.username,
       password: address.password,
       database: address.database,

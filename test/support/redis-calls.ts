@@ -11,6 +11,7 @@ import type {
   RedisFunction,
   RedisReply,
 } from '../../src/drivers/redis/redis-port.ts';
+import { systemScheduler } from '../../src/listeners/scheduler.ts';
 
 export const PUSH: RedisFunction = {
   name: 'push_1',
@@ -95,6 +96,7 @@ export function openCaller(
 ): Caller {
   const problems: string[] = [];
   const link = openRedis({
+    scheduler: systemScheduler,
     urls: typeof urls === 'string' ? [urls] : urls,
     connectTimeoutMs: 1000,
     heartbeatMs: 100,

@@ -16,6 +16,8 @@ export interface RedisLinkTls {
 }
 
 export interface RedisLinkOptions {
+  /** The Scheduler port of core/ports.ts, or what does the same. */
+  readonly scheduler: { readonly endOfTurn: (task: () => void) => void };
   /** See redis-target.ts for their forms. */
   readonly urls: readonly string[];
   readonly mode?: RedisMode;
@@ -88,6 +90,7 @@ export function linkSettings(options: RedisLinkOptions): LinkSettings {
     throw new TypeError('has a database number; a Redis Cluster has only database 0');
   }
   const pipe: PipeOptions = {
+    endOfTurn: options.scheduler.endOfTurn,
     username: options.username ?? target.username,
     password: options.password ?? target.password,
     database,

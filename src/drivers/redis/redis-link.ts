@@ -121,7 +121,7 @@ export class RedisLink implements RedisPort, ShardHost, LaneHost {
   listen(events: RedisPortEvents): void {
     this.#events = events;
     if (!this.#isUp) return;
-    setImmediate(() => {
+    this.settings.pipe.endOfTurn(() => {
       if (this.#isUp && this.#events === events) events.redisUp(false);
     });
   }
@@ -430,7 +430,7 @@ export class RedisLink implements RedisPort, ShardHost, LaneHost {
     const shards = [...this.#shards.values()].filter((shard) => shard.isUp);
     const shard = shards[Math.floor(this.settings.random() * shards.length)];
     const address = shard?.address ?? (this.settings.target.addresses[0] as RedisAddress);
-    if (shard === undefined) setImmediate(() => answered(null, address));
+    if (shard === undefined) this.settings.pipe.endOfTurn(() => answered(null, address));
     else shard.query(args, (reply) => answered(reply, address));
   }
 
@@ -447,7 +447,7 @@ export class RedisLink implements RedisPort, ShardHost, LaneHost {
       return;
     }
     call.failure = failure;
-    setImmediate(() => this.shardAnswered(call));
+    this.settings.pipe.endOfTurn(() => this.shardAnswered(call));
   }
 
   #script(fn: RedisFunction): ScriptedFunction {

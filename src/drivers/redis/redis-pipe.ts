@@ -22,6 +22,8 @@ export interface PipeTls {
 }
 
 export interface PipeOptions {
+  /** Runs a task when what is ready in this turn of the loop has been read. */
+  readonly endOfTurn: (task: () => void) => void;
   readonly username: string | null;
   readonly password: string | null;
   readonly database: number;
@@ -290,10 +292,10 @@ export class RedisPipe {
   #flushLater(): void {
     if (this.#isFlushDue || this.#isWriting || this.#isClosed) return;
     this.#isFlushDue = true;
-    setImmediate(() => this.#flush());
+    this.#options.endOfTurn(this.#flush);
   }
 
-  #flush(): void {
+  readonly #flush = (): void => {
     this.#isFlushDue = false;
     if (this.#isClosed || this.#isWriting || this.writer.length === 0) return;
     if (this.#isOpen) this.#events.pipeFlush(this);
@@ -302,7 +304,7 @@ export class RedisPipe {
     this.#batches.push({ end: this.#pushed, sentMs: performance.now() });
     this.#taken = this.writer.take();
     this.#socket.write(this.#taken, this.#onWritten);
-  }
+  };
 
   /** One write is under way at a time: what comes meanwhile is not sent, and can be said to be not. */
   readonly #onWritten = (): void => {

@@ -174,7 +174,7 @@ export class RedisShard implements PipeEvents {
     const pipe = this.#pipe;
     // Answers that are held have a WAIT behind them, so nothing that is held waits for nothing.
     if (pipe === null || pipe.waiting === 0) {
-      setImmediate(() => this.#host.shardAnswered(call));
+      this.#host.settings.pipe.endOfTurn(() => this.#host.shardAnswered(call));
       return;
     }
     call.desk = this;
@@ -186,7 +186,7 @@ export class RedisShard implements PipeEvents {
   query(args: readonly (string | number)[], done: (reply: RespReply | null) => void): void {
     const pipe = this.#pipe;
     if (pipe === null || (this.#state !== 'up' && this.#state !== 'tripped')) {
-      setImmediate(() => done(null));
+      this.#host.settings.pipe.endOfTurn(() => done(null));
       return;
     }
     pipe.query(args, (reply, isLost) => done(isLost ? null : reply));

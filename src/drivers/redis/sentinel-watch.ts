@@ -47,7 +47,7 @@ export class SentinelWatch {
   #ask(left: RedisAddress[], why: string, found: MasterFound): void {
     const sentinel = left.shift();
     if (sentinel === undefined || this.#isClosed) {
-      setImmediate(() => found(null, `no Sentinel names the master: ${why}`));
+      this.#settings.pipe.endOfTurn(() => found(null, `no Sentinel names the master: ${why}`));
       return;
     }
     const name = this.#settings.target.masterName as string;
