@@ -1,0 +1,539 @@
+/**
+ * One node of a datacenter: puts membership, mesh, ledger and core together, and hands what they tell to
+ * the parts of this room (docs/adr/0010 to 0014). Made by app/, or by the simulation, which owns time and
+ * links; everything here is callbacks.
+ */
+import assert from 'node:assert';
+import type {
+  Bus,
+  Incarnation,
+  RemoteSide,
+  SessionLedger,
+  SharedSessions,
+} from '../core/cluster-ports.ts';
+import type { Clock, Log, Random, Scheduler } from '../core/ports.ts';
+import { HybridClock } from '../util/hybrid-clock.ts';
+import { Barrier } from './barrier.ts';
+import { ClusterBus } from './bus.ts';
+import { Caretaker } from './caretaker.ts';
+import { type ClusterCounters, newCounters } from './cluster-counters.ts';
+import { type ClusterState, type NodeState, peerState, selfState } from './cluster-state.ts';
+import { FrameDesk, type JournalPeer } from './frame-desk.ts';
+import { Hints } from './hints.ts';
+import { Joining } from './joining.ts';
+import { encodeCountedIn, encodeGoodbye, encodeHeartbeat } from './link/frame-codec.ts';
+import { PeerNode } from './peer-node.ts';
+import { PeerTables } from './peer-tables.ts';
+import type { Member } from './ports.ts';
+import type {
+  ClusterMesh,
+  MembershipLinks,
+  ReadyEvents,
+  StartedMembership,
+} from './ports-local.ts';
+import { Reassertion } from './reassertion.ts';
+import { Renewals } from './renewals.ts';
+import { RetainedSync } from './retained-sync.ts';
+import { RoutesAnnouncer } from './routes-announcer.ts';
+import { Takeover } from './takeover.ts';
+
+export interface ClusterOptions {
+  readonly leaseMs: number;
+  readonly linkGraceMs: number;
+  /** How long a cleared retained topic outweighs older messages. */
+  readonly retainedTombstoneMs: number;
+  readonly retainedTombstonesMax: number;
+  /** Versions further ahead of this node's clock are refused. */
+  readonly clockSkewMs: number;
+}
+
+export interface ClusterParts {
+  readonly ledger: SessionLedger;
+  readonly sessions: SharedSessions;
+  readonly mesh: ClusterMesh;
+  readonly membership: (links: MembershipLinks) => StartedMembership;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly log: Log;
+  readonly options: ClusterOptions;
+  /** What this node says of itself. */
+  readonly record: { readonly nodeId: string; readonly address: string; readonly release: string };
+  /** Ready, each time: after a start, and after this node was buried and has joined anew. */
+  readonly onReady?: () => void;
+  /** This incarnation is dead; the core has heard of it. */
+  readonly onLost?: () => void;
+}
+
+const TICK_MS = 50;
+const HEARTBEATS_PER_LEASE = 6;
+
+export class Cluster implements ReadyEvents {
+  readonly bus: Bus;
+  readonly counters: ClusterCounters = newCounters();
+  readonly hybridClock: HybridClock;
+  /** Set before `start` when there is one. */
+  journal: JournalPeer | null = null;
+
+  readonly #parts: ClusterParts;
+  readonly #membership: StartedMembership;
+  readonly #mesh: ClusterMesh;
+  readonly #peers: Map<Incarnation, PeerNode> = new Map();
+  readonly #barrier: Barrier;
+  readonly #announcer: RoutesAnnouncer;
+  readonly #tables: PeerTables;
+  readonly #takeover: Takeover;
+  readonly #retained: RetainedSync;
+  readonly #caretaker: Caretaker;
+  readonly #reassertion: Reassertion;
+  readonly #joining: Joining;
+  readonly #renewals: Renewals;
+  readonly #desk: FrameDesk;
+  #remote: RemoteSide | null = null;
+  #members: ReadonlyMap<Incarnation, Member> = new Map();
+  #generation = '';
+  /** Of the life before. */
+  #formerIncarnation: Incarnation | null = null;
+  /** `mayServe` has said no: whoever was held for it is let go when it says yes again. */
+  #hasHeld = false;
+  #nextHeartbeatMs = 0;
+  #isDraining = false;
+  #isStopped = false;
+  #stopTicks: (() => void) | null = null;
+  #onFirstReady: (() => void) | null = null;
+
+  constructor(parts: ClusterParts) {
+    const { clock, random, scheduler, log, ledger, mesh, sessions, options } = parts;
+    const { counters } = this;
+    this.#parts = parts;
+    this.#mesh = mesh;
+    this.#renewals = new Renewals(mesh, () => this.#membership);
+    this.#membership = parts.membership({
+      events: this,
+      askPeer: (peer, incarnation, generation, done) =>
+        this.#renewals.ask(peer, incarnation, generation, clock.monotonicMs(), done),
+    });
+    this.hybridClock = new HybridClock(() => this.#membership.redisTimeMs(), options.clockSkewMs);
+    const self = (): Incarnation => this.#membership.incarnation;
+    const remote = (): RemoteSide => this.#core;
+    const mayServe = (): boolean => this.#mayServe();
+    const isMember = (incarnation: Incarnation): boolean => this.#members.has(incarnation);
+    const peers = (): Iterable<PeerNode> => this.#peers.values();
+    this.#barrier = new Barrier(mesh, mayServe);
+    this.#announcer = new RoutesAnnouncer({
+      mesh,
+      scheduler,
+      remote,
+      peers,
+      self,
+      told: (peer) => this.#told(peer),
+    });
+    this.#tables = new PeerTables({
+      mesh,
+      clock,
+      log,
+      counters,
+      remote,
+      heardOf: (clientId, epoch) => this.#heardOf(clientId, epoch),
+    });
+    this.#reassertion = new Reassertion({
+      ledger,
+      clock,
+      log,
+      counters,
+      remote,
+      self,
+      isMember,
+      announce: (image) => this.#announcer.session(image),
+    });
+    this.#takeover = new Takeover({
+      ledger,
+      mesh,
+      clock,
+      random,
+      scheduler,
+      barrier: this.#barrier,
+      announcer: this.#announcer,
+      counters,
+      remote,
+      self,
+      isMember,
+      mayServe: () => !this.#isDraining && this.#mayServe(),
+      hlcMs: () => Math.floor(this.hybridClock.nextUs() / 1000),
+      beforeOpen: (clientId, then) => this.#reassertion.beforeOpen(clientId, then),
+      linkGraceMs: options.linkGraceMs,
+    });
+    this.#retained = new RetainedSync({
+      mesh,
+      clock,
+      log,
+      hybridClock: this.hybridClock,
+      barrier: this.#barrier,
+      announcer: this.#announcer,
+      counters,
+      remote,
+      self,
+      tombstoneMs: options.retainedTombstoneMs,
+      tombstonesMax: options.retainedTombstonesMax,
+    });
+    this.#caretaker = new Caretaker({
+      ledger,
+      clock,
+      random,
+      log,
+      counters,
+      remote,
+      self,
+      mayServe,
+      announceEnd: (clientId, sid, epoch) => this.#announcer.end(clientId, sid, epoch),
+    });
+    this.#joining = new Joining({
+      ledger,
+      clock,
+      log,
+      barrier: this.#barrier,
+      retained: this.#retained,
+      membership: () => this.#membership,
+      remote,
+      peers: () => this.#peers,
+      deadOwner: (owner) => this.#caretaker.died(owner),
+    });
+    this.#desk = new FrameDesk({
+      clock,
+      peers: this.#peers,
+      tables: this.#tables,
+      announcer: this.#announcer,
+      takeover: this.#takeover,
+      retained: this.#retained,
+      renewals: this.#renewals,
+      membership: () => this.#membership,
+      remote,
+      journal: () => this.journal,
+      tell: (peer) => this.#tell(peer),
+      check: () => this.#joining.check(),
+    });
+    this.bus = new ClusterBus({
+      sessions,
+      ledger,
+      mesh,
+      clock,
+      barrier: this.#barrier,
+      announcer: this.#announcer,
+      takeover: this.#takeover,
+      retained: this.#retained,
+      hints: new Hints(mesh, scheduler),
+      self,
+      mayServe,
+      heardOf: (clientId) => this.#joining.heardOf(clientId),
+    });
+  }
+
+  // ------------------------------------------------------------------------------ life
+
+  /** The core, once it is made with `bus`; before `start`. */
+  attach(remote: RemoteSide): void {
+    this.#remote = remote;
+  }
+
+  get #core(): RemoteSide {
+    assert(this.#remote !== null);
+    return this.#remote;
+  }
+
+  /** `onReady`: listeners may open. */
+  start(onReady: () => void): void {
+    this.#onFirstReady = onReady;
+    const { scheduler, clock } = this.#parts;
+    this.#mesh.start({
+      frame: (from, type, buffer, start, end) => this.#desk.frame(from, type, buffer, start, end),
+      tablesWanted: (peer) => this.#tablesWanted(peer),
+      progressed: (peer) => this.#progressed(peer),
+      lost: (_peer, messages) => {
+        this.counters.linkLostMessages += messages;
+      },
+      down: (peer, forMs) => this.#membership.unreachable(peer, forMs, this.#mesh.linksUp),
+    });
+    this.#stopTicks = scheduler.every(TICK_MS, () => this.#tick(clock.monotonicMs()));
+    this.#membership.start();
+  }
+
+  /** No session is taken any more; what is here goes on until its clients have left. */
+  drain(): void {
+    this.#isDraining = true;
+  }
+
+  /** Leaves when the others have applied what was sent, or have not within the grace. */
+  stop(done: () => void): void {
+    if (this.#isStopped) return;
+    this.drain();
+    this.#isStopped = true;
+    let isOver = false;
+    const leave = (): void => {
+      if (isOver) return;
+      isOver = true;
+      this.#mesh.broadcast(encodeGoodbye());
+      this.#membership.leave(() => {
+        this.#stopTicks?.();
+        this.#mesh.stop();
+        done();
+      });
+    };
+    const end = this.#barrier.whenApplied(leave);
+    if (isOver) return;
+    const { scheduler, options } = this.#parts;
+    const stop = scheduler.every(options.linkGraceMs, () => {
+      stop();
+      end();
+    });
+  }
+
+  /** From whoever listens to the RedisPort. */
+  redisUp(isOtherServer: boolean): void {
+    this.#membership.redisUp(isOtherServer);
+    // It may not have heard of what was opened lately (hard case 12).
+    if (isOtherServer && this.#joining.phase === 'joined') {
+      this.#reassertion.begin(this.#isLowest);
+    }
+  }
+
+  redisDown(): void {
+    this.#membership.redisDown();
+  }
+
+  get #isLowest(): boolean {
+    const { incarnation } = this.#membership;
+    for (const other of this.#members.keys()) if (other < incarnation) return false;
+    return true;
+  }
+
+  #mayServe(): boolean {
+    if (this.#membership.mayServe()) return true;
+    this.#hasHeld = true;
+    return false;
+  }
+
+  /** What stood still because the lease might have been over goes on. */
+  #letGoOn(): void {
+    if (!this.#hasHeld || !this.#membership.mayServe()) return;
+    this.#hasHeld = false;
+    this.#barrier.unfenced();
+    this.#core.unfenced();
+  }
+
+  #tick(nowMs: number): void {
+    this.#letGoOn();
+    if (nowMs >= this.#nextHeartbeatMs) this.#heartbeat(nowMs);
+    this.#renewals.tick(nowMs);
+    this.#joining.tick(nowMs);
+    this.#takeover.tick(nowMs);
+    this.#retained.tick(nowMs);
+    this.#reassertion.tick(nowMs);
+    if (!this.#isDraining) this.#caretaker.tick(nowMs);
+  }
+
+  #heartbeat(nowMs: number): void {
+    this.#nextHeartbeatMs = nowMs + this.#parts.options.leaseMs / HEARTBEATS_PER_LEASE;
+    const { own } = this.#announcer;
+    const { items, digest } = own;
+    const { hasRedis } = this.#membership;
+    const { linksUp } = this.#mesh;
+    for (const { incarnation, heardSentMs } of this.#peers.values()) {
+      const position = this.#mesh.position(incarnation);
+      const echoMs = heardSentMs;
+      this.#mesh.send(
+        incarnation,
+        encodeHeartbeat({ sentMs: nowMs, echoMs, hasRedis, linksUp, position, items, digest }),
+      );
+    }
+  }
+
+  // ------------------------------------------------------------------------------ MembershipEvents
+
+  joined(incarnation: Incarnation, generation: string, secret: string): void {
+    this.#generation = generation;
+    this.#mesh.identify(generation, secret);
+    this.#announcer.reset();
+    this.#joining.begin();
+    // Answers on their way to the life before may have opened sessions for it.
+    const former = this.#formerIncarnation;
+    this.#formerIncarnation = incarnation;
+    if (former !== null) this.#caretaker.died(former);
+  }
+
+  members(members: readonly Member[]): void {
+    const { incarnation } = this.#membership;
+    const before = this.#members;
+    const now = new Map<Incarnation, Member>();
+    for (const member of members) {
+      if (member.incarnation !== incarnation) now.set(member.incarnation, member);
+    }
+    this.#members = now;
+    this.#mesh.setMembers(incarnation, members);
+    for (const gone of before.keys()) if (!now.has(gone)) this.#memberGone(gone);
+    this.#joining.check();
+  }
+
+  #memberGone(incarnation: Incarnation): void {
+    const peer = this.#peers.get(incarnation);
+    if (peer === undefined) return;
+    this.#peers.delete(incarnation);
+    this.#announcer.forget(incarnation);
+    this.#tables.forget(peer);
+    this.#barrier.drop(incarnation);
+    this.#retained.memberGone(incarnation);
+    this.#takeover.memberGone(incarnation);
+    this.journal?.memberGone(incarnation);
+  }
+
+  died(member: Member): void {
+    this.#core.ownerDied(member.incarnation);
+    this.#caretaker.died(member.incarnation);
+  }
+
+  fenced(): void {
+    this.#hasHeld = true;
+  }
+
+  unfenced(): void {
+    this.#letGoOn();
+  }
+
+  lost(): void {
+    this.counters.timesLost++;
+    this.#core.lost();
+    this.#joining.lost();
+    this.#caretaker.lost();
+    this.#reassertion.lost();
+    this.#retained.lost();
+    this.#takeover.lost();
+    this.#barrier.fail();
+    this.#members = new Map();
+    for (const incarnation of [...this.#peers.keys()]) this.#memberGone(incarnation);
+    this.#parts.onLost?.();
+  }
+
+  emptied(generation: string, isLowest: boolean): void {
+    const isAgain = generation === this.#generation;
+    this.#generation = generation;
+    this.#mesh.identify(generation, this.#membership.secret);
+    // The one who was to do it has died: what was lost is counted already.
+    if (isAgain) this.#reassertion.begin(isLowest);
+    else this.#reassertion.emptied(isLowest);
+  }
+
+  ready(): void {
+    this.#letGoOn();
+    const onFirstReady = this.#onFirstReady;
+    this.#onFirstReady = null;
+    onFirstReady?.();
+    this.#parts.onReady?.();
+  }
+
+  // ------------------------------------------------------------------------------ tables, counting in
+
+  #tablesWanted(incarnation: Incarnation): void {
+    let peer = this.#peers.get(incarnation);
+    if (peer === undefined) {
+      const member = this.#members.get(incarnation);
+      const audience = this.#mesh.audience(incarnation);
+      if (member === undefined || audience === null) return;
+      peer = new PeerNode(member, audience);
+      this.#peers.set(incarnation, peer);
+      this.#core.addPeer(peer);
+    }
+    this.#tell(peer);
+  }
+
+  #tell(peer: PeerNode): void {
+    peer.tablesEnd = 0;
+    this.#announcer.tell(peer);
+  }
+
+  /** A member tells of the session. */
+  #heardOf(clientId: string, epoch: number): void {
+    this.#joining.heardOf(clientId);
+    this.#announcer.release(clientId, epoch);
+  }
+
+  /** Tables are handed over: what else a lost link session may have taken follows. */
+  #told(peer: PeerNode): void {
+    const { incarnation } = peer;
+    peer.tablesEnd = this.#mesh.position(incarnation);
+    if (this.#barrier.isCounted(incarnation)) this.#mesh.send(incarnation, encodeCountedIn());
+    this.#takeover.askAgain(incarnation);
+    this.#retained.wantAgain(incarnation);
+    if (peer.isForgetful) this.#retained.retell(peer);
+    this.#countIn(peer);
+  }
+
+  #progressed(incarnation: Incarnation): void {
+    const peer = this.#peers.get(incarnation);
+    if (peer === undefined) return;
+    peer.confirmed(this.#mesh.applied(incarnation));
+    this.#barrier.progressed(incarnation);
+    this.#countIn(peer);
+  }
+
+  /**
+   * It has applied the tables. It is counted in when the others have what was sent to them before it
+   * came: whoever it catches up from has that then.
+   */
+  #countIn(peer: PeerNode): void {
+    const { incarnation } = peer;
+    if (peer.isCountingIn || this.#barrier.isCounted(incarnation) || !this.#isTold(peer)) return;
+    peer.isCountingIn = true;
+    this.#barrier.whenApplied((isApplied) => {
+      peer.isCountingIn = false;
+      // A link session may have been lost meanwhile: then the next progress comes here again.
+      if (!isApplied || this.#peers.get(incarnation) !== peer || !this.#isTold(peer)) return;
+      this.#barrier.count(incarnation);
+      this.#mesh.send(incarnation, encodeCountedIn());
+      this.#joining.check();
+    });
+  }
+
+  #isTold({ incarnation, tablesEnd }: PeerNode): boolean {
+    return tablesEnd > 0 && this.#mesh.applied(incarnation) >= tablesEnd;
+  }
+
+  // ------------------------------------------------------------------------------ operators
+
+  state(): ClusterState {
+    const membership = this.#membership;
+    const barrier = this.#barrier;
+    return {
+      state: membership.state,
+      phase: this.#joining.phase,
+      hasRedis: membership.hasRedis,
+      generation: this.#generation,
+      nodes: this.#nodes(),
+      joinWaitsOn: this.#joining.waitsOn(),
+      answersWaiting: barrier.answersWaiting,
+      opening: this.#takeover.opening,
+      deadNodes: this.#caretaker.deadNodes,
+      isReasserting: this.#reassertion.isUnderWay,
+      tombstones: this.#retained.tombstones,
+      counters: this.counters,
+    };
+  }
+
+  #nodes(): NodeState[] {
+    const { record, clock } = this.#parts;
+    const links = this.#mesh.links();
+    const nodes: NodeState[] = [
+      selfState(this.#membership, record, this.#announcer.own, clock.monotonicMs()),
+    ];
+    for (const peer of this.#peers.values()) {
+      const { incarnation } = peer;
+      const isJoined = peer.hasCountedUs && this.#barrier.isCounted(incarnation);
+      nodes.push(
+        peerState(peer, links, {
+          state: isJoined ? 'ready' : 'joining',
+          answersWaiting: this.#barrier.waitingFor(incarnation),
+          takeoversWaiting: this.#takeover.waitingFor(incarnation),
+        }),
+      );
+    }
+    return nodes;
+  }
+}

@@ -1,0 +1,51 @@
+/**
+ * What cluster.ts asks of mesh and membership beyond the fixed ports: how they are started, and told what
+ * only the other one knows. Types only.
+ */
+import type { Incarnation } from '../core/cluster-ports.ts';
+import type { RedisReply } from '../drivers/redis/redis-port.ts';
+import type { Membership, MembershipEvents, Mesh, MeshEvents } from './ports.ts';
+
+export interface ClusterMesh extends Mesh {
+  /** Once, before the first `setMembers`. */
+  start(events: MeshEvents): void;
+  /** What new links have to agree on. */
+  identify(generation: string, secret: string): void;
+  /** Outbound links that are up. */
+  readonly linksUp: number;
+}
+
+/** Renews the lease of `incarnation` through a peer (RENEW_FOR); null: it could not. */
+export type AskPeer = (
+  peer: Incarnation,
+  incarnation: Incarnation,
+  generation: string,
+  done: (reply: RedisReply | null) => void,
+) => void;
+
+export interface ReadyEvents extends MembershipEvents {
+  /** Follows `becomeReady`, once Redis has confirmed that nobody else has to be heard first. */
+  ready(): void;
+}
+
+/** What membership is made with. */
+export interface MembershipLinks {
+  readonly events: ReadyEvents;
+  readonly askPeer: AskPeer;
+}
+
+export interface StartedMembership extends Membership {
+  /** Redis has answered lately: what heartbeats say. */
+  readonly hasRedis: boolean;
+  readonly secret: string;
+  /** Monotonic ms at which the own lease ends. For operators, when it is told. */
+  readonly leaseEndMs?: number;
+  /** Another member cannot reach Redis and asks this one. */
+  renewFor(
+    incarnation: Incarnation,
+    generation: string,
+    done: (reply: RedisReply | null) => void,
+  ): void;
+  redisUp(isOtherServer: boolean): void;
+  redisDown(): void;
+}

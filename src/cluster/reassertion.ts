@@ -1,0 +1,158 @@
+/**
+ * Sessions written again into a Redis that has lost some: it came back empty, or another server took
+ * over that had not heard of all (docs/adr/0010, hard case 12). Owners write theirs, one node those that
+ * nobody owns; a client that comes before its session was written has it written first. Called by
+ * cluster.ts; Redis keeps what it has when that is newer.
+ */
+import type {
+  Incarnation,
+  RemoteSide,
+  SessionImage,
+  SessionLedger,
+} from '../core/cluster-ports.ts';
+import type { Clock, Log } from '../core/ports.ts';
+import type { ClusterCounters } from './cluster-counters.ts';
+
+export interface ReassertionParts {
+  readonly ledger: SessionLedger;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly counters: ClusterCounters;
+  readonly remote: () => RemoteSide;
+  readonly self: () => Incarnation;
+  readonly isMember: (incarnation: Incarnation) => boolean;
+  /** Whoever read Redis before it was written has not heard of it. */
+  readonly announce: (image: SessionImage) => void;
+}
+
+const CALLS_MAX = 64;
+const RETRY_MS = 500;
+/** How long a session that is opened is written first. */
+const WINDOW_MS = 60_000;
+
+interface Walk {
+  readonly images: Iterator<SessionImage>;
+  /** Only sessions without a living owner. */
+  readonly ofNobody: boolean;
+}
+
+export class Reassertion {
+  readonly #parts: ReassertionParts;
+  #walks: Walk[] = [];
+  /** Redis was away when they were written. */
+  #again: SessionImage[] = [];
+  #againMs = 0;
+  #calls = 0;
+  #written = 0;
+  #windowEndMs = Number.NEGATIVE_INFINITY;
+  #life = 0;
+
+  constructor(parts: ReassertionParts) {
+    this.#parts = parts;
+  }
+
+  get isUnderWay(): boolean {
+    return this.#calls > 0 || this.#walks.length > 0 || this.#again.length > 0;
+  }
+
+  /** Redis was empty: what was queued only there is gone. */
+  emptied(withOrphans: boolean): void {
+    const { remote, counters, log } = this.#parts;
+    let lost = 0;
+    for (const { clientId } of remote().ownedSessions()) {
+      lost += remote().queueOf(clientId)?.messages ?? 0;
+    }
+    counters.redisLostMessages += lost;
+    if (lost > 0) log.error({ messages: lost }, 'Redis was empty: queued messages are lost');
+    this.begin(withOrphans);
+  }
+
+  begin(withOrphans: boolean): void {
+    const { remote, clock } = this.#parts;
+    this.#windowEndMs = clock.monotonicMs() + WINDOW_MS;
+    this.#walks = [{ images: remote().ownedSessions()[Symbol.iterator](), ofNobody: false }];
+    if (withOrphans) {
+      this.#walks.push({ images: remote().knownSessions()[Symbol.iterator](), ofNobody: true });
+    }
+    this.#more();
+  }
+
+  tick(nowMs: number): void {
+    if (this.#again.length > 0 && nowMs >= this.#againMs) this.#more();
+  }
+
+  lost(): void {
+    this.#life++;
+    this.#walks = [];
+    this.#again = [];
+    this.#calls = 0;
+    this.#windowEndMs = Number.NEGATIVE_INFINITY;
+  }
+
+  #more(): void {
+    while (this.#calls < CALLS_MAX) {
+      const found = this.#next();
+      if (found === null) break;
+      const image = this.#isNobodys(found) ? { ...found, owner: null } : found;
+      this.#write(image, (isWritten) => {
+        if (isWritten === null) {
+          this.#again.push(image);
+          this.#againMs = this.#parts.clock.monotonicMs() + RETRY_MS;
+        } else if (isWritten) {
+          if (image.owner === null) this.#parts.announce(image);
+          this.#written++;
+          this.#parts.counters.sessionsAsserted++;
+        }
+        this.#more();
+      });
+    }
+    if (this.isUnderWay || this.#written === 0) return;
+    this.#parts.log.info({ sessions: this.#written }, 'sessions written again');
+    this.#written = 0;
+  }
+
+  #next(): SessionImage | null {
+    const { clock, remote } = this.#parts;
+    if (this.#again.length > 0 && clock.monotonicMs() >= this.#againMs) {
+      const { clientId } = this.#again.pop()!;
+      // As it is by now.
+      const image = remote().knownSession(clientId);
+      return image ?? this.#next();
+    }
+    for (let walk = this.#walks[0]; walk !== undefined; walk = this.#walks[0]) {
+      const next = walk.images.next();
+      if (next.done === true) this.#walks.shift();
+      else if (!walk.ofNobody || this.#isNobodys(next.value)) return next.value;
+    }
+    return null;
+  }
+
+  #isNobodys({ owner }: SessionImage): boolean {
+    const { self, isMember } = this.#parts;
+    return owner === null || (owner !== self() && !isMember(owner));
+  }
+
+  #write(image: SessionImage, done: (isWritten: boolean | null) => void): void {
+    const { ledger, remote } = this.#parts;
+    const life = this.#life;
+    const headSeq = remote().queueOf(image.clientId)?.tailSeq ?? 0;
+    this.#calls++;
+    ledger.assert(image, headSeq, (isWritten) => {
+      if (life !== this.#life) return;
+      this.#calls--;
+      done(isWritten);
+    });
+  }
+
+  /** A client wants its session: Redis must have it before it is asked. */
+  beforeOpen(clientId: string, then: () => void): void {
+    const { clock, remote, self, ledger } = this.#parts;
+    const image = clock.monotonicMs() < this.#windowEndMs ? remote().knownSession(clientId) : null;
+    if (image === null || image.owner === self()) {
+      then();
+      return;
+    }
+    const owner = this.#isNobodys(image) ? null : image.owner;
+    ledger.assert({ ...image, owner }, 0, then);
+  }
+}

@@ -1,0 +1,272 @@
+/**
+ * Retained messages of a datacenter without Cassandra (DESIGN §7, hard cases 15, 16): stamps what changes
+ * here, tells the others, takes over what they tell by version, and catches up from one member before
+ * this node is ready. Nothing is stamped twice. Called by the bus and by cluster.ts.
+ *
+ * Catching up removes what this node alone still has only when the other can vouch for it: it has known
+ * every change since a time at which this node was up to date, and the version is older than tombstones
+ * are kept. Everything else that the other has not is told to all.
+ */
+import type { Awaited, Incarnation, RemoteSide, RetainedVersion } from '../core/cluster-ports.ts';
+import type { Message } from '../core/message.ts';
+import type { Clock, Log } from '../core/ports.ts';
+import { isAbove } from '../core/retained-version.ts';
+import type { HybridClock } from '../util/hybrid-clock.ts';
+import type { Barrier } from './barrier.ts';
+import type { ClusterCounters } from './cluster-counters.ts';
+import { encodeRetainedWant, type RetainedWantFrame } from './link/frame-codec.ts';
+import { encodeRetained, type RetainedChange, type RetainedPage } from './link/message-codec.ts';
+import type { PeerNode } from './peer-node.ts';
+import type { Mesh } from './ports.ts';
+import { allChanges, OLDEST, RetainedPages, SINCE_TOPIC } from './retained-pages.ts';
+import type { RoutesAnnouncer } from './routes-announcer.ts';
+import { Tombstones } from './tombstones.ts';
+
+export interface RetainedSyncParts {
+  readonly mesh: Mesh;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly hybridClock: HybridClock;
+  readonly barrier: Barrier;
+  readonly announcer: RoutesAnnouncer;
+  readonly counters: ClusterCounters;
+  readonly remote: () => RemoteSide;
+  readonly self: () => Incarnation;
+  readonly tombstoneMs: number;
+  readonly tombstonesMax: number;
+}
+
+const WANT_BYTES = 256 * 1024;
+/** Changes told in one tick to a peer that has lost some. */
+const TOLD_PER_TICK = 1000;
+
+/** A catch-up that is under way. */
+interface CatchUp {
+  readonly peer: Incarnation;
+  /** Of the page that is asked for. */
+  cursor: string;
+  /** Ours that the peer has not shown, or shown older. */
+  readonly ours: Map<string, RetainedVersion>;
+  /** The highest version here when it began: this node was up to date then. */
+  readonly upToDateUs: number;
+  peerSinceUs: number;
+  readonly done: () => void;
+}
+
+export class RetainedSync {
+  readonly #parts: RetainedSyncParts;
+  readonly #tombstones: Tombstones;
+  readonly #pages: RetainedPages;
+  #catchUp: CatchUp | null = null;
+  readonly #retellings: Map<PeerNode, Iterator<RetainedChange>> = new Map();
+  /** Every change since then (hybrid µs) is known here. */
+  #sinceUs = 0;
+  #skewLoggedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(parts: RetainedSyncParts) {
+    this.#parts = parts;
+    this.#tombstones = new Tombstones(parts.tombstoneMs, parts.tombstonesMax);
+    this.#pages = new RetainedPages(parts.remote, this.#tombstones, () => parts.clock.wallMs());
+  }
+
+  get tombstones(): number {
+    return this.#tombstones.size;
+  }
+
+  /** Who is caught up from; null: nobody right now. */
+  get source(): Incarnation | null {
+    return this.#catchUp?.peer ?? null;
+  }
+
+  // ------------------------------------------------------------------------------ changes
+
+  /** A change made here; see `Bus.announceRetained`. */
+  announce(
+    topic: string,
+    message: Message | null,
+    replaces: RetainedVersion | null,
+    awaited: Awaited | null,
+  ): RetainedVersion {
+    const { hybridClock, clock, announcer, barrier, self } = this.#parts;
+    const buried = this.#tombstones.versionOf(topic);
+    const aboveUs = Math.max(replaces?.timeUs ?? 0, buried?.timeUs ?? 0);
+    let timeUs = hybridClock.nextUs();
+    if (timeUs <= aboveUs) {
+      timeUs = aboveUs + 1;
+      hybridClock.observe(timeUs);
+    }
+    const version = { timeUs, writer: writerOf(self()) };
+    this.#note(topic, message, version);
+    announcer.kept(encodeRetained({ topic, message, version }, clock.wallMs()), true);
+    if (awaited !== null) barrier.wait(awaited);
+    return version;
+  }
+
+  /** A member has changed it. */
+  changed(change: RetainedChange): void {
+    this.#apply(change);
+  }
+
+  #apply({ topic, message, version }: RetainedChange): void {
+    const { remote, hybridClock, clock, counters, log } = this.#parts;
+    if (hybridClock.observe(version.timeUs) === 'clock_skew') {
+      // Taken over, it would outlive every later write by clocks that are right.
+      counters.retainedSkewed++;
+      const nowMs = clock.monotonicMs();
+      if (nowMs - this.#skewLoggedMs >= 1000) {
+        this.#skewLoggedMs = nowMs;
+        log.error({ topic, aheadMs: version.timeUs / 1000 - clock.wallMs() }, 'clock_skew');
+      }
+      return;
+    }
+    this.#shown(topic, version);
+    if (this.#tombstones.isOver(topic, version)) return;
+    this.#note(topic, message, version);
+    remote().applyRetained(topic, message, version);
+  }
+
+  #note(topic: string, message: Message | null, version: RetainedVersion): void {
+    if (message !== null) {
+      this.#tombstones.remove(topic);
+      return;
+    }
+    this.#tombstones.put(topic, version, this.#parts.clock.monotonicMs());
+    this.#parts.counters.tombstonesDropped = this.#tombstones.dropped;
+  }
+
+  // ------------------------------------------------------------------------------ serving
+
+  wanted(from: Incarnation, { cursor, bytesMax }: RetainedWantFrame): void {
+    this.#parts.mesh.send(from, this.#pages.page(from, cursor, bytesMax, this.#sinceUs));
+  }
+
+  /**
+   * A link session took more changes with it than are kept: everything is told again, as changes, with
+   * the versions it has, in slices, while the link can take it.
+   */
+  retell(peer: PeerNode): void {
+    peer.isForgetful = false;
+    this.#retellings.set(peer, allChanges(this.#tombstones, this.#parts.remote()));
+  }
+
+  #retellSome(): void {
+    const { mesh, clock } = this.#parts;
+    for (const [peer, changes] of this.#retellings) {
+      let isOver = peer.audience.closed;
+      for (let i = 0; i < TOLD_PER_TICK && !isOver && peer.audience.pressed !== true; i++) {
+        const next = changes.next();
+        if (next.done === true) isOver = true;
+        else mesh.send(peer.incarnation, encodeRetained(next.value, clock.wallMs()));
+      }
+      if (isOver) this.#retellings.delete(peer);
+    }
+  }
+
+  // ------------------------------------------------------------------------------ catching up
+
+  /** The first node there is: what it has is what there is. */
+  begins(): void {
+    this.#sinceUs = this.#parts.hybridClock.nextUs();
+  }
+
+  /** `done` when everything the peer has is here. Whoever was caught up from before is forgotten. */
+  catchUp(peer: Incarnation, done: () => void): void {
+    const ours = new Map<string, RetainedVersion>();
+    let upToDateUs = 0;
+    for (const { topic, version } of this.#parts.remote().retained()) {
+      if (topic.charCodeAt(0) === 0x24) continue;
+      ours.set(topic, version ?? OLDEST);
+      upToDateUs = Math.max(upToDateUs, version?.timeUs ?? 0);
+    }
+    this.#catchUp = {
+      peer,
+      cursor: '',
+      ours,
+      upToDateUs,
+      peerSinceUs: Number.POSITIVE_INFINITY,
+      done,
+    };
+    this.wantAgain(peer);
+  }
+
+  /** A link session with the peer was lost: question or page may be. */
+  wantAgain(peer: Incarnation): void {
+    const catchUp = this.#catchUp;
+    if (catchUp === null || catchUp.peer !== peer) return;
+    this.#parts.mesh.send(peer, encodeRetainedWant(catchUp.cursor, WANT_BYTES));
+  }
+
+  paged(from: Incarnation, { changes, cursor }: RetainedPage): void {
+    const catchUp = this.#catchUp;
+    if (catchUp === null || catchUp.peer !== from) return;
+    for (const change of changes) {
+      if (change.topic === SINCE_TOPIC) catchUp.peerSinceUs = change.version.timeUs;
+      else this.#apply(change);
+    }
+    if (cursor !== null) {
+      // A page that came twice asks for the same one again.
+      catchUp.cursor = cursor;
+      this.wantAgain(from);
+      return;
+    }
+    this.#catchUp = null;
+    this.#reconcile(catchUp);
+    this.#sinceUs = catchUp.peerSinceUs;
+    catchUp.done();
+  }
+
+  /** Somebody has shown a version of the topic that is not below ours. */
+  #shown(topic: string, version: RetainedVersion): void {
+    const ours = this.#catchUp?.ours.get(topic);
+    if (ours !== undefined && !isAbove(ours, version)) this.#catchUp!.ours.delete(topic);
+  }
+
+  #reconcile({ ours, upToDateUs, peerSinceUs }: CatchUp): void {
+    if (ours.size === 0) return;
+    const { remote, announcer, clock, hybridClock, tombstoneMs, log } = this.#parts;
+    const isVouched = upToDateUs >= peerSinceUs;
+    const oldUs = hybridClock.lastUs - tombstoneMs * 1000;
+    const gone: Message[] = [];
+    const told: Message[] = [];
+    for (const message of remote().retained()) {
+      const version = ours.get(message.topic);
+      if (version === undefined || isAbove(message.version ?? OLDEST, version)) continue;
+      if (isVouched && version.timeUs < oldUs) gone.push(message);
+      else told.push(message);
+    }
+    for (const { topic, version } of gone) {
+      const above = { timeUs: (version?.timeUs ?? 0) + 1, writer: 0 };
+      remote().applyRetained(topic, null, above);
+    }
+    for (const message of told) {
+      const change = { topic: message.topic, message, version: message.version ?? OLDEST };
+      announcer.kept(encodeRetained(change, clock.wallMs()), true);
+    }
+    log.info({ removed: gone.length, told: told.length }, 'retained messages reconciled');
+  }
+
+  // ------------------------------------------------------------------------------ fate
+
+  memberGone(peer: Incarnation): void {
+    this.#pages.forget(peer);
+    for (const told of this.#retellings.keys()) {
+      if (told.incarnation === peer) this.#retellings.delete(told);
+    }
+    if (this.#catchUp?.peer === peer) this.#catchUp = null;
+  }
+
+  lost(): void {
+    this.#catchUp = null;
+    this.#retellings.clear();
+  }
+
+  tick(nowMs: number): void {
+    this.#tombstones.expire(nowMs);
+    this.#retellSome();
+  }
+}
+
+/** 32 bits that name the writing node. */
+export function writerOf(incarnation: Incarnation): number {
+  return Number.parseInt(incarnation.slice(0, 8), 16) >>> 0;
+}

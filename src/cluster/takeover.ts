@@ -1,0 +1,372 @@
+/**
+ * Opening and closing sessions of the datacenter, one after the other for each client id (P3): Redis names
+ * the owner before, a live one is asked to let go over its link, and only its answer, or its death, lets
+ * this node go on. And the other side: what this node does when it is asked. Called by the bus; answers to
+ * clients are the core's business.
+ *
+ * A request has an even number. Its answer is that number, or the next: the client had said goodbye to the
+ * old owner, whose `close` came to Redis too late, so the will that `open` handed out is void.
+ */
+import type {
+  Incarnation,
+  OpenAnswer,
+  OpenedRecord,
+  OpenRequest,
+  RemoteSide,
+  SessionLedger,
+} from '../core/cluster-ports.ts';
+import type { Clock, Random, Scheduler } from '../core/ports.ts';
+import { Ring } from '../util/ring.ts';
+import type { Barrier } from './barrier.ts';
+import type { ClusterCounters } from './cluster-counters.ts';
+import { encodeLetGo, encodeLetGoDone, type LetGoFrame } from './link/frame-codec.ts';
+import type { Mesh } from './ports.ts';
+import type { RoutesAnnouncer } from './routes-announcer.ts';
+
+export interface TakeoverParts {
+  readonly ledger: SessionLedger;
+  readonly mesh: Mesh;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly barrier: Barrier;
+  readonly announcer: RoutesAnnouncer;
+  readonly counters: ClusterCounters;
+  readonly remote: () => RemoteSide;
+  readonly self: () => Incarnation;
+  readonly isMember: (incarnation: Incarnation) => boolean;
+  readonly mayServe: () => boolean;
+  /** Milliseconds of a hybrid clock: what epochs are made of. */
+  readonly hlcMs: () => number;
+  /** Redis may not have the session though this node knows it: it is written first. */
+  readonly beforeOpen: (clientId: string, then: () => void) => void;
+  readonly linkGraceMs: number;
+}
+
+const SID_BYTES = 8;
+/** An open that waits for a close of the same client to reach Redis is given up after this. */
+const CLOSE_WAIT_MS = 5000;
+/** How long it is remembered that a client had said goodbye. */
+const GOODBYE_MS = 30_000;
+
+interface Opening {
+  readonly request: OpenRequest;
+  readonly done: (answer: OpenAnswer) => void;
+  /** The life of this node that asked. */
+  incarnation: Incarnation;
+}
+
+/** Openings of one client id; the first one is under way. */
+interface OpenLine {
+  readonly openings: Ring<Opening>;
+  /** Waits for closes since then (monotonic ms); -1: it does not. */
+  closeWaitMs: number;
+  /** Another node has taken the session under this epoch meanwhile. */
+  supersededBy: number;
+}
+
+/** Asked of another node. */
+interface Asked {
+  readonly peer: Incarnation;
+  readonly clientId: string;
+  readonly epoch: number;
+  readonly answered: (isWillVoid: boolean) => void;
+}
+
+/** What a bounded waiting ends at. */
+interface Deadline {
+  readonly atMs: number;
+  readonly expire: () => void;
+}
+
+interface Closing {
+  /** Hands it to Redis now, if it has not been. */
+  readonly handOver: () => void;
+}
+
+interface Goodbye {
+  readonly epoch: number;
+  readonly atMs: number;
+}
+
+export class Takeover {
+  readonly #parts: TakeoverParts;
+  readonly #lines: Map<string, OpenLine> = new Map();
+  readonly #closings: Map<string, Set<Closing>> = new Map();
+  readonly #asked: Map<number, Asked> = new Map();
+  #nextRequest = 2;
+  /** In order of time, as all are given the same. */
+  readonly #deadlines: Ring<Deadline> = new Ring();
+  /** By client id, oldest first. */
+  readonly #goodbyes: Map<string, Goodbye> = new Map();
+
+  constructor(parts: TakeoverParts) {
+    this.#parts = parts;
+  }
+
+  /** Requests to other nodes that are not answered yet, for operators. */
+  waitingFor(peer: Incarnation): number {
+    let count = 0;
+    for (const asked of this.#asked.values()) if (asked.peer === peer) count++;
+    return count;
+  }
+
+  get opening(): number {
+    return this.#lines.size;
+  }
+
+  // ------------------------------------------------------------------------------ open
+
+  open(request: OpenRequest, done: (answer: OpenAnswer) => void): void {
+    const { clientId } = request;
+    let line = this.#lines.get(clientId);
+    const opening = { request, done, incarnation: this.#parts.self() };
+    if (line !== undefined) {
+      line.openings.push(opening);
+      return;
+    }
+    line = { openings: new Ring(), closeWaitMs: -1, supersededBy: 0 };
+    line.openings.push(opening);
+    this.#lines.set(clientId, line);
+    this.#begin(line, opening);
+  }
+
+  #begin(line: OpenLine, opening: Opening): void {
+    const { scheduler, mayServe, clock, beforeOpen, self } = this.#parts;
+    const { clientId } = opening.request;
+    opening.incarnation = self();
+    if (!mayServe()) {
+      scheduler.nextTurn(() => this.#answer(line, opening, { kind: 'unavailable' }));
+      return;
+    }
+    const closings = this.#closings.get(clientId);
+    if (closings !== undefined) {
+      // What was sent over the links stays in front of what this connection will send.
+      line.closeWaitMs = clock.monotonicMs();
+      for (const closing of [...closings]) closing.handOver();
+      return;
+    }
+    beforeOpen(clientId, () => this.#ask(line, opening));
+  }
+
+  #ask(line: OpenLine, opening: Opening): void {
+    const { ledger, random, hlcMs, self, mayServe } = this.#parts;
+    const { request, incarnation } = opening;
+    if (incarnation !== self() || !mayServe()) {
+      this.#answer(line, opening, { kind: 'unavailable' });
+      return;
+    }
+    const newSid = random.hex(SID_BYTES);
+    ledger.open(incarnation, hlcMs(), newSid, request, (answer) => {
+      if (answer.kind === 'opened') this.#opened(line, opening, answer);
+      else this.#answer(line, opening, answer);
+    });
+  }
+
+  #opened(
+    line: OpenLine,
+    opening: Opening,
+    { previousOwner, record }: { previousOwner: Incarnation | null; record: OpenedRecord },
+  ): void {
+    const { isMember, counters, mesh, self } = this.#parts;
+    const isElsewhere = previousOwner !== null && previousOwner !== opening.incarnation;
+    if (!isElsewhere || opening.incarnation !== self() || !isMember(previousOwner)) {
+      this.#taken(line, opening, record, false);
+      return;
+    }
+    counters.takeovers++;
+    const { clientId } = opening.request;
+    const request = this.#nextRequest;
+    this.#nextRequest += 2;
+    this.#asked.set(request, {
+      peer: previousOwner,
+      clientId,
+      epoch: record.epoch,
+      answered: (isWillVoid) => this.#taken(line, opening, record, isWillVoid),
+    });
+    mesh.send(previousOwner, encodeLetGo(request, clientId, record.epoch));
+  }
+
+  /** Nobody else has it any more. */
+  #taken(line: OpenLine, opening: Opening, record: OpenedRecord, isWillVoid: boolean): void {
+    const { mayServe, self } = this.#parts;
+    if (record.epoch < line.supersededBy) {
+      // Whoever has it was told that it is not here: it must not be from now on either.
+      this.#answer(line, opening, { kind: 'unavailable' });
+      return;
+    }
+    if (opening.incarnation !== self() || !mayServe()) {
+      this.#giveBack(opening, record);
+      this.#answer(line, opening, { kind: 'unavailable' });
+      return;
+    }
+    const { oldWill } = record;
+    const taken =
+      isWillVoid && oldWill !== null && oldWill.isDue
+        ? { ...record, oldWill: { ...oldWill, isDue: false } }
+        : record;
+    this.#answer(line, opening, { kind: 'opened', record: taken });
+  }
+
+  /** It was opened for a client that is told otherwise: it must not stay with a node that forgot it. */
+  #giveBack({ request }: Opening, { sid, epoch, present }: OpenedRecord): void {
+    const { ledger, announcer } = this.#parts;
+    const { clientId, expiryIntervalS } = request;
+    ledger.close(clientId, sid, epoch, expiryIntervalS, -1, () => {});
+    // What the others know of it ended with this clean start.
+    if (!present) announcer.end(clientId, '', epoch);
+  }
+
+  #answer(line: OpenLine, opening: Opening, answer: OpenAnswer): void {
+    const { openings } = line;
+    openings.shift();
+    line.closeWaitMs = -1;
+    const next = openings.at(0);
+    if (next === undefined) this.#lines.delete(opening.request.clientId);
+    opening.done(answer);
+    if (next !== undefined) this.#begin(line, next);
+  }
+
+  // ------------------------------------------------------------------------------ asked by this node
+
+  answered(from: Incarnation, number: number): void {
+    const request = number - (number % 2);
+    const asked = this.#asked.get(request);
+    // Answered twice after a link session was lost, or somebody else's.
+    if (asked === undefined || asked.peer !== from) return;
+    this.#asked.delete(request);
+    asked.answered(number !== request);
+  }
+
+  /** A link session with the peer was lost, in either direction: question or answer may be. */
+  askAgain(peer: Incarnation): void {
+    for (const [request, asked] of this.#asked) {
+      if (asked.peer !== peer) continue;
+      this.#parts.mesh.send(peer, encodeLetGo(request, asked.clientId, asked.epoch));
+    }
+  }
+
+  /** It is no member any more: it has let go of everything. */
+  memberGone(peer: Incarnation): void {
+    for (const [request, asked] of [...this.#asked]) {
+      if (asked.peer !== peer) continue;
+      this.#asked.delete(request);
+      asked.answered(false);
+    }
+  }
+
+  // ------------------------------------------------------------------------------ asked of this node
+
+  /**
+   * Another node has taken the session. Its client is disconnected, what was read from it is settled, and
+   * what was sent of it over the links is applied (P5) before the answer.
+   */
+  asked(from: Incarnation, { request, clientId, epoch }: LetGoFrame): void {
+    const { remote, announcer, mesh, isMember, self } = this.#parts;
+    const held = announcer.own.owned.get(clientId);
+    const answer = (): void => {
+      if (!isMember(from)) return;
+      const goodbye = this.#goodbyes.get(clientId);
+      const isWillVoid = goodbye !== undefined && goodbye.epoch < epoch;
+      mesh.send(from, encodeLetGoDone(isWillVoid ? request + 1 : request));
+    };
+    // It was opened here again since.
+    if (held !== undefined && held.epoch >= epoch) {
+      answer();
+      return;
+    }
+    const line = this.#lines.get(clientId);
+    if (line !== undefined) line.supersededBy = Math.max(line.supersededBy, epoch);
+    const incarnation = self();
+    remote().letGo(clientId, epoch, () => {
+      if (incarnation === self()) this.#bounded(answer);
+    });
+    announcer.release(clientId, epoch);
+  }
+
+  /** Calls `then` when every member has applied what was sent so far, or the grace is over. */
+  #bounded(then: () => void): () => void {
+    const { barrier, clock, linkGraceMs } = this.#parts;
+    let isOver = false;
+    const end = barrier.whenApplied(() => {
+      isOver = true;
+      then();
+    });
+    if (!isOver) {
+      this.#deadlines.push({ atMs: clock.monotonicMs() + linkGraceMs, expire: end });
+    }
+    return end;
+  }
+
+  // ------------------------------------------------------------------------------ close
+
+  /** Redis hears of it when the other nodes have what was sent before (P5). */
+  close(
+    clientId: string,
+    sid: string,
+    epoch: number,
+    expiryIntervalS: number,
+    willDelayS: number,
+  ): void {
+    const { ledger, clock } = this.#parts;
+    if (willDelayS < 0) {
+      this.#goodbyes.delete(clientId);
+      this.#goodbyes.set(clientId, { epoch, atMs: clock.monotonicMs() });
+    }
+    let isHandedOver = false;
+    const closing: Closing = {
+      handOver: () => {
+        if (isHandedOver) return;
+        isHandedOver = true;
+        ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, (outcome) => {
+          // Fenced: a new owner may be about to ask about the will.
+          if (outcome !== 'fenced' && this.#goodbyes.get(clientId)?.epoch === epoch) {
+            this.#goodbyes.delete(clientId);
+          }
+          this.#closed(clientId, closing);
+        });
+      },
+    };
+    const closings = this.#closings.get(clientId);
+    if (closings === undefined) this.#closings.set(clientId, new Set([closing]));
+    else closings.add(closing);
+    this.#bounded(closing.handOver);
+  }
+
+  #closed(clientId: string, closing: Closing): void {
+    const closings = this.#closings.get(clientId)!;
+    closings.delete(closing);
+    if (closings.size > 0) return;
+    this.#closings.delete(clientId);
+    const line = this.#lines.get(clientId);
+    if (line === undefined || line.closeWaitMs === -1) return;
+    line.closeWaitMs = -1;
+    this.#begin(line, line.openings.at(0)!);
+  }
+
+  // ------------------------------------------------------------------------------ time, fate
+
+  tick(nowMs: number): void {
+    const deadlines = this.#deadlines;
+    for (let first = deadlines.at(0); first !== undefined; first = deadlines.at(0)) {
+      if (first.atMs > nowMs) break;
+      deadlines.shift();
+      first.expire();
+    }
+    for (const [clientId, { atMs }] of this.#goodbyes) {
+      if (nowMs - atMs < GOODBYE_MS) break;
+      this.#goodbyes.delete(clientId);
+    }
+    for (const line of [...this.#lines.values()]) {
+      if (line.closeWaitMs === -1 || nowMs - line.closeWaitMs < CLOSE_WAIT_MS) continue;
+      this.#answer(line, line.openings.at(0)!, { kind: 'unavailable' });
+    }
+  }
+
+  /** This incarnation is dead: what was asked of others is answered by nobody. */
+  lost(): void {
+    const asked = [...this.#asked.values()];
+    this.#asked.clear();
+    for (const one of asked) one.answered(false);
+  }
+}
