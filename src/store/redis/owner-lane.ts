@@ -52,6 +52,8 @@ export class OwnerLane {
   /** The core has the session under this epoch; false: nobody is told any more. */
   isBound = true;
   isDirty = false;
+  /** It is written within a moment, as nobody waits for it. */
+  isLazy = false;
   isHeld = false;
   /** Another node has it, or it was removed: nothing is written any more. */
   isOver = false;

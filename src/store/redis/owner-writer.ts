@@ -30,6 +30,9 @@ export interface OwnerWriterOptions {
 
 /** Changes of one session in one call. */
 const CHANGES_PER_CALL = 512;
+/** Settled positions are written at once when there are so many of a session, else after so long. */
+const SETTLED_PER_CALL = 64;
+const SETTLE_MS = 20;
 /** Redis will not run it: after so many tries it is given up. */
 const REFUSALS_MAX = 5;
 const HELD_RETRY_MS = 100;
@@ -42,13 +45,36 @@ export class OwnerWriter {
   readonly #held: Set<OwnerLane> = new Set();
   #isScheduled = false;
   #flights = 0;
+  /** With nothing to write but what is settled, which nobody waits for. */
+  #lazy: OwnerLane[] = [];
 
   constructor(options: OwnerWriterOptions) {
     this.#options = options;
   }
 
   get isIdle(): boolean {
-    return this.#flights === 0 && this.#dirty.length === 0;
+    return this.#flights === 0 && this.#dirty.length === 0 && this.#lazy.length === 0;
+  }
+
+  /** A position was settled: many cost Redis hardly more than one, so they wait a moment for each other. */
+  settled(lane: OwnerLane): void {
+    if (lane.settledCount >= SETTLED_PER_CALL) {
+      this.touch(lane);
+      return;
+    }
+    if (lane.isLazy || lane.isDirty) return;
+    lane.isLazy = true;
+    this.#lazy.push(lane);
+    if (this.#lazy.length === 1) this.#options.calls.after(SETTLE_MS, () => this.#hurry());
+  }
+
+  #hurry(): void {
+    const lanes = this.#lazy;
+    this.#lazy = [];
+    for (const lane of lanes) {
+      lane.isLazy = false;
+      this.touch(lane);
+    }
   }
 
   /** There is something to write for the session. */
@@ -74,8 +100,12 @@ export class OwnerWriter {
 
   /** Calls back, now or later, when all that is known now is written or void. */
   whenIdle(lane: OwnerLane, then: () => void): void {
-    if (lane.isIdle) then();
-    else lane.onIdle.push(then);
+    if (lane.isIdle) {
+      then();
+      return;
+    }
+    lane.onIdle.push(then);
+    this.touch(lane);
   }
 
   /** Nothing more is written for it; those who wait for tickets are told. */

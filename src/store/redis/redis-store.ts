@@ -439,7 +439,7 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
     if (lane.isOver || !lane.positions.settle(seq)) return;
     this.counters.settled++;
     lane.settledCount++;
-    this.#owners.touch(lane);
+    this.#owners.settled(lane);
   }
 
   #inbound(sessionNumber: number, change: InboundChange): Ticket {

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { openRedis } from '../../../src/drivers/redis/redis-link.ts';
+import { systemScheduler } from '../../../src/listeners/scheduler.ts';
 import { storeContract } from '../../contract/store.ts';
 import { SeededRandom } from '../../core/manual-time.ts';
 import { ModelRedis } from '../../sim/model-redis.ts';
@@ -44,7 +45,11 @@ t.test('over a real Redis', async (t) => {
       new RedisHome(
         t,
         () => {
-          const port = openRedis({ urls: [url], probeKey: `${prefix}probe` });
+          const port = openRedis({
+            urls: [url],
+            scheduler: systemScheduler,
+            probeKey: `${prefix}probe`,
+          });
           return { port, close: () => port.close() };
         },
         `${prefix}${randomBytes(4).toString('hex')}:`,

@@ -5,6 +5,7 @@
  */
 import t from 'tap';
 import { openRedis } from '../../../src/drivers/redis/redis-link.ts';
+import { systemScheduler } from '../../../src/listeners/scheduler.ts';
 import type { RedisStoreLimits } from '../../../src/store/redis/redis-store.ts';
 import { textMessage, textOf } from '../../contract/store-recorder.ts';
 import { RedisServer } from '../../support/redis-server.ts';
@@ -16,7 +17,12 @@ async function join(
   name: string,
   limits: Partial<RedisStoreLimits> = {},
 ): Promise<RedisNode> {
-  const port = openRedis({ urls: [url], backoffMinMs: 10, backoffMaxMs: 50 });
+  const port = openRedis({
+    urls: [url],
+    scheduler: systemScheduler,
+    backoffMinMs: 10,
+    backoffMaxMs: 50,
+  });
   const node = new RedisNode({ port, incarnation: name, limits });
   t.teardown(async () => {
     await node.store.stop();

@@ -1,0 +1,86 @@
+/** Sessions in one store, retained messages in another: the core sees one line of tickets. */
+import t from 'tap';
+import type { StoreEvents, Ticket } from '../../src/core/ports.ts';
+import { MemoryStore } from '../../src/store/memory/memory-store.ts';
+import { SplitStore } from '../../src/store/split-store.ts';
+import { StoreRecorder, sessionRecord, textMessage } from '../contract/store-recorder.ts';
+import { ManualTime } from '../core/manual-time.ts';
+
+/** A store that commits when it is told to. */
+class SlowStore extends MemoryStore {
+  events: StoreEvents | null = null;
+  isStopped = false;
+  #ticket: Ticket = 0;
+
+  override start(events: StoreEvents): Promise<void> {
+    this.events = events;
+    return Promise.resolve();
+  }
+
+  override saveSession(): Ticket {
+    return ++this.#ticket;
+  }
+
+  override putRetained(): Ticket {
+    return ++this.#ticket;
+  }
+
+  override stop(): Promise<void> {
+    this.isStopped = true;
+    return Promise.resolve();
+  }
+}
+
+async function split(): Promise<{
+  store: SplitStore;
+  sessions: SlowStore;
+  retained: SlowStore;
+  events: StoreRecorder;
+  time: ManualTime;
+}> {
+  const [sessions, retained] = [new SlowStore(), new SlowStore()];
+  const [time, events] = [new ManualTime(), new StoreRecorder()];
+  const store = new SplitStore(sessions, retained, time);
+  await store.start(events, events);
+  return { store, sessions, retained, events, time };
+}
+
+t.test('a ticket is due when all before it are, of both stores', async (t) => {
+  const { store, sessions, retained, events, time } = await split();
+  const record = sessionRecord(1, 'c');
+  const tickets = [
+    store.saveSession(record),
+    store.putRetained(textMessage('r')),
+    store.saveSession(record),
+    store.putRetained(textMessage('r')),
+  ];
+  t.same(tickets, [1, 2, 3, 4]);
+  t.equal(store.addInboundId(1, 1), 0, 'durable at once');
+  retained.events!.committed(2, null);
+  time.settle();
+  t.same(events.reported, []);
+  sessions.events!.committed(1, null);
+  time.settle();
+  t.equal(events.committedTicket, 2);
+  sessions.events!.committed(2, new Error('no more'));
+  time.settle();
+  t.same(
+    events.reported.map(({ ticket, error }) => [ticket, error?.message]),
+    [
+      [2, undefined],
+      [3, 'no more'],
+      [4, undefined],
+    ],
+    'only what failed is reported as that',
+  );
+});
+
+t.test('it takes writes when both do, and stops both', async (t) => {
+  const { store, sessions, retained } = await split();
+  t.ok(store.writable);
+  Object.defineProperty(retained, 'writable', { value: false });
+  t.notOk(store.writable);
+  sessions.stop = () => Promise.reject(new Error('stuck'));
+  await t.rejects(store.stop(), /stuck/);
+  t.ok(retained.isStopped);
+});
