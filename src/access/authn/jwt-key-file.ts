@@ -36,7 +36,9 @@ export async function loadSecretFile(options: KeyFileOptions): Promise<JwtKeySet
     // A public key as secret would let everybody sign who can read it.
     return fail('holds a PEM key; secretFile is for secrets, publicKeyFile for public keys');
   }
-  const keys = start.startsWith('{') ? readJwks(bytes, fail) : [rawSecret(bytes, fail)];
+  // One in two hundred random secrets begins like JSON, and is no text all the same.
+  const isJson = start.startsWith('{') && isUtf8(bytes);
+  const keys = isJson ? readJwks(bytes, fail) : [rawSecret(bytes, fail)];
   if (keys.some(({ key }) => key.type !== 'secret')) {
     return fail('holds a public key; secretFile is for secrets, publicKeyFile for public keys');
   }

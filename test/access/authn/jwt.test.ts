@@ -364,6 +364,15 @@ t.test('settings that would open the door are refused', async (t) => {
   }
 });
 
+t.test('random bytes that begin like JSON are a secret like any other', async (t) => {
+  const bytes = Buffer.concat([Buffer.from('{\xff', 'latin1'), Buffer.alloc(40, 0xfe)]);
+  const authenticator = await shop.jwt({
+    ...{ algorithms: ['HS256'], secretFile: shop.file('brace', bytes) },
+  });
+  const signed = makeToken({ alg: 'HS256' }, shop.claims(), bytes);
+  t.equal(await outcome(authenticator, signed), 'accepted');
+});
+
 t.test('several keys: by name, and without', async (t) => {
   const pairs = ['a', 'b'].map((kid) => ({ kid, ...keyPair('ec') }));
   const keys = pairs.map(({ kid, publicKey }) => ({ ...publicKey.export({ format: 'jwk' }), kid }));

@@ -363,12 +363,13 @@ t.test('unknown user and wrong password cost the same', async (t) => {
   };
   // In turns, and the quickest of each: what else the machine does is the same for both.
   let [known, unknown] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-  for (let i = 0; i < 8; i += 1) {
+  const isSame = (): boolean => unknown > known / 2 && unknown < known * 2;
+  for (let i = 0; i < 8 || (i < 40 && !isSame()); i += 1) {
     known = Math.min(known, await time('alice', `wrong-${i}`));
     unknown = Math.min(unknown, await time('nobody', `wrong-${i}`));
   }
   const both = `${known.toFixed(1)} ms, ${unknown.toFixed(1)} ms`;
-  t.ok(unknown > known / 2 && unknown < known * 2, both);
+  t.ok(isSame(), both);
 });
 
 t.test('a storm of logins: bounded, and the loop stays free', async (t) => {
