@@ -217,8 +217,7 @@ export class ClusterMembership implements Membership {
     this.#isReady = false;
     this.#lease.end();
     this.#stopTicks?.();
-    if (this.#watch.isHolding) {
-      // Somebody who joins now has to wait until those are back or dead: with this node, then.
+    if (this.#isAwaiting) {
       this.#world.scheduler.nextTurn(done);
       return;
     }
@@ -529,8 +528,8 @@ export class ClusterMembership implements Membership {
   #lost(): void {
     const wasMember = this.#phase === 'member';
     this.#world.log.warn({ incarnation: this.#incarnation }, 'declared dead: joins anew');
-    // It may still be registered, or be so by a join under way; nobody has to wait for it.
-    if (!this.#watch.isHolding) this.#leave(this.#incarnation, () => {});
+    // It may still be registered, or be so by a join under way.
+    if (!this.#isAwaiting) this.#leave(this.#incarnation, () => {});
     this.#phase = 'joining';
     this.#isReady = false;
     this.#lease.end();
@@ -590,6 +589,14 @@ export class ClusterMembership implements Membership {
   }
 
   // ------------------------------------------------------------------------------ leaving
+
+  /**
+   * Members may be serving that an emptied Redis does not list. Whoever joins waits for this node, and
+   * may not find it gone before those are back or dead: it is left to be buried.
+   */
+  get #isAwaiting(): boolean {
+    return this.#watch.isHolding || this.#nowMs() < this.#waitUntilMs;
+  }
 
   #leave(incarnation: Incarnation, done: (failure: RedisFailure | null) => void): void {
     const { keys, args } = leaveCall(this.#keys, incarnation);

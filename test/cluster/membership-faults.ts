@@ -90,6 +90,8 @@ class Faults {
         kernel.suspend(node, this.#spanMs(200, 20_000));
         break;
       case 5:
+        // Set back in its sleep by as much as it slept, a clock tells nobody: not survived (ADR 0010).
+        if (node.pausedUntilMs >= 0) break;
         kernel.trace(node, 'wall clock jumps');
         node.clock.jumpWall((chance.next() - 0.5) * 20_000);
         break;

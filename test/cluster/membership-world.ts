@@ -353,6 +353,7 @@ export class MembershipWorld {
     for (const [key, stream] of this.#streams) {
       if (key.endsWith(`>${machine.index}`)) stream.length = 0;
     }
+    machine.clock.wake();
     const process = this.#process(machine.index, this.kernel.node(machine.name, machine.clock));
     machine.process = process;
     if (machine.cutsFromRedis > 0) process.redis.partition();
