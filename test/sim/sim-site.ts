@@ -1,0 +1,265 @@
+/**
+ * A datacenter in virtual time: nodes of the real core, shared store, links, membership and cluster, over
+ * a model of Redis and a simulated network. Made by a run (cluster-run.ts), which decides what happens;
+ * everything that happens follows from the kernel's seed.
+ */
+import { Cluster } from '../../src/cluster/cluster.ts';
+import { PeerMesh } from '../../src/cluster/link/mesh.ts';
+import { ClusterMembership } from '../../src/cluster/membership.ts';
+import { Broker } from '../../src/core/broker.ts';
+import { makeLimits } from '../../src/core/limits.ts';
+import type { Message } from '../../src/core/message.ts';
+import type { Log, RestoreVisitor, StoreEvents, Ticket } from '../../src/core/ports.ts';
+import { MemoryStore } from '../../src/store/memory/memory-store.ts';
+import { RedisStore } from '../../src/store/redis/redis-store.ts';
+import { SplitStore } from '../../src/store/split-store.ts';
+import type { Dial } from '../chaos/line.ts';
+import type { Kernel } from './kernel.ts';
+import { LinkNetwork } from './link-network.ts';
+import { ModelRedis, type ModelRedisClient } from './model-redis.ts';
+import { SimLine } from './sim-line.ts';
+import type { SimNode } from './sim-node.ts';
+
+const PREFIX = 'sim:';
+export const LEASE_MS = 3000;
+const MARGIN_MS = 500;
+const LINK_GRACE_MS = 2000;
+const EPOCH_MS = 1_800_000_000_000;
+
+/** Retained messages of one machine: what its disk has. */
+class SimDisk extends MemoryStore {
+  readonly #kept: Map<string, Message> = new Map();
+
+  override start(_events: StoreEvents, restore?: RestoreVisitor): Promise<void> {
+    for (const message of this.#kept.values()) restore?.retained(message);
+    return Promise.resolve();
+  }
+
+  override putRetained(message?: Message): Ticket {
+    this.#kept.set(message!.topic, message!);
+    return 0;
+  }
+
+  override removeRetained(topic?: string): Ticket {
+    this.#kept.delete(topic!);
+    return 0;
+  }
+}
+
+/** One life of a node. */
+export interface SimLife {
+  readonly node: SimNode;
+  readonly broker: Broker;
+  readonly cluster: Cluster;
+  readonly store: RedisStore;
+  readonly redis: ModelRedisClient;
+  isReady: boolean;
+}
+
+export interface SimMachine {
+  readonly name: string;
+  readonly address: string;
+  readonly disk: SimDisk;
+  life: SimLife | null;
+  lives: number;
+}
+
+export interface SimSiteOptions {
+  readonly nodes?: number;
+  /** Planted: what a test replaces to see that it is found. */
+  readonly sabotage?: (life: SimLife) => void;
+}
+
+export class SimSite {
+  readonly kernel: Kernel;
+  readonly redis: ModelRedis;
+  readonly network: LinkNetwork;
+  readonly machines: SimMachine[] = [];
+  /** What the nodes complained about. */
+  readonly complaints: string[] = [];
+  readonly #options: SimSiteOptions;
+
+  constructor(kernel: Kernel, options: SimSiteOptions = {}) {
+    this.kernel = kernel;
+    this.#options = options;
+    this.redis = new ModelRedis(
+      {
+        nowMs: () => EPOCH_MS + kernel.nowMs,
+        after: (delayMs, task) => void kernel.after(null, delayMs, task),
+        chance: () => kernel.chance.next(),
+      },
+      { historyMs: 5000 },
+    );
+    this.network = new LinkNetwork(kernel);
+    for (let index = 0; index < (options.nodes ?? 3); index++) {
+      this.machines.push({
+        name: `n${index + 1}`,
+        address: `10.0.0.${index + 1}:7000`,
+        disk: new SimDisk(),
+        life: null,
+        lives: 0,
+      });
+    }
+  }
+
+  /** Starts a node on the machine; it is ready later. */
+  start(machine: SimMachine): void {
+    const { kernel } = this;
+    machine.lives++;
+    const node = kernel.node(`${machine.name}.${machine.lives}`, {
+      rate: 1 + (kernel.chance.next() - 0.5) / 50,
+      wallOffsetMs: (kernel.chance.next() - 0.5) * 200,
+    });
+    const { clock, random } = node;
+    const log = this.#log(node);
+    const after = (delayMs: number, task: () => void): void =>
+      void kernel.after(node, delayMs, task);
+    const redis = this.redis.connect(node.name, after);
+    node.onKill(() => redis.close());
+    const store: RedisStore = new RedisStore({
+      redis,
+      keyPrefix: PREFIX,
+      scheduler: node,
+      clock,
+      log,
+      incarnation: () => cluster.bus.incarnation,
+    });
+    const mesh = new PeerMesh({
+      transport: this.network.transport(node, machine.address),
+      clock,
+      random,
+      scheduler: node,
+      log,
+      limits: { leaseMs: LEASE_MS, bufferBytesMax: 4 * 1024 * 1024, frameBytesMax: 1024 * 1024 },
+      release: 'sim',
+    });
+    const life = { node, redis, store, isReady: false } as unknown as SimLife & {
+      broker: Broker;
+      cluster: Cluster;
+    };
+    const record = { nodeId: machine.name, address: machine.address, release: 'sim', protocol: 1 };
+    const cluster: Cluster = new Cluster({
+      record,
+      ledger: store,
+      sessions: store,
+      mesh,
+      membership: ({ events, askPeer }) =>
+        new ClusterMembership(
+          {
+            record,
+            prefix: PREFIX,
+            leaseMs: LEASE_MS,
+            marginMs: MARGIN_MS,
+            linkGraceMs: LINK_GRACE_MS,
+            emptyWaitMs: LEASE_MS + MARGIN_MS,
+          },
+          { clock, random, scheduler: node, redis, log, askPeer },
+          events,
+        ),
+      clock,
+      random,
+      scheduler: node,
+      log,
+      options: {
+        leaseMs: LEASE_MS,
+        linkGraceMs: LINK_GRACE_MS,
+        retainedTombstoneMs: 600_000,
+        retainedTombstonesMax: 10_000,
+        clockSkewMs: 60_000,
+      },
+      onReady: () => {
+        life.isReady = true;
+        node.trace('ready');
+      },
+      onLost: () => {
+        life.isReady = false;
+        node.trace('lost');
+      },
+    });
+    life.cluster = cluster;
+    const broker = new Broker({
+      limits: makeLimits({}),
+      queueOverflow: 'drop_oldest',
+      sharedStrategy: 'round_robin',
+      revokedSubscription: 'disconnect',
+      clock,
+      random,
+      scheduler: node,
+      log,
+      store: new SplitStore(store, machine.disk, node),
+      gate: null,
+      observer: null,
+      bus: cluster.bus,
+    });
+    life.broker = broker;
+    const { remote } = broker;
+    cluster.attach(remote!);
+    store.onTail = (owner, clientId, sid, tailSeq) => {
+      if (owner === cluster.bus.incarnation) remote!.hint(clientId, sid, tailSeq);
+      else cluster.bus.hint(owner, clientId, sid, tailSeq);
+    };
+    redis.listen({
+      redisUp: (isOther) => {
+        store.redisUp(isOther);
+        cluster.redisUp(isOther);
+      },
+      redisDown: (why) => {
+        store.redisDown(why);
+        cluster.redisDown();
+      },
+    });
+    machine.life = life;
+    this.#options.sabotage?.(life);
+    // Promises go on between two runs of the kernel, at moments that do not depend on real time.
+    void broker.start().then(() => kernel.after(node, 1, () => cluster.start(() => {})));
+  }
+
+  #log(node: SimNode): Log {
+    const say = (level: string) => (fields: object, message: string) => {
+      node.trace(`${level}: ${message} ${this.kernel.isTracing ? shown(fields) : ''}`);
+    };
+    return {
+      debug: say('debug'),
+      info: say('info'),
+      warn: say('warn'),
+      error: (fields, message) => {
+        node.trace(`error: ${message} ${shown(fields)}`);
+        this.complaints.push(`${node.name}: ${message} ${shown(fields)}`);
+      },
+    };
+  }
+
+  /** kill -9. */
+  kill(machine: SimMachine): void {
+    const { life } = machine;
+    machine.life = null;
+    if (life !== null) this.kernel.kill(life.node);
+  }
+
+  get ready(): readonly SimLife[] {
+    return this.machines.flatMap(({ life }) => (life?.isReady === true ? [life] : []));
+  }
+
+  /** To a node that is up, chosen by chance; a node that is not ready refuses. */
+  readonly dial: Dial = (version, events) => {
+    const { kernel } = this;
+    const lives = this.ready;
+    const life = lives[kernel.chance.below(lives.length)];
+    if (life === undefined) throw new Error('nobody listens');
+    return new SimLine({
+      kernel,
+      node: life.node,
+      broker: life.broker,
+      version,
+      events,
+      delayMs: () => 0.1 + kernel.chance.next() * 3,
+      onKill: (task) => life.node.onKill(task),
+    });
+  };
+}
+
+function shown(fields: object): string {
+  return JSON.stringify(fields, (key, value) =>
+    key === 'err' && value instanceof Error ? (value.stack ?? value.message) : value,
+  );
+}
