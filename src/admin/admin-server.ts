@@ -10,13 +10,14 @@ import type { SecureContextOptions } from 'node:tls';
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifyServerOptions } from 'fastify';
 import type { Log } from '../core/ports.ts';
 import { isLoopbackAddress, parseIpAddress } from '../util/ip-address.ts';
-import type { Api, ApiOptions } from './api/api.ts';
+import type { Api, ApiOptions, ApiSources } from './api/api.ts';
 import { ApiError, type FieldError } from './api/api-error.ts';
+import type { Drainable } from './api/drain-control.ts';
 import { fieldErrors, type ValidationFault } from './field-errors.ts';
 import type { MetricSources } from './metric-sources.ts';
 import { Probe, type ProbeOptions } from './probe.ts';
 import { PROBLEM_TYPE, problem } from './problem.ts';
-import { type Readiness, readinessChecks } from './readiness.ts';
+import { type Readiness, type ReadinessCheck, readinessChecks, warningsOf } from './readiness.ts';
 
 export interface AdminOptions extends Omit<MetricSources, 'api'> {
   readonly host: string;
@@ -26,6 +27,8 @@ export interface AdminOptions extends Omit<MetricSources, 'api'> {
   readonly tls?: SecureContextOptions | null | undefined;
   readonly log: Log;
   readonly readiness: () => Readiness;
+  /** Moves clients elsewhere. Null or absent: nothing does. */
+  readonly drain?: Drainable | null | undefined;
   readonly probe: ProbeOptions;
   /** Null or absent: metrics and health only. */
   readonly api?: ApiOptions | null | undefined;
@@ -84,7 +87,8 @@ class HttpAdminServer implements AdminServer {
       import('fastify'),
       import('./metrics.ts'),
     ]);
-    const api = apiOptions ? await openApi(apiOptions, this.#options) : null;
+    const shared = { ...this.#options, checks: () => this.#checks() };
+    const api = apiOptions ? await openApi(apiOptions, shared) : null;
     const onlyThisMachine = isLoopback(host);
     const app = fastify(this.#serverOptions());
     const server = app.server as HttpServer | HttpsServer;
@@ -202,8 +206,13 @@ class HttpAdminServer implements AdminServer {
     });
   }
 
+  #checks(): ReadinessCheck[] {
+    const { readiness, drain, cluster } = this.#options;
+    return readinessChecks(readiness(), drain?.drainProgress ?? null, cluster?.report() ?? null);
+  }
+
   #ready(reply: FastifyReply): FastifyReply {
-    const checks = readinessChecks(this.#options.readiness());
+    const checks = this.#checks();
     const failed = checks.filter((check) => !check.ok);
     if (failed.length === 0) return reply.send({ status: 'ok', checks });
     const detail = failed.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
@@ -212,8 +221,11 @@ class HttpAdminServer implements AdminServer {
 
   async #full(reply: FastifyReply): Promise<FastifyReply> {
     const { ok, url, steps, failed } = await this.#probe.check();
-    if (ok || failed === undefined) return reply.send({ status: 'ok', url, steps });
-    return fail(reply, 503, `${failed.name}: ${failed.reason}`, { url, steps, failed });
+    const named = warningsOf(this.#checks());
+    const warnings = named.length === 0 ? {} : { warnings: named };
+    if (ok || failed === undefined) return reply.send({ status: 'ok', url, steps, ...warnings });
+    const detail = `${failed.name}: ${failed.reason}`;
+    return fail(reply, 503, detail, { url, steps, failed, ...warnings });
   }
 }
 
@@ -223,7 +235,7 @@ interface HttpError extends Error, Partial<Pick<ApiError, 'errors' | 'retryAfter
   readonly validation?: readonly ValidationFault[];
 }
 
-async function openApi(options: ApiOptions, sources: AdminOptions): Promise<Api> {
+async function openApi(options: ApiOptions, sources: ApiSources): Promise<Api> {
   const { Api } = await import('./api/api.ts');
   const api = new Api(options, sources);
   await api.loadTokens();

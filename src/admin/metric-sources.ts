@@ -4,6 +4,7 @@
  */
 import type { ListenerInfo } from '../core/ports.ts';
 import type { Stats } from '../core/stats.ts';
+import type { ClusterView } from './cluster-view.ts';
 
 /** What a store says of itself; all but `lastCommitMs` only rise. */
 export interface StoreMetrics {
@@ -72,6 +73,8 @@ export interface MetricSources {
   readonly listeners: () => readonly ListenerMetrics[];
   /** Null or absent: there is no API. */
   readonly api?: (() => ApiMetrics | null) | undefined;
+  /** Null or absent: the node is alone. */
+  readonly cluster?: ClusterView | null | undefined;
   /** Samples of one metric follow each other. */
   readonly extra?: (() => Iterable<ExtraMetric>) | undefined;
 }

@@ -4,6 +4,13 @@
  */
 import { Counter, Gauge, Histogram, type Metric, Registry } from 'prom-client';
 import {
+  clusterMetricTable,
+  ROUND_TRIP_HELP,
+  ROUND_TRIP_NAME,
+  roundTripHistogram,
+} from './cluster-metrics.ts';
+import type { ClusterReport, ClusterView } from './cluster-view.ts';
+import {
   EventLoopDelay,
   type HistogramValues,
   LOOP_DELAY_HELP,
@@ -28,11 +35,15 @@ export class Metrics {
   readonly #loopDelay: EventLoopDelay = new EventLoopDelay();
   readonly #collections: Histogram<'kind'>;
   readonly #extra: (() => Iterable<ExtraMetric>) | null;
+  readonly #cluster: ClusterView | null;
+  /** Of the scrape that is being made. */
+  #report: ClusterReport | null = null;
   #stopWatching: (() => void) | null = null;
   #rendering: Promise<string> | null = null;
 
   constructor(sources: MetricSources) {
     this.#extra = sources.extra ?? null;
+    this.#cluster = sources.cluster ?? null;
     const hasStore = sources.store() !== null;
     const hasApi = (sources.api?.() ?? null) !== null;
     for (const spec of metricTable) {
@@ -50,7 +61,9 @@ export class Metrics {
     });
     // Shown from the start, so that a rate over the first collection is right.
     for (const kind of gcKinds) this.#collections.zero({ kind });
-    this.#registry.registerMetric(histogramOf(this.#loopDelay) as unknown as Metric);
+    const loopDelay = (): HistogramValues => this.#loopDelay.read();
+    this.#addHistogram(LOOP_DELAY_NAME, LOOP_DELAY_HELP, loopDelay);
+    if (this.#cluster !== null) this.#addCluster(this.#cluster);
     this.contentType = this.#registry.contentType;
   }
 
@@ -76,6 +89,7 @@ export class Metrics {
   }
 
   async #render(): Promise<string> {
+    this.#report = this.#cluster?.report() ?? null;
     const text = await this.#registry.metrics();
     return this.#extra === null ? text : `${text}${extraText(this.#extra())}`;
   }
@@ -91,24 +105,29 @@ export class Metrics {
     if (spec.type === 'counter') new Counter({ ...config, collect });
     else new Gauge({ ...config, collect });
   }
+
+  #addCluster(view: ClusterView): void {
+    for (const spec of clusterMetricTable) {
+      this.#add(spec, () => (this.#report === null ? [] : spec.read(view, this.#report)));
+    }
+    this.#addHistogram(ROUND_TRIP_NAME, ROUND_TRIP_HELP, () => roundTripHistogram(view));
+  }
+
+  /** One that is counted elsewhere: a metric of prom-client is whatever has a name and answers `get`. */
+  #addHistogram(name: string, help: string, read: () => HistogramValues): void {
+    const get = (): object => ({
+      name,
+      help,
+      type: 'histogram',
+      aggregator: 'sum',
+      values: histogramSamples(name, read()),
+    });
+    this.#registry.registerMetric({ name, get } as unknown as Metric);
+  }
 }
 
 function labelled(names: readonly string[], values: readonly string[]): Record<string, string> {
   return Object.fromEntries(names.map((name, index) => [name, values[index] ?? '']));
-}
-
-/** A metric of prom-client is whatever has a name and answers `get`. */
-function histogramOf(delay: EventLoopDelay): object {
-  return {
-    name: LOOP_DELAY_NAME,
-    get: () => ({
-      name: LOOP_DELAY_NAME,
-      help: LOOP_DELAY_HELP,
-      type: 'histogram',
-      aggregator: 'sum',
-      values: histogramSamples(LOOP_DELAY_NAME, delay.read()),
-    }),
-  };
 }
 
 function histogramSamples(name: string, values: HistogramValues): object[] {

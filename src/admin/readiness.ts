@@ -1,9 +1,13 @@
 /**
  * `/health/ready`: whether this node should be given clients. From what the composition root knows to
- * one line per check, with the reason of each that fails.
+ * one line per check, with the reason of each that fails, and a warning for what is wrong and no reason
+ * to send clients away. Read by everybody: names of nodes, no addresses and no causes.
  */
+import type { DrainProgress } from '../core/drain.ts';
+import type { ClusterReport, NodeState, OwnNode } from './cluster-view.ts';
 
 export interface Readiness {
+  /** The node is stopping. */
   readonly isDraining: boolean;
   readonly isStoreOpen: boolean;
   /** False while the store refuses durable messages, as when the disk is full. */
@@ -12,19 +16,37 @@ export interface Readiness {
   readonly listenersConfigured: number;
 }
 
+export const checkNames = ['store', 'listeners', 'draining', 'cluster', 'redis'] as const;
+
 export interface ReadinessCheck {
-  readonly name: 'store' | 'listeners' | 'draining';
+  readonly name: (typeof checkNames)[number];
   readonly ok: boolean;
   /** Why not; absent when it is well. */
   readonly reason?: string;
+  /** What is wrong although the node should have clients; absent when nothing is. */
+  readonly warning?: string;
 }
 
-export function readinessChecks(state: Readiness): ReadinessCheck[] {
-  return [
+/** `drain`: null while nobody is sent elsewhere; `cluster`: null when the node is alone. */
+export function readinessChecks(
+  state: Readiness,
+  drain: DrainProgress | null = null,
+  cluster: ClusterReport | null = null,
+): ReadinessCheck[] {
+  const checks = [
     check('store', storeReason(state)),
     check('listeners', listenersReason(state)),
-    check('draining', state.isDraining ? 'the node is stopping' : null),
+    check('draining', drainingReason(state, drain)),
   ];
+  if (cluster === null) return checks;
+  return [...checks, check('cluster', clusterReason(cluster.node)), redisCheck(cluster)];
+}
+
+/** One line for each check that is well but for something. */
+export function warningsOf(checks: readonly ReadinessCheck[]): string[] {
+  return checks.flatMap(({ name, warning }) =>
+    warning === undefined ? [] : [`${name}: ${warning}`],
+  );
 }
 
 function check(name: ReadinessCheck['name'], reason: string | null): ReadinessCheck {
@@ -40,4 +62,35 @@ function storeReason(state: Readiness): string | null {
 function listenersReason({ listenersUp, listenersConfigured }: Readiness): string | null {
   if (listenersUp === listenersConfigured && listenersUp > 0) return null;
   return `${listenersUp} of ${listenersConfigured} listeners accept connections`;
+}
+
+function drainingReason({ isDraining }: Readiness, drain: DrainProgress | null): string | null {
+  if (isDraining) return 'the node is stopping';
+  if (drain === null) return null;
+  const { remaining } = drain;
+  return `the node is being drained, ${remaining} ${remaining === 1 ? 'client is' : 'clients are'} left`;
+}
+
+/** What a state means, for people. */
+export const stateTexts: Readonly<Record<NodeState, string>> = {
+  out: 'the node is no member of its datacenter: it has not registered, or the others gave it up',
+  joining: 'the node is joining its datacenter',
+  ready: 'the node is a member and serves clients',
+  fenced: 'the lease could not be renewed, so nothing is matched or acknowledged until it is',
+  left: 'the node has left its datacenter',
+};
+
+function clusterReason({ state, reason, waitsFor }: OwnNode): string | null {
+  if (state === 'ready') return null;
+  const more = reason === '' ? '' : `; ${reason}`;
+  const waits = waitsFor.length === 0 ? '' : `; it waits for ${waitsFor.join(', ')}`;
+  return `${stateTexts[state]}${more}${waits}`;
+}
+
+/** Connected clients go on without Redis (P6), so this never takes the node out. */
+function redisCheck({ redis, degraded }: ClusterReport): ReadinessCheck {
+  const well: ReadinessCheck = { name: 'redis', ok: true };
+  if (degraded.isActive && degraded.reason !== '') return { ...well, warning: degraded.reason };
+  if (redis.isUp) return well;
+  return { ...well, warning: 'Redis does not answer: new durable sessions are refused' };
 }

@@ -102,6 +102,7 @@ export class ApiDoor {
         listenersConfigured: 1,
       }),
       probe: { target: () => null },
+      drain: world.broker,
       ...admin,
       api: {
         core: world.broker.admin,

@@ -11,6 +11,7 @@ import { BASE_PATH, routeTable } from '../../src/admin/api/route-table.ts';
 import { TokenStore } from '../../src/admin/api/token-store.ts';
 import { ApiDoor } from './api-door.ts';
 import { apiReference, apiReferencePath } from './api-reference.ts';
+import { FakeCluster } from './fake-cluster.ts';
 
 /** Requests that would do something, by operation: path below the base, body. */
 const samples: Readonly<Record<string, { path?: string; body?: unknown }>> = {
@@ -31,6 +32,7 @@ const samples: Readonly<Record<string, { path?: string; body?: unknown }>> = {
   testAcl: { body: { clientId: 'c1', action: 'publish', topic: 'a' } },
   createToken: { body: { name: 'new', role: 'admin' } },
   deleteToken: { path: '/tokens/other' },
+  drain: { body: { clientsPerS: 10, serverReference: 'other.example' } },
 };
 
 function requestOf(route: ApiRoute): { path: string; body?: unknown } {
@@ -64,6 +66,10 @@ t.test('class 30: each role on each endpoint', async (t) => {
   const { token: expired } = await store.create({ name: 'old', role: 'admin', expiresInS: 1 });
   await store.create({ name: 'other', role: 'viewer', expiresInS: null });
   const door = await ApiDoor.open(t, {
+    admin: {
+      cluster: watched(new FakeCluster(), use),
+      drain: watched(first.world.broker, use),
+    },
     api: {
       tokensFile: first.tokensFile,
       core: watched(first.world.broker.admin, use),

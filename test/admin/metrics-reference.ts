@@ -2,6 +2,11 @@
 // file with it. Run after changing one of them: node test/admin/metrics-reference.ts
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import {
+  clusterMetricTable,
+  ROUND_TRIP_HELP,
+  ROUND_TRIP_NAME,
+} from '../../src/admin/cluster-metrics.ts';
 import { LOOP_DELAY_HELP, LOOP_DELAY_NAME } from '../../src/admin/event-loop-delay.ts';
 import { GC_HELP, GC_NAME } from '../../src/admin/gc-pauses.ts';
 import { metricTable } from '../../src/admin/metric-table.ts';
@@ -58,6 +63,12 @@ export async function metricsReference(): Promise<string> {
     { name: LOOP_DELAY_NAME, type: 'histogram', labels: [], help: LOOP_DELAY_HELP },
     { name: GC_NAME, type: 'histogram', labels: ['kind'], help: GC_HELP },
   ];
+  const roundTrips = {
+    name: ROUND_TRIP_NAME,
+    type: 'histogram',
+    labels: [],
+    help: ROUND_TRIP_HELP,
+  };
   const closes = Object.fromEntries(
     Object.entries(closeTable).map(([reason, { help }]) => [reason, help]),
   );
@@ -80,6 +91,13 @@ ${metrics(metricTable)}
 Labels hold names of the configuration, never of clients. What is not configured has no series.
 
 ${metrics(await rightsMetricRows())}
+
+## The datacenter
+
+Shown when the node is one of a cluster ([its guide](../guides/cluster.md)). \`node\` is the label of a
+peer; \`direction\` is \`out\` where this node sends.
+
+${metrics([...clusterMetricTable, roundTrips])}
 
 ## The process
 

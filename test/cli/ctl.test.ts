@@ -321,11 +321,14 @@ async function usesOf(action: Action): Promise<Use[]> {
     ['expires', '1h'],
     ['expiry', '1h'],
     ['qos', '1'],
+    ['rate', '10'],
   ]);
   for (const name of Object.keys(action.flags)) {
     if (['file', 'stdin', 'null', 'filter'].includes(name) && action.resource !== 'subscriptions') {
       continue;
     }
+    // Other ways to use it, which test/cli/ctl-cluster.test.ts goes.
+    if (action.resource === 'drain' && ['wait', 'stop', 'show'].includes(name)) continue;
     values.set(name, [sample.get(name) ?? 'x']);
   }
   const args = action.args.map((name) => (name === 'KIND' ? 'user' : 'ARG'));

@@ -6,13 +6,16 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Limits } from '../../core/limits.ts';
 import type { Clock, Log, Observer, Scheduler } from '../../core/ports.ts';
 import type { Stats } from '../../core/stats.ts';
+import type { ClusterView } from '../cluster-view.ts';
 import type { ApiMetrics, ListenerMetrics } from '../metric-sources.ts';
-import type { Readiness } from '../readiness.ts';
+import type { Readiness, ReadinessCheck } from '../readiness.ts';
 import { AuditLog } from './audit-log.ts';
 import { Call, type Caller, type QueryValue } from './call.ts';
 import { DoorGuard, type GuardRates } from './door-guard.ts';
+import { type Drainable, DrainControl } from './drain-control.ts';
 import { openApiDocument } from './openapi.ts';
 import type { AclPort, BansPort, ConfigPort, OperatorCore, QuotaUsePort } from './ports.ts';
+import { RecentRoundTrips } from './recent-round-trips.ts';
 import type { Role } from './role.ts';
 import type { ApiParts, ApiRoute } from './route.ts';
 import { BASE_PATH, routeTable } from './route-table.ts';
@@ -49,6 +52,10 @@ export interface ApiSources {
   readonly stats: Stats;
   readonly listeners: () => readonly ListenerMetrics[];
   readonly readiness: () => Readiness;
+  readonly checks: () => readonly ReadinessCheck[];
+  /** Null or absent: clients cannot be moved. */
+  readonly drain?: Drainable | null | undefined;
+  readonly cluster?: ClusterView | null | undefined;
   readonly log: Log;
 }
 
@@ -73,6 +80,10 @@ export class Api {
       stats: sources.stats,
       listeners: sources.listeners,
       readiness: sources.readiness,
+      checks: sources.checks,
+      cluster: sources.cluster ?? null,
+      roundTrips: new RecentRoundTrips(),
+      drain: sources.drain ? new DrainControl(sources.drain, clock, sources.log) : null,
       core: options.core,
       limits: options.limits,
       clock,

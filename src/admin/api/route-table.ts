@@ -3,8 +3,10 @@ import type { ApiRoute } from './route.ts';
 import { aclRoutes } from './routes/acl.ts';
 import { banRoutes } from './routes/bans.ts';
 import { clientRoutes } from './routes/clients.ts';
+import { clusterRoutes } from './routes/cluster.ts';
 import { configurationRoutes } from './routes/configuration.ts';
 import { documentRoutes } from './routes/document.ts';
+import { drainRoutes } from './routes/drain.ts';
 import { nodeRoutes } from './routes/node.ts';
 import { publishRoutes } from './routes/publish.ts';
 import { retainedRoutes } from './routes/retained.ts';
@@ -15,6 +17,8 @@ import { traceRoutes } from './routes/trace.ts';
 
 export const routeTable: readonly ApiRoute[] = [
   ...nodeRoutes,
+  ...clusterRoutes,
+  ...drainRoutes,
   ...clientRoutes,
   ...sessionRoutes,
   ...subscriptionRoutes,

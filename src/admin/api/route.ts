@@ -6,11 +6,14 @@ import type { Readable } from 'node:stream';
 import type { Limits } from '../../core/limits.ts';
 import type { Clock } from '../../core/ports.ts';
 import type { Stats } from '../../core/stats.ts';
+import type { ClusterView } from '../cluster-view.ts';
 import type { ListenerMetrics } from '../metric-sources.ts';
-import type { Readiness } from '../readiness.ts';
+import type { Readiness, ReadinessCheck } from '../readiness.ts';
 import type { AuditLog } from './audit-log.ts';
 import type { Call } from './call.ts';
+import type { DrainControl } from './drain-control.ts';
 import type { AclPort, BansPort, ConfigPort, OperatorCore, QuotaUsePort } from './ports.ts';
+import type { RecentRoundTrips } from './recent-round-trips.ts';
 import type { Role } from './role.ts';
 import type { JsonSchema, Properties } from './schema.ts';
 import type { TokenStore } from './token-store.ts';
@@ -26,6 +29,13 @@ export interface ApiParts {
   readonly clock: Clock;
   readonly listeners: () => readonly ListenerMetrics[];
   readonly readiness: () => Readiness;
+  /** As `/health/ready` has them. */
+  readonly checks: () => readonly ReadinessCheck[];
+  /** Null: the node is alone. */
+  readonly cluster: ClusterView | null;
+  readonly roundTrips: RecentRoundTrips;
+  /** Null: clients cannot be moved. */
+  readonly drain: DrainControl | null;
   readonly bans: BansPort;
   readonly acl: AclPort;
   readonly quotas: QuotaUsePort;

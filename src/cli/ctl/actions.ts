@@ -3,10 +3,16 @@ import { nearest } from '../../util/nearest.ts';
 import { UsageError } from '../command.ts';
 import type { Action } from './action.ts';
 import { clientActions } from './client-actions.ts';
+import { clusterActions } from './cluster-actions.ts';
 import { messageActions } from './message-actions.ts';
 import { nodeActions } from './node-actions.ts';
 
-export const actions: readonly Action[] = [...clientActions, ...messageActions, ...nodeActions];
+export const actions: readonly Action[] = [
+  ...clientActions,
+  ...messageActions,
+  ...nodeActions,
+  ...clusterActions,
+];
 
 export interface Found {
   readonly action: Action;

@@ -2,7 +2,7 @@
 import type { LimitName } from '../../../core/limits.ts';
 import { limitTable } from '../../../core/limits.ts';
 import { Stats } from '../../../core/stats.ts';
-import { readinessChecks } from '../../readiness.ts';
+import { checkNames } from '../../readiness.ts';
 import type { QuotaUse } from '../ports.ts';
 import { type ApiParts, type ApiRoute, ok, pageQuery } from '../route.ts';
 import {
@@ -83,19 +83,21 @@ export const nodeRoutes: readonly ApiRoute[] = [
             object(
               'A check.',
               {
-                name: oneOf('What is checked.', ['store', 'listeners', 'draining']),
+                name: oneOf('What is checked.', checkNames),
                 ok: boolean('Is it well?'),
                 reason: string('Why not.'),
+                warning: string('What is wrong although the node should have clients.'),
               },
-              ['reason'],
+              ['reason', 'warning'],
             ),
           ),
         }),
       },
     },
     changes: false,
-    handle: (_call, { version, readiness }) => {
-      const checks = readinessChecks(readiness());
+    handle: (_call, parts) => {
+      const { version } = parts;
+      const checks = parts.checks();
       const uptimeS = Math.floor(process.uptime());
       return ok({
         version,
