@@ -202,7 +202,7 @@ export class Takeover {
     }
     const { oldWill } = record;
     const taken =
-      isWillVoid && oldWill !== null && oldWill.isDue
+      isWillVoid && oldWill?.isDue === true
         ? { ...record, oldWill: { ...oldWill, isDue: false } }
         : record;
     this.#answer(line, opening, { kind: 'opened', record: taken });
