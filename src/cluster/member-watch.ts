@@ -153,6 +153,11 @@ export class MemberWatch {
     return silent;
   }
 
+  get hasRevenants(): boolean {
+    for (const other of this.#watched.values()) if (other.isRevenant) return true;
+    return false;
+  }
+
   /** Dead ones that Redis lists. */
   *revenants(): Iterable<Incarnation> {
     for (const [incarnation, other] of this.#watched) if (other.isRevenant) yield incarnation;

@@ -398,7 +398,7 @@ export class ClusterMembership implements Membership {
 
   /** Redis was empty, and this node is there again under its old incarnation. */
   #joinedAgain(nodes: readonly ListedNode[], askedMs: number): void {
-    if (this.#phase === 'member' && !this.#lease.isValid()) {
+    if (!this.#lease.isValid()) {
       // Too late: the others may have dropped it.
       this.#lost();
       return;
@@ -408,15 +408,11 @@ export class ClusterMembership implements Membership {
     this.#watch.hold(nowMs);
     this.#registered(nodes, nowMs);
     this.#listed(nodes, askedMs);
-    if (this.#phase === 'member') {
-      this.#emptiedMs = nowMs;
-      this.#asserter = this.#lowest();
-      const isLowest = this.#asserter === this.#incarnation;
-      this.#world.log.warn({ generation: this.#generation }, 'Redis was empty: registered again');
-      this.#events.emptied(this.#generation, isLowest);
-    } else {
-      this.#waitUntilMs = nowMs + this.#options.emptyWaitMs;
-    }
+    this.#emptiedMs = nowMs;
+    this.#asserter = this.#lowest();
+    const isLowest = this.#asserter === this.#incarnation;
+    this.#world.log.warn({ generation: this.#generation }, 'Redis was empty: registered again');
+    this.#events.emptied(this.#generation, isLowest);
     this.#renew();
   }
 
@@ -497,7 +493,10 @@ export class ClusterMembership implements Membership {
     // After the list: who goes on serving knows whom to wait for.
     if (this.#phase === 'member') this.#prove(askedMs);
     if (!isNewest) return;
-    if (this.#readyAskedMs >= 0 && askedMs >= this.#readyAskedMs) this.#ready();
+    // A dead one that Redis lists has come back into an emptied one: as with any other that is listed
+    // there, this node waits for what may come after it, until that one is buried.
+    const isAlone = !this.#watch.hasRevenants;
+    if (isAlone && this.#readyAskedMs >= 0 && askedMs >= this.#readyAskedMs) this.#ready();
     this.#buryDead(askedMs);
   }
 
@@ -514,7 +513,7 @@ export class ClusterMembership implements Membership {
 
   /** Redis does not know this node any more. */
   #emptied(): void {
-    if (this.#phase === 'member' && !this.#lease.isValid()) {
+    if (this.#phase !== 'member' || !this.#lease.isValid()) {
       // The others may have dropped it meanwhile, and Redis could not say so.
       this.#lost();
       return;
