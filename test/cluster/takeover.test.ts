@@ -1,0 +1,327 @@
+/** Sessions that move between nodes: who is asked, who waits, and what a will is worth (P3, P5). */
+import t from 'tap';
+import { FrameType } from '../../src/cluster/ports.ts';
+import { makeMessage } from '../../src/core/message.ts';
+import { FakeSite, LINK_GRACE_MS, type Opened, type SiteNode } from './fake-site.ts';
+
+/** The session as the core of that node would announce it. */
+function adopt(site: FakeSite, node: SiteNode, clientId: string, opened: Opened): void {
+  const { epoch, sid } = opened.record;
+  node.remote.owns({ ...site.image(node, clientId, epoch), sid });
+}
+
+function two(): { site: FakeSite; a: SiteNode; b: SiteNode } {
+  const site = new FakeSite();
+  return { site, a: site.node(), b: site.node() };
+}
+
+const will = { message: makeMessage(1, 'w', Buffer.from('x')), delayS: 0, dueAtMs: 0 };
+
+t.test('a session nobody owns is opened at once, one of another identity not at all', async (t) => {
+  const { site, a } = two();
+  const first = site.open(a, 'c');
+  t.equal(first.kind, 'waits');
+  site.time.settle();
+  t.equal(first.kind, 'opened');
+  t.equal(first.record.present, false);
+  const again = site.open(a, 'c');
+  site.time.settle();
+  t.equal(again.record.present, true, 'its own: nobody is asked');
+  t.equal(site.network.count(FrameType.LET_GO), 0);
+  const other = site.open(a, 'c', { identity: 'mallory' });
+  site.time.settle();
+  t.equal(other.kind, 'foreign');
+});
+
+t.test('P3: the owner before lets go first, and what it had sent is applied (P5)', async (t) => {
+  const site = new FakeSite();
+  const [a, b, c] = [site.node(), site.node(), site.node()];
+  const first = site.open(a, 'c');
+  site.time.settle();
+  adopt(site, a, 'c', first);
+  site.time.settle();
+  a.remote.holdsLetGo = true;
+  const second = site.open(b, 'c');
+  site.time.settle();
+  t.strictSame(a.remote.letGoes, ['c']);
+  t.equal(second.kind, 'waits', 'what it has read is not safe yet');
+  // What a has sent of it to c is on its way.
+  site.network.cut(a.incarnation, c.incarnation);
+  a.remote.want('sent', 2);
+  for (const done of a.remote.heldLetGo) done();
+  site.time.settle();
+  t.equal(second.kind, 'waits');
+  site.network.mend(a.incarnation, c.incarnation);
+  site.time.settle();
+  t.equal(second.kind, 'opened');
+  t.ok(second.record.epoch > first.record.epoch);
+});
+
+t.test('the old owner waits for its links no longer than the grace', async (t) => {
+  const site = new FakeSite();
+  const [a, b, c] = [site.node(), site.node(), site.node()];
+  const first = site.open(a, 'c');
+  site.time.settle();
+  adopt(site, a, 'c', first);
+  site.time.settle();
+  site.network.cut(a.incarnation, c.incarnation);
+  a.remote.want('sent', 2);
+  const second = site.open(b, 'c');
+  site.time.pass(LINK_GRACE_MS - 200);
+  t.equal(second.kind, 'waits');
+  site.time.pass(500);
+  t.equal(second.kind, 'opened');
+});
+
+t.test('an owner that dies has let go; one that is dead already is not asked', async (t) => {
+  const { site, a, b } = two();
+  site.open(a, 'c');
+  site.open(a, 'd');
+  site.time.settle();
+  const { incarnation } = a;
+  site.kill(a);
+  const asked = site.open(b, 'c');
+  site.time.settle();
+  t.equal(asked.kind, 'waits');
+  site.bury(incarnation);
+  t.equal(asked.kind, 'opened', 'with its death');
+  const later = site.open(b, 'd');
+  site.time.settle();
+  t.equal(later.kind, 'opened');
+  t.equal(b.cluster.counters.takeovers, 1);
+});
+
+t.test('question and answer that a lost link session takes along come again', async (t) => {
+  for (const lost of ['question', 'answer'] as const) {
+    const { site, a, b } = two();
+    const first = site.open(a, 'c');
+    site.time.settle();
+    adopt(site, a, 'c', first);
+    site.time.settle();
+    const [from, to] = lost === 'question' ? [b, a] : [a, b];
+    if (lost === 'question') site.network.cut(b.incarnation, a.incarnation);
+    else a.remote.holdsLetGo = true;
+    const second = site.open(b, 'c');
+    site.time.settle();
+    if (lost === 'answer') {
+      site.network.cut(a.incarnation, b.incarnation);
+      for (const done of a.remote.heldLetGo.splice(0)) done();
+      a.remote.holdsLetGo = false;
+      site.time.settle();
+    }
+    from.mesh.giveUp(to.incarnation);
+    site.network.mend(from.incarnation, to.incarnation);
+    site.time.settle();
+    t.equal(second.kind, 'opened', lost);
+  }
+});
+
+t.test('requests of one client are answered in order', async (t) => {
+  const { site, a, b } = two();
+  const first = site.open(a, 'c');
+  site.time.settle();
+  adopt(site, a, 'c', first);
+  site.time.settle();
+  a.remote.holdsLetGo = true;
+  const second = site.open(b, 'c');
+  const third = site.open(b, 'c');
+  const other = site.open(b, 'd');
+  site.time.settle();
+  t.equal(site.ledger.calls.filter((call) => call === 'open c').length, 2, 'the third waits');
+  t.equal(other.kind, 'opened', 'others do not');
+  for (const done of a.remote.heldLetGo) done();
+  site.time.settle();
+  t.equal(second.kind, 'opened');
+  t.equal(third.kind, 'opened');
+  t.ok(third.record.epoch > second.record.epoch);
+});
+
+t.test('a request of an older epoch than the one held is answered at once', async (t) => {
+  const { site, a, b } = two();
+  a.remote.owns(site.image(a, 'c', 9_000_000_000_000_000));
+  site.time.settle();
+  // Redis says b has it under a lower epoch, as after a failover.
+  site.ledger.put(site.image(a, 'c', 5));
+  const opened = site.open(b, 'c');
+  site.time.settle();
+  t.equal(opened.kind, 'opened');
+  t.strictSame(a.remote.letGoes, [], 'the core is not told');
+  t.equal(a.remote.sessions.get('c')?.owner, a.incarnation);
+});
+
+t.test(
+  'takeover storm: who was told that it is not here does not have it afterwards',
+  async (t) => {
+    const { site, a, b } = two();
+    const first = site.open(b, 'c');
+    site.time.settle();
+    adopt(site, b, 'c', first);
+    site.time.settle();
+    b.remote.holdsLetGo = true;
+    // a takes it from b; before b has let go, b takes it back from a.
+    const atA = site.open(a, 'c');
+    site.time.settle();
+    t.equal(atA.kind, 'waits');
+    const atB = site.open(b, 'c');
+    site.time.settle();
+    t.strictSame(a.remote.letGoes, ['c']);
+    t.equal(atB.kind, 'opened');
+    adopt(site, b, 'c', atB);
+    for (const done of b.remote.heldLetGo.splice(0)) done();
+    site.time.settle();
+    t.equal(atA.kind, 'unavailable', 'never two owners');
+    t.equal(site.ledger.rows.get('c')?.image.owner, b.incarnation);
+  },
+);
+
+t.test(
+  'a node that is fenced meanwhile answers unavailable and gives the session back',
+  async (t) => {
+    const { site, a, b } = two();
+    const first = site.open(a, 'c');
+    site.time.settle();
+    adopt(site, a, 'c', first);
+    site.time.settle();
+    a.remote.holdsLetGo = true;
+    const second = site.open(b, 'c');
+    site.time.settle();
+    b.membership.serves = false;
+    for (const done of a.remote.heldLetGo) done();
+    site.time.settle();
+    t.equal(second.kind, 'unavailable');
+    t.equal(site.ledger.rows.get('c')?.image.owner, null, 'or nobody would ever look at it');
+    const fenced = site.open(b, 'd');
+    site.time.settle();
+    t.equal(fenced.kind, 'unavailable');
+    t.equal(site.ledger.rows.has('d'), false, 'Redis was not even asked');
+  },
+);
+
+t.test('a node that is buried meanwhile opens nothing under its old name', async (t) => {
+  const { site, a, b } = two();
+  const first = site.open(a, 'c');
+  site.time.settle();
+  adopt(site, a, 'c', first);
+  site.time.settle();
+  a.remote.holdsLetGo = true;
+  const waiting = site.open(b, 'c');
+  site.time.settle();
+  site.ledger.isStuck = true;
+  const asking = site.open(b, 'd');
+  site.time.settle();
+  site.rejoin(b);
+  t.equal(waiting.kind, 'unavailable');
+  site.ledger.goOn();
+  site.time.settle();
+  t.equal(asking.kind, 'unavailable');
+  t.equal(site.ledger.rows.get('d')?.image.owner, null);
+});
+
+t.test('a clean start that is not wanted any more has still ended what was', async (t) => {
+  const { site, a, b } = two();
+  a.remote.owns(site.image(a, 'c', 5, 'x'));
+  site.ledger.put(site.image(a, 'c', 5, 'x'));
+  site.time.settle();
+  a.remote.holdsLetGo = true;
+  site.open(b, 'c', { cleanStart: true });
+  site.time.settle();
+  b.membership.serves = false;
+  for (const done of a.remote.heldLetGo) done();
+  site.time.settle();
+  t.equal(a.remote.sessions.has('c'), false);
+});
+
+t.test('a close waits for the links, and no longer than the grace', async (t) => {
+  const { site, a, b } = two();
+  const opened = site.open(a, 'c');
+  site.time.settle();
+  const { sid, epoch } = opened.record;
+  site.network.cut(a.incarnation, b.incarnation);
+  a.remote.want('sent', 2);
+  a.cluster.bus.close('c', sid, epoch, 3600, -1);
+  site.time.settle();
+  t.equal(
+    site.ledger.count('close'),
+    0,
+    'or a publisher that comes back elsewhere overtakes itself',
+  );
+  site.time.pass(LINK_GRACE_MS + 100);
+  t.equal(site.ledger.count('close'), 1);
+  t.equal(site.ledger.rows.get('c')?.image.owner, null);
+});
+
+t.test('opened again at the same node: its close comes first, and does not wait', async (t) => {
+  const { site, a, b } = two();
+  const first = site.open(a, 'c', { will });
+  site.time.settle();
+  site.network.cut(a.incarnation, b.incarnation);
+  a.remote.want('sent', 2);
+  const { sid, epoch } = first.record;
+  a.cluster.bus.close('c', sid, epoch, 3600, -1);
+  const second = site.open(a, 'c');
+  site.time.settle();
+  const order = site.ledger.calls.filter((call) => call.endsWith(' c') || call.includes(' c '));
+  t.strictSame(
+    order.map((call) => call.split(' ')[0]),
+    ['open', 'close', 'open'],
+  );
+  t.equal(second.kind, 'opened');
+  t.equal(second.record.oldWill, null, 'it had said goodbye');
+});
+
+t.test('hard case 13: who said goodbye leaves no will, however fast it is elsewhere', async (t) => {
+  const { site, a, b } = two();
+  const first = site.open(a, 'c', { will });
+  site.time.settle();
+  adopt(site, a, 'c', first);
+  site.time.settle();
+  // Its DISCONNECT is read, and its close waits for a third node's link.
+  const c = site.node();
+  site.network.cut(a.incarnation, c.incarnation);
+  a.remote.want('sent', 2);
+  const { sid, epoch } = first.record;
+  a.remote.owns({ ...a.remote.sessions.get('c')!, owner: null });
+  a.cluster.bus.close('c', sid, epoch, 3600, -1);
+  const second = site.open(b, 'c');
+  site.time.pass(LINK_GRACE_MS + 100);
+  t.equal(second.kind, 'opened');
+  t.not(second.record.oldWill, null, 'Redis did not know');
+  t.equal(second.record.oldWill?.isDue, false);
+
+  // One that is cut off has a will that is due.
+  const third = site.open(b, 'd', { will });
+  site.time.settle();
+  adopt(site, b, 'd', third);
+  site.time.settle();
+  const fourth = site.open(a, 'd');
+  site.time.pass(LINK_GRACE_MS + 100);
+  t.equal(fourth.record.oldWill?.isDue, true);
+});
+
+t.test('an open that waits for a close Redis does not take is given up', async (t) => {
+  const { site, a } = two();
+  const first = site.open(a, 'c');
+  site.time.settle();
+  site.ledger.isStuck = true;
+  const { sid, epoch } = first.record;
+  a.cluster.bus.close('c', sid, epoch, 3600, -1);
+  const second = site.open(a, 'c');
+  site.time.pass(4000);
+  t.equal(second.kind, 'waits');
+  site.time.pass(2000);
+  t.equal(second.kind, 'unavailable');
+  site.ledger.goOn();
+  site.time.settle();
+  t.equal(second.kind, 'unavailable');
+  const third = site.open(a, 'c');
+  site.time.settle();
+  t.equal(third.kind, 'opened');
+});
+
+t.test('a node that drains opens nothing', async (t) => {
+  const { site, a } = two();
+  a.cluster.drain();
+  const opened = site.open(a, 'c');
+  site.time.settle();
+  t.equal(opened.kind, 'unavailable');
+});
