@@ -11,7 +11,7 @@ import type { Audience } from './outlet.ts';
 import type { SubscriptionRecord, Ticket, WillRecord } from './ports.ts';
 import type { Publication } from './publication.ts';
 import type { RetainedVersion } from './retained-version.ts';
-import type { SharedAppend } from './shared-append.ts';
+import type { GroupChoices, SharedAppend } from './shared-append.ts';
 
 export type { Awaited } from './awaited.ts';
 export type { Incarnation } from './incarnation.ts';
@@ -82,6 +82,7 @@ export interface OpenRequest {
 export interface PendingInbound {
   readonly packetId: number;
   readonly message: Message;
+  readonly choices: GroupChoices;
   /** Position among the QoS 2 messages of this publisher's session; queues drop what they had. */
   readonly publisherSeq: number;
 }
@@ -137,7 +138,13 @@ export interface SharedSessions {
   /** Queues for any bound session, owned here or not. `queued` or `enqueueFailed` follows, once. */
   enqueue(sessionNumber: number, append: SharedAppend): void;
   /** Inbound QoS 2 of an owned session: id, body and "fan-out pending", before anything leaves. */
-  beginInbound(sessionNumber: number, packetId: number, message: Message, seq: number): Ticket;
+  beginInbound(
+    sessionNumber: number,
+    packetId: number,
+    message: Message,
+    choices: GroupChoices,
+    seq: number,
+  ): Ticket;
   /** Its fan-out is safe; the id stays until PUBREL. */
   inboundDone(sessionNumber: number, packetId: number): void;
 }

@@ -14,6 +14,7 @@ import type { Awaited } from './awaited.ts';
 import { type CloseReason, closeTable } from './close-reason.ts';
 import type { DeferredPublish } from './deferred-publish.ts';
 import { releaseWaiters } from './delivery.ts';
+import { Lingering } from './lingering.ts';
 import { Message, type MessageWaiter } from './message.ts';
 import { type Audience, Outlet, type OutletOwner, type PausedPublisher } from './outlet.ts';
 import type {
@@ -134,6 +135,8 @@ export class Connection
   #parked: Ring<ParkedAck> | null = null;
   /** QoS 1 and 2 messages behind one that must be stored before it is handed on; null: none. */
   #deferred: Ring<DeferredPublish> | null = null;
+  /** QoS 1 messages that are not safe everywhere yet. */
+  #parkedPubacks = 0;
 
   constructor(services: Services, sink: ByteSink, listener: ListenerInfo) {
     this.services = services;
@@ -241,6 +244,7 @@ export class Connection
   #park(ack: ParkedAck): void {
     this.#parked ??= new Ring();
     this.#parked.push(ack);
+    if (ack.type === PacketType.PUBACK) this.#parkedPubacks++;
     this.services.core.stats.parkedAcks++;
     if (ack.ticket !== 0) this.services.parked.add(this);
     if (this.#parked.length >= PARKED_ACKS_MAX) this.hold(Hold.PARKED);
@@ -261,6 +265,7 @@ export class Connection
     this.#deferred.push(deferred);
     this.services.parked.add(this);
     if (this.#deferred.length >= PARKED_ACKS_MAX) this.hold(Hold.PARKED);
+    this.#releaseDeferred();
   }
 
   #releaseDeferred(): void {
@@ -268,14 +273,31 @@ export class Connection
     const deferred = this.#deferred;
     while (deferred !== null && deferred.length > 0 && !this.closed) {
       const first = deferred.at(0)!;
-      if (first.ticket > core.settledTicket) return;
+      if (!first.hasBegun) {
+        if (this.#parkedPubacks > 0) return;
+        first.begin();
+      }
+      if (first.ticket > core.settledTicket) {
+        this.#beginDeferred(deferred);
+        return;
+      }
       deferred.shift();
       first.go(core.failedTickets.has(first.ticket));
     }
     this.#deferred = null;
   }
 
-  unsafeMessages(): readonly Message[] {
+  /** Those behind the first that need not wait for it: QoS 2 that follows QoS 2. */
+  #beginDeferred(deferred: Ring<DeferredPublish>): void {
+    if (this.#parkedPubacks > 0) return;
+    for (let i = 1; i < deferred.length; i++) {
+      const next = deferred.at(i)!;
+      if (!next.isStored) return;
+      if (!next.hasBegun) next.begin();
+    }
+  }
+
+  #unsafeMessages(): readonly Message[] {
     const unsafe: Message[] = [];
     for (let i = 0; i < (this.#parked?.length ?? 0); i++) {
       const { message } = this.#parked!.at(i)!;
@@ -299,6 +321,7 @@ export class Connection
       if (ack.ticket > core.settledTicket) return;
       if (ack.message !== null && ack.message.unsafeCount > 0) return;
       parked.shift();
+      if (ack.type === PacketType.PUBACK) this.#parkedPubacks--;
       core.stats.parkedAcks--;
       const failed = core.failedTickets.has(ack.ticket) || ack.message?.failed === true;
       if (ack.bytes !== null) {
@@ -311,6 +334,8 @@ export class Connection
       }
       if (this.closed) return;
     }
+    // A QoS 2 message may have waited for the QoS 1 messages before it.
+    if (this.#deferred !== null) this.#releaseDeferred();
     this.#nothingParked();
   }
 
@@ -532,6 +557,11 @@ export class Connection
       const waiters = this.#pause.receiver?.waiters;
       const index = waiters ? waiters.indexOf(this) : -1;
       if (index !== -1) waiters!.splice(index, 1);
+    }
+    const ownership = this.session?.ownership ?? null;
+    if (ownership !== null) {
+      const unsafe = this.#unsafeMessages();
+      if (unsafe.length > 0) ownership.lingering = new Lingering(unsafe);
     }
     this.#abandonParked();
     this.#deferred = null;

@@ -10,6 +10,7 @@ import type { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import type { Route } from './route.ts';
 import type { Session, Subscription } from './session.ts';
+import type { GroupChoices } from './shared-append.ts';
 import { hashText, type SharedGroup } from './shared-group.ts';
 
 export class Fanout {
@@ -133,13 +134,16 @@ export class Fanout {
       this.reached++;
       return Outcome.DONE;
     }
-    const member = group.choose(
-      core.sharedStrategy,
-      core.random,
-      publication.fromId,
-      core.sharedStrategy === 'topic' ? hashText(publication.topic) : 0,
-      publication.view.qos,
-    );
+    const chosen = publication.choices?.get(group.fullFilter);
+    const member =
+      (chosen === undefined ? null : group.memberOf(chosen)) ??
+      group.choose(
+        core.sharedStrategy,
+        core.random,
+        publication.fromId,
+        core.sharedStrategy === 'topic' ? hashText(publication.topic) : 0,
+        publication.view.qos,
+      );
     if (member === null) {
       core.drop('no_member', '', publication.topic);
       return Outcome.DONE;
@@ -147,6 +151,18 @@ export class Fanout {
     const outcome = this.#deliverOrBlame(publication, member, member.fullFilter);
     if (outcome === Outcome.PRESSED) this.pressedBy = member.session.outlet;
     return outcome;
+  }
+
+  /** Chooses now for a message that is handed on later, perhaps by another node. */
+  chooseMembers(topic: string, fromId: string, qos: 1 | 2): GroupChoices {
+    const { sharedStrategy, random, router } = this.#core;
+    const choices = new Map<string, string>();
+    for (const group of router.match(topic).groups) {
+      const hash = sharedStrategy === 'topic' ? hashText(topic) : 0;
+      const member = group.choose(sharedStrategy, random, fromId, hash, qos);
+      if (member !== null) choices.set(group.fullFilter, member.session.clientId);
+    }
+    return choices;
   }
 
   /** A message of another node that chose this one's members. */

@@ -3,6 +3,7 @@
  * Sessions of a node alone have none. State only; shared-sessions.ts and remote.ts change it.
  */
 import type { Incarnation } from './incarnation.ts';
+import type { Lingering } from './lingering.ts';
 
 export class Ownership {
   /** New with every clean start. */
@@ -13,6 +14,8 @@ export class Ownership {
   counter: number;
   /** Null: its client is away. */
   owner: Incarnation | null;
+  /** What the last connection here left behind; null: nothing. */
+  lingering: Lingering | null = null;
   /** Another node has it by now: nothing more is written for it, its will is the other's. */
   isLost = false;
   /** Positions of its inbound QoS 2 messages: the highest given. */

@@ -6,7 +6,7 @@
 import { PublishView } from '../wire/publish.ts';
 import { Message } from './message.ts';
 import type { Session } from './session.ts';
-import { type AppendIdentity, OWN_IDENTITY } from './shared-append.ts';
+import { type AppendIdentity, type GroupChoices, OWN_IDENTITY } from './shared-append.ts';
 
 export class Publication {
   readonly view: PublishView = new PublishView();
@@ -31,6 +31,8 @@ export class Publication {
   isRemote = false;
   /** How queues of the datacenter name it. */
   identity: AppendIdentity = OWN_IDENTITY;
+  /** Members of shared subscriptions that were chosen before; null: they are chosen now. */
+  choices: GroupChoices | null = null;
   /** Hash of the topic, for shared subscriptions that choose by topic. */
   topicHash = 0;
   #message: Message | null = null;
@@ -43,6 +45,7 @@ export class Publication {
     this.sequence = sequence;
     this.isRemote = false;
     this.identity = OWN_IDENTITY;
+    this.choices = null;
     this.#message = null;
   }
 
@@ -86,6 +89,7 @@ export class Publication {
     this.wireVersion = 0;
     this.isRemote = false;
     this.identity = OWN_IDENTITY;
+    this.choices = null;
     this.#message = null;
   }
 

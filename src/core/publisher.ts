@@ -13,7 +13,7 @@ import { Publication } from './publication.ts';
 import type { RetainedWalk } from './retained.ts';
 import { isAbove, type RetainedVersion } from './retained-version.ts';
 import type { Session } from './session.ts';
-import { type AppendIdentity, OWN_IDENTITY } from './shared-append.ts';
+import { type AppendIdentity, type GroupChoices, OWN_IDENTITY } from './shared-append.ts';
 
 /** Answer to a retained change: a ticket, or REFUSED. */
 export const RETAINED_REFUSED = -1;
@@ -37,24 +37,41 @@ export class Publisher {
 
   /** Publishes to whoever subscribes, and retains when the message says so. */
   publish(message: Message, from: Session | null): void {
-    this.publishAs(message, from, OWN_IDENTITY);
+    this.#send(message, from, OWN_IDENTITY, null, true);
   }
 
   /** The same under a name of its own: queues of a datacenter that had it drop it. */
-  publishAs(message: Message, from: Session | null, identity: AppendIdentity): void {
-    this.#send(message, from, identity, true);
+  publishAs(
+    message: Message,
+    from: Session | null,
+    identity: AppendIdentity,
+    choices: GroupChoices | null = null,
+  ): void {
+    this.#send(message, from, identity, choices, true);
   }
 
   /** The fan-out alone, of what was retained before. */
-  handOn(message: Message, from: Session, identity: AppendIdentity): void {
-    this.#send(message, from, identity, false);
+  handOn(
+    message: Message,
+    from: Session,
+    identity: AppendIdentity,
+    choices: GroupChoices | null,
+  ): void {
+    this.#send(message, from, identity, choices, false);
   }
 
-  #send(message: Message, from: Session | null, identity: AppendIdentity, retains: boolean): void {
+  #send(
+    message: Message,
+    from: Session | null,
+    identity: AppendIdentity,
+    choices: GroupChoices | null,
+    retains: boolean,
+  ): void {
     const core = this.#core;
     const publication = this.#publication;
     publication.setMessage(message, core.nextSequence++);
     publication.identity = identity;
+    publication.choices = choices;
     publication.from = from;
     publication.fromId = from?.clientId ?? '';
     publication.expiryS = -1;

@@ -25,7 +25,7 @@ import { Publication } from './publication.ts';
 import type { Services } from './services.ts';
 import { Session } from './session.ts';
 import type { SharedAppend } from './shared-append.ts';
-import { imageOf, type Tenure, whenSafe } from './tenure.ts';
+import { imageOf, type Tenure } from './tenure.ts';
 
 /** How long the end of a session outweighs late news of it; and how many ends are kept. */
 const TOMBSTONE_MS = 600_000;
@@ -209,22 +209,18 @@ export class Remote implements RemoteSide, SharedEvents {
 
   letGo(clientId: string, epoch: number, done: () => void): void {
     const session = this.#services.core.sessions.get(clientId);
-    if (session === undefined || !this.#isOwnedHere(session) || session.ownership!.epoch >= epoch) {
+    const ownership = session?.ownership ?? null;
+    if (session === undefined || ownership === null || ownership.epoch >= epoch) {
       done();
       return;
     }
-    const unsafe = this.#tenure.giveUp(session);
-    if (!session.ended) session.ownership!.owner = null;
-    let waiting = 1;
-    const settled = (): void => {
-      waiting--;
-      if (waiting === 0) done();
-    };
-    for (const message of unsafe) {
-      waiting++;
-      whenSafe(message, settled);
+    if (this.#isOwnedHere(session)) {
+      this.#tenure.giveUp(session);
+      ownership.owner = null;
     }
-    settled();
+    // Also of a connection that was gone before: its messages may be on their way.
+    if (ownership.lingering === null) done();
+    else ownership.lingering.whenOver(done);
   }
 
   hint(clientId: string, sid: string, tailSeq: number): void {

@@ -86,8 +86,6 @@ export interface SessionOwner {
   close(reason: CloseReason, reasonString?: string | null): void;
   /** Pauses reading this publisher until `receiver` has drained. */
   readonly clientId: string;
-  /** Messages of this client whose acks wait until they are safe. */
-  unsafeMessages(): readonly Message[];
 }
 
 export class Session {

@@ -14,6 +14,12 @@ export interface AppendIdentity {
 
 export const OWN_IDENTITY: AppendIdentity = { publisherSid: null, publisherSeq: 0 };
 
+/**
+ * Which member of each shared subscription (by full filter) a QoS 2 message was given to: a later owner
+ * of the publisher's session must give it to the same one, as only that one's queue knows it.
+ */
+export type GroupChoices = ReadonlyMap<string, string>;
+
 export class SharedAppend {
   readonly message: Message;
   /** Delivery QoS: min(published, granted). */

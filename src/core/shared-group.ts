@@ -37,6 +37,14 @@ export class SharedGroup {
     if (this.#next > index) this.#next--;
   }
 
+  get fullFilter(): string {
+    return `$share/${this.group}/${this.filter}`;
+  }
+
+  memberOf(clientId: string): Subscription | null {
+    return this.members.find(({ session }) => session.clientId === clientId) ?? null;
+  }
+
   get isEmpty(): boolean {
     return this.members.length === 0 && this.#remote === null;
   }
@@ -58,6 +66,8 @@ export class SharedGroup {
    */
   choosePeer(random: Random, qos: number): Peer | null {
     if (this.#remote === null) return null;
+    // A queue is what an ack of QoS 1 and 2 stands for, where some member has one (P1).
+    if (qos > 0 && this.members.some(({ session }) => session.durable)) return null;
     let here = 0;
     const queued: Map<Incarnation, number> = new Map();
     for (const { session, qos: granted } of this.members) {

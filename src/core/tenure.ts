@@ -20,6 +20,7 @@ import type { ClientGate, SubscriptionRecord, Ticket, WillRecord } from './ports
 import type { Principal } from './principal.ts';
 import type { Publisher } from './publisher.ts';
 import { Session, type Subscription, type Will } from './session.ts';
+import type { AppendIdentity, GroupChoices } from './shared-append.ts';
 
 export interface OpenOptions {
   readonly clientId: string;
@@ -154,9 +155,10 @@ export class Tenure {
   }
 
   /** What an owner before had accepted and perhaps not handed on (hard case 10). */
-  #replay(session: Session, { packetId, message, publisherSeq }: PendingInbound): void {
+  #replay(session: Session, pending: PendingInbound): void {
+    const { packetId, message, choices, publisherSeq } = pending;
     const { sid } = session.ownership!;
-    this.#publisher.publishAs(message, session, { publisherSid: sid, publisherSeq });
+    this.#publisher.publishAs(message, session, { publisherSid: sid, publisherSeq }, choices);
     whenSafe(message, () => this.#bus.sessions.inboundDone(session.number, packetId));
   }
 
@@ -207,8 +209,13 @@ export class Tenure {
     if (expiryIntervalS > 0) this.#bus.announceSession(imageOf(session));
     else this.end(session);
     const isDelayed = will !== null && will.delayS > 0 && expiryIntervalS > 0;
-    const close = (willDelayS: number): void =>
-      this.#bus.close(clientId, sid, epoch, expiryIntervalS, willDelayS);
+    const { lingering } = ownership;
+    // Whoever takes it next must find what was read from its client in the queues.
+    const close = (willDelayS: number): void => {
+      const closed = (): void => this.#bus.close(clientId, sid, epoch, expiryIntervalS, willDelayS);
+      if (lingering === null) closed();
+      else lingering.whenOver(closed);
+    };
     if (will === null || !publishesWill) {
       close(-1);
     } else if (isDelayed) {
@@ -242,19 +249,17 @@ export class Tenure {
   }
 
   /** Another node, or a newer connection here, has it: the connection ends, nothing is written. */
-  giveUp(session: Session, why: CloseReason = 'session_taken_over'): readonly Message[] {
+  giveUp(session: Session, why: CloseReason = 'session_taken_over'): void {
     const { ownership, owner } = session;
-    if (ownership === null || owner === null) return [];
+    if (ownership === null || owner === null) return;
     ownership.isLost = true;
     session.will = null;
     session.willGate = null;
-    const unsafe = owner.unsafeMessages();
     if (why === 'session_taken_over') this.#core.stats.sessionsTakenOver++;
     owner.close(why);
     this.#delivery.forgetQueue(session);
     endQuota(session);
     if (!session.durable) this.forget(session);
-    return unsafe;
   }
 
   /** Takes the session out of this node's memory. */
@@ -276,10 +281,21 @@ export class Tenure {
     core.stats.sessions = core.sessions.size;
   }
 
+  /** The name of the next QoS 2 message of the session: queues take it once. */
+  nameInbound(session: Session): AppendIdentity {
+    const ownership = session.ownership!;
+    return { publisherSid: ownership.sid, publisherSeq: ++ownership.publisherSeq };
+  }
+
   /** Stores a QoS 2 message before anything of it leaves (hard case 10). */
-  beginInbound(session: Session, packetId: number, message: Message): Ticket {
-    const seq = ++session.ownership!.publisherSeq;
-    return this.#bus.sessions.beginInbound(session.number, packetId, message, seq);
+  beginInbound(
+    session: Session,
+    packetId: number,
+    message: Message,
+    choices: GroupChoices,
+    seq: number,
+  ): Ticket {
+    return this.#bus.sessions.beginInbound(session.number, packetId, message, choices, seq);
   }
 }
 

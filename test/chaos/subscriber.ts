@@ -122,6 +122,8 @@ export class Subscriber {
     this.#link = dial(version, {
       opened: () => {
         this.#stage.ledger.connecting(clientId, this.#isClean);
+        // Whether the broker hears of it or not, the client's state of the session ends here.
+        if (this.#isClean) this.#received.clear();
         this.#link?.send(connect(fields));
       },
       packet: (packet) => this.#packet(packet),

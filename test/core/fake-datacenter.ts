@@ -19,7 +19,7 @@ import { Message } from '../../src/core/message.ts';
 import type { SessionRecord, Store, StoreEvents, Ticket } from '../../src/core/ports.ts';
 import type { Publication } from '../../src/core/publication.ts';
 import { EntryState, QueueEntry } from '../../src/core/queue-entry.ts';
-import type { SharedAppend } from '../../src/core/shared-append.ts';
+import type { GroupChoices, SharedAppend } from '../../src/core/shared-append.ts';
 import { ManualTime } from './manual-time.ts';
 import { World, type WorldOptions } from './world.ts';
 
@@ -338,11 +338,12 @@ export class FakeNode implements Bus, SharedSessions, Store {
     sessionNumber: number,
     packetId: number,
     message: Message,
+    choices: GroupChoices,
     publisherSeq: number,
   ): Ticket {
     return this.#write(sessionNumber, (row) => {
       row.publisherSeq = publisherSeq;
-      row.inbound.set(packetId, { packetId, message: cloned(message), publisherSeq });
+      row.inbound.set(packetId, { packetId, message: cloned(message), choices, publisherSeq });
     });
   }
 

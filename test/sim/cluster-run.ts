@@ -116,7 +116,11 @@ class ClusterRun {
     const { faults = 6, kinds = simFaults, seed } = this.#options;
     const kernel = this.#kernel;
     for (const machine of this.#site.machines) this.#site.start(machine);
-    await this.#until(START_MS, () => this.#site.ready.length === this.#site.machines.length, 'ready');
+    await this.#until(
+      START_MS,
+      () => this.#site.ready.length === this.#site.machines.length,
+      'ready',
+    );
     this.#tick();
     const isThere = (): boolean => this.#cast.subscribers.every(({ isSubscribed }) => isSubscribed);
     await this.#until(START_MS, isThere, 'subscribed');
@@ -127,7 +131,9 @@ class ClusterRun {
     await this.#pass(2000);
     this.#stage.isClosing = true;
     const isDone = (): boolean =>
-      this.#cast.publishers.every((publisher) => publisher.isDone) && this.#ledger.isSettled;
+      this.#site.ready.length === this.#site.machines.length &&
+      this.#cast.publishers.every((publisher) => publisher.isDone) &&
+      this.#ledger.isSettled;
     const untilMs = kernel.nowMs + HEAL_MS;
     while (!isDone() && kernel.nowMs < untilMs) await this.#pass(250);
     for (const publisher of this.#cast.publishers) {

@@ -15,7 +15,7 @@ import type { Publication } from '../publication.ts';
 import { RETAINED_REFUSED } from '../publisher.ts';
 import type { TopicEntry } from '../route-cache.ts';
 import type { Session } from '../session.ts';
-import { OWN_IDENTITY } from '../shared-append.ts';
+import { type GroupChoices, OWN_IDENTITY } from '../shared-append.ts';
 
 /** Returns false when the gate has not decided: the same packet is handed in again later. */
 export function handlePublish(
@@ -198,20 +198,24 @@ function sendDeferred(
   inbound: Publication,
   retainTicket: Ticket,
 ): void {
-  const { core, publisher, sessions } = connection.services;
+  const { core, fanout, publisher, sessions } = connection.services;
   const { qos, packetId } = inbound.view;
   const message = inbound.message();
   const isStored = qos === 2 && session.durable;
-  const ticket = isStored ? sessions.tenure!.beginInbound(session, packetId, message) : 0;
-  const { sid, publisherSeq } = session.ownership!;
-  const identity = isStored ? { publisherSid: sid, publisherSeq } : OWN_IDENTITY;
+  const identity = isStored ? sessions.tenure!.nameInbound(session) : OWN_IDENTITY;
+  let choices: GroupChoices | null = null;
+  const store = (): Ticket => {
+    choices = fanout.chooseMembers(message.topic, connection.clientId, 2);
+    const { publisherSeq } = identity;
+    return sessions.tenure!.beginInbound(session, packetId, message, choices, publisherSeq);
+  };
   const handOn = (failed: boolean): void => {
     const type = qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
     if (failed) {
       connection.ackWhenSafe(type, packetId, ReasonCode.QUOTA_EXCEEDED, 0, null);
       return;
     }
-    publisher.handOn(message, session, identity);
+    publisher.handOn(message, session, identity, choices);
     const reasonCode = outcomeOf(connection, core.router.match(message.topic).size);
     if (!isStored || reasonCode >= 0x80) {
       connection.ackWhenSafe(type, packetId, reasonCode, retainTicket, message);
@@ -224,8 +228,7 @@ function sendDeferred(
     };
     connection.sendWhenSafe(type, bytes, retainTicket, answered, message);
   };
-  connection.defer(new DeferredPublish(ticket, handOn));
-  if (ticket === 0) connection.releaseParked();
+  connection.defer(new DeferredPublish(isStored ? store : null, handOn));
 }
 
 /** Counts the message against Receive Maximum; false: it is a repetition that has been answered. */

@@ -5,7 +5,7 @@
 import type { OpenedRecord, PendingInbound } from '../../core/cluster-ports.ts';
 import { RecordDamage } from '../embedded/damage.ts';
 import type { OpenReply } from './functions/session-open.ts';
-import { decodeMessage } from './message-value.ts';
+import { decodeMessage, decodePending } from './message-value.ts';
 import { NewerRecord } from './record-version.ts';
 import { decodeSubscriptions } from './subscriptions-codec.ts';
 
@@ -46,14 +46,14 @@ export function openedRecord(
   for (const { packetId, pending: waiting } of reply.inbound) {
     if (present) inboundIds.push(packetId);
     if (waiting === null) continue;
-    const message = soundOrNull(
-      () => decodeMessage(waiting.value),
+    const found = soundOrNull(
+      () => decodePending(waiting.value),
       quarantine,
       clientId,
       'inbound message',
     );
-    if (message !== null) {
-      pending.push({ packetId, message, publisherSeq: waiting.publisherSeq });
+    if (found !== null) {
+      pending.push({ packetId, ...found, publisherSeq: waiting.publisherSeq });
     }
   }
   // Queues drop what is not above the last of this publisher: the order it was sent in.

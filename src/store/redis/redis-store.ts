@@ -25,12 +25,12 @@ import type {
   Ticket,
 } from '../../core/ports.ts';
 import type { QueueEntry } from '../../core/queue-entry.ts';
-import type { SharedAppend } from '../../core/shared-append.ts';
+import type { GroupChoices, SharedAppend } from '../../core/shared-append.ts';
 import type { RedisPort, RedisPortEvents } from '../../drivers/redis/redis-port.ts';
 import { AppendLane } from './append-lane.ts';
 import { type AppendLimits, AppendWriter } from './append-writer.ts';
 import { checkPrefix, sessionKeys } from './keys.ts';
-import { encodeMessage } from './message-value.ts';
+import { encodePending } from './message-value.ts';
 import type { Quarantine } from './opened-record.ts';
 import { type InboundChange, OwnerLane } from './owner-lane.ts';
 import { OwnerWriter } from './owner-writer.ts';
@@ -282,8 +282,14 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
     this.#appends.enqueue(this.#appendLane(binding), append);
   }
 
-  beginInbound(sessionNumber: number, packetId: number, message: Message, seq: number): Ticket {
-    const value = encodeMessage(message);
+  beginInbound(
+    sessionNumber: number,
+    packetId: number,
+    message: Message,
+    choices: GroupChoices,
+    seq: number,
+  ): Ticket {
+    const value = encodePending(message, choices);
     return this.#inbound(sessionNumber, { op: 'pending', packetId, publisherSeq: seq, value });
   }
 

@@ -76,7 +76,8 @@ t.test(
         [20, 2],
         [10, 3],
       ] as const) {
-        ticket = a.store.beginInbound(1, packetId, textMessage(`p${seq}`), seq);
+        const choices = new Map([['$share/g/é', `m${seq}`]]);
+        ticket = a.store.beginInbound(1, packetId, textMessage(`p${seq}`), choices, seq);
       }
       a.store.inboundDone(1, 20);
     });
@@ -90,14 +91,15 @@ t.test(
     t.same(record.subscriptions, [subscription]);
     t.same(record.inboundIds, [9, 10, 20, 30]);
     t.same(
-      record.pending.map(({ packetId, publisherSeq, message }) => [
+      record.pending.map(({ packetId, publisherSeq, message, choices }) => [
         packetId,
         publisherSeq,
         textOf(message),
+        [...choices],
       ]),
       [
-        [30, 1, 'p1'],
-        [10, 3, 'p3'],
+        [30, 1, 'p1', [['$share/g/é', 'm1']]],
+        [10, 3, 'p3', [['$share/g/é', 'm3']]],
       ],
       'in the order they were sent in',
     );
