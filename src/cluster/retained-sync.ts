@@ -225,7 +225,7 @@ export class RetainedSync {
     if (ours.size === 0) return;
     const { remote, announcer, clock, hybridClock, tombstoneMs, log } = this.#parts;
     const isVouched = upToDateUs >= peerSinceUs;
-    const oldUs = hybridClock.lastUs - tombstoneMs * 1000;
+    const oldUs = hybridClock.nextUs() - tombstoneMs * 1000;
     const gone: Message[] = [];
     const told: Message[] = [];
     for (const message of remote().retained()) {

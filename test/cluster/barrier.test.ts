@@ -2,7 +2,7 @@
 import t from 'tap';
 import { Barrier } from '../../src/cluster/barrier.ts';
 import { FrameType } from '../../src/cluster/ports.ts';
-import { Answer, FakeSite } from './fake-site.ts';
+import { Answer, FakeSite, incarnationOf } from './fake-site.ts';
 
 class Streams {
   readonly sent: Map<string, number> = new Map();
@@ -205,7 +205,7 @@ t.test(
 
     // c registers and cannot be reached: nobody's SUBACK hangs on it.
     const c = site.make();
-    site.network.cut(a.incarnation, String(3).padStart(32, '0'));
+    site.network.cut(a.incarnation, incarnationOf(3));
     site.register(c);
     site.time.settle();
     a.remote.want('y', 2);

@@ -146,6 +146,11 @@ export class SiteNode {
   }
 }
 
+/** The first eight digits are what retained versions are written by. */
+export function incarnationOf(number: number): Incarnation {
+  return String(number).padStart(8, '0').padEnd(32, 'f');
+}
+
 export class FakeSite {
   readonly time: ManualTime = new ManualTime();
   readonly random: SeededRandom = new SeededRandom(7);
@@ -165,7 +170,7 @@ export class FakeSite {
   /** It registers; the others hear of it. */
   register(node: SiteNode): void {
     const { membership } = node;
-    membership.incarnation = String(this.#nextIncarnation++).padStart(32, '0');
+    membership.incarnation = incarnationOf(this.#nextIncarnation++);
     membership.state = 'joining';
     membership.serves = true;
     membership.links.events.joined(membership.incarnation, this.generation, 'secret');

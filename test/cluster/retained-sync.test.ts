@@ -1,0 +1,292 @@
+/** Retained messages of a datacenter without Cassandra: versions, tombstones, catching up (P7, case 15, 16). */
+import t from 'tap';
+import { FrameType } from '../../src/cluster/ports.ts';
+import { Tombstones } from '../../src/cluster/tombstones.ts';
+import type { RetainedVersion } from '../../src/core/cluster-ports.ts';
+import {
+  Answer,
+  FakeSite,
+  LINK_GRACE_MS,
+  message,
+  type SiteNode,
+  TOMBSTONE_MS,
+} from './fake-site.ts';
+
+function held({ remote }: SiteNode): string[] {
+  return [...remote.store.values()].map((one) => `${one.topic}=${one.payload}`).sort();
+}
+
+/** As found on disk, written at that wall-clock time by some node. */
+function onDisk(node: SiteNode, topic: string, payload: string, atMs: number, writer = 9): void {
+  const found = message(topic, payload);
+  found.version = { timeUs: atMs * 1000, writer };
+  node.remote.store.set(topic, found);
+}
+
+t.test('a change is stamped above what it replaces and reaches every node', async (t) => {
+  const site = new FakeSite();
+  const [a, b, c] = [site.node(), site.node(), site.node()];
+  const first = a.remote.retain(message('t', '1'), 't');
+  const second = a.remote.retain(message('t', '2'), 't');
+  t.ok(second.timeUs > first.timeUs);
+  site.time.settle();
+  for (const node of [b, c]) t.strictSame(held(node), ['t=2']);
+  t.strictSame(b.remote.store.get('t')?.version, second);
+  // b's clock is behind what it heard of: still above.
+  const third = b.remote.retain(message('t', '3'), 't');
+  t.ok(third.timeUs > second.timeUs);
+  t.not(third.writer, second.writer);
+  site.time.settle();
+  for (const node of [a, b, c]) t.strictSame(held(node), ['t=3']);
+});
+
+t.test('hard case 15: a retained ack waits for the live nodes', async (t) => {
+  const site = new FakeSite();
+  const [a, b] = [site.node(), site.node()];
+  site.network.cut(a.incarnation, b.incarnation);
+  const answer = new Answer();
+  a.remote.retain(message('t', '1'), 't', answer);
+  site.time.settle();
+  t.equal(answer.unsafeCount, 1);
+  site.network.mend(a.incarnation, b.incarnation);
+  site.time.settle();
+  t.equal(answer.told, 1);
+  t.strictSame(held(b), ['t=1']);
+});
+
+t.test('hard case 15: subscription and retained change keep their order on a link', async (t) => {
+  const site = new FakeSite();
+  const [a, b] = [site.node(), site.node()];
+  site.network.arrived.length = 0;
+  a.remote.retain(message('t', '1'), 't');
+  a.remote.want('t', 2);
+  a.remote.retain(message('t', '2'), 't');
+  site.time.settle();
+  const types = site.network.arrived
+    .filter((line) => line.startsWith(`${a.incarnation}>${b.incarnation}`))
+    .map((line) => Number(line.split(' ')[1]));
+  t.strictSame(types, [FrameType.RETAINED, FrameType.INTEREST, FrameType.RETAINED]);
+});
+
+t.test('two nodes that write at once agree on the higher version', async (t) => {
+  const site = new FakeSite();
+  const nodes = [site.node(), site.node(), site.node()];
+  const [a, b] = nodes as [SiteNode, SiteNode, SiteNode];
+  a.remote.retain(message('t', 'a'), 't');
+  b.remote.retain(message('t', 'b'), 't');
+  site.time.settle();
+  const first = held(a);
+  for (const node of nodes) t.strictSame(held(node), first);
+});
+
+t.test('a clear outweighs what is older, wherever it comes from', async (t) => {
+  const site = new FakeSite();
+  const [a, b, c] = [site.node(), site.node(), site.node()];
+  // a's message to c is late; b clears the topic meanwhile.
+  site.network.cut(a.incarnation, c.incarnation);
+  a.remote.retain(message('t', '1'), 't');
+  site.time.settle();
+  t.strictSame(held(b), ['t=1']);
+  b.remote.retain(null, 't');
+  site.time.settle();
+  t.strictSame(held(c), []);
+  site.network.mend(a.incarnation, c.incarnation);
+  site.time.settle();
+  t.strictSame(held(c), [], 'the tombstone is newer');
+  for (const node of [a, b, c]) t.strictSame(held(node), []);
+  t.equal(c.cluster.state().tombstones, 1);
+  // A later write is above the tombstone, though nobody has a message to compare with.
+  c.remote.retain(message('t', '2'), 't');
+  site.time.settle();
+  for (const node of [a, b, c]) t.strictSame(held(node), ['t=2']);
+  t.equal(a.cluster.state().tombstones, 0);
+});
+
+t.test('tombstones go after their time, and are bounded', async (t) => {
+  const stones = new Tombstones(1000, 3);
+  const version = (timeUs: number): RetainedVersion => ({ timeUs, writer: 1 });
+  for (let i = 0; i < 4; i++) stones.put(`t${i}`, version(5), i);
+  t.equal(stones.size, 3);
+  t.equal(stones.dropped, 1);
+  t.equal(stones.isOver('t0', version(4)), false, 'the oldest went');
+  t.equal(stones.isOver('t1', version(5)), true);
+  t.equal(stones.isOver('t1', version(6)), false);
+  stones.expire(1002);
+  t.strictSame(
+    [...stones.entries()].map(([topic]) => topic),
+    ['t3'],
+  );
+});
+
+t.test('clock_skew: a version too far ahead is refused, counted and said', async (t) => {
+  const site = new FakeSite();
+  const [a, b] = [site.node(), site.node()];
+  const ahead = { timeUs: (site.time.wallMs() + 120_000) * 1000, writer: 1 };
+  a.remote.store.set('t', Object.assign(message('t', 'x'), { version: ahead }));
+  a.remote.retain(message('t', 'y'), 't');
+  site.time.settle();
+  t.equal(b.cluster.counters.retainedSkewed, 1);
+  t.ok(b.logged.includes('clock_skew'));
+  t.strictSame(held(b), []);
+});
+
+// ---------------------------------------------------------------------------------- catching up
+
+t.test('a joiner has everything retained before it is ready, in pages', async (t) => {
+  const site = new FakeSite();
+  const a = site.node();
+  for (let i = 0; i < 2500; i++) a.remote.retain(message(`t/${i}`, 'x'), `t/${i}`);
+  a.remote.retain(null, 't/9');
+  a.remote.store.set('$SYS/x', message('$SYS/x', 'mine'));
+  const b = site.make();
+  site.register(b);
+  let turns = 0;
+  while (!b.isReady) {
+    if (turns++ > 200) throw new Error('never ready');
+    if (turns === 8) a.remote.retain(message('late', 'x'), 'late');
+    if (turns === 8) a.remote.retain(null, 't/0');
+    site.time.turn();
+  }
+  t.equal(b.remote.store.size, 2499);
+  t.equal(b.remote.store.has('late'), true);
+  t.equal(b.remote.store.has('t/0'), false);
+  t.equal(b.cluster.state().tombstones, 2, 'what was cleared is known too');
+  t.ok(site.network.count(FrameType.RETAINED_PAGE) >= 3);
+});
+
+t.test('large messages make small pages', async (t) => {
+  const site = new FakeSite();
+  const a = site.node();
+  for (let i = 0; i < 8; i++) a.remote.retain(message(`t/${i}`, 'x'.repeat(200_000)), `t/${i}`);
+  site.node();
+  t.ok(site.network.count(FrameType.RETAINED_PAGE) >= 4);
+});
+
+t.test('the source dies: another one is asked, from the beginning', async (t) => {
+  const site = new FakeSite();
+  const [a, b] = [site.node(), site.node()];
+  for (let i = 0; i < 2500; i++) a.remote.retain(message(`t/${i}`, 'x'), `t/${i}`);
+  site.time.settle();
+  const c = site.make();
+  site.register(c);
+  for (let i = 0; site.network.count(FrameType.RETAINED_PAGE) === 0; i++) {
+    if (i > 100) throw new Error('no page comes');
+    site.time.turn();
+  }
+  t.equal(c.isReady, false);
+  const { incarnation } = a;
+  site.kill(a);
+  site.bury(incarnation);
+  site.time.settle();
+  t.equal(c.isReady, true);
+  t.equal(c.remote.store.size, 2500);
+  t.ok(site.network.count(FrameType.RETAINED_PAGE, b.incarnation) >= 3);
+});
+
+t.test('pages and questions that a lost link session takes along come again', async (t) => {
+  for (const lost of ['question', 'page'] as const) {
+    const site = new FakeSite();
+    const a = site.node();
+    for (let i = 0; i < 2500; i++) a.remote.retain(message(`t/${i}`, 'x'), `t/${i}`);
+    const b = site.make();
+    site.register(b);
+    for (let i = 0; site.network.count(FrameType.RETAINED_PAGE) === 0; i++) {
+      if (i > 100) throw new Error('no page comes');
+      site.time.turn();
+    }
+    const [from, to] = lost === 'question' ? [b, a] : [a, b];
+    site.network.cut(from.incarnation, to.incarnation);
+    site.time.settle();
+    t.equal(b.isReady, false);
+    from.mesh.giveUp(to.incarnation);
+    site.network.mend(from.incarnation, to.incarnation);
+    site.time.settle();
+    t.equal(b.isReady, true, lost);
+    t.equal(b.remote.store.size, 2500);
+  }
+});
+
+t.test('what was cleared while a node was away stays cleared', async (t) => {
+  const site = new FakeSite();
+  const a = site.node();
+  const version = a.remote.retain(message('t', '1'), 't');
+  site.time.pass(1000);
+  a.remote.retain(null, 't');
+  // b comes back with what it had on disk.
+  const b = site.make();
+  b.remote.store.set('t', Object.assign(message('t', '1'), { version }));
+  site.register(b);
+  site.time.settle();
+  t.strictSame(held(b), []);
+  t.strictSame(held(a), []);
+});
+
+t.test('hard case 18: away for longer than tombstones live: absent means deleted', async (t) => {
+  const site = new FakeSite();
+  const a = site.node();
+  site.time.pass(10, 10);
+  const gone = a.remote.retain(message('gone', '1'), 'gone');
+  const kept = a.remote.retain(message('kept', '1'), 'kept');
+  a.remote.retain(null, 'gone');
+  site.time.pass(TOMBSTONE_MS + 1000, 10_000);
+  t.equal(a.cluster.state().tombstones, 0);
+  const b = site.make();
+  b.remote.store.set('gone', Object.assign(message('gone', '1'), { version: gone }));
+  b.remote.store.set('kept', Object.assign(message('kept', '1'), { version: kept }));
+  site.register(b);
+  site.time.settle();
+  t.strictSame(held(b), ['kept=1']);
+  t.strictSame(held(a), ['kept=1']);
+});
+
+t.test('what nobody can vouch for is kept, and told to all with the version it has', async (t) => {
+  const site = new FakeSite();
+  // The whole datacenter was off; the first to come has missed a day.
+  const [a, b] = [site.make(), site.node()];
+  const long = site.time.wallMs() - 100 * TOMBSTONE_MS;
+  onDisk(a, 'only/a', 'x', long);
+  onDisk(a, 'both', 'new', long + 2);
+  onDisk(b, 'both', 'old', long + 1);
+  onDisk(b, 'newer/b', 'new', long + 2);
+  onDisk(a, 'newer/b', 'old', long + 1);
+  const foreign = message('alone', 'x');
+  a.remote.store.set('alone', foreign);
+  site.register(a);
+  site.time.settle();
+  const all = ['alone=x', 'both=new', 'newer/b=new', 'only/a=x'];
+  t.strictSame(held(a), all);
+  t.strictSame(held(b), all);
+  t.strictSame(b.remote.store.get('only/a')?.version, { timeUs: long * 1000, writer: 9 });
+});
+
+t.test('a node that was buried catches up on what it missed', async (t) => {
+  const site = new FakeSite();
+  const [a, b] = [site.node(), site.node()];
+  a.remote.retain(message('gone', '1'), 'gone');
+  a.remote.retain(message('t', '1'), 't');
+  site.time.settle();
+  site.network.cut(a.incarnation, b.incarnation);
+  a.remote.retain(null, 'gone');
+  a.remote.retain(message('t', '2'), 't');
+  site.rejoin(b);
+  site.time.settle();
+  t.equal(b.isReady, true);
+  t.strictSame(held(b), ['t=2']);
+});
+
+t.test(
+  'more changes lost with a link session than are kept: everything is told again',
+  async (t) => {
+    const site = new FakeSite();
+    const [a, b] = [site.node(), site.node()];
+    site.network.cut(a.incarnation, b.incarnation);
+    const large = 'x'.repeat(1_000_000);
+    for (let i = 0; i < 20; i++) a.remote.retain(message(`t/${i}`, large), `t/${i}`);
+    a.remote.retain(null, 't/3');
+    a.mesh.giveUp(b.incarnation);
+    site.network.mend(a.incarnation, b.incarnation);
+    site.time.pass(LINK_GRACE_MS);
+    t.equal(b.remote.store.size, 19);
+    t.equal(b.remote.store.has('t/3'), false);
+  },
+);
