@@ -16,6 +16,7 @@ import type { Member } from '../../src/cluster/ports.ts';
 import { RoleLease } from '../../src/cluster/role-lease.ts';
 import type { Clock, Log } from '../../src/core/ports.ts';
 import { Kernel } from '../sim/kernel.ts';
+import { nodeBuryTwin } from '../sim/model-indexes.ts';
 import { ModelRedis, type ModelRedisClient } from '../sim/model-redis.ts';
 import type { SimClock } from '../sim/sim-clock.ts';
 import type { SimNode } from '../sim/sim-node.ts';
@@ -69,6 +70,8 @@ export class Process implements MembershipListener {
   readonly roles: RoleLease;
   readonly log: string[] = [];
   hasLeft = false;
+  /** Whom it has told that they are counted in; SUBACKs wait for them. */
+  readonly #countedIn: Set<string> = new Set();
   /** Who has counted this life in. */
   readonly #countedBy: Set<string> = new Set();
   /** Latest monotonic ms of each peer that was seen. */
@@ -217,6 +220,7 @@ export class Process implements MembershipListener {
         if (to.hasLeft) return;
         to.#seenMs.set(own, heartbeat.sentMs);
         to.membership.heard(own, heartbeat);
+        this.#countedIn.add(incarnation);
         to.#countedBy.add(own);
         to.#becomeReady();
       });
@@ -237,7 +241,8 @@ export class Process implements MembershipListener {
     const linksUp = this.#linksUp();
     for (const { incarnation } of this.membership.members) {
       const forMs = this.world.downForMs(this, incarnation);
-      if (forMs > 0) this.membership.unreachable(incarnation, forMs, linksUp);
+      if (forMs > 0 && this.#countedIn.has(incarnation))
+        this.membership.unreachable(incarnation, forMs, linksUp);
     }
   }
 
@@ -550,4 +555,26 @@ export const PLANTED: ReadonlyMap<string, Planted> = new Map<string, Planted>([
   ],
   ['a lease goes on for any heartbeat', { parts: () => ({ peers: new BelievesSilence() }) }],
   ['a joiner believes an empty Redis at once', { emptyWaitMs: 0 }],
+  [
+    'a burial does not compare the counter',
+    {
+      plant: (redis) =>
+        redis.override('node_bury_1', (db, keys, args, nowMs) => {
+          const counter = db.hash(keys[1]!).get(args[0]!) ?? '0';
+          return nodeBuryTwin(db, keys, [args[0]!, counter, args[2]!, args[3]!], nowMs);
+        }),
+    },
+  ],
+  [
+    'an eviction buries at once',
+    {
+      plant: (redis) =>
+        redis.override('node_bury_1', (db, keys, args, nowMs) => {
+          const isDone = nodeBuryTwin(db, keys, args, nowMs);
+          if (isDone === 1 && args[2] === '1')
+            for (const key of [0, 1]) db.hash(keys[key]!).delete(args[0]!);
+          return isDone;
+        }),
+    },
+  ],
 ]);
