@@ -387,7 +387,9 @@ export class Sessions {
       if (entry.state === EntryState.SETTLED) continue;
       const shared = entry.sharedFilter === null ? null : parseSharedFilter(entry.sharedFilter);
       // A QoS 2 delivery that has begun stays with its session [MQTT5-4.8.2-5].
-      const mayMove = shared !== null && (entry.qos === 1 || !entry.sentBefore);
+      // In a datacenter a move is two writes, and a QoS 2 message may not be in both queues.
+      const isFree = session.ownership === null && !entry.sentBefore;
+      const mayMove = shared !== null && (entry.qos === 1 || isFree);
       const moved = mayMove
         ? this.#publisher.redispatch(entry.message, shared.group, shared.filter, session)
         : null;

@@ -2,6 +2,7 @@
  * One store made of two: sessions in one (Redis), retained messages in the other (this node's disk). Used
  * by app/ in a datacenter. Both number their commits; the core sees one line of tickets over both.
  */
+import type { SharedEvents, SharedSessions } from '../core/cluster-ports.ts';
 import type { Message } from '../core/message.ts';
 import type {
   RestoreVisitor,
@@ -13,6 +14,7 @@ import type {
   Ticket,
 } from '../core/ports.ts';
 import type { QueueEntry } from '../core/queue-entry.ts';
+import type { GroupChoices, SharedAppend } from '../core/shared-append.ts';
 import { Ring } from '../util/ring.ts';
 import { TicketLine } from './redis/ticket-line.ts';
 
@@ -46,17 +48,17 @@ class Tickets {
   }
 }
 
-export class SplitStore implements Store {
+export class SplitStore implements Store, SharedSessions {
   readonly keepsQueues: boolean;
   /** Sessions the retained store has from a time before: they are not this datacenter's. */
   leftSessions = 0;
-  readonly #sessions: SessionStore;
+  readonly #sessions: SessionStore & SharedSessions;
   readonly #retained: Store;
   #events: StoreEvents | null = null;
   readonly #sessionTickets: Tickets;
   readonly #retainedTickets: Tickets;
 
-  constructor(sessions: SessionStore, retained: Store, scheduler: Scheduler) {
+  constructor(sessions: SessionStore & SharedSessions, retained: Store, scheduler: Scheduler) {
     this.#sessions = sessions;
     this.#retained = retained;
     this.keepsQueues = sessions.keepsQueues;
@@ -133,6 +135,42 @@ export class SplitStore implements Store {
   ): void {
     this.#sessions.read(sessionNumber, fromSeq, messagesMax, bytesMax, done);
   }
+
+  // ------------------------------------------------------------------ SharedSessions
+
+  listen(events: SharedEvents): void {
+    this.#sessions.listen(events);
+  }
+
+  bind(sessionNumber: number, clientId: string, sid: string, epoch: number): void {
+    this.#sessions.bind(sessionNumber, clientId, sid, epoch);
+  }
+
+  unbind(sessionNumber: number): void {
+    this.#sessions.unbind(sessionNumber);
+  }
+
+  enqueue(sessionNumber: number, append: SharedAppend): void {
+    this.#sessions.enqueue(sessionNumber, append);
+  }
+
+  /** Its ticket, too, is one of the line the core knows. */
+  beginInbound(
+    sessionNumber: number,
+    packetId: number,
+    message: Message,
+    choices: GroupChoices,
+    seq: number,
+  ): Ticket {
+    const inner = this.#sessions.beginInbound(sessionNumber, packetId, message, choices, seq);
+    return this.#sessionTickets.of(inner);
+  }
+
+  inboundDone(sessionNumber: number, packetId: number): void {
+    this.#sessions.inboundDone(sessionNumber, packetId);
+  }
+
+  // ------------------------------------------------------------------ the rest of Store
 
   addInboundId(sessionNumber: number, packetId: number): Ticket {
     return this.#sessionTickets.of(this.#sessions.addInboundId(sessionNumber, packetId));

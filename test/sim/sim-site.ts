@@ -13,7 +13,7 @@ import type { Log, RestoreVisitor, StoreEvents, Ticket } from '../../src/core/po
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { SplitStore } from '../../src/store/split-store.ts';
-import type { Dial } from '../chaos/line.ts';
+import type { Dial, LineEvents } from '../chaos/line.ts';
 import type { Kernel } from './kernel.ts';
 import { LinkNetwork } from './link-network.ts';
 import { ModelRedis, type ModelRedisClient } from './model-redis.ts';
@@ -138,10 +138,11 @@ export class SimSite {
       cluster: Cluster;
     };
     const record = { nodeId: machine.name, address: machine.address, release: 'sim', protocol: 1 };
+    const split = new SplitStore(store, machine.disk, node);
     const cluster: Cluster = new Cluster({
       record,
       ledger: store,
-      sessions: store,
+      sessions: split,
       mesh,
       membership: ({ events, askPeer }) =>
         new ClusterMembership(
@@ -186,7 +187,7 @@ export class SimSite {
       random,
       scheduler: node,
       log,
-      store: new SplitStore(store, machine.disk, node),
+      store: split,
       gate: null,
       observer: null,
       bus: cluster.bus,
@@ -246,6 +247,18 @@ export class SimSite {
     const lives = this.ready;
     const life = lives[kernel.chance.below(lives.length)];
     if (life === undefined) throw new Error('nobody listens');
+    return this.#line(life, version, events);
+  };
+
+  /** To the node on that machine. */
+  dialTo(machine: SimMachine, version: 4 | 5, events: LineEvents): SimLine {
+    const { life } = machine;
+    if (life === null) throw new Error(`nobody listens on ${machine.name}`);
+    return this.#line(life, version, events);
+  }
+
+  #line(life: SimLife, version: 4 | 5, events: LineEvents): SimLine {
+    const { kernel } = this;
     return new SimLine({
       kernel,
       node: life.node,
@@ -255,7 +268,7 @@ export class SimSite {
       delayMs: () => 0.1 + kernel.chance.next() * 3,
       onKill: (task) => life.node.onKill(task),
     });
-  };
+  }
 }
 
 function shown(fields: object): string {

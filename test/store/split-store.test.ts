@@ -1,5 +1,6 @@
 /** Sessions in one store, retained messages in another: the core sees one line of tickets. */
 import t from 'tap';
+import type { SharedSessions } from '../../src/core/cluster-ports.ts';
 import type { StoreEvents, Ticket } from '../../src/core/ports.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { SplitStore } from '../../src/store/split-store.ts';
@@ -7,7 +8,7 @@ import { StoreRecorder, sessionRecord, textMessage } from '../contract/store-rec
 import { ManualTime } from '../core/manual-time.ts';
 
 /** A store that commits when it is told to. */
-class SlowStore extends MemoryStore {
+class SlowStore extends MemoryStore implements SharedSessions {
   events: StoreEvents | null = null;
   isStopped = false;
   #ticket: Ticket = 0;
@@ -24,6 +25,16 @@ class SlowStore extends MemoryStore {
   override putRetained(): Ticket {
     return ++this.#ticket;
   }
+
+  beginInbound(): Ticket {
+    return ++this.#ticket;
+  }
+
+  listen(): void {}
+  bind(): void {}
+  unbind(): void {}
+  enqueue(): void {}
+  inboundDone(): void {}
 
   override stop(): Promise<void> {
     this.isStopped = true;
@@ -83,4 +94,17 @@ t.test('it takes writes when both do, and stops both', async (t) => {
   sessions.stop = () => Promise.reject(new Error('stuck'));
   await t.rejects(store.stop(), /stuck/);
   t.ok(retained.isStopped);
+});
+
+t.test('a QoS 2 message that is stored first has a ticket of the same line', async (t) => {
+  const { store, sessions, retained, events, time } = await split();
+  t.equal(store.putRetained(textMessage('r')), 1);
+  const ticket = store.beginInbound(1, 7, textMessage('m'), new Map(), 1);
+  t.equal(ticket, 2, 'not the number the store of sessions gave it');
+  sessions.events!.committed(1, null);
+  time.settle();
+  t.equal(events.committedTicket, 0, 'the retained one comes first');
+  retained.events!.committed(1, null);
+  time.settle();
+  t.equal(events.committedTicket, 2);
 });
