@@ -36,6 +36,8 @@ export interface RetainedSyncParts {
   readonly tombstonesMax: number;
 }
 
+/** Nothing is known for sure. */
+const NEVER_US = Number.MAX_SAFE_INTEGER;
 const WANT_BYTES = 256 * 1024;
 /** Changes told in one tick to a peer that has lost some. */
 const TOLD_PER_TICK = 1000;
@@ -60,7 +62,7 @@ export class RetainedSync {
   #catchUp: CatchUp | null = null;
   readonly #retellings: Map<PeerNode, Iterator<RetainedChange>> = new Map();
   /** Every change since then (hybrid µs) is known here. */
-  #sinceUs = 0;
+  #sinceUs = NEVER_US;
   #skewLoggedMs = Number.NEGATIVE_INFINITY;
 
   constructor(parts: RetainedSyncParts) {
@@ -183,7 +185,7 @@ export class RetainedSync {
       cursor: '',
       ours,
       upToDateUs,
-      peerSinceUs: Number.POSITIVE_INFINITY,
+      peerSinceUs: NEVER_US,
       done,
     };
     this.wantAgain(peer);
@@ -211,7 +213,8 @@ export class RetainedSync {
     }
     this.#catchUp = null;
     this.#reconcile(catchUp);
-    this.#sinceUs = catchUp.peerSinceUs;
+    // Caught up from one that was only joining itself: from now on, then.
+    this.#sinceUs = Math.min(catchUp.peerSinceUs, this.#parts.hybridClock.nextUs());
     catchUp.done();
   }
 
@@ -256,6 +259,7 @@ export class RetainedSync {
   }
 
   lost(): void {
+    this.#sinceUs = NEVER_US;
     this.#catchUp = null;
     this.#retellings.clear();
   }

@@ -3,7 +3,7 @@ import t from 'tap';
 import { FrameType } from '../../src/cluster/ports.ts';
 import { makeMessage } from '../../src/core/message.ts';
 import { Publication } from '../../src/core/publication.ts';
-import { Answer, FakeSite, LEASE_MS, message } from './fake-site.ts';
+import { Answer, FakeSite, incarnationOf, LEASE_MS, message, type SiteNode } from './fake-site.ts';
 
 function publication(topic: string, payload: string, qos: 0 | 1 | 2): Publication {
   const made = new Publication();
@@ -97,6 +97,83 @@ t.test(
     t.equal(c.isReady, true);
   },
 );
+
+t.test('a joiner is not ready before it counts the others in itself', async (t) => {
+  const site = new FakeSite();
+  const [, b] = [site.node(), site.node()];
+  const c = site.make();
+  site.network.cut(incarnationOf(3), b.incarnation);
+  site.register(c);
+  site.time.settle();
+  t.ok(site.network.count(FrameType.COUNTED_IN, b.incarnation, incarnationOf(3)) > 0);
+  t.equal(c.isReady, false, 'its SUBACKs would not wait for b');
+  site.network.mend(c.incarnation, b.incarnation);
+  site.time.settle();
+  t.equal(c.isReady, true);
+});
+
+t.test('a link session that is lost while a joiner is counted in: tables first', async (t) => {
+  const site = new FakeSite();
+  const [a, b] = [site.node(), site.node()];
+  for (let i = 0; i < 20_000; i++) a.remote.want(`a/${i}`, 2);
+  site.time.settle();
+  site.network.cut(a.incarnation, b.incarnation);
+  a.remote.want('before', 2);
+  const c = site.make();
+  site.register(c);
+  site.time.settle();
+  t.equal(c.isReady, false, 'a waits for b');
+  // c has the tables. What comes now is lost with the link session.
+  site.network.cut(a.incarnation, c.incarnation);
+  a.remote.want('lost', 2);
+  a.mesh.giveUp(c.incarnation);
+  site.network.mend(a.incarnation, c.incarnation);
+  site.network.mend(a.incarnation, b.incarnation);
+  for (let i = 0; !c.isReady; i++) {
+    if (i > 200) throw new Error('never ready');
+    site.time.turn();
+  }
+  t.equal(c.remote.routes.get(a.incarnation)?.size, 20_002);
+});
+
+t.test('what the core had before the first join is in the tables', async (t) => {
+  const site = new FakeSite();
+  const a = site.make();
+  a.remote.own.set('early', 2);
+  site.register(a);
+  const b = site.node();
+  t.strictSame(b.routesOf(a), ['early,2']);
+});
+
+t.test('a node alone that was buried sweeps what its former life may still open', async (t) => {
+  const site = new FakeSite();
+  const a = site.node();
+  const former = a.incarnation;
+  site.rejoin(a);
+  site.time.pass(1000);
+  t.ok(site.ledger.calls.includes(`orphan ${former}`));
+});
+
+t.test('a session belongs to what its newest owner announces', async (t) => {
+  const site = new FakeSite();
+  const [a, b, c] = [site.node(), site.node(), site.node()];
+  const owned = (by: SiteNode): number | undefined =>
+    c.cluster.state().nodes.find(({ nodeId }) => nodeId === by.nodeId)?.sessionsOwned;
+  a.remote.owns(site.image(a, 'asked', 3));
+  a.remote.owns(site.image(a, 'told', 3));
+  site.ledger.put(site.image(a, 'asked', 3));
+  site.time.settle();
+  t.equal(owned(a), 2);
+  // Asked to let go: it is not a's from then on.
+  site.open(b, 'asked');
+  site.time.settle();
+  t.equal(owned(a), 1);
+  // Nobody asked a: it hears of the new owner.
+  b.remote.owns(site.image(b, 'told', 4));
+  site.time.settle();
+  t.equal(owned(a), 0);
+  t.equal(owned(b), 1);
+});
 
 t.test('interests, groups, sessions, changes and ends reach every node', async (t) => {
   const site = new FakeSite();

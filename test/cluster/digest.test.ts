@@ -1,5 +1,10 @@
 /** Digests of routes: equal for equal tables, and drift that is found, counted and repaired (hard case 6). */
 import t from 'tap';
+import {
+  encodeHeartbeat,
+  encodeTablesBegin,
+  encodeTablesEnd,
+} from '../../src/cluster/link/frame-codec.ts';
 import { FrameType } from '../../src/cluster/ports.ts';
 import { addText, beginHash, endHash, HashWords } from '../../src/cluster/route-hash.ts';
 import { RouteTable } from '../../src/cluster/route-table.ts';
@@ -207,6 +212,24 @@ t.test('a request for tables that got lost is made again', async (t) => {
   t.strictSame(b.routesOf(a), []);
   site.time.pass(12_000);
   t.strictSame(b.routesOf(a), ['x,2']);
+});
+
+t.test('nothing is compared while tables are coming', async (t) => {
+  const site = new FakeSite();
+  const [a, b] = [site.node(), site.node()];
+  a.remote.want('x', 2);
+  site.time.settle();
+  const arrives = (type: number, frame: Buffer): void => {
+    b.mesh.events.frame(a.incarnation, type, frame, 5, frame.length);
+  };
+  const times = { sentMs: 1, echoMs: 1, position: 1 };
+  const other = encodeHeartbeat({ ...times, hasRedis: true, linksUp: 1, items: 1, digest: 5 });
+  arrives(FrameType.TABLES_BEGIN, encodeTablesBegin());
+  arrives(FrameType.HEARTBEAT, other);
+  t.equal(b.cluster.counters.routeDrifts, 0);
+  arrives(FrameType.TABLES_END, encodeTablesEnd(1));
+  arrives(FrameType.HEARTBEAT, other);
+  t.equal(b.cluster.counters.routeDrifts, 1);
 });
 
 t.test(
