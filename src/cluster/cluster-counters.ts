@@ -18,6 +18,8 @@ export interface ClusterCounters {
   retainedSkewed: number;
   /** Tombstones of retained topics that went before their time. */
   tombstonesDropped: number;
+  /** Times the lease of this node may have been over; it was buried in few of them. */
+  timesFenced: number;
   /** Times this node was buried and joined anew. */
   timesLost: number;
 }
@@ -33,6 +35,7 @@ export function newCounters(): ClusterCounters {
     sessionsExpired: 0,
     retainedSkewed: 0,
     tombstonesDropped: 0,
+    timesFenced: 0,
     timesLost: 0,
   };
 }

@@ -391,6 +391,7 @@ export class Cluster implements ReadyEvents {
   }
 
   fenced(): void {
+    this.counters.timesFenced++;
     this.#hasHeld = true;
   }
 

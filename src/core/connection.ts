@@ -502,9 +502,13 @@ export class Connection
   #sendDisconnect(reasonCode: number, reasonString: string | null): void {
     const serverReference =
       reasonCode === ReasonCode.USE_ANOTHER_SERVER ? this.services.core.serverReference : null;
+    const { packetBytesMax } = this.outlet;
     let bytes = encodeDisconnect(5, { reasonCode, reasonString, serverReference });
     // [MQTT5-3.14.2-3]: the text goes first when the packet would be too large for the client.
-    if (bytes.length > this.outlet.packetBytesMax) bytes = encodeDisconnect(5, { reasonCode });
+    if (bytes.length > packetBytesMax) {
+      bytes = encodeDisconnect(5, { reasonCode, serverReference });
+    }
+    if (bytes.length > packetBytesMax) bytes = encodeDisconnect(5, { reasonCode });
     if (bytes.length <= this.outlet.packetBytesMax) this.send(PacketType.DISCONNECT, bytes);
   }
 

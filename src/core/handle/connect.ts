@@ -51,6 +51,7 @@ export function handleConnect(
   }
   connection.version = packet.protocolVersion;
   connection.wantsProblemInformation = packet.requestProblemInformation;
+  connection.outlet.packetBytesMax = packet.maximumPacketSize || NO_PACKET_LIMIT;
   const refusal = check(connection, packet);
   if (refusal !== null) {
     refuse(connection, refusal);
@@ -155,7 +156,7 @@ function refuse(connection: Connection, reason: RefuseReason, reasonString?: str
 /** The CONNACK of a refusal; null where 3.x has no word for it. */
 function connack(connection: Connection, reasonCode: number, reasonString?: string): Buffer | null {
   if (connection.version !== 5 && !hasConnackReturnCode(reasonCode)) return null;
-  return encodeConnack(connection.version, {
+  const bytes = encodeConnack(connection.version, {
     sessionPresent: false,
     reasonCode,
     reasonString: connection.wantsProblemInformation ? reasonString : undefined,
@@ -165,6 +166,9 @@ function connack(connection: Connection, reasonCode: number, reasonString?: stri
         ? (connection.services.core.serverReference ?? undefined)
         : undefined,
   });
+  // [MQTT5-3.2.2-19]: what explains goes when the packet would be too large for the client.
+  if (bytes.length <= connection.outlet.packetBytesMax) return bytes;
+  return encodeConnack(connection.version, { sessionPresent: false, reasonCode });
 }
 
 /** Enhanced authentication [MQTT5-4.12]. */
@@ -278,7 +282,6 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
     connection.version === 5 ? (listenerLimits.topicAliasMax ?? limits.topicAliasMax) : 0;
   connection.packetBytesMax = listenerLimits.packetBytesMax ?? limits.packetBytesMax;
   connection.outlet.version = connection.version;
-  connection.outlet.packetBytesMax = packet.maximumPacketSize || NO_PACKET_LIMIT;
   connection.outlet.aliasesMax = Math.min(packet.topicAliasMaximum, limits.topicAliasOutMax);
 
   const options = {
