@@ -3,6 +3,8 @@
  * it is given, acks at once or not at all, and writes down what it was sent. For scenarios; the clients
  * of random runs are those of test/chaos.
  */
+
+import type { Line } from '../chaos/line.ts';
 import type { ConnectFields } from '../conformance/packets.ts';
 import {
   ack,
@@ -13,7 +15,6 @@ import {
   unsubscribe,
 } from '../conformance/packets.ts';
 import type { ReadPacket } from '../conformance/reader.ts';
-import type { Line } from '../chaos/line.ts';
 import type { SimMachine, SimSite } from './sim-site.ts';
 
 export interface SimClientOptions {
