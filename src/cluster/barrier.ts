@@ -99,12 +99,6 @@ export class Barrier {
     return () => this.#release(wait, true);
   }
 
-  /** Nothing is unapplied at any peer that counts. */
-  get isApplied(): boolean {
-    for (const peer of this.#lines.keys()) if (this.#isBehind(peer)) return false;
-    return true;
-  }
-
   #isBehind(peer: Incarnation): boolean {
     return this.#positions.applied(peer) < this.#positions.position(peer);
   }

@@ -75,10 +75,6 @@ export class PeerNode implements Peer {
     }
   }
 
-  get unconfirmedFrames(): number {
-    return this.#unconfirmed.length;
-  }
-
   /** Takes out what is to be sent again. */
   takeUnconfirmed(): Buffer[] {
     const frames: Buffer[] = [];

@@ -154,10 +154,6 @@ export class RoutesAnnouncer {
     this.#tellSome(telling);
   }
 
-  isTelling(peer: Incarnation): boolean {
-    return this.#tellings.has(peer);
-  }
-
   /** The peer is gone, or its tables begin again. */
   forget(peer: Incarnation): void {
     this.#tellings.delete(peer);
