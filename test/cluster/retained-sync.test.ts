@@ -6,6 +6,7 @@ import type { RetainedVersion } from '../../src/core/cluster-ports.ts';
 import {
   Answer,
   FakeSite,
+  incarnationOf,
   LINK_GRACE_MS,
   message,
   type SiteNode,
@@ -169,7 +170,9 @@ t.test('the source dies: another one is asked, from the beginning', async (t) =>
   site.time.settle();
   const c = site.make();
   site.register(c);
-  for (let i = 0; site.network.count(FrameType.RETAINED_PAGE) === 0; i++) {
+  const pagesOf = (node: SiteNode): number =>
+    site.network.count(FrameType.RETAINED_PAGE, node.incarnation, c.incarnation);
+  for (let i = 0; pagesOf(a) === 0; i++) {
     if (i > 100) throw new Error('no page comes');
     site.time.turn();
   }
@@ -180,7 +183,7 @@ t.test('the source dies: another one is asked, from the beginning', async (t) =>
   site.time.settle();
   t.equal(c.isReady, true);
   t.equal(c.remote.store.size, 2500);
-  t.ok(site.network.count(FrameType.RETAINED_PAGE, b.incarnation) >= 3);
+  t.equal(pagesOf(b), 3);
 });
 
 t.test('pages and questions that a lost link session takes along come again', async (t) => {
@@ -237,6 +240,45 @@ t.test('hard case 18: away for longer than tombstones live: absent means deleted
   site.time.settle();
   t.strictSame(held(b), ['kept=1']);
   t.strictSame(held(a), ['kept=1']);
+});
+
+t.test('a node vouches for what it has from one that did', async (t) => {
+  const site = new FakeSite();
+  const a = site.node();
+  site.time.pass(10, 10);
+  const gone = a.remote.retain(message('gone', '1'), 'gone');
+  a.remote.retain(null, 'gone');
+  site.time.pass(TOMBSTONE_MS + 1000, 10_000);
+  const b = site.node();
+  const { incarnation } = a;
+  site.kill(a);
+  site.bury(incarnation);
+  const c = site.make();
+  c.remote.store.set('gone', Object.assign(message('gone', '1'), { version: gone }));
+  site.register(c);
+  site.time.settle();
+  t.equal(c.isReady, true);
+  t.strictSame(held(c), []);
+  t.strictSame(held(b), []);
+});
+
+t.test('two nodes that begin together keep what either has', async (t) => {
+  const site = new FakeSite();
+  const [a, b] = [site.make(), site.make()];
+  const long = site.time.wallMs() - 100 * TOMBSTONE_MS;
+  onDisk(a, 'only/a', 'x', long);
+  onDisk(b, 'only/b', 'x', long + 5);
+  // Neither is there before the other: both wait for each other, and catch up from each other.
+  site.network.cut(incarnationOf(1), incarnationOf(2));
+  site.ledger.isStuck = true;
+  site.register(a);
+  site.register(b);
+  site.network.mend(incarnationOf(1), incarnationOf(2));
+  site.time.settle();
+  site.ledger.goOn();
+  site.time.settle();
+  t.ok(a.isReady && b.isReady);
+  for (const node of [a, b]) t.strictSame(held(node), ['only/a=x', 'only/b=x']);
 });
 
 t.test('what nobody can vouch for is kept, and told to all with the version it has', async (t) => {
