@@ -5,11 +5,12 @@
  */
 import { Cluster } from '../../src/cluster/cluster.ts';
 import { PeerMesh } from '../../src/cluster/link/mesh.ts';
-import { ClusterMembership } from '../../src/cluster/membership.ts';
+import { ClusterMembership, type MembershipParts } from '../../src/cluster/membership.ts';
 import { Broker } from '../../src/core/broker.ts';
+import type { Incarnation } from '../../src/core/incarnation.ts';
 import { makeLimits } from '../../src/core/limits.ts';
 import type { Message } from '../../src/core/message.ts';
-import type { Log, RestoreVisitor, StoreEvents, Ticket } from '../../src/core/ports.ts';
+import type { Clock, Log, RestoreVisitor, StoreEvents, Ticket } from '../../src/core/ports.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { SplitStore } from '../../src/store/split-store.ts';
@@ -17,6 +18,7 @@ import type { Dial, LineEvents } from '../chaos/line.ts';
 import type { Kernel } from './kernel.ts';
 import { LinkNetwork } from './link-network.ts';
 import { ModelRedis, type ModelRedisClient } from './model-redis.ts';
+import { RouteShadow } from './route-shadow.ts';
 import { SimLine } from './sim-line.ts';
 import type { SimNode } from './sim-node.ts';
 
@@ -53,6 +55,14 @@ export interface SimLife {
   readonly cluster: Cluster;
   readonly store: RedisStore;
   readonly redis: ModelRedisClient;
+  readonly mesh: PeerMesh;
+  readonly membership: ClusterMembership;
+  /** What its router was told of the others. */
+  readonly shadow: RouteShadow;
+  /** Planted: a frame of that type that is true here never was applied, though it was acked. */
+  swallows: ((from: Incarnation, type: number) => boolean) | null;
+  /** Virtual ms at which `mayServe` said yes last. */
+  servedMs: number;
   isReady: boolean;
 }
 
@@ -68,6 +78,10 @@ export interface SimSiteOptions {
   readonly nodes?: number;
   /** Planted: what a test replaces to see that it is found. */
   readonly sabotage?: (life: SimLife) => void;
+  /** Planted: what membership is made of. */
+  readonly membershipParts?: (clock: Clock) => Partial<MembershipParts>;
+  /** How far `redis.rollBack` can go; it costs a copy of all that is written. */
+  readonly historyMs?: number;
 }
 
 export class SimSite {
@@ -88,7 +102,7 @@ export class SimSite {
         after: (delayMs, task) => void kernel.after(null, delayMs, task),
         chance: () => kernel.chance.next(),
       },
-      { historyMs: 5000 },
+      { historyMs: options.historyMs ?? 0 },
     );
     this.network = new LinkNetwork(kernel);
     for (let index = 0; index < (options.nodes ?? 3); index++) {
@@ -133,10 +147,16 @@ export class SimSite {
       limits: { leaseMs: LEASE_MS, bufferBytesMax: 4 * 1024 * 1024, frameBytesMax: 1024 * 1024 },
       release: 'sim',
     });
-    const life = { node, redis, store, isReady: false } as unknown as SimLife & {
-      broker: Broker;
-      cluster: Cluster;
-    };
+    const life = {
+      node,
+      redis,
+      store,
+      mesh,
+      swallows: null,
+      servedMs: -1,
+      isReady: false,
+    } as unknown as Mutable<SimLife>;
+    swallowing(mesh, life);
     const record = { nodeId: machine.name, address: machine.address, release: 'sim', protocol: 1 };
     const split = new SplitStore(store, machine.disk, node);
     const cluster: Cluster = new Cluster({
@@ -144,8 +164,8 @@ export class SimSite {
       ledger: store,
       sessions: split,
       mesh,
-      membership: ({ events, askPeer }) =>
-        new ClusterMembership(
+      membership: ({ events, askPeer }) => {
+        life.membership = new ClusterMembership(
           {
             record,
             prefix: PREFIX,
@@ -156,7 +176,11 @@ export class SimSite {
           },
           { clock, random, scheduler: node, redis, log, askPeer },
           events,
-        ),
+          this.#options.membershipParts?.(clock),
+        );
+        this.#noteServing(life);
+        return life.membership;
+      },
       clock,
       random,
       scheduler: node,
@@ -194,6 +218,7 @@ export class SimSite {
     });
     life.broker = broker;
     const { remote } = broker;
+    life.shadow = new RouteShadow(remote!);
     cluster.attach(remote!);
     store.onTail = (owner, clientId, sid, tailSeq) => {
       if (owner === cluster.bus.incarnation) remote!.hint(clientId, sid, tailSeq);
@@ -213,6 +238,16 @@ export class SimSite {
     this.#options.sabotage?.(life);
     // Promises go on between two runs of the kernel, at moments that do not depend on real time.
     void broker.start().then(() => kernel.after(node, 1, () => cluster.start(() => {})));
+  }
+
+  #noteServing(life: Mutable<SimLife>): void {
+    const { membership } = life;
+    const mayServe = membership.mayServe.bind(membership);
+    membership.mayServe = () => {
+      const may = mayServe();
+      if (may) life.servedMs = this.kernel.nowMs;
+      return may;
+    };
   }
 
   #log(node: SimNode): Log {
@@ -269,6 +304,20 @@ export class SimSite {
       onKill: (task) => life.node.onKill(task),
     });
   }
+}
+
+type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+/** Lets frames be lost between the link, which acks them, and whom they are for. */
+function swallowing(mesh: PeerMesh, life: Mutable<SimLife>): void {
+  const start = mesh.start.bind(mesh);
+  mesh.start = (events) =>
+    start({
+      ...events,
+      frame: (from, type, buffer, begin, end) => {
+        if (life.swallows?.(from, type) !== true) events.frame(from, type, buffer, begin, end);
+      },
+    });
 }
 
 function shown(fields: object): string {
