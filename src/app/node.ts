@@ -12,9 +12,11 @@ import { compareConfigs } from '../config/difference.ts';
 import type { Problem } from '../config/layer.ts';
 import { ConfigError, DEFAULT_ORIGIN, type LoadedConfig } from '../config/load.ts';
 import { Broker } from '../core/broker.ts';
+import type { Acceptor } from '../core/ports.ts';
 import { createListener } from '../listeners/create-listener.ts';
 import type { Listener, ListenerOptions } from '../listeners/listener.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
+import type { Datacenter } from './datacenter.ts';
 import { checkDescriptors } from './descriptors.ts';
 import { listenerOptions, nameOf } from './listener-options.ts';
 import type { NodeLog } from './logger.ts';
@@ -22,6 +24,7 @@ import { type OpenStore, openStore } from './open-store.ts';
 import { OperatorDoor } from './operator-door.ts';
 import { mergeReloadable } from './reload.ts';
 import { Rights } from './rights.ts';
+import { ServingDoor } from './serving-door.ts';
 import { StartError } from './start-error.ts';
 
 export interface NodeOptions {
@@ -30,10 +33,15 @@ export interface NodeOptions {
   readonly load: () => LoadedConfig;
   readonly log: NodeLog;
   readonly version: string;
+  /** Resolves when the node is to stop, which may be while it waits for Redis or for other nodes. */
+  readonly stopAsked?: Promise<unknown> | undefined;
 }
 
 /** How often the end of the last connections is looked for while stopping. */
 const CLOSED_POLL_MS = 10;
+/** Of the time to stop, the part in which clients are moved to other nodes; at least so fast. */
+const MOVING_SHARE = 0.5;
+const MOVED_PER_S_MIN = 1000;
 
 export class BrokerNode {
   readonly #options: NodeOptions;
@@ -41,16 +49,26 @@ export class BrokerNode {
   readonly #store: OpenStore;
   readonly #rights: Rights;
   readonly #door: OperatorDoor;
+  /** Null: this node is alone. */
+  readonly #datacenter: Datacenter | null;
+  /** What listeners hand their sockets to. */
+  readonly #acceptor: Acceptor;
   /** Open ones, each with its entry of the configuration. */
   readonly #listeners: { readonly listener: Listener; entry: ListenerConfig }[] = [];
   #config: Config;
   /** Read last: where values were written. */
   #loaded: LoadedConfig;
   #isStoreOpen = false;
+  #isStopAsked = false;
   #stopped: Promise<void> | null = null;
   #reloading: Promise<unknown> = Promise.resolve();
 
-  private constructor(options: NodeOptions, store: OpenStore, rights: Rights) {
+  private constructor(
+    options: NodeOptions,
+    store: OpenStore,
+    rights: Rights,
+    datacenter: Datacenter | null,
+  ) {
     const { config, originOf } = options.loaded;
     const { log } = options.log;
     this.#options = options;
@@ -58,6 +76,7 @@ export class BrokerNode {
     this.#loaded = options.loaded;
     this.#store = store;
     this.#rights = rights;
+    this.#datacenter = datacenter;
     this.#broker = new Broker({
       limits: config.limits,
       queueOverflow: config.queueOverflow,
@@ -67,11 +86,22 @@ export class BrokerNode {
       random: systemRandom,
       scheduler: systemScheduler,
       log,
-      store: store.store,
+      store: datacenter?.store ?? store.store,
       gate: this.#rights.gate,
       observer: null,
-      bus: null,
+      bus: datacenter?.bus ?? null,
     });
+    this.#acceptor = this.#broker;
+    if (datacenter !== null) {
+      datacenter.attach(this.#broker);
+      const isServing = (): boolean => datacenter.isServing;
+      this.#acceptor = new ServingDoor(
+        this.#broker,
+        this.#broker.stats,
+        isServing,
+        systemScheduler,
+      );
+    }
     this.#door = new OperatorDoor({
       version: options.version,
       broker: this.#broker,
@@ -85,6 +115,7 @@ export class BrokerNode {
       openListeners: () =>
         this.#listeners.map(({ listener, entry }) => ({ entry, address: listener.address })),
       storeMetrics: store.metrics,
+      cluster: datacenter?.view ?? null,
       readiness: () => this.#readiness(),
       isAdminByDefault: originOf(['admin', 'url']) === DEFAULT_ORIGIN,
     });
@@ -103,13 +134,15 @@ export class BrokerNode {
       recheck: () => broker?.admin.recheck(),
       retained: () => broker?.admin.kept() ?? [],
     });
-    const node = new BrokerNode(options, await openStore(config, log), rights);
+    const store = await openStore(config, log);
+    const datacenter = await openDatacenter(options, store);
+    const node = new BrokerNode(options, store, rights, datacenter);
     broker = node.#broker;
     try {
       await rights.start();
     } catch (error) {
       // The database of the store opens by itself once it is made.
-      await node.#store.store.stop();
+      await node.#closeStore();
       throw asStartError(error);
     }
     try {
@@ -117,12 +150,18 @@ export class BrokerNode {
     } catch (error) {
       // Nothing but the store is opened there.
       await rights.stop();
+      await datacenter?.close();
       throw new StartError('STORE', (error as Error).message, error);
     }
     node.#isStoreOpen = true;
     try {
+      if (datacenter !== null) await node.#join(datacenter);
+      // Told to stop while it waited: whoever asked stops it.
+      if (node.#isStopAsked) return node;
       await node.#listen();
-      await node.#door.open();
+      node.#door.startPublishing();
+      // In a datacenter it is open already: it says what the node waits for.
+      if (datacenter === null) await node.#door.open();
     } catch (error) {
       await node.stop();
       throw error;
@@ -130,10 +169,30 @@ export class BrokerNode {
     return node;
   }
 
+  async #closeStore(): Promise<void> {
+    await (this.#datacenter?.store ?? this.#store.store).stop();
+    await this.#datacenter?.close();
+  }
+
+  /** Resolves when this node may have clients, or is to stop. */
+  async #join(datacenter: Datacenter): Promise<void> {
+    const { stopAsked } = this.#options;
+    const asked = stopAsked?.then(() => {
+      this.#isStopAsked = true;
+    });
+    await this.#door.open();
+    const joined = datacenter.reach().then(async () => {
+      if (!this.#isStopAsked) await datacenter.join();
+    });
+    await (asked === undefined ? joined : Promise.race([joined, asked]));
+    // It may fail yet when nobody waits for it any more.
+    joined.catch(() => {});
+  }
+
   async #listen(): Promise<void> {
     const { log } = this.#options.log;
     for (const entry of this.#config.listeners) {
-      const listener = createListener(this.#optionsOf(entry), this.#broker, log);
+      const listener = createListener(this.#optionsOf(entry), this.#acceptor, log);
       await listener.start();
       this.#listeners.push({ listener, entry });
       log.info({ address: listener.address, listener: nameOf(entry) }, 'listening');
@@ -205,8 +264,9 @@ export class BrokerNode {
     if (needsRestart.length > 0) {
       log.warn({ options: needsRestart }, 'changed options need a restart');
     }
-    log.info({ applied, needsRestart }, 'reloaded');
-    return { applied, needsRestart, problems: [] };
+    const loaded = this.#rights.loaded();
+    log.info({ applied, needsRestart, loaded }, 'reloaded');
+    return { applied, needsRestart, loaded, problems: [] };
   }
 
   /** Also when no option changed: the certificates in the same files may be new. */
@@ -261,14 +321,50 @@ export class BrokerNode {
     this.#broker.beginShutdown();
     this.#door.stopPublishing();
     await Promise.all(this.#listeners.map(({ listener }) => listener.stop()));
-    await this.#broker.stop(this.#config.shutdownGraceMs);
+    if (this.#datacenter !== null) await this.#moveClients(this.#datacenter, deadlineMs);
+    await this.#broker.stop(Math.max(0, deadlineMs - performance.now()));
     await this.#rights.stop();
     this.#isStoreOpen = false;
+    await this.#datacenter?.close();
     // A process that ends resets what is still open, and a reset destroys the last packet.
     while (this.#broker.stats.connections > 0 && performance.now() < deadlineMs) {
       await new Promise((resolve) => setTimeout(resolve, CLOSED_POLL_MS));
     }
     await this.#door.close();
+  }
+
+  /** To other nodes, so fast that they are gone in time and no faster than it needs. */
+  async #moveClients(datacenter: Datacenter, deadlineMs: number): Promise<void> {
+    datacenter.drain(deadlineMs);
+    const { connections } = this.#broker.stats;
+    if (connections === 0 || !datacenter.hasOthers) return;
+    const movingMs = Math.max(0, deadlineMs - performance.now()) * MOVING_SHARE;
+    const clientsPerS = Math.max(MOVED_PER_S_MIN, Math.ceil((connections * 1000) / movingMs));
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, movingMs);
+      this.#broker.drain({ clientsPerS, serverReference: null }, () => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+}
+
+/** Nothing of it is loaded where a node is alone. */
+async function openDatacenter(
+  { loaded, log: { log }, version: release }: NodeOptions,
+  { store: local }: OpenStore,
+): Promise<Datacenter | null> {
+  const { config } = loaded;
+  const { cluster } = config;
+  if (cluster === undefined) return null;
+  try {
+    const { Datacenter } = await import('./datacenter.ts');
+    return await Datacenter.open({ config, cluster, local, release, log });
+  } catch (error) {
+    // Its database opens by itself once it is made.
+    await local.stop();
+    throw error;
   }
 }
 

@@ -9,6 +9,7 @@ import type { AdminServer } from '../admin/admin-server.ts';
 import type { ApiOptions } from '../admin/api/api.ts';
 import type { CertificateReport, ReloadReport } from '../admin/api/ports.ts';
 import { readTokenFile, TokenFileError } from '../admin/api/token-file.ts';
+import type { ClusterView } from '../admin/cluster-view.ts';
 import type { ListenerMetrics, StoreMetrics } from '../admin/metric-sources.ts';
 import type { Readiness } from '../admin/readiness.ts';
 import { type SysTopics, startSysTopics } from '../admin/sys-topics.ts';
@@ -38,6 +39,8 @@ export interface DoorParts {
   readonly listeners: () => readonly ListenerMetrics[];
   readonly openListeners: () => readonly OpenListener[];
   readonly storeMetrics: () => StoreMetrics | null;
+  /** Null: the node is alone. */
+  readonly cluster: ClusterView | null;
   readonly readiness: () => Readiness;
   /** Nobody asked for the admin address: then it is no reason to fail. */
   readonly isAdminByDefault: boolean;
@@ -48,13 +51,19 @@ export class OperatorDoor {
   #admin: AdminServer | null = null;
   #sysTopics: SysTopics | null = null;
   #sysIntervalS = 0;
+  #isPublishing = false;
 
   constructor(parts: DoorParts) {
     this.#parts = parts;
   }
 
-  async open(): Promise<void> {
+  /** Once the broker takes messages. */
+  startPublishing(): void {
+    this.#isPublishing = true;
     this.#reloadSysTopics();
+  }
+
+  async open(): Promise<void> {
     const { log, config, version, broker, rights, isAdminByDefault } = this.#parts;
     const { url } = config().admin;
     const address = parseAdminUrl(url);
@@ -71,6 +80,8 @@ export class OperatorDoor {
       log,
       stats: broker.stats,
       store: this.#parts.storeMetrics,
+      cluster: this.#parts.cluster,
+      drain: broker,
       listeners: this.#parts.listeners,
       readiness: this.#parts.readiness,
       probe: {
@@ -164,7 +175,7 @@ export class OperatorDoor {
   #reloadSysTopics(): void {
     const { broker, version, config } = this.#parts;
     const { sysIntervalS } = config();
-    if (sysIntervalS === this.#sysIntervalS) return;
+    if (!this.#isPublishing || sysIntervalS === this.#sysIntervalS) return;
     this.#sysTopics?.stop();
     this.#sysIntervalS = sysIntervalS;
     this.#sysTopics = startSysTopics({
@@ -179,6 +190,7 @@ export class OperatorDoor {
 
   /** No more changes to the broker's topics; the address still answers that the node stops. */
   stopPublishing(): void {
+    this.#isPublishing = false;
     this.#sysTopics?.stop();
     this.#sysTopics = null;
   }

@@ -159,6 +159,7 @@ t.test('the admin address in use', async (t) => {
       listeners: () => [],
       openListeners: () => [],
       storeMetrics: () => null,
+      cluster: null,
       readiness: () => {
         throw new Error('not asked');
       },

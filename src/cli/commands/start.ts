@@ -79,7 +79,13 @@ async function runNode(
   process.on('SIGHUP', () => void node?.reload());
   try {
     const { BrokerNode } = await import('../../app/node.ts');
-    node = await BrokerNode.start({ loaded, load: request.load, log, version });
+    node = await BrokerNode.start({
+      loaded,
+      load: request.load,
+      log,
+      version,
+      stopAsked: asked,
+    });
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     // An error with a code is about this machine, not about this program: no stack.
