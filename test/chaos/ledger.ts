@@ -34,6 +34,8 @@ interface Reader {
   readonly ended: Map<string, number>;
   /** By stream, then sequence number: how often it came. */
   readonly counts: Map<number, number[]>;
+  /** By stream: numbers that went with a store that lost its data. */
+  readonly excused: Map<number, Set<number>>;
   /** By line: what came last in the order of sending. */
   readonly latest: Map<string, { readonly sentAt: number; readonly text: string }>;
 }
@@ -99,6 +101,8 @@ export class Ledger {
   #sessionsInvented = 0;
   #retainedChecked = 0;
   #retainedWrong = 0;
+  /** Place in the order of events up to which a store has lost what it knew. */
+  #storeLostAt = 0;
 
   get acked(): number {
     return this.#acked;
@@ -155,6 +159,27 @@ export class Ledger {
     this.#streams[stream]!.mayRepeat.add(seq);
   }
 
+  // ------------------------------------------------------------------------------ lost data
+
+  /**
+   * The store that nodes share has lost its data: what was sent before may come twice or in another
+   * order, and may be missing where `mayMiss` says so. What is sent from here on may not.
+   */
+  storeLost(): void {
+    this.#storeLostAt = this.#now;
+    for (const { sentAt, mayRepeat } of this.#streams) {
+      for (let seq = 1; seq < sentAt.length; seq++) mayRepeat.add(seq);
+    }
+  }
+
+  /** It was only in the queue that is lost. */
+  mayMiss(name: string, stream: number, seq: number): void {
+    const excused = this.#readers.get(name)?.excused;
+    const known = excused?.get(stream);
+    if (known === undefined) excused?.set(stream, new Set([seq]));
+    else known.add(seq);
+  }
+
   // ------------------------------------------------------------------------------ sessions
 
   /** CONNECT leaves. With clean start the session and its claims end here. */
@@ -199,6 +224,7 @@ export class Ledger {
       subscriptions: new Map(),
       ended: new Map(),
       counts: new Map(),
+      excused: new Map(),
       latest: new Map(),
     });
   }
@@ -258,7 +284,7 @@ export class Ledger {
     const sentAt = from.sentAt[seq]!;
     // What was sent before the subscription comes only when it is sent again, after newer ones.
     const [since] = owedSince(reader, from);
-    if (since === undefined || sentAt < since) return;
+    if (since === undefined || sentAt < since || sentAt <= this.#storeLostAt) return;
     const latest = reader.latest.get(from.line);
     if (latest === undefined || sentAt > latest.sentAt) {
       reader.latest.set(from.line, { sentAt, text: `${from.name} #${seq}` });
@@ -316,10 +342,11 @@ export class Ledger {
     for (const reader of this.#readers.values()) {
       for (const [index, stream] of this.#streams.entries()) {
         const counts = reader.counts.get(index);
+        const excused = reader.excused.get(index);
         for (const since of owedSince(reader, stream)) {
           for (let seq = 1; seq < stream.sentAt.length; seq++) {
             if (stream.ackedAt[seq] === 0 || stream.sentAt[seq]! < since) continue;
-            if ((counts?.[seq] ?? 0) > 0) continue;
+            if ((counts?.[seq] ?? 0) > 0 || excused?.has(seq) === true) continue;
             const life = stream.ackedInLife[seq]!;
             yield { reader: reader.name, stream: stream.name, seq, life };
           }
