@@ -22,6 +22,8 @@ export interface SiteNode {
   isStopped: boolean;
   /** Complaints of all its lives. */
   readonly complaints: string[];
+  /** What it said in the lives before this one. */
+  readonly said: string[];
 }
 
 export interface SiteOptions {
@@ -59,6 +61,7 @@ export class ClusterSite {
         peerPort,
         isStopped: false,
         complaints: [],
+        said: [],
       });
     }
     await Promise.all(this.nodes.map((node) => this.startNode(node)));
@@ -93,6 +96,7 @@ export class ClusterSite {
   }
 
   #gone(node: SiteNode, broker: Broker): void {
+    node.said.push(...linesOf(broker), `-- ended: ${JSON.stringify(broker.exit)}`);
     for (const entry of broker.errors) {
       const text = JSON.stringify(entry);
       if (!EXPECTED.test(text)) node.complaints.push(`${node.name}: ${text}`);
@@ -137,6 +141,16 @@ export class ClusterSite {
       await node.toPeers.close();
     }
   }
+}
+
+/** All that a node has said, oldest first. */
+export function saidBy(node: SiteNode): string[] {
+  return node.broker === null ? node.said : [...node.said, ...linesOf(node.broker)];
+}
+
+function linesOf({ entries, noise }: Broker): string[] {
+  const lines = entries.map((entry) => JSON.stringify(entry));
+  return noise === '' ? lines : [...lines, noise];
 }
 
 async function freePort(): Promise<number> {

@@ -3,13 +3,13 @@
  * by the seed, and the books. Clients reconnect to whichever node answers, as real ones do. Called by
  * run-cluster.ts and the tests.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { RedisServer } from '../support/redis-server.ts';
 import type { TcpProxy } from '../support/tcp-proxy.ts';
 import { cast } from './cast.ts';
-import { ClusterSite, type SiteNode } from './cluster-site.ts';
+import { ClusterSite, type SiteNode, saidBy } from './cluster-site.ts';
 import { Ledger, type Verdict } from './ledger.ts';
 import { Link } from './link.ts';
 import { Prng } from './prng.ts';
@@ -38,6 +38,8 @@ export interface ClusterChaosOptions {
   readonly program?: readonly string[];
   readonly flags?: readonly string[];
   readonly log?: (line: string) => void;
+  /** Folder for what nodes have said, written when the run is not clean. */
+  readonly logs?: string;
 }
 
 export interface ClusterChaosReport extends Verdict {
@@ -168,11 +170,13 @@ class ClusterChaos {
     for (let index = 0; index < faults; index++) {
       const fault = this.#prng.pick(kinds);
       const beforeMs = performance.now();
-      await this.#inflict(fault);
+      const began = new Date().toISOString().slice(11, 23);
+      this.#ledger.life = index + 1;
+      const whom = await this.#inflict(fault);
       this.#happened[fault] = (this.#happened[fault] ?? 0) + 1;
       const tookMs = Math.round(performance.now() - beforeMs);
       log(
-        `${fault} (${tookMs} ms): ${this.#ledger.acked} acked, ${this.#ledger.delivered} delivered`,
+        `#${index + 1} ${began} ${fault} ${whom} (${tookMs} ms): ${this.#ledger.acked} acked, ${this.#ledger.delivered} delivered`,
       );
       await pause(this.#prng.between(200, 1500));
     }
@@ -180,7 +184,7 @@ class ClusterChaos {
     for (const text of this.#site.nodes.flatMap((node) => node.complaints)) {
       this.#ledger.fault(`complained: ${text}`);
     }
-    return {
+    const report = {
       seed,
       nodes: this.#site.nodes.length,
       happened: this.#happened,
@@ -188,9 +192,21 @@ class ClusterChaos {
       elapsedS: Math.round((performance.now() - beganMs) / 100) / 10,
       ...this.#ledger.verdict(),
     };
+    if (!report.isClean) this.#keepLogs();
+    return report;
   }
 
-  async #inflict(fault: ClusterFault): Promise<void> {
+  #keepLogs(): void {
+    const { logs, seed } = this.#options;
+    if (logs === undefined) return;
+    mkdirSync(logs, { recursive: true });
+    for (const node of this.#site.nodes) {
+      writeFileSync(join(logs, `${seed}-${node.name}.log`), `${saidBy(node).join('\n')}\n`);
+    }
+  }
+
+  /** Whom or what it was done to. */
+  async #inflict(fault: ClusterFault): Promise<string> {
     const node = this.#prng.pick(this.#site.nodes);
     const { redis } = this.#options;
     switch (fault) {
@@ -208,7 +224,7 @@ class ClusterChaos {
         await redis.stop('SIGKILL');
         await pause(this.#prng.between(0, 2000));
         await redis.resume();
-        break;
+        return 'redis';
       case 'redis_away':
         await this.#away(node.toRedis, this.#prng.between(200, 8000));
         break;
@@ -216,7 +232,7 @@ class ClusterChaos {
         for (const one of this.#site.nodes) one.toRedis.delay(100);
         await pause(this.#prng.between(1000, 4000));
         for (const one of this.#site.nodes) one.toRedis.delay(0);
-        break;
+        return 'all';
       case 'link_cut':
         await this.#away(node.toPeers, this.#prng.between(100, 6000));
         break;
@@ -227,7 +243,9 @@ class ClusterChaos {
         break;
       case 'rolling_restart':
         for (const one of this.#site.nodes) await this.#restart(one);
+        return 'all';
     }
+    return node.name;
   }
 
   /** Reset and refused, or, as often, silent. */
