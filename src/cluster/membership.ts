@@ -82,6 +82,8 @@ const RENEWALS_PER_LEASE = 6;
 const TICKS_PER_LEASE = 30;
 /** Renewals that wait for an answer at the same time. */
 const WAITING_MAX = 4;
+/** Of a proof that was not asked for: an echo. */
+const NO_ERA = -1;
 /** A death so long after Redis was emptied leaves nothing to be asserted. */
 const ASSERT_MS = 60_000;
 
@@ -231,7 +233,7 @@ export class ClusterMembership implements Membership {
     // A lease that is over stays so until Redis has answered: who knows what it said meanwhile.
     if (this.#reach.isThere || heartbeat.hasRedis || !this.#lease.isValid()) return;
     const sinceMs = this.#peers.memberSinceMs(this.#watch.known(), this.#isDead, nowMs);
-    if (sinceMs !== null) this.#prove(sinceMs);
+    if (sinceMs !== null) this.#prove(sinceMs, NO_ERA);
   }
 
   unreachable(peer: Incarnation, forMs: number, linksUp: number): void {
@@ -312,8 +314,8 @@ export class ClusterMembership implements Membership {
     else if (this.#reach.waiting < WAITING_MAX) this.#renew();
   }
 
-  #prove(askedMs: number): void {
-    this.#lease.prove(askedMs);
+  #prove(askedMs: number, era: number): void {
+    this.#lease.prove(askedMs, era);
     if (!this.#isFenced || !this.#lease.isValid()) return;
     this.#isFenced = false;
     this.#events.unfenced();
@@ -438,11 +440,12 @@ export class ClusterMembership implements Membership {
     const askedMs = this.#nowMs();
     this.#nextRenewMs = askedMs + this.#renewalMs;
     const incarnation = this.#incarnation;
+    const { era } = this.#lease;
     const { keys, args } = renewCall(this.#keys, incarnation, this.#generation);
     this.#reach.asked(askedMs);
     this.#world.redis.call(nodeRenew, keys, args, (failure, reply) => {
       this.#redisAnswered(askedMs, failure);
-      if (failure === null) this.#renewed(incarnation, reply, askedMs);
+      if (failure === null) this.#renewed(incarnation, reply, askedMs, era);
     });
   }
 
@@ -455,11 +458,12 @@ export class ClusterMembership implements Membership {
     this.#nextAskMs = nowMs + this.#renewalMs;
     const peer = able[this.#peersAsked++ % able.length]!;
     const incarnation = this.#incarnation;
+    const { era } = this.#lease;
     this.#world.askPeer(peer, incarnation, this.#generation, (reply) => {
       if (reply === null) return;
       // What this node tells others of its Redis stays true: nobody's silence counts meanwhile.
       if (!this.#reach.isThere) this.#watch.countFrom(this.#nowMs());
-      this.#renewed(incarnation, reply, nowMs);
+      this.#renewed(incarnation, reply, nowMs, era);
     });
   }
 
@@ -468,7 +472,7 @@ export class ClusterMembership implements Membership {
     this.#reach.answered(askedMs, failure === null);
   }
 
-  #renewed(incarnation: Incarnation, reply: RedisReply, askedMs: number): void {
+  #renewed(incarnation: Incarnation, reply: RedisReply, askedMs: number, era: number): void {
     if (incarnation !== this.#incarnation) return;
     if (this.#phase !== 'member' && this.#phase !== 'waiting') return;
     const answer = renewReply(reply);
@@ -476,13 +480,13 @@ export class ClusterMembership implements Membership {
       this.#lost();
     } else if (answer.kind === 'ok') {
       this.#heardTime(answer.timeMs);
-      this.#proved(answer, askedMs);
+      this.#proved(answer, askedMs, era);
     } else if (askedMs >= this.#registeredMs && this.#isRegistered) {
       this.#emptied();
     }
   }
 
-  #proved(answer: RenewReply & { readonly kind: 'ok' }, askedMs: number): void {
+  #proved(answer: RenewReply & { readonly kind: 'ok' }, askedMs: number, era: number): void {
     const own = answer.members.find((node) => node.incarnation === this.#incarnation);
     const isNewest = askedMs >= this.#registeredMs && (own?.counter ?? -1) > this.#ownCounter;
     if (isNewest) {
@@ -491,7 +495,7 @@ export class ClusterMembership implements Membership {
       if (this.#phase === 'waiting' && askedMs >= this.#waitUntilMs) this.#announce();
     }
     // After the list: who goes on serving knows whom to wait for.
-    if (this.#phase === 'member') this.#prove(askedMs);
+    if (this.#phase === 'member') this.#prove(askedMs, era);
     if (!isNewest) return;
     // A dead one that Redis lists has come back into an emptied one: as with any other that is listed
     // there, this node waits for what may come after it, until that one is buried.

@@ -19,8 +19,9 @@ export class OwnLease {
   /** What the wall clock may run ahead; much more than NTP slews, less than the margin. */
   readonly #sleepMs: number;
   #endMs = Number.NEGATIVE_INFINITY;
-  /** Proofs asked for before count for nothing. */
+  /** Proofs asked for before count for nothing; at that very moment, those of an era before. */
   #notBeforeMs = Number.NEGATIVE_INFINITY;
+  #era = 0;
   /** Wall clock minus monotonic clock when the proof was asked for, or less. */
   #wallOverMs = Number.POSITIVE_INFINITY;
   readonly #samples: Sample[] = [];
@@ -36,6 +37,11 @@ export class OwnLease {
     return this.#endMs;
   }
 
+  /** To be given back with a proof that is asked for now. */
+  get era(): number {
+    return this.#era;
+  }
+
   /** Reads both clocks; called after each socket read. */
   isValid(): boolean {
     const nowMs = this.#clock.monotonicMs();
@@ -45,8 +51,7 @@ export class OwnLease {
       // Set back: from here on it is compared with this.
       this.#wallOverMs = wallOverMs;
     } else if (wallOverMs - this.#wallOverMs > this.#sleepMs) {
-      this.#endMs = Number.NEGATIVE_INFINITY;
-      this.#notBeforeMs = nowMs;
+      this.end();
       return false;
     }
     return true;
@@ -60,9 +65,10 @@ export class OwnLease {
     while (samples.length > 1 && samples[1]!.atMs < atMs - this.#leaseMs) samples.shift();
   }
 
-  /** This node was a member at some moment after `askedMs` (monotonic). */
-  prove(askedMs: number): void {
+  /** This node was a member at some moment after `askedMs` (monotonic), which was in `era`. */
+  prove(askedMs: number, era: number): void {
     if (askedMs < this.#notBeforeMs || askedMs + this.#leaseMs <= this.#endMs) return;
+    if (askedMs === this.#notBeforeMs && era !== this.#era) return;
     let wallOverMs = Number.POSITIVE_INFINITY;
     for (const sample of this.#samples) {
       if (sample.atMs <= askedMs || wallOverMs === Number.POSITIVE_INFINITY) {
@@ -76,9 +82,12 @@ export class OwnLease {
     this.isValid();
   }
 
-  /** Of another incarnation, or of none. */
+  /** Whatever was asked for until now proves nothing. */
   end(): void {
     this.#endMs = Number.NEGATIVE_INFINITY;
     this.#notBeforeMs = this.#clock.monotonicMs();
+    this.#era++;
+    this.#samples.length = 0;
+    this.sample();
   }
 }

@@ -498,8 +498,8 @@ class LeaseFromReply extends OwnLease {
     super(clock, LEASE_MS, MARGIN_MS);
     this.#clockOf = clock;
   }
-  override prove(_askedMs: number): void {
-    super.prove(this.#clockOf.monotonicMs());
+  override prove(_askedMs: number, era: number): void {
+    super.prove(this.#clockOf.monotonicMs(), era);
   }
 }
 

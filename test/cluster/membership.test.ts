@@ -4,6 +4,7 @@
  */
 import t from 'tap';
 import { evictsNow } from '../../src/cluster/broken-links.ts';
+import { OwnLease } from '../../src/cluster/own-lease.ts';
 import { aloneLease } from '../../src/cluster/role-lease.ts';
 import {
   LEASE_MS,
@@ -358,6 +359,39 @@ t.test('the node whose links are all broken is the one to go', async (t) => {
     t.not(ids(world)[0], before[0]);
     t.equal(process(world, 0).membership.state, 'joining');
   }
+});
+
+t.test('a lease takes no proof from before a sleep, not even of the same instant', async (t) => {
+  let nowMs = 1000;
+  let sleptMs = 0;
+  const lease = new OwnLease(
+    { monotonicMs: () => nowMs, wallMs: () => 1e12 + nowMs + sleptMs },
+    LEASE_MS,
+    MARGIN_MS,
+  );
+  t.notOk(lease.isValid(), 'nothing is proven yet');
+  lease.sample();
+  lease.prove(nowMs, lease.era);
+  t.equal(lease.endMs, nowMs + LEASE_MS);
+  nowMs += LEASE_MS - 1;
+  t.ok(lease.isValid());
+  const { era } = lease;
+  const askedMs = nowMs;
+  sleptMs = 10_000;
+  t.notOk(lease.isValid());
+  lease.prove(askedMs - 1, era);
+  t.notOk(lease.isValid());
+  lease.prove(askedMs, era);
+  t.notOk(lease.isValid(), 'asked at the moment at which the clock stood');
+  lease.prove(askedMs, lease.era);
+  t.ok(lease.isValid(), 'asked after it woke');
+  nowMs += 500;
+  sleptMs += MARGIN_MS / 5;
+  t.ok(lease.isValid(), 'clocks are set a little now and then');
+  lease.prove(nowMs - 5000, lease.era);
+  t.equal(lease.endMs, askedMs + LEASE_MS, 'an older proof takes nothing back');
+  nowMs += LEASE_MS;
+  t.notOk(lease.isValid());
 });
 
 t.test('of two equals the lower acts first, of others who has fewer broken links', async (t) => {
