@@ -1,27 +1,24 @@
 /**
- * One run of the cluster in virtual time: the cast of the chaos runs (test/chaos) over simulated nodes,
- * faults chosen by the seed, and the books of test/chaos/ledger.ts at the end: acked is never lost, QoS 2
- * comes once, first deliveries keep their order, sessions are truthful.
+ * One run of the cluster in virtual time: the cast of the chaos runs (test/chaos), clients with wills and
+ * probes over simulated nodes, faults chosen by the seed, and the books of test/chaos/ledger.ts: acked is
+ * never lost, QoS 2 comes once, first deliveries keep their order, sessions are truthful (FIELD §3).
+ * While it runs nobody owns what another has, and nobody answers without a lease; in the end all nodes and
+ * Redis say the same, and when every session has ended nothing is left of any.
  */
-import { cast } from '../chaos/cast.ts';
+import { type Cast, cast } from '../chaos/cast.ts';
 import { Ledger, type Verdict } from '../chaos/ledger.ts';
 import { Prng } from '../chaos/prng.ts';
 import type { Stage } from '../chaos/stage.ts';
+import { AnswerWatch } from './answer-watch.ts';
+import { ClusterFaults, FAILOVER_HISTORY_MS, type SimFault, simFaults } from './cluster-faults.ts';
 import { Kernel, SimulationFailure } from './kernel.ts';
+import { OwnerWatch } from './owner-watch.ts';
+import { pass, passUntil } from './passing.ts';
+import { leftOver, unsettled } from './settled-site.ts';
+import { SimClient } from './sim-client.ts';
 import { SimSite, type SimSiteOptions } from './sim-site.ts';
-
-export const simFaults = [
-  'kill',
-  'pause',
-  'redis_down',
-  'redis_away',
-  'redis_slow',
-  'redis_replies',
-  'link_block',
-  'link_cut',
-  'restart',
-] as const;
-export type SimFault = (typeof simFaults)[number];
+import { SubackProbes } from './suback-probes.ts';
+import { WillKeepers } from './will-keepers.ts';
 
 export interface ClusterRunOptions extends SimSiteOptions {
   readonly seed: number;
@@ -30,6 +27,10 @@ export interface ClusterRunOptions extends SimSiteOptions {
   readonly isTracing?: boolean;
   /** Messages of each publisher and second of virtual time. */
   readonly ratePerS?: number;
+  /** A part of the cast, chosen by the seed: for many short runs. */
+  readonly isShort?: boolean;
+  /** Redis is made worse: planted. */
+  readonly plant?: (site: SimSite) => void;
 }
 
 export interface ClusterRunReport extends Verdict {
@@ -37,16 +38,23 @@ export interface ClusterRunReport extends Verdict {
   readonly happened: readonly string[];
   readonly virtualS: number;
   readonly events: number;
+  /** SUBACKs at which another node was published to at once. */
+  readonly probes: number;
+  readonly drifts: number;
 }
 
 const TICK_MS = 20;
 /** Until everything has come after the last fault; longer than expiry of a lease and a join. */
 const HEAL_MS = 60_000;
 const START_MS = 60_000;
-const STEP_MS = 50;
-const STEPS_MAX = 4_000_000;
+/** Until nodes say the same, and until nothing is left. */
+const SETTLE_MS = 20_000;
 const REFUSALS = new Set([0x88, 0x89, 0x9c, 3]);
 const DEAF_MS = 6000;
+/** Of a short run: how many of each. */
+const SHORT_PUBLISHERS = 3;
+const SHORT_SUBSCRIBERS = 6;
+const FAULTS_MAX = 8;
 
 export function runCluster(options: ClusterRunOptions): Promise<ClusterRunReport> {
   return new ClusterRun(options).run();
@@ -58,32 +66,68 @@ class ClusterRun {
   readonly #site: SimSite;
   readonly #ledger = new Ledger();
   readonly #stage: Stage;
-  readonly #cast: ReturnType<typeof cast>;
-  readonly #happened: string[] = [];
+  readonly #cast: Cast;
   readonly #plan: Prng;
+  readonly #faults: ClusterFaults;
+  readonly #planned: readonly SimFault[];
+  readonly #owners: OwnerWatch;
+  readonly #answers = new AnswerWatch();
+  readonly #probes: SubackProbes;
+  readonly #wills: WillKeepers;
   readonly #open: Set<{ close: () => void; heardMs: number }> = new Set();
   #debt = 0;
 
   constructor(options: ClusterRunOptions) {
+    const { seed, faults = 6, kinds = simFaults } = options;
     this.#options = options;
-    this.#kernel = new Kernel(options.seed, { isTracing: options.isTracing ?? false });
-    this.#site = new SimSite(this.#kernel, options);
-    this.#plan = new Prng(options.seed ^ 0x0fa7);
+    const plan = new Prng(seed ^ 0x0fa7);
+    this.#plan = plan;
+    const planned: SimFault[] = [];
+    for (let index = 0; index < faults; index++) planned.push(plan.pick(kinds));
+    this.#planned = planned;
+    const fails = planned.includes('failover');
+    const kernel = new Kernel(seed, { isTracing: options.isTracing ?? false });
+    const site = new SimSite(kernel, {
+      ...options,
+      historyMs: fails ? FAILOVER_HISTORY_MS : 0,
+    });
+    if (fails) site.redis.replicaMs = ClusterFaults.replicaMs(plan);
+    this.#kernel = kernel;
+    this.#site = site;
+    this.#owners = new OwnerWatch(site);
+    site.onLife = (life) => this.#owners.watch(life);
+    site.onWrite = (life, buffer, start, end) =>
+      this.#answers.wrote(life, kernel.nowMs, buffer, start, end);
+    const ledger = this.#ledger;
     this.#stage = {
-      ledger: this.#ledger,
-      prng: new Prng(options.seed ^ 0x5eed),
+      ledger,
+      prng: new Prng(seed ^ 0x5eed),
       dial: null,
-      nowMs: () => this.#kernel.nowMs,
+      nowMs: () => kernel.nowMs,
       refusals: REFUSALS,
       isClosing: false,
       isOver: false,
       onMoment: () => {},
     };
-    this.#cast = cast(this.#stage);
+    const whole = cast(this.#stage);
+    this.#cast = options.isShort === true ? someOf(whole, plan) : whole;
+    this.#faults = new ClusterFaults({
+      kernel,
+      site,
+      plan,
+      ledger,
+      storm: (messages) => {
+        this.#debt += messages;
+      },
+    });
+    this.#probes = new SubackProbes(kernel, site, new Prng(seed ^ 0x9e0b));
+    this.#wills = new WillKeepers(kernel, site, new Prng(seed ^ 0x3111));
+    options.plant?.(site);
   }
 
   #tick(): void {
     const kernel = this.#kernel;
+    if (this.#stage.isOver) return;
     kernel.after(null, TICK_MS, () => this.#tick());
     const nowMs = kernel.nowMs;
     this.#debt += (TICK_MS * (this.#options.ratePerS ?? 5)) / 1000;
@@ -112,139 +156,149 @@ class ClusterRun {
     return line;
   };
 
+  get #isReady(): boolean {
+    return this.#site.ready.length === this.#site.machines.length;
+  }
+
   async run(): Promise<ClusterRunReport> {
-    const { faults = 6, kinds = simFaults, seed } = this.#options;
     const kernel = this.#kernel;
     for (const machine of this.#site.machines) this.#site.start(machine);
-    await this.#until(
-      START_MS,
-      () => this.#site.ready.length === this.#site.machines.length,
-      'ready',
-    );
+    await this.#until(START_MS, () => this.#isReady, 'ready');
     this.#tick();
-    const isThere = (): boolean => this.#cast.subscribers.every(({ isSubscribed }) => isSubscribed);
+    this.#wills.begin();
+    const isThere = (): boolean =>
+      this.#wills.isWatching && this.#cast.subscribers.every(({ isSubscribed }) => isSubscribed);
     await this.#until(START_MS, isThere, 'subscribed');
-    for (let index = 0; index < faults; index++) {
-      await this.#pass(this.#plan.between(50, 2500));
-      this.#inflict(this.#plan.pick(kinds));
+    this.#probes.begin();
+    for (const fault of this.#planned) {
+      // Now and then two at once.
+      if (!this.#plan.once(5)) await pass(kernel, this.#plan.between(50, 2500));
+      this.#faults.inflict(fault);
     }
-    await this.#pass(2000);
-    this.#stage.isClosing = true;
-    const isDone = (): boolean =>
-      this.#site.ready.length === this.#site.machines.length &&
-      this.#cast.publishers.every((publisher) => publisher.isDone) &&
-      this.#ledger.isSettled;
-    const untilMs = kernel.nowMs + HEAL_MS;
-    while (!isDone() && kernel.nowMs < untilMs) await this.#pass(250);
-    for (const publisher of this.#cast.publishers) {
-      if (!publisher.isDone) {
-        this.#ledger.fault(`${publisher.options.clientId}: waits for acks that never come`);
-      }
-    }
-    await this.#pass(1500);
-    if (this.#site.ready.length < this.#site.machines.length) {
-      this.#ledger.fault(`only ${this.#site.ready.length} nodes are ready in the end`);
-    }
-    for (const text of this.#site.complaints) this.#ledger.fault(`complained: ${text}`);
+    await pass(kernel, 2000);
+    await this.#settle();
+    this.#judge();
+    await this.#end();
     const report = {
-      seed,
-      happened: this.#happened,
+      seed: this.#options.seed,
+      happened: this.#faults.happened,
       virtualS: Math.round(kernel.nowMs / 1000),
       events: kernel.steps,
+      probes: this.#probes.answered,
+      drifts: this.#faults.drifts,
       ...this.#ledger.verdict(),
     };
     if (report.isClean) return report;
     throw new SimulationFailure(kernel.report(describeClusterRun(report)));
   }
 
-  /** In steps, between which what a promise waits for may go on: a node that starts has a few. */
-  async #pass(ms: number): Promise<void> {
-    const untilMs = this.#kernel.nowMs + ms;
-    while (this.#kernel.nowMs < untilMs) {
-      const end = this.#kernel.run(Math.min(untilMs, this.#kernel.nowMs + STEP_MS), STEPS_MAX);
-      if (end === 'steps_max') this.#kernel.fail('too many events: something spins');
-      for (let turn = 0; turn < 10; turn++) await null;
-    }
-  }
-
   async #until(withinMs: number, isReached: () => boolean, what: string): Promise<void> {
-    const untilMs = this.#kernel.nowMs + withinMs;
-    while (!isReached() && this.#kernel.nowMs < untilMs) await this.#pass(50);
-    if (isReached()) return;
+    if (await passUntil(this.#kernel, withinMs, isReached)) return;
     const { faults } = this.#ledger.verdict();
     const missing = this.#cast.subscribers.filter(({ isSubscribed }) => !isSubscribed);
     const names = missing.map(({ options }) => options.clientId).join(', ');
     const why = [...faults, ...this.#site.complaints].join('\n');
-    this.#kernel.fail(`never ${what}: ${names}\n${why}`);
+    this.#kernel.fail(`seed ${this.#options.seed}: never ${what}: ${names}\n${why}`);
   }
 
-  #inflict(fault: SimFault): void {
+  /** Nobody goes away any more; everything that is owed comes. */
+  async #settle(): Promise<void> {
     const kernel = this.#kernel;
-    const machine = this.#plan.pick(this.#site.machines);
-    const { redis, network } = this.#site;
-    const forMs = this.#plan.between(50, 6000);
-    this.#happened.push(`${fault} ${machine.name} ${forMs} ms at ${Math.round(kernel.nowMs)}`);
-    kernel.trace(null, `FAULT ${this.#happened.at(-1)}`);
-    const { life } = machine;
-    switch (fault) {
-      case 'kill':
-        this.#site.kill(machine);
-        kernel.after(null, forMs, () => {
-          if (machine.life === null) this.#site.start(machine);
-        });
-        break;
-      case 'restart':
-        if (life === null) return;
-        life.isReady = false;
-        life.broker.drain({ clientsPerS: 1000, serverReference: null }, () => {});
-        kernel.after(life.node, 500, () =>
-          life.cluster.stop(() => {
-            kernel.after(null, 0, () => {
-              if (machine.life !== life) return;
-              this.#site.kill(machine);
-              this.#site.start(machine);
-            });
-          }),
-        );
-        break;
-      case 'pause':
-        if (life !== null) kernel.pause(life.node, forMs * 2);
-        break;
-      case 'redis_down':
-        redis.down();
-        kernel.after(null, forMs, () => redis.up(true));
-        break;
-      case 'redis_away':
-        life?.redis.partition();
-        kernel.after(null, forMs, () => life?.redis.heal());
-        break;
-      case 'redis_slow':
-        redis.slow(this.#plan.between(5, 200));
-        kernel.after(null, forMs, () => redis.slow(0));
-        break;
-      case 'redis_replies':
-        life?.redis.loseReplies(this.#plan.between(1, 20));
-        break;
-      case 'link_block': {
-        const other = this.#plan.pick(this.#site.machines);
-        if (other === machine) return;
-        network.block(machine.address, other.address);
-        if (this.#plan.once(2)) network.block(other.address, machine.address);
-        kernel.after(null, forMs, () => network.unblockAll());
-        break;
+    this.#stage.isClosing = true;
+    this.#probes.end();
+    this.#wills.end();
+    this.#faults.heal();
+    const hasLostData = this.#faults.losses > 0;
+    const isDone = (): boolean =>
+      this.#isReady &&
+      this.#cast.publishers.every((publisher) => publisher.isDone) &&
+      this.#ledger.isSettled &&
+      this.#wills.isSettled(hasLostData);
+    const untilMs = kernel.nowMs + HEAL_MS;
+    while (!isDone() && kernel.nowMs < untilMs) await pass(kernel, 250);
+    // What must not come has time to come.
+    await pass(kernel, 1000);
+    await passUntil(kernel, SETTLE_MS, () => unsettled(this.#site).length === 0);
+  }
+
+  #judge(): void {
+    const ledger = this.#ledger;
+    const hasLostData = this.#faults.losses > 0;
+    for (const publisher of this.#cast.publishers) {
+      const { clientId } = publisher.options;
+      if (!publisher.isDone) ledger.fault(`${clientId}: waits for acks that never come`);
+      else if (publisher.options.retain === true) this.#judgeRetained(publisher);
+    }
+    if (!this.#isReady) ledger.fault(`only ${this.#site.ready.length} nodes are ready in the end`);
+    this.#wills.judge(ledger, hasLostData);
+    const { broken } = this.#owners;
+    const missed = this.#probes.missed(hasLostData);
+    const faults = [...missed, ...broken, ...this.#answers.broken, ...unsettled(this.#site)];
+    for (const text of faults.slice(0, FAULTS_MAX)) ledger.fault(text);
+    for (const text of this.#site.complaints) ledger.fault(`complained: ${text}`);
+  }
+
+  #judgeRetained(publisher: Cast['publishers'][number]): void {
+    for (const life of this.#site.ready) {
+      const kept = new Map<string, string>();
+      for (const { topic, payload } of life.broker.admin.kept()) {
+        kept.set(topic, payload.toString('latin1'));
       }
-      case 'link_cut': {
-        const other = this.#plan.pick(this.#site.machines);
-        const how = this.#plan.pick(['both', 'half', 'silent'] as const);
-        if (other !== machine) network.cut(machine.address, other.address, how);
+      for (const topic of publisher.retainedTopics) {
+        const allowed = publisher.retainedAllowed(topic)();
+        this.#ledger.retained(topic, kept.get(topic) ?? '', allowed);
       }
     }
   }
+
+  /** Every client takes its session and ends it: nothing may be left. */
+  async #end(): Promise<void> {
+    const kernel = this.#kernel;
+    const { publishers, subscribers } = this.#cast;
+    this.#stage.isOver = true;
+    this.#wills.stop();
+    if (!this.#isReady) return;
+    const others = [...this.#probes.clients, ...this.#wills.clients];
+    for (const client of [...publishers, ...subscribers]) client.close();
+    for (const client of others) if (client.isOpen) client.leave();
+    await pass(kernel, 100);
+    const clientIds = [...publishers, ...subscribers].map(({ options }) => options.clientId);
+    const last = [...clientIds, ...others.map(({ clientId }) => clientId)].map(
+      (clientId) => new SimClient(this.#site, clientId),
+    );
+    for (const client of last) {
+      client.onPacket = ({ type }) => {
+        if (type === 'CONNACK') client.leave();
+      };
+      client.connect(this.#plan.pick(this.#site.machines), { cleanStart: true, expiryS: 0 });
+    }
+    await passUntil(kernel, SETTLE_MS, () => leftOver(this.#site).length === 0);
+    for (const text of leftOver(this.#site).slice(0, FAULTS_MAX)) this.#ledger.fault(text);
+  }
+}
+
+/** Some publishers and readers, groups as a whole. */
+function someOf({ publishers, subscribers }: Cast, plan: Prng): Cast {
+  const chosen = new Set<string>();
+  while (chosen.size < SHORT_SUBSCRIBERS) {
+    const { group, clientId } = plan.pick(subscribers).options;
+    chosen.add(group ?? clientId);
+    if (group === undefined) continue;
+    // Three of a kind.
+    for (const { options } of subscribers)
+      if (options.group === group) chosen.add(options.clientId);
+  }
+  const some = new Set<string>();
+  while (some.size < SHORT_PUBLISHERS) some.add(plan.pick(publishers).options.clientId);
+  return {
+    publishers: publishers.filter(({ options }) => some.has(options.clientId)),
+    subscribers: subscribers.filter(({ options }) => chosen.has(options.clientId)),
+  };
 }
 
 export function describeClusterRun(report: ClusterRunReport): string {
   return [
-    `seed ${report.seed}: ${report.virtualS} s, ${report.events} events`,
+    `seed ${report.seed}: ${report.virtualS} s, ${report.events} events, ${report.probes} probes`,
     ...report.happened.map((text) => `  ${text}`),
     `  published ${report.published}, acked ${report.acked}, delivered ${report.delivered}, ` +
       `again ${report.redelivered}, owed ${report.owed}`,
@@ -257,10 +311,11 @@ export function describeClusterRun(report: ClusterRunReport): string {
 }
 
 if (import.meta.main) {
-  const [first = '1', count = '1', faults = '6'] = process.argv.slice(2);
+  const [first = '1', count = '1', faults = '6', kinds = ''] = process.argv.slice(2);
   for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
     const isTracing = Number(count) === 1;
-    const report = await runCluster({ seed, faults: Number(faults), isTracing });
+    const chosen = kinds === '' ? simFaults : (kinds.split(',') as SimFault[]);
+    const report = await runCluster({ seed, faults: Number(faults), isTracing, kinds: chosen });
     console.log(describeClusterRun(report));
   }
 }

@@ -49,6 +49,8 @@ export class ModelRedis {
   runId = 1;
   isDown = false;
   slowMs = 0;
+  /** Answers wait so long for the replicas (WAIT): `rollBack` by no more loses nothing answered. */
+  replicaMs = 0;
   #refusal: { readonly code: string; readonly names: readonly string[] | null } | null = null;
   readonly #overrides: Map<string, Twin> = new Map();
   readonly #clients: Set<ModelRedisClient> = new Set();
@@ -291,7 +293,8 @@ export class ModelRedisClient implements RedisPort {
       this.reset('the connection broke');
       return;
     }
-    this.#settle(channel, call, executed, this.#server.hopMs());
+    const { replicaMs } = this.#server;
+    this.#settle(channel, call, executed, this.#server.hopMs() + replicaMs);
   }
 
   #settle(channel: Channel, call: Call, outcome: Executed, delayMs: number): void {

@@ -4,7 +4,7 @@
  * of random runs are those of test/chaos.
  */
 
-import type { Line } from '../chaos/line.ts';
+import type { Line, LineEvents } from '../chaos/line.ts';
 import type { ConnectFields } from '../conformance/packets.ts';
 import {
   ack,
@@ -30,17 +30,22 @@ export class SimClient {
   readonly packets: ReadPacket[] = [];
   /** Off: PUBLISH, PUBREC and PUBREL stay unanswered. */
   isAcking = true;
+  /** Told of each packet before it is answered. */
+  onPacket: ((packet: ReadPacket) => void) | null = null;
   /** Application messages, as a receiver that keeps its state of QoS 2 counts them. */
   readonly taken: string[] = [];
   readonly #site: SimSite;
+  readonly #delayMs: number | undefined;
   /** QoS 2 identifiers that were not released. */
   readonly #unreleased: Set<number> = new Set();
   #line: Line | null = null;
   #packetId = 0;
 
-  constructor(site: SimSite, clientId: string) {
+  /** `delayMs`: of each way, always; else chance decides. */
+  constructor(site: SimSite, clientId: string, delayMs?: number) {
     this.#site = site;
     this.clientId = clientId;
+    this.#delayMs = delayMs;
   }
 
   get isOpen(): boolean {
@@ -64,7 +69,7 @@ export class SimClient {
     const { cleanStart = false, expiryS = 3600, receiveMaximum = 0, will } = options;
     if (cleanStart) this.#unreleased.clear();
     this.packets.length = 0;
-    const line: Line = this.#site.dialTo(machine, 5, {
+    const events: LineEvents = {
       opened: () =>
         line.send(
           connect({
@@ -88,12 +93,14 @@ export class SimClient {
       fault: (text) => {
         throw new Error(`${this.clientId}: ${text}`);
       },
-    });
+    };
+    const line: Line = this.#site.dialTo(machine, 5, events, this.#delayMs);
     this.#line = line;
   }
 
   #heard(packet: ReadPacket): void {
     this.packets.push(packet);
+    this.onPacket?.(packet);
     const { packetId } = packet;
     if (packet.type === 'PUBLISH') {
       const isKnown = packet.qos === 2 && this.#unreleased.has(packetId);

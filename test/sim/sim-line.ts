@@ -39,6 +39,13 @@ class Pipe {
   }
 }
 
+interface SinkEvents {
+  /** Leaves the broker. */
+  wrote(buffer: Buffer, start: number, end: number): void;
+  bytes(chunk: Buffer): void;
+  ended(): void;
+}
+
 class SimSink implements ByteSink {
   readonly remoteAddress = '192.0.2.7';
   readonly remotePort = 40_000;
@@ -48,17 +55,12 @@ class SimSink implements ByteSink {
   isPaused = false;
   isEnded = false;
   readonly #toClient: Pipe;
-  readonly #events: { bytes: (chunk: Buffer) => void; ended: () => void };
+  readonly #events: SinkEvents;
   readonly #held: Buffer[] = [];
   readonly #kernel: Kernel;
   readonly #node: SimNode;
 
-  constructor(
-    kernel: Kernel,
-    node: SimNode,
-    toClient: Pipe,
-    events: { bytes: (chunk: Buffer) => void; ended: () => void },
-  ) {
+  constructor(kernel: Kernel, node: SimNode, toClient: Pipe, events: SinkEvents) {
     this.#kernel = kernel;
     this.#node = node;
     this.#toClient = toClient;
@@ -67,6 +69,7 @@ class SimSink implements ByteSink {
 
   write(buffer: Buffer, start: number, end: number): boolean {
     if (this.isEnded) return true;
+    this.#events.wrote(buffer, start, end);
     const copy = Buffer.from(buffer.subarray(start, end));
     this.#toClient.send(() => this.#events.bytes(copy));
     return true;
@@ -128,6 +131,8 @@ export interface SimDialOptions {
   readonly delayMs: () => number;
   /** Registers who hears that the process is gone. */
   readonly onKill: (task: () => void) => void;
+  /** Sees what leaves the broker, whole packets. */
+  readonly onWrite?: (buffer: Buffer, start: number, end: number) => void;
 }
 
 export class SimLine implements Line {
@@ -146,6 +151,7 @@ export class SimLine implements Line {
     this.#toBroker = new Pipe(kernel, node, delayMs);
     this.#toClient = new Pipe(kernel, null, delayMs);
     this.#sink = new SimSink(kernel, node, this.#toClient, {
+      wrote: (buffer, start, end) => options.onWrite?.(buffer, start, end),
       bytes: (chunk) => this.#read(chunk),
       ended: () => this.#ended(),
     });

@@ -89,6 +89,9 @@ export class SimSite {
   readonly redis: ModelRedis;
   readonly network: LinkNetwork;
   readonly machines: SimMachine[] = [];
+  /** Told of each life before it starts, and of what it sends to clients. */
+  onLife: ((life: SimLife) => void) | null = null;
+  onWrite: ((life: SimLife, buffer: Buffer, start: number, end: number) => void) | null = null;
   /** What the nodes complained about. */
   readonly complaints: string[] = [];
   readonly #options: SimSiteOptions;
@@ -235,6 +238,7 @@ export class SimSite {
       },
     });
     machine.life = life;
+    this.onLife?.(life);
     this.#options.sabotage?.(life);
     // Promises go on between two runs of the kernel, at moments that do not depend on real time.
     void broker.start().then(() => kernel.after(node, 1, () => cluster.start(() => {})));
@@ -285,14 +289,14 @@ export class SimSite {
     return this.#line(life, version, events);
   };
 
-  /** To the node on that machine. */
-  dialTo(machine: SimMachine, version: 4 | 5, events: LineEvents): SimLine {
+  /** To the node on that machine. `delayMs`: of each way, always; else chance decides. */
+  dialTo(machine: SimMachine, version: 4 | 5, events: LineEvents, delayMs?: number): SimLine {
     const { life } = machine;
     if (life === null) throw new Error(`nobody listens on ${machine.name}`);
-    return this.#line(life, version, events);
+    return this.#line(life, version, events, delayMs);
   }
 
-  #line(life: SimLife, version: 4 | 5, events: LineEvents): SimLine {
+  #line(life: SimLife, version: 4 | 5, events: LineEvents, delayMs?: number): SimLine {
     const { kernel } = this;
     return new SimLine({
       kernel,
@@ -300,8 +304,9 @@ export class SimSite {
       broker: life.broker,
       version,
       events,
-      delayMs: () => 0.1 + kernel.chance.next() * 3,
+      delayMs: () => delayMs ?? 0.1 + kernel.chance.next() * 3,
       onKill: (task) => life.node.onKill(task),
+      onWrite: (buffer, start, end) => this.onWrite?.(life, buffer, start, end),
     });
   }
 }

@@ -1,0 +1,143 @@
+/**
+ * What must be true of a datacenter when nothing happens any more: all nodes know the same sessions,
+ * routes and retained messages, Redis knows the same owners, nothing waits; and when every session has
+ * ended, nothing is left of any. Used by cluster-run.ts.
+ */
+import type { SessionImage } from '../../src/core/cluster-ports.ts';
+import { RouteShadow } from './route-shadow.ts';
+import type { SimLife, SimSite } from './sim-site.ts';
+
+const SESSIONS = 'sim:s:{';
+
+/** Differences in words; none: it is at rest. */
+export function unsettled(site: SimSite): string[] {
+  const found: string[] = [];
+  const lives = site.machines.flatMap(({ life }) => (life === null ? [] : [life]));
+  const [first] = lives;
+  if (first === undefined) return ['nobody is there'];
+  const sessions = imagesOf(first);
+  const retained = retainedOf(first);
+  for (const life of lives) {
+    const { name } = life.node;
+    if (life !== first) {
+      found.push(...differences(`sessions at ${name}`, sessions, imagesOf(life)));
+      found.push(...differences(`retained at ${name}`, retained, retainedOf(life)));
+    }
+    for (const other of lives) {
+      if (other === life) continue;
+      const said = RouteShadow.announced(other.broker.remote!);
+      const held = life.shadow.of(other.membership.incarnation);
+      if (said.join('\n') === held.join('\n')) continue;
+      found.push(`${name} holds of ${other.node.name}: ${held.join(', ')}; it says: ${said}`);
+    }
+    found.push(...waiting(life));
+  }
+  found.push(...differences('sessions in Redis', sessions, imagesInRedis(site)));
+  return found;
+}
+
+function differences(
+  what: string,
+  wanted: ReadonlyMap<string, string>,
+  found: ReadonlyMap<string, string>,
+): string[] {
+  const lines: string[] = [];
+  for (const [key, value] of wanted) {
+    if (found.get(key) !== value) lines.push(`${what}: ${key}: ${found.get(key)}, not ${value}`);
+  }
+  for (const key of found.keys())
+    if (!wanted.has(key)) lines.push(`${what}: ${key} is nowhere else`);
+  return lines;
+}
+
+function imagesOf({ broker }: SimLife): Map<string, string> {
+  const images = new Map<string, string>();
+  for (const image of broker.remote!.knownSessions()) images.set(image.clientId, shown(image));
+  return images;
+}
+
+function shown({ sid, epoch, owner, subscriptions }: SessionImage): string {
+  const filters = subscriptions.map(({ filter, qos }) => `${filter}:${qos}`).sort();
+  return `${sid} ${epoch} ${owner ?? '-'} ${filters.length > 0 ? filters.join(' ') : 'nothing'}`;
+}
+
+/** Subscriptions are opaque there: those of its owner are believed. */
+function imagesInRedis(site: SimSite): Map<string, string> {
+  const known = new Map<string, SessionImage>();
+  for (const { life } of site.machines) {
+    if (life === null) continue;
+    for (const image of life.broker.remote!.knownSessions()) known.set(image.clientId, image);
+  }
+  const images = new Map<string, string>();
+  for (const [key, value] of site.redis.db.values()) {
+    if (!key.startsWith(SESSIONS) || !key.endsWith('}:m') || value.type !== 'hash') continue;
+    if (!value.hash.has('head')) continue;
+    const clientId = key.slice(SESSIONS.length, -3);
+    const owner = value.hash.get('owner')!;
+    images.set(
+      clientId,
+      shown({
+        ...(known.get(clientId) ?? ({ subscriptions: [] } as unknown as SessionImage)),
+        sid: value.hash.get('sid')!,
+        epoch: Number(value.hash.get('epoch')),
+        owner: owner === '' ? null : owner,
+      }),
+    );
+  }
+  return images;
+}
+
+export function retainedOf({ broker }: SimLife): Map<string, string> {
+  const retained = new Map<string, string>();
+  for (const { topic, payload, version } of broker.admin.kept()) {
+    const { timeUs = 0, writer = 0 } = version ?? {};
+    retained.set(topic, `${payload.toString('latin1')} ${timeUs}/${writer}`);
+  }
+  return retained;
+}
+
+/** What waits for something, though nothing happens. */
+function waiting({ node, broker, cluster, store }: SimLife): string[] {
+  const state = cluster.state();
+  const counts = {
+    parkedAcks: broker.stats.parkedAcks,
+    outboxBytes: broker.stats.outboxBytes,
+    answersWaiting: state.answersWaiting,
+    opening: state.opening,
+    deadNodes: state.deadNodes,
+    waitingMessages: store.waitingMessages,
+    ticketsWaiting: store.ticketsWaiting,
+    settleLag: store.settleLag,
+    internalErrors: broker.stats.internalErrors,
+  };
+  return Object.entries(counts).flatMap(([name, count]) =>
+    count === 0 ? [] : [`${node.name}: ${name} is ${count}`],
+  );
+}
+
+/** Every client has ended its session: what is left all the same. */
+export function leftOver(site: SimSite): string[] {
+  const found: string[] = [];
+  for (const { life } of site.machines) {
+    if (life === null) continue;
+    const { stats } = life.broker;
+    const counts = {
+      sessions: stats.sessions,
+      subscriptions: stats.subscriptions,
+      sharedSubscriptions: stats.sharedSubscriptions,
+      connections: stats.connections,
+      clientsConnected: stats.clientsConnected,
+      queuedMessages: stats.queuedMessages,
+      queuedBytes: stats.queuedBytes,
+      inflightMessages: stats.inflightMessages,
+    };
+    for (const [name, count] of Object.entries(counts)) {
+      if (count !== 0) found.push(`${life.node.name}: ${name} is ${count} in the end`);
+    }
+    found.push(...waiting(life));
+  }
+  for (const key of site.redis.db.values().keys()) {
+    if (/^sim:[sxo]:/.test(key)) found.push(`Redis still has ${key} in the end`);
+  }
+  return found;
+}
