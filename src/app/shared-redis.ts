@@ -154,10 +154,13 @@ export class SharedRedis {
 
   async #read(): Promise<void> {
     const { replicasMin } = this.#config;
+    const { counters } = this.link;
+    const { losses } = counters;
     const found = await readRedisSettings(this.link, replicasMin);
-    const before = new Set(this.#settings.map((one) => `${one.server} ${one.sentence}`));
     // Lost while it was asked: what was known stays.
-    if (found.length > 0) this.#settings = found;
+    if (found.length === 0 || counters.losses !== losses) return;
+    const before = new Set(this.#settings.map((one) => `${one.server} ${one.sentence}`));
+    this.#settings = found;
     for (const { server, setting, value, wanted, promise, severity, sentence } of found) {
       if (severity === 'ok' || before.has(`${server} ${sentence}`)) continue;
       this.#log.warn({ server, setting, value, wanted, promise }, sentence);

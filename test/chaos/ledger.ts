@@ -34,6 +34,8 @@ interface Reader {
   readonly ended: Map<string, number>;
   /** By stream, then sequence number: how often it came. */
   readonly counts: Map<number, number[]>;
+  /** By `stream:seq`: which member of a group had it first, and when. */
+  readonly firstBy: Map<string, string>;
   /** By stream: numbers that went with a store that lost its data. */
   readonly excused: Map<number, Set<number>>;
   /** By line: what came last in the order of sending. */
@@ -78,6 +80,10 @@ export interface Verdict {
 const FAULTS_MAX = 20;
 /** Of each kind. */
 const EXAMPLES_MAX = 6;
+
+function between(first: string | undefined, now: string): string {
+  return now === '' ? '' : `, ${now} after ${first}`;
+}
 
 export class Ledger {
   /** Lives of the broker so far; the harness counts it up with each start. */
@@ -224,6 +230,7 @@ export class Ledger {
       subscriptions: new Map(),
       ended: new Map(),
       counts: new Map(),
+      firstBy: new Map(),
       excused: new Map(),
       latest: new Map(),
     });
@@ -257,13 +264,17 @@ export class Ledger {
    * A subscriber took a message, as an application sees it: at QoS 2 a packet identifier that has
    * not been released is the same delivery, however often it comes.
    */
-  deliveredMessage(name: string, stream: number, seq: number): void {
+  /** `who`: the member of a group, and where; for examples. */
+  deliveredMessage(name: string, stream: number, seq: number, who: string = ''): void {
     const reader = this.#readers.get(name)!;
     const from = this.#streams[stream];
     if (from === undefined || from.sentAt[seq] === undefined || seq === 0) {
       this.fault(`${name} received a message nobody sent: stream ${stream} #${seq}`);
       return;
     }
+    const key = `${stream}:${seq}`;
+    const first = reader.firstBy.get(key);
+    if (first === undefined && who !== '') reader.firstBy.set(key, who);
     let counts = reader.counts.get(stream);
     if (counts === undefined) reader.counts.set(stream, (counts = []));
     const before = counts[seq] ?? 0;
@@ -277,7 +288,10 @@ export class Ledger {
     this.#redelivered++;
     if (this.#qosTo(reader, from) !== 2 || from.mayRepeat.has(seq)) return;
     this.#duplicates++;
-    this.#example('duplicate', `${name}: ${from.name} #${seq}, time ${before + 1}`);
+    this.#example(
+      'duplicate',
+      `${name}: ${from.name} #${seq}, time ${before + 1}${between(first, who)}`,
+    );
   }
 
   #checkOrder(reader: Reader, from: Stream, seq: number): void {

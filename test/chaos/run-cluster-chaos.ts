@@ -32,6 +32,8 @@ export interface ClusterChaosOptions {
   readonly seed: number;
   readonly faults: number;
   readonly kinds?: readonly ClusterFault[];
+  /** These in this order, instead of `faults` chosen ones. */
+  readonly plan?: readonly ClusterFault[];
   readonly nodes?: number;
   readonly redis: RedisServer;
   readonly ratePerS?: number;
@@ -167,10 +169,11 @@ class ClusterChaos {
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
     await this.#opened();
     await pause(500);
-    for (let index = 0; index < faults; index++) {
-      const fault = this.#prng.pick(kinds);
+    const { plan } = this.#options;
+    for (let index = 0; index < (plan?.length ?? faults); index++) {
+      const fault = plan?.[index] ?? this.#prng.pick(kinds);
       const beforeMs = performance.now();
-      const began = new Date().toISOString().slice(11, 23);
+      const began = `${new Date().toISOString().slice(11, 23)} (${Math.round(beforeMs)} ms)`;
       this.#ledger.life = index + 1;
       const whom = await this.#inflict(fault);
       this.#happened[fault] = (this.#happened[fault] ?? 0) + 1;

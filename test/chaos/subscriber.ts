@@ -264,7 +264,7 @@ export class Subscriber {
       ledger.fault(`${this.options.clientId}: ${text}`);
     }
     if (known === undefined) {
-      ledger.deliveredMessage(this.#name, stream, seq);
+      ledger.deliveredMessage(this.#name, stream, seq, this.#who());
       this.#deliveries++;
       if (this.plantRepeatEvery > 0 && this.#deliveries % this.plantRepeatEvery === 0) {
         ledger.deliveredMessage(this.#name, stream, seq);
@@ -274,6 +274,12 @@ export class Subscriber {
     this.#stage.onMoment('delivery');
     if (this.#wasAway && this.#deliveries < BACKLOG_COUNT) this.#stage.onMoment('backlog');
     if (qos > 0) this.#answer(ack(qos === 1 ? 'PUBACK' : 'PUBREC', packetId));
+  }
+
+  #who(): string {
+    const { clientId, group } = this.options;
+    if (group === undefined) return '';
+    return `${clientId} at ${Math.round(this.#stage.nowMs())} ms`;
   }
 
   /** At once, or late and in order. */
