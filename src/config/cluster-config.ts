@@ -5,7 +5,7 @@
 
 export interface ClusterConfig {
   readonly redis: ClusterRedisConfig;
-  /** A label for people; host name and process when absent. */
+  /** A label for people; host name and peer port when absent. */
   readonly nodeId?: string | undefined;
   readonly peer: PeerConfig;
   readonly leaseMs: number;

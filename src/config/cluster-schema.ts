@@ -1,5 +1,7 @@
 /** The options of a node of a datacenter, for `schema.ts`: docs/adr/0010 to 0014 say what they do. */
 import { z } from 'zod';
+import { parseRedisTarget } from '../drivers/redis/redis-target.ts';
+import { checkPrefix } from '../store/redis/keys.ts';
 import {
   type ClusterConfig,
   type ClusterRedisConfig,
@@ -14,13 +16,29 @@ const fixed = (help: string): LeafText => ({ help, reloadable: false });
 const file = (what: string, help: string): z.ZodType<string> =>
   text({ expected: `the name of ${what}` }, fixed(help));
 
-const SCHEMES = ['redis:', 'rediss:', 'redis-sentinel:', 'redis-cluster:'];
+const URL_FORMS =
+  'redis://HOST:PORT/DB, rediss:// with TLS, redis-sentinel://HOST:PORT,HOST:PORT/NAME or redis-cluster://HOST:PORT,HOST:PORT (rediss-sentinel://, rediss-cluster://)';
 
+/** Read with the code that will connect: what is wrong is known before the start. */
 function refuseRedisUrl(url: string): string | null {
-  const scheme = SCHEMES.find((known) => url.startsWith(`${known}//`));
-  return scheme === undefined
-    ? 'expected redis://HOST:PORT, rediss:// with TLS, redis-sentinel://HOST:PORT,…/NAME or redis-cluster://HOST:PORT,…'
-    : null;
+  if (!/^rediss?(?:-sentinel|-cluster)?:\/\//.test(url)) return `expected ${URL_FORMS}`;
+  try {
+    parseRedisTarget([url]);
+    return null;
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    return `expected ${URL_FORMS}; this URL ${error.message.split(';', 1)[0]}`;
+  }
+}
+
+function refusePrefix(prefix: string): string | null {
+  try {
+    checkPrefix(prefix);
+    return null;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return 'expected a text without braces and control characters';
+  }
 }
 
 /** `[::1]:7000`, `10.0.0.1:7000`, `node-1.example:7000`. */
@@ -35,9 +53,7 @@ const hostPort = (help: string): z.ZodType<string | undefined> =>
 const redis: z.ZodType<ClusterRedisConfig> = z.strictObject({
   url: text(
     { expected: 'a URL of Redis', refuse: refuseRedisUrl },
-    fixed(
-      'Redis of the datacenter: redis://HOST:PORT/DB, rediss:// with TLS, redis-sentinel://HOST:PORT,HOST:PORT/NAME, redis-cluster://HOST:PORT,HOST:PORT.',
-    ),
+    fixed(`Redis of the datacenter: ${URL_FORMS}.`),
   ),
   username: text({ expected: 'a user name' }, fixed('ACL user of Redis.')).optional(),
   passwordFile: file(
@@ -48,7 +64,7 @@ const redis: z.ZodType<ClusterRedisConfig> = z.strictObject({
   certFile: file('a PEM file', 'Certificate this node shows to Redis.').optional(),
   keyFile: file('a PEM file', 'Its private key.').optional(),
   keyPrefix: text(
-    { expected: 'a text', default: 'causeway:' },
+    { expected: 'a text', default: 'causeway:', refuse: refusePrefix },
     fixed('Before every key; datacenters that share a Redis differ in it.'),
   ),
   replicasMin: quantity(
@@ -100,7 +116,7 @@ export const cluster: z.ZodType<ClusterConfig> = z.strictObject({
       refuse: (name) =>
         name.length > 64 || /[\s\n]/.test(name) ? 'expected a name without spaces' : null,
     },
-    fixed('Name of the node for people; the host name when absent.'),
+    fixed('Name of the node for people; host name and peer port when absent.'),
   ).optional(),
   peer: peer.prefault({} as PeerConfig),
   leaseMs: quantity(

@@ -65,6 +65,7 @@ export function crossCheck(config: Config, where: (path: Path) => string): Probl
     }
   }
   checkAuthentication(config, report);
+  checkCluster(config, report);
   for (const { index, field, message } of checkQuotas(config.quotas)) {
     report(['quotas', index, field], message);
   }
@@ -77,7 +78,7 @@ const refusePlain =
 
 /** Every link of a chain needs its section. */
 function checkAuthentication(config: Config, report: Report): void {
-  const { authentication } = config;
+  const { authentication, listeners } = config;
   const check = (kinds: readonly AuthenticatorKind[], path: Path): void => {
     for (const [index, kind] of kinds.entries()) {
       if (kinds.indexOf(kind) !== index) report([...path, index], `${kind} is there twice`);
@@ -86,9 +87,30 @@ function checkAuthentication(config: Config, report: Report): void {
     }
   };
   check(authentication.chain, ['authentication', 'chain']);
-  for (const [index, listener] of config.listeners.entries()) {
+  for (const [index, listener] of listeners.entries()) {
     const { chain } = listener.authentication ?? {};
     if (chain !== undefined) check(chain, ['listeners', index, 'authentication', 'chain']);
+  }
+  const chains = [authentication.chain, ...listeners.map((one) => one.authentication?.chain ?? [])];
+  if (authentication.scram !== undefined && !chains.some((chain) => chain.includes('scram'))) {
+    const message = 'no authentication.chain names scram, so nobody could use it; add it to one';
+    report(['authentication', 'scram'], message);
+  }
+}
+
+function checkCluster({ cluster }: Config, report: Report): void {
+  if (cluster === undefined) return;
+  const path: Path = ['cluster', 'redis'];
+  const { url, certFile, keyFile, caFile } = cluster.redis;
+  if (certFile !== undefined && keyFile === undefined) {
+    report([...path, 'certFile'], 'has no effect without keyFile');
+  }
+  if (keyFile !== undefined && certFile === undefined) {
+    report([...path, 'keyFile'], 'has no effect without certFile');
+  }
+  if (url.startsWith('rediss')) return;
+  for (const [name, file] of Object.entries({ certFile, caFile })) {
+    if (file !== undefined) report([...path, name], 'has no effect without rediss://');
   }
 }
 

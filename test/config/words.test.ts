@@ -10,6 +10,7 @@ import {
 } from '../../src/config/address.ts';
 import { withoutSecrets } from '../../src/config/effective.ts';
 import { parseQuantity } from '../../src/config/quantity.ts';
+import { withoutAnySecrets } from '../../src/config/url-secrets.ts';
 import { editDistance, nearest } from '../../src/util/nearest.ts';
 
 t.test('quantities', async (t) => {
@@ -103,8 +104,23 @@ t.test('secrets of URLs are not shown', async (t) => {
     ['https://h/x?key=canary#a', 'https://h/x?***'],
     ['https://h/a@b', 'https://h/a@b'],
     ['mqtt://127.0.0.1:1883', 'mqtt://127.0.0.1:1883'],
+    ['redis-sentinel://u:canary@h:1,i:2/main/3', 'redis-sentinel://u:***@h:1,i:2/main/3'],
+    ['redis-cluster://u:can,ary@h:1,i:2', 'redis-cluster://u:***@h:1,i:2'],
+    ['redis-cluster://u:canary@h:1,v:canary@i:2', 'redis-cluster://u:***@i:2'],
+    ['redis://u:canary@h/1,redis://v:canary@i/1', 'redis://u:***@h/1,redis://v:***@i/1'],
+    ['redis://u:canary@h,redis://v:canary@i', 'redis://u:***@h,redis://v:***@i'],
   ]) {
     t.equal(withoutSecrets(url), shown);
+  }
+  // What was refused may not be what it looks like.
+  for (const [url, shown] of [
+    ['redis://u:can/ary@h:1', 'redis://***@h:1'],
+    ['redis://u:can?ary@h:1?x=canary', 'redis://***@h:1?***'],
+    ['redis://u:can#ary@h:1', 'redis://***@h:1'],
+    ['u:canary@h:1', '***@h:1'],
+    ['mqtt://u:canary@127.0.0.1', 'mqtt://u:***@127.0.0.1'],
+  ] as const) {
+    t.equal(withoutAnySecrets(url), shown);
   }
 });
 
