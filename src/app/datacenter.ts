@@ -149,7 +149,8 @@ export class Datacenter {
     this.#cluster = new Cluster({
       record: this.#record,
       ledger: this.#shared,
-      sessions: this.#shared,
+      // Not the store of sessions itself: the core knows one line of tickets.
+      sessions: this.#store,
       mesh,
       membership,
       clock,
