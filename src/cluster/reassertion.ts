@@ -25,6 +25,8 @@ export interface ReassertionParts {
   readonly announce: (image: SessionImage) => void;
 }
 
+/** Only its owner knows how far a queue has come. */
+const HEAD_UNKNOWN = -1;
 const CALLS_MAX = 64;
 const RETRY_MS = 500;
 /** How long a session that is opened is written first. */
@@ -135,7 +137,7 @@ export class Reassertion {
   #write(image: SessionImage, done: (isWritten: boolean | null) => void): void {
     const { ledger, remote } = this.#parts;
     const life = this.#life;
-    const headSeq = remote().queueOf(image.clientId)?.tailSeq ?? 0;
+    const headSeq = remote().queueOf(image.clientId)?.tailSeq ?? HEAD_UNKNOWN;
     this.#calls++;
     ledger.assert(image, headSeq, (isWritten) => {
       if (life !== this.#life) return;
@@ -153,6 +155,6 @@ export class Reassertion {
       return;
     }
     const owner = this.#isNobodys(image) ? null : image.owner;
-    ledger.assert({ ...image, owner }, 0, then);
+    ledger.assert({ ...image, owner }, HEAD_UNKNOWN, then);
   }
 }

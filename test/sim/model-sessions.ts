@@ -259,7 +259,10 @@ export const assertTwin: Twin = (db, keys, args, nowMs) => {
     if (goneMs !== 0) meta.set('wdue', `${goneMs + Number(willDelayS) * 1000}`);
   }
   if (!isSame) {
-    meta.set('head', `${head}`).set('bytes', '0').set('pseq', '0');
+    meta
+      .set('head', `${head < 0 ? nowMs : head}`)
+      .set('bytes', '0')
+      .set('pseq', '0');
     db.setList(queueKey, ['']);
     return 1;
   }

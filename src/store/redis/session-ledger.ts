@@ -469,7 +469,7 @@ export class RedisLedger {
       expiryIntervalS,
       counter: image.counter,
       rec: encodeSubscriptions(image.subscriptions),
-      head: Math.max(0, headSeq),
+      head: headSeq,
       goneMs: 0,
       will: known?.will ?? null,
       willDelayS: known?.willDelayS ?? 0,

@@ -269,12 +269,16 @@ class Run {
       expiryIntervalS: this.#expiryS(),
       counter: this.below(5),
       rec: this.bytes(50),
-      head: meta.size === 0 && this.chance(0.5) ? 2 ** 52 + this.below(99) : head + this.below(12),
+      head: this.chance(0.2) ? -1 : this.#assertedHead(meta.size === 0, head),
       goneMs: this.chance(0.5) ? 0 : this.model.nowMs - 3000,
       will: this.chance(0.3) ? this.bytes(20) : null,
       willDelayS: this.below(9),
     });
     this.call(record.sessionAssert, call);
+  }
+
+  #assertedHead(isGone: boolean, head: number): number {
+    return isGone && this.chance(0.5) ? 2 ** 52 + this.below(99) : head + this.below(12);
   }
 
   #indexes(clientId: string): void {

@@ -730,6 +730,19 @@ t.test('session_assert: after FLUSHALL, and after a failover', async (t) => {
   await both.same();
 });
 
+t.test('session_assert: by who does not know how far the queue had come', async (t) => {
+  const both = await Both.begin(t);
+  t.equal(await both.assert({ epoch: START_MS, head: -1, goneMs: 7 }), 1);
+  const reply = await both.append('aa', [[1, 'a']]);
+  t.equal(reply.tail, START_MS + 1, 'above all that was given before');
+  // Its owner before had settled up to 33, which comes only now.
+  await both.settle({ sid: 'aa', epoch: START_MS }, 33);
+  t.same((await both.read('aa'))?.values.map(String), ['a'], 'takes nothing new away');
+  t.equal(await both.assert({ epoch: START_MS + 1, head: -1 }), 1);
+  t.same((await both.read('aa'))?.values.map(String), ['a'], 'a queue that is there goes on');
+  await both.same();
+});
+
 t.test('due: an entry that is added while somebody looks is not lost', async (t) => {
   const both = await Both.begin(t);
   const key = 'p:t:{0}';

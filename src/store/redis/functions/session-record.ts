@@ -122,6 +122,7 @@ if ARGV[12] ~= '' then
 end
 if has[1] ~= sid or not has[3] then
   if has[1] then call('DEL', m, q, x, KEYS[4], KEYS[5]) end
+  if head < 0 then head = clock() end
   put('head', digits(head)); put('bytes', '0'); put('pseq', '0')
   call('HSET', m, unpack(set))
   call('RPUSH', q, '')
@@ -164,7 +165,10 @@ export interface AssertArguments {
   readonly expiryIntervalS: number;
   readonly counter: number;
   readonly rec: Buffer;
-  /** Highest position that was ever given. */
+  /**
+   * Highest position that was ever given. -1: not known; where Redis has no queue its positions then
+   * go on after the time in ms, far above any: the owner before may still settle some of its own.
+   */
   readonly head: number;
   readonly goneMs: number;
   /** Of the connection that is open; null: none. */
