@@ -12,6 +12,7 @@ import { ClusterMembership } from '../cluster/membership.ts';
 import type { NodeRecord } from '../cluster/node-functions.ts';
 import { OwnLease } from '../cluster/own-lease.ts';
 import type { MembershipLinks, ReadyEvents, StartedMembership } from '../cluster/ports-local.ts';
+import { RoleLease } from '../cluster/role-lease.ts';
 import type { ClusterConfig } from '../config/cluster-config.ts';
 import type { Config } from '../config/config.ts';
 import type { Broker } from '../core/broker.ts';
@@ -37,6 +38,7 @@ export interface DatacenterParts {
 /** Others count a node as dead so much later than it does itself. */
 const MARGIN_MS_MIN = 500;
 const MARGINS_PER_LEASE = 6;
+const ROLE_CHECKS_PER_LEASE = 3;
 /** ADR 0012: the largest message, with room for what is around it. */
 const FRAME_BYTES_MAX = 272 * 1024 * 1024;
 const TOMBSTONES_MAX = 1_000_000;
@@ -72,6 +74,8 @@ class DatacenterStore extends SplitStore {
 
 export class Datacenter {
   readonly view: ClusterView;
+  /** Roles that one node has at a time; nobody wants one before there are regions. */
+  readonly roles: RoleLease;
   readonly #config: ClusterConfig;
   readonly #log: Log;
   readonly #redis: SharedRedis;
@@ -167,6 +171,8 @@ export class Datacenter {
       onReady: () => this.#ready(),
       onLost: () => this.#lost(),
     });
+    if (made === null) throw new Error('the cluster made no membership');
+    this.roles = new RoleLease(made, link, scheduler, keyPrefix, leaseMs / ROLE_CHECKS_PER_LEASE);
     this.view = new DatacenterView({
       record: this.#record,
       lease,
@@ -205,7 +211,10 @@ export class Datacenter {
       },
       unfenced: () => events.unfenced(),
       lost: () => events.lost(),
-      emptied: (generation, isLowest) => events.emptied(generation, isLowest),
+      emptied: (generation, isLowest) => {
+        this.roles.emptied();
+        events.emptied(generation, isLowest);
+      },
       ready: () => events.ready(),
     };
   }
@@ -304,6 +313,7 @@ export class Datacenter {
   }
 
   #leave(): Promise<void> {
+    this.roles.stop();
     return new Promise((resolve) => {
       const waitMs = Math.max(0, this.#leaveByMs - systemClock.monotonicMs());
       const timer = Number.isFinite(waitMs) ? setTimeout(resolve, waitMs) : undefined;
