@@ -20,7 +20,6 @@ import type { ClusterState, NodeState } from '../cluster/cluster-state.ts';
 import type { NodeRecord } from '../cluster/node-functions.ts';
 import type { OwnLease } from '../cluster/own-lease.ts';
 import type { LinkState, Member } from '../cluster/ports.ts';
-import type { DegradedMode } from '../config/cluster-config.ts';
 import type { Stats } from '../core/stats.ts';
 import type { RedisCounters } from '../drivers/redis/redis-counters.ts';
 import type { RedisSetting } from '../drivers/redis/redis-settings.ts';
@@ -32,7 +31,6 @@ export interface ViewParts {
   readonly record: NodeRecord;
   readonly lease: OwnLease;
   readonly listed: () => readonly Member[];
-  readonly degraded: DegradedMode;
   readonly cluster: Cluster;
   readonly redis: SharedRedis;
   readonly shared: RedisStore;
@@ -159,7 +157,9 @@ export class DatacenterView implements ClusterView {
   }
 
   #degraded({ state, hasRedis }: ClusterState): DegradedReport {
-    const { degraded: mode, redis } = this.#parts;
+    const { redis } = this.#parts;
+    // There is no journal: acks of durable messages wait until Redis is back.
+    const mode = 'park';
     const isMember = state === 'ready' || state === 'fenced';
     const reason = !isMember
       ? ''

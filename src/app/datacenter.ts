@@ -177,7 +177,6 @@ export class Datacenter {
       record: this.#record,
       lease,
       listed: () => made?.members ?? [],
-      degraded: config.degraded,
       stats: () => this.#stats,
       cluster: this.#cluster,
       redis,

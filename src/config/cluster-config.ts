@@ -9,8 +9,6 @@ export interface ClusterConfig {
   readonly nodeId?: string | undefined;
   readonly peer: PeerConfig;
   readonly leaseMs: number;
-  /** What acks of durable messages do when neither Redis nor another node can keep them. */
-  readonly degraded: DegradedMode;
   readonly retainedTombstoneS: number;
 }
 
@@ -47,7 +45,3 @@ export interface PeerTlsConfig {
   readonly keyFile: string;
   readonly caFile: string;
 }
-
-/** `park`: acks wait; `local`: one disk is enough. */
-export const degradedModes = ['park', 'local'] as const;
-export type DegradedMode = (typeof degradedModes)[number];

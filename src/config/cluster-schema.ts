@@ -2,14 +2,13 @@
 import { z } from 'zod';
 import { parseRedisTarget } from '../drivers/redis/redis-target.ts';
 import { checkPrefix } from '../store/redis/keys.ts';
-import {
-  type ClusterConfig,
-  type ClusterRedisConfig,
-  degradedModes,
-  type PeerConfig,
-  type PeerTlsConfig,
+import type {
+  ClusterConfig,
+  ClusterRedisConfig,
+  PeerConfig,
+  PeerTlsConfig,
 } from './cluster-config.ts';
-import { choice, type LeafText, quantity, text } from './leaf.ts';
+import { type LeafText, quantity, text } from './leaf.ts';
 
 /** A node is what it is until it is started again. */
 const fixed = (help: string): LeafText => ({ help, reloadable: false });
@@ -122,13 +121,6 @@ export const cluster: z.ZodType<ClusterConfig> = z.strictObject({
   leaseMs: quantity(
     { unit: 'ms', default: 3000, min: 500, max: 60_000 },
     fixed('How long a node that is not heard of is waited for.'),
-  ),
-  degraded: choice(
-    degradedModes,
-    'park',
-    fixed(
-      'Without Redis and without another node: `park` keeps acks of durable messages back, `local` gives them for one disk.',
-    ),
   ),
   retainedTombstoneS: quantity(
     { unit: 's', default: 3600, min: 60, max: 30 * 86_400 },
