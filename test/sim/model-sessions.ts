@@ -262,7 +262,7 @@ export const assertTwin: Twin = (db, keys, args, nowMs) => {
     meta
       .set('head', `${head < 0 ? nowMs : head}`)
       .set('bytes', '0')
-      .set('pseq', '0');
+      .set('pseq', `${nowMs}`);
     db.setList(queueKey, ['']);
     return 1;
   }

@@ -740,6 +740,8 @@ t.test('session_assert: by who does not know how far the queue had come', async 
   t.same((await both.read('aa'))?.values.map(String), ['a'], 'takes nothing new away');
   t.equal(await both.assert({ epoch: START_MS + 1, head: -1 }), 1);
   t.same((await both.read('aa'))?.values.map(String), ['a'], 'a queue that is there goes on');
+  const opened = await both.open({ owner: 'n3', newSid: 'bb' });
+  t.equal(opened.publisherSeq, START_MS, 'nor is a QoS 2 message named as one of before was');
   await both.same();
 });
 

@@ -123,7 +123,7 @@ end
 if has[1] ~= sid or not has[3] then
   if has[1] then call('DEL', m, q, x, KEYS[4], KEYS[5]) end
   if head < 0 then head = clock() end
-  put('head', digits(head)); put('bytes', '0'); put('pseq', '0')
+  put('head', digits(head)); put('bytes', '0'); put('pseq', digits(clock()))
   call('HSET', m, unpack(set))
   call('RPUSH', q, '')
   return 1
