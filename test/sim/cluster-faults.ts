@@ -56,12 +56,8 @@ const HUNGRY = [
   'node_join_1',
   'node_renew_1',
 ];
-const DRIFTING: ReadonlySet<number> = new Set([
-  FrameType.INTEREST,
-  FrameType.GROUP,
-  FrameType.CHANGE,
-  FrameType.IMAGE,
-]);
+/** What durable sessions are owed does not hang on these: until they are repaired nothing is lost. */
+const DRIFTING: ReadonlySet<number> = new Set([FrameType.INTEREST, FrameType.GROUP]);
 
 export interface FaultParts {
   readonly kernel: Kernel;
@@ -77,8 +73,8 @@ export class ClusterFaults {
   readonly happened: string[] = [];
   /** Redis has lost data: how often. */
   losses = 0;
-  /** Frames that were swallowed. */
-  drifts = 0;
+  /** When a frame was swallowed, virtual ms. */
+  readonly driftsMs: number[] = [];
   readonly #parts: FaultParts;
 
   constructor(parts: FaultParts) {
@@ -168,7 +164,7 @@ export class ClusterFaults {
     let left = this.#parts.plan.between(1, 3);
     life.swallows = (_from, type) => {
       if (!DRIFTING.has(type)) return false;
-      this.drifts++;
+      this.driftsMs.push(this.#parts.kernel.nowMs);
       left--;
       if (left === 0) life.swallows = null;
       return true;

@@ -185,7 +185,7 @@ class ClusterRun {
       virtualS: Math.round(kernel.nowMs / 1000),
       events: kernel.steps,
       probes: this.#probes.answered,
-      drifts: this.#faults.drifts,
+      drifts: this.#faults.driftsMs.length,
       ...this.#ledger.verdict(),
     };
     if (report.isClean) return report;
@@ -232,7 +232,7 @@ class ClusterRun {
     if (!this.#isReady) ledger.fault(`only ${this.#site.ready.length} nodes are ready in the end`);
     this.#wills.judge(ledger, hasLostData);
     const { broken } = this.#owners;
-    const missed = this.#probes.missed(hasLostData);
+    const missed = this.#probes.missed(hasLostData, this.#faults.driftsMs);
     const faults = [...missed, ...broken, ...this.#answers.broken, ...unsettled(this.#site)];
     for (const text of faults.slice(0, FAULTS_MAX)) ledger.fault(text);
     for (const text of this.#site.complaints) ledger.fault(`complained: ${text}`);

@@ -13,6 +13,8 @@ const NO_MATCHING_SUBSCRIBERS = 0x10;
 /** As fast as anything can be: what was to be told must have been told before. */
 const DELAY_MS = 0.01;
 const TRIALS_MAX = 60;
+/** Digests travel with every heartbeat; a node that is just joining has none to compare. */
+const REPAIR_MS = 3000;
 
 interface Trial {
   readonly number: number;
@@ -22,6 +24,7 @@ interface Trial {
   readonly atIncarnation: string;
   by: SimLife | null;
   byIncarnation: string;
+  publishedMs: number;
   /** Of the PUBACK; -1: none came. */
   reasonCode: number;
 }
@@ -101,6 +104,7 @@ export class SubackProbes {
       atIncarnation: at.membership.incarnation,
       by: null,
       byIncarnation: '',
+      publishedMs: 0,
       reasonCode: -1,
     };
     this.#trials.push(trial);
@@ -125,17 +129,22 @@ export class SubackProbes {
     if (able.length === 0) return;
     const speaker = this.#plan.pick(able);
     trial.by = speaker.life;
+    trial.publishedMs = this.#kernel.nowMs;
     trial.byIncarnation = speaker.life!.membership.incarnation;
     const packetId = speaker.client.publish(`probe/${trial.number}/x`, `${trial.number}`, 1);
     speaker.waiting.set(packetId, trial);
   }
 
-  /** When all has settled: what did not come though it had to. `hasLostData`: Redis has. */
-  missed(hasLostData: boolean): string[] {
+  /**
+   * When all has settled: what did not come though it had to. `hasLostData`: Redis has; `driftsMs`: when
+   * nodes were made to forget what they knew of each other.
+   */
+  missed(hasLostData: boolean, driftsMs: readonly number[]): string[] {
     const missed: string[] = [];
     for (const trial of this.#trials) {
-      const { number, isDurable, subscriber, at, by, reasonCode } = trial;
+      const { number, isDurable, subscriber, at, by, reasonCode, publishedMs } = trial;
       if (by === null || reasonCode === -1) continue;
+      if (driftsMs.some((ms) => publishedMs >= ms && publishedMs < ms + REPAIR_MS)) continue;
       const names = `probe ${number} at ${at.node.name}, published at ${by.node.name}`;
       const isThere = subscriber.isOpen && at.membership.incarnation === trial.atIncarnation;
       if (reasonCode === NO_MATCHING_SUBSCRIBERS) {
