@@ -31,6 +31,7 @@ function runAll(from: number, seeds: number): void {
   let events = 0;
   const startMs = performance.now();
   for (let seed = from; seed < from + seeds; seed++) {
+    if (seed > from && (seed - from) % 5000 === 0) console.log(`… ${seed - from}`);
     try {
       const result = runSeed(seed, planted);
       for (const [what, count] of result.counts) totals.set(what, (totals.get(what) ?? 0) + count);
