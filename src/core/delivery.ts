@@ -11,6 +11,7 @@ import type { DropReason } from './drop-reason.ts';
 import { Inflight, InflightState } from './inflight.ts';
 import type { Message, MessageWaiter } from './message.ts';
 import type { Audience, Outlet } from './outlet.ts';
+import type { Ownership } from './ownership.ts';
 import type { SessionQuota } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
@@ -423,7 +424,7 @@ export class Delivery {
       outlet,
       entry.qos,
       entry.retain,
-      entry.sentBefore,
+      entry.sentBefore || (session.ownership !== null && mayRepeat(session.ownership, entry)),
       id,
       entry.subscriptionIds,
     );
@@ -628,6 +629,11 @@ export class Delivery {
     stats.publishBytesSent += bytes;
     if (observer !== null) observer.delivered(session.clientId, publication.topic, qos, bytes);
   }
+}
+
+/** Another node may have sent it before. */
+function mayRepeat(ownership: Ownership, entry: QueueEntry): boolean {
+  return entry.seq <= ownership.maybeSentSeq;
 }
 
 /** Lets the publishers go on that waited for this receiver. */

@@ -14,6 +14,11 @@ export class Ownership {
   counter: number;
   /** Null: its client is away. */
   owner: Incarnation | null;
+  /**
+   * Positions up to this one may have been sent by an owner before: they go out with DUP, which says no
+   * more than that [MQTT5-3.3.1-1].
+   */
+  maybeSentSeq = 0;
   /** What the last connection here left behind; null: nothing. */
   lingering: Lingering | null = null;
   /** Another node has it by now: nothing more is written for it, its will is the other's. */

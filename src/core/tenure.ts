@@ -121,6 +121,8 @@ export class Tenure {
     const { sid, epoch, counter } = record;
     const ownership = new Ownership(sid, epoch, counter, this.#bus.incarnation);
     ownership.publisherSeq = record.publisherSeq;
+    const windowEnd = record.headSeq - 1 + core.limits.inflightMessagesMax;
+    if (record.present) ownership.maybeSentSeq = Math.min(record.tailSeq, windowEnd);
     session.ownership = ownership;
     session.tenant = tenant;
     session.version = options.version;
