@@ -44,6 +44,7 @@ export class SharedRedis {
   readonly #log: Log;
   #settings: readonly RedisSetting[] = [];
   #wasReached = false;
+  #isClosed = false;
   #said = '';
   #refused: (error: Error) => void = () => {};
   readonly #refusal: Promise<never>;
@@ -119,12 +120,13 @@ export class SharedRedis {
 
   /** Resolves when it is there; says every now and then that it is not. Rejects what waiting cannot mend. */
   async reached(): Promise<void> {
-    for (;;) {
+    while (!this.#isClosed) {
       const isUp = this.link.ready(SAID_MS).then(
         () => true,
         () => false,
       );
       if (await Promise.race([isUp, this.#refusal])) break;
+      if (this.#isClosed) return;
       const { problem } = this.link;
       this.#log.warn({ problem }, 'waiting for Redis: no listener is open until it answers');
     }
@@ -168,6 +170,7 @@ export class SharedRedis {
   }
 
   close(): void {
+    this.#isClosed = true;
     this.link.close();
   }
 }
