@@ -161,6 +161,7 @@ export class Cluster implements ReadyEvents {
       mayServe: () => !this.#isDraining && this.#mayServe(),
       hlcMs: () => Math.floor(this.hybridClock.nextUs() / 1000),
       beforeOpen: (clientId, then) => this.#reassertion.beforeOpen(clientId, then),
+      confirm: (done) => this.#membership.confirm(done),
       linkGraceMs: options.linkGraceMs,
     });
     this.#retained = new RetainedSync({
@@ -251,7 +252,11 @@ export class Cluster implements ReadyEvents {
       lost: (_peer, messages) => {
         this.counters.linkLostMessages += messages;
       },
-      down: (peer, forMs) => this.#membership.unreachable(peer, forMs, this.#mesh.linksUp),
+      down: (peer, forMs) => {
+        // Nobody waits for one that is not counted in: it stays a joiner until it is reached.
+        if (!this.#barrier.isCounted(peer)) return;
+        this.#membership.unreachable(peer, forMs, this.#mesh.linksUp);
+      },
     });
     this.#stopTicks = scheduler.every(TICK_MS, () => this.#tick(clock.monotonicMs()));
     this.#membership.start();

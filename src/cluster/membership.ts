@@ -84,6 +84,7 @@ const TICKS_PER_LEASE = 30;
 const WAITING_MAX = 4;
 /** Of a proof that was not asked for: an echo. */
 const NO_ERA = -1;
+const nothing = (): void => {};
 /** A death so long after Redis was emptied leaves nothing to be asserted. */
 const ASSERT_MS = 60_000;
 
@@ -268,6 +269,18 @@ export class ClusterMembership implements Membership {
     this.#reach.gone();
   }
 
+  /** Something is missing in Redis: was it emptied? Finding that out is as good as a renewal. */
+  confirm(done: (isSame: boolean | null) => void): void {
+    if (this.#phase !== 'member') {
+      this.#world.scheduler.nextTurn(() => done(null));
+      return;
+    }
+    this.#renew((reply) => {
+      const kind = reply === null ? 'dead' : renewReply(reply).kind;
+      done(kind === 'dead' ? null : kind === 'ok');
+    });
+  }
+
   /** A peer asks on behalf of itself (RENEW_FOR). Null: Redis did not answer. */
   renewFor(
     incarnation: Incarnation,
@@ -436,7 +449,7 @@ export class ClusterMembership implements Membership {
     return this.#options.leaseMs / RENEWALS_PER_LEASE;
   }
 
-  #renew(): void {
+  #renew(done: (reply: RedisReply | null) => void = nothing): void {
     const askedMs = this.#nowMs();
     this.#nextRenewMs = askedMs + this.#renewalMs;
     const incarnation = this.#incarnation;
@@ -446,6 +459,7 @@ export class ClusterMembership implements Membership {
     this.#world.redis.call(nodeRenew, keys, args, (failure, reply) => {
       this.#redisAnswered(askedMs, failure);
       if (failure === null) this.#renewed(incarnation, reply, askedMs, era);
+      done(failure === null ? reply : null);
     });
   }
 

@@ -46,6 +46,8 @@ export interface StartedMembership extends Membership {
     generation: string,
     done: (reply: RedisReply | null) => void,
   ): void;
+  /** Asks Redis whether it still knows this node; false: it was emptied; null: nobody can say. */
+  confirm(done: (isSame: boolean | null) => void): void;
   redisUp(isOtherServer: boolean): void;
   redisDown(): void;
 }

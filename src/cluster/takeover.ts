@@ -13,6 +13,7 @@ import type {
   OpenedRecord,
   OpenRequest,
   RemoteSide,
+  SessionImage,
   SessionLedger,
 } from '../core/cluster-ports.ts';
 import type { Clock, Random, Scheduler } from '../core/ports.ts';
@@ -40,6 +41,8 @@ export interface TakeoverParts {
   readonly hlcMs: () => number;
   /** Redis may not have the session though this node knows it: it is written first. */
   readonly beforeOpen: (clientId: string, then: () => void) => void;
+  /** Asks Redis whether it still is the one that knows this node: it may have been emptied just now. */
+  readonly confirm: (done: (isSame: boolean | null) => void) => void;
   readonly linkGraceMs: number;
 }
 
@@ -54,6 +57,8 @@ interface Opening {
   readonly done: (answer: OpenAnswer) => void;
   /** The life of this node that asked. */
   incarnation: Incarnation;
+  /** It was asked whether Redis is still the same. */
+  hasDoubted: boolean;
 }
 
 /** Openings of one client id; the first one is under way. */
@@ -120,7 +125,7 @@ export class Takeover {
   open(request: OpenRequest, done: (answer: OpenAnswer) => void): void {
     const { clientId } = request;
     let line = this.#lines.get(clientId);
-    const opening = { request, done, incarnation: this.#parts.self() };
+    const opening = { request, done, incarnation: this.#parts.self(), hasDoubted: false };
     if (line !== undefined) {
       line.openings.push(opening);
       return;
@@ -169,6 +174,11 @@ export class Takeover {
     { previousOwner, record }: { previousOwner: Incarnation | null; record: OpenedRecord },
   ): void {
     const { isMember, counters, mesh, self } = this.#parts;
+    const forgotten = record.present ? null : this.#forgotten(opening);
+    if (forgotten !== null) {
+      this.#doubt(line, opening, record, forgotten);
+      return;
+    }
     const isElsewhere = previousOwner !== null && previousOwner !== opening.incarnation;
     if (!isElsewhere || opening.incarnation !== self() || !isMember(previousOwner)) {
       this.#taken(line, opening, record, false);
@@ -185,6 +195,38 @@ export class Takeover {
       answered: (isWillVoid) => this.#taken(line, opening, record, isWillVoid),
     });
     mesh.send(previousOwner, encodeLetGo(request, clientId, record.epoch));
+  }
+
+  /** A session that this node knows of, and that the client wants, though Redis has none. */
+  #forgotten({ request, hasDoubted }: Opening): SessionImage | null {
+    if (request.cleanStart || hasDoubted) return null;
+    const image = this.#parts.remote().knownSession(request.clientId);
+    const isTheirs = image !== null && image.identity === request.identity;
+    return isTheirs && image.expiryIntervalS > 0 ? image : null;
+  }
+
+  /**
+   * It has just ended, or Redis has just been emptied and nobody has noticed. Then what was opened gives
+   * way to what is known, and the client gets that.
+   */
+  #doubt(line: OpenLine, opening: Opening, record: OpenedRecord, known: SessionImage): void {
+    const { confirm, ledger } = this.#parts;
+    const { clientId } = opening.request;
+    opening.hasDoubted = true;
+    confirm((isSame) => {
+      if (isSame) {
+        this.#opened(line, opening, { previousOwner: null, record });
+        return;
+      }
+      if (isSame === null) {
+        this.#giveBack(opening, record);
+        this.#answer(line, opening, { kind: 'unavailable' });
+        return;
+      }
+      ledger.close(clientId, record.sid, record.epoch, 0, -1, () => {
+        ledger.assert({ ...known, owner: null }, -1, () => this.#ask(line, opening));
+      });
+    });
   }
 
   /** Nobody else has it any more. */

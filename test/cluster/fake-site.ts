@@ -38,6 +38,9 @@ export class FakeMembership implements StartedMembership {
   readonly unreached: string[] = [];
   readonly #site: FakeSite;
   renewReply: RedisReply = 'ok';
+  /** What Redis says when it is asked whether it was emptied. */
+  isSameRedis: boolean | null = true;
+  confirms = 0;
 
   constructor(site: FakeSite, links: MembershipLinks) {
     this.#site = site;
@@ -80,6 +83,11 @@ export class FakeMembership implements StartedMembership {
     done: (reply: RedisReply | null) => void,
   ): void {
     this.#site.time.nextTurn(() => done(this.renewReply));
+  }
+
+  confirm(done: (isSame: boolean | null) => void): void {
+    this.confirms++;
+    this.#site.time.nextTurn(() => done(this.isSameRedis));
   }
 
   redisUp(): void {}

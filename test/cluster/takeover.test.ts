@@ -325,3 +325,34 @@ t.test('a node that drains opens nothing', async (t) => {
   site.time.settle();
   t.equal(opened.kind, 'unavailable');
 });
+
+t.test('a session that is known and that Redis has not: was Redis emptied?', async (t) => {
+  const { site, a, b } = two();
+  const first = site.open(a, 'c');
+  site.time.settle();
+  adopt(site, a, 'c', first);
+  b.remote.sessions.set('c', {
+    ...site.image(null, 'c', first.record.epoch),
+    sid: first.record.sid,
+  });
+  // As FLUSHALL does, which no node has noticed yet.
+  site.ledger.flush();
+  b.membership.isSameRedis = false;
+  const second = site.open(b, 'c');
+  site.time.settle();
+  t.equal(b.membership.confirms, 1);
+  t.match(second.record, { present: true, sid: first.record.sid }, 'written again, then opened');
+
+  site.ledger.flush();
+  b.membership.isSameRedis = true;
+  const third = site.open(b, 'c');
+  site.time.settle();
+  t.equal(third.record.present, false, 'it has ended, and this node has not heard of it yet');
+
+  site.ledger.flush();
+  b.membership.isSameRedis = null;
+  const fourth = site.open(b, 'c');
+  site.time.settle();
+  t.equal(fourth.kind, 'unavailable', 'nobody can say');
+  t.ok(site.open(b, 'new').kind === 'waits' && b.membership.confirms === 3, 'nobody knows it');
+});
