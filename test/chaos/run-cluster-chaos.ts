@@ -10,6 +10,7 @@ import type { RedisServer } from '../support/redis-server.ts';
 import type { TcpProxy } from '../support/tcp-proxy.ts';
 import { cast } from './cast.ts';
 import { ClusterSite, type SiteNode, saidBy } from './cluster-site.ts';
+import { emptyRedis } from './emptied-redis.ts';
 import { Ledger, type Verdict } from './ledger.ts';
 import { Link } from './link.ts';
 import { Prng } from './prng.ts';
@@ -20,6 +21,7 @@ export const clusterFaults = [
   'kill',
   'stop',
   'redis_restart',
+  'redis_flush',
   'redis_away',
   'redis_slow',
   'link_cut',
@@ -228,6 +230,10 @@ class ClusterChaos {
         await pause(this.#prng.between(0, 2000));
         await redis.resume();
         return 'redis';
+      case 'redis_flush': {
+        const count = await emptyRedis(redis.url, this.#ledger);
+        return `redis, ${count} messages in queues`;
+      }
       case 'redis_away':
         await this.#away(node.toRedis, this.#prng.between(200, 8000));
         break;
