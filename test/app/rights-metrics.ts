@@ -6,7 +6,7 @@ import type { Log } from '../../src/core/ports.ts';
 const everything = `
 store: memory
 authentication:
-  chain: [certificate, psk, jwt, password, redis, http]
+  chain: [certificate, psk, scram, jwt, password, redis, http]
   password: {file: passwords}
   scram: {file: scram}
   psk: {file: psk}
