@@ -28,6 +28,7 @@ import type { Member } from './ports.ts';
 import type {
   ClusterMesh,
   MembershipLinks,
+  QueueTails,
   ReadyEvents,
   StartedMembership,
 } from './ports-local.ts';
@@ -35,6 +36,7 @@ import { Reassertion } from './reassertion.ts';
 import { Renewals } from './renewals.ts';
 import { RetainedSync } from './retained-sync.ts';
 import { RoutesAnnouncer } from './routes-announcer.ts';
+import { TailWatch } from './tail-watch.ts';
 import { Takeover } from './takeover.ts';
 
 export interface ClusterOptions {
@@ -48,7 +50,7 @@ export interface ClusterOptions {
 }
 
 export interface ClusterParts {
-  readonly ledger: SessionLedger;
+  readonly ledger: SessionLedger & QueueTails;
   readonly sessions: SharedSessions;
   readonly mesh: ClusterMesh;
   readonly membership: (links: MembershipLinks) => StartedMembership;
@@ -86,6 +88,7 @@ export class Cluster implements ReadyEvents {
   readonly #retained: RetainedSync;
   readonly #caretaker: Caretaker;
   readonly #reassertion: Reassertion;
+  readonly #tails: TailWatch;
   readonly #joining: Joining;
   readonly #renewals: Renewals;
   readonly #desk: FrameDesk;
@@ -188,6 +191,12 @@ export class Cluster implements ReadyEvents {
       mayServe,
       announceEnd: (clientId, sid, epoch) => this.#announcer.end(clientId, sid, epoch),
     });
+    this.#tails = new TailWatch({
+      tails: ledger,
+      remote,
+      mayServe,
+      owned: () => this.#announcer.own.owned,
+    });
     this.#joining = new Joining({
       ledger,
       clock,
@@ -211,6 +220,7 @@ export class Cluster implements ReadyEvents {
       remote,
       journal: () => this.journal,
       tell: (peer) => this.#tell(peer),
+      hintsLost: () => this.#tails.hintsLost(),
       check: () => this.#joining.check(),
     });
     this.bus = new ClusterBus({
@@ -333,6 +343,7 @@ export class Cluster implements ReadyEvents {
     this.#takeover.tick(nowMs);
     this.#retained.tick(nowMs);
     this.#reassertion.tick(nowMs);
+    this.#tails.tick(nowMs);
     if (!this.#isDraining) this.#caretaker.tick(nowMs);
   }
 
@@ -393,6 +404,7 @@ export class Cluster implements ReadyEvents {
   died(member: Member): void {
     this.#core.ownerDied(member.incarnation);
     this.#caretaker.died(member.incarnation);
+    this.#tails.hintsLost();
   }
 
   fenced(): void {
@@ -410,6 +422,7 @@ export class Cluster implements ReadyEvents {
     this.#joining.lost();
     this.#caretaker.lost();
     this.#reassertion.lost();
+    this.#tails.lost();
     this.#retained.lost();
     this.#takeover.lost();
     this.#barrier.fail();
