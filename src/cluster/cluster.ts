@@ -385,7 +385,12 @@ export class Cluster implements ReadyEvents {
     }
     this.#members = now;
     this.#mesh.setMembers(incarnation, members);
-    for (const gone of before.keys()) if (!now.has(gone)) this.#memberGone(gone);
+    for (const gone of before.keys()) {
+      if (now.has(gone)) continue;
+      const peer = this.#peers.get(gone);
+      this.#memberGone(gone);
+      if (peer !== undefined) this.#passOn(peer);
+    }
     this.#joining.check();
   }
 
@@ -399,6 +404,18 @@ export class Cluster implements ReadyEvents {
     this.#retained.memberGone(incarnation);
     this.#takeover.memberGone(incarnation);
     this.journal?.memberGone(incarnation);
+  }
+
+  /** What it has told lately may not have reached everybody. */
+  #passOn({ incarnation, news }: PeerNode): void {
+    const remote = this.#core;
+    for (const [clientId, epoch] of news.entries()) {
+      const image = remote.knownSession(clientId);
+      if (image === null) this.#announcer.end(clientId, '', epoch);
+      else if (image.owner === null || image.owner === incarnation) {
+        this.#announcer.session({ ...image, owner: null });
+      }
+    }
   }
 
   died(member: Member): void {

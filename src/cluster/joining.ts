@@ -46,6 +46,8 @@ export class Joining {
   #phase: JoiningPhase = 'out';
   /** Answers to an earlier life are dropped. */
   #life = 0;
+  /** Who was caught up from. */
+  readonly #asked: Set<Incarnation> = new Set();
   /** Client ids heard of since the loading began: the others are no more. */
   #heardOf: Set<string> | null = null;
   #retryLoadMs = Number.POSITIVE_INFINITY;
@@ -79,6 +81,7 @@ export class Joining {
   begin(): void {
     this.#life++;
     this.#phase = 'counting';
+    this.#asked.clear();
     this.#heardOf = null;
     this.#retryLoadMs = Number.POSITIVE_INFINITY;
   }
@@ -127,7 +130,10 @@ export class Joining {
       const isLive =
         owner === null || owner === membership().incarnation || this.#parts.peers().has(owner);
       if (!isLive) dead.add(owner);
-      remote().applySession(isLive ? image : { ...image, owner: null });
+      // Its owner may have told meanwhile that it is nobody's: under one epoch that is never undone.
+      const known = remote().knownSession(image.clientId);
+      const isOver = known !== null && known.epoch === image.epoch && known.owner === null;
+      remote().applySession(isLive && !isOver ? image : { ...image, owner: null });
     };
     ledger.load(each, (isComplete) => {
       if (life !== this.#life) return;
@@ -168,16 +174,22 @@ export class Joining {
 
   #catchUp(): void {
     const { retained, peers, membership } = this.#parts;
-    const [first] = peers().keys();
+    const [first] = [...peers().keys()].filter((peer) => !this.#asked.has(peer));
     if (first === undefined) {
-      retained.begins();
+      // Nobody is there, or all were joining as well: what they have together is what there is.
+      if (this.#asked.size === 0) retained.begins();
       this.#phase = 'joined';
       membership().becomeReady();
       return;
     }
     const life = this.#life;
-    retained.catchUp(first, () => {
+    retained.catchUp(first, (isWhole) => {
       if (life !== this.#life) return;
+      this.#asked.add(first);
+      if (!isWhole) {
+        this.check();
+        return;
+      }
       this.#phase = 'joined';
       this.check();
     });
