@@ -203,6 +203,7 @@ export class Cluster implements ReadyEvents {
       log,
       barrier: this.#barrier,
       retained: this.#retained,
+      mesh,
       membership: () => this.#membership,
       remote,
       peers: () => this.#peers,

@@ -11,7 +11,9 @@ import type {
 } from '../core/cluster-ports.ts';
 import type { Clock, Log } from '../core/ports.ts';
 import type { Barrier } from './barrier.ts';
+import { encodeNeedSession } from './link/frame-codec.ts';
 import type { PeerNode } from './peer-node.ts';
+import type { Mesh } from './ports.ts';
 import type { StartedMembership } from './ports-local.ts';
 import type { RetainedSync } from './retained-sync.ts';
 
@@ -21,6 +23,7 @@ export interface JoiningParts {
   readonly log: Log;
   readonly barrier: Barrier;
   readonly retained: RetainedSync;
+  readonly mesh: Pick<Mesh, 'send'>;
   readonly membership: () => StartedMembership;
   readonly remote: () => RemoteSide;
   readonly peers: () => ReadonlyMap<Incarnation, PeerNode>;
@@ -142,6 +145,7 @@ export class Joining {
         return;
       }
       this.#forgetUnheard(heardOf);
+      this.#askOwners();
       this.#heardOf = null;
       for (const owner of dead) this.#parts.deadOwner(owner);
       this.#phase = 'catching_up';
@@ -159,6 +163,19 @@ export class Joining {
     for (const { clientId, sid, epoch } of over) {
       const isTold = this.#isHeld(clientId);
       if (!isTold) remote().applyEnd(clientId, sid, epoch);
+    }
+  }
+
+  /**
+   * Redis may not have heard yet that a member has closed a session, and its tables do not tell: they are
+   * of what it owns.
+   */
+  #askOwners(): void {
+    const { remote, peers, mesh } = this.#parts;
+    for (const { clientId, owner } of remote().knownSessions()) {
+      const peer = owner === null ? undefined : peers().get(owner);
+      if (peer === undefined || peer.table.owned.has(clientId)) continue;
+      mesh.send(peer.incarnation, encodeNeedSession(clientId));
     }
   }
 
