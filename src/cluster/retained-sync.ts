@@ -52,7 +52,7 @@ interface CatchUp {
   /** The highest version here when it began: this node was up to date then. */
   readonly upToDateUs: number;
   peerSinceUs: number;
-  readonly done: (isWhole: boolean) => void;
+  readonly done: () => void;
 }
 
 export class RetainedSync {
@@ -171,11 +171,8 @@ export class RetainedSync {
     this.#sinceUs = this.#parts.hybridClock.nextUs();
   }
 
-  /**
-   * `done` when everything the peer has is here; not whole: it was joining itself, and somebody else may
-   * have more. Whoever was caught up from before is forgotten.
-   */
-  catchUp(peer: Incarnation, done: (isWhole: boolean) => void): void {
+  /** `done` when everything the peer has is here. Whoever was caught up from before is forgotten. */
+  catchUp(peer: Incarnation, done: () => void): void {
     const ours = new Map<string, RetainedVersion>();
     let upToDateUs = 0;
     for (const { topic, version } of this.#parts.remote().retained()) {
@@ -218,7 +215,7 @@ export class RetainedSync {
     this.#reconcile(catchUp);
     // Caught up from one that was only joining itself: from now on, then.
     this.#sinceUs = Math.min(catchUp.peerSinceUs, this.#parts.hybridClock.nextUs());
-    catchUp.done(catchUp.peerSinceUs !== NEVER_US);
+    catchUp.done();
   }
 
   /** Somebody has shown a version of the topic that is not below ours. */
