@@ -261,6 +261,11 @@ export class Datacenter {
       this.#record.nodeId = `${hostname()}${address.slice(address.lastIndexOf(':'))}`;
     }
     const { nodeId } = this.#record;
+    const { leftSessions } = this.#store;
+    if (leftSessions > 0) {
+      const message = 'the data folder has sessions from before the datacenter, which has its own';
+      this.#log.warn({ sessions: leftSessions }, message);
+    }
     this.#log.info({ nodeId, address }, 'joining the datacenter');
     await new Promise<void>((resolve) => {
       const stop = systemScheduler.every(SAID_MS, () => {

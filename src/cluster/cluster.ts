@@ -28,6 +28,7 @@ import type { Member } from './ports.ts';
 import type {
   ClusterMesh,
   MembershipLinks,
+  QueueTails,
   ReadyEvents,
   StartedMembership,
 } from './ports-local.ts';
@@ -35,6 +36,7 @@ import { Reassertion } from './reassertion.ts';
 import { Renewals } from './renewals.ts';
 import { RetainedSync } from './retained-sync.ts';
 import { RoutesAnnouncer } from './routes-announcer.ts';
+import { TailWatch } from './tail-watch.ts';
 import { Takeover } from './takeover.ts';
 
 export interface ClusterOptions {
@@ -48,7 +50,7 @@ export interface ClusterOptions {
 }
 
 export interface ClusterParts {
-  readonly ledger: SessionLedger;
+  readonly ledger: SessionLedger & QueueTails;
   readonly sessions: SharedSessions;
   readonly mesh: ClusterMesh;
   readonly membership: (links: MembershipLinks) => StartedMembership;
@@ -86,6 +88,7 @@ export class Cluster implements ReadyEvents {
   readonly #retained: RetainedSync;
   readonly #caretaker: Caretaker;
   readonly #reassertion: Reassertion;
+  readonly #tails: TailWatch;
   readonly #joining: Joining;
   readonly #renewals: Renewals;
   readonly #desk: FrameDesk;
@@ -188,12 +191,19 @@ export class Cluster implements ReadyEvents {
       mayServe,
       announceEnd: (clientId, sid, epoch) => this.#announcer.end(clientId, sid, epoch),
     });
+    this.#tails = new TailWatch({
+      tails: ledger,
+      remote,
+      mayServe,
+      owned: () => this.#announcer.own.owned,
+    });
     this.#joining = new Joining({
       ledger,
       clock,
       log,
       barrier: this.#barrier,
       retained: this.#retained,
+      mesh,
       membership: () => this.#membership,
       remote,
       peers: () => this.#peers,
@@ -211,6 +221,7 @@ export class Cluster implements ReadyEvents {
       remote,
       journal: () => this.journal,
       tell: (peer) => this.#tell(peer),
+      hintsLost: () => this.#tails.hintsLost(),
       check: () => this.#joining.check(),
     });
     this.bus = new ClusterBus({
@@ -333,6 +344,7 @@ export class Cluster implements ReadyEvents {
     this.#takeover.tick(nowMs);
     this.#retained.tick(nowMs);
     this.#reassertion.tick(nowMs);
+    this.#tails.tick(nowMs);
     if (!this.#isDraining) this.#caretaker.tick(nowMs);
   }
 
@@ -374,7 +386,12 @@ export class Cluster implements ReadyEvents {
     }
     this.#members = now;
     this.#mesh.setMembers(incarnation, members);
-    for (const gone of before.keys()) if (!now.has(gone)) this.#memberGone(gone);
+    for (const gone of before.keys()) {
+      if (now.has(gone)) continue;
+      const peer = this.#peers.get(gone);
+      this.#memberGone(gone);
+      if (peer !== undefined) this.#passOn(peer);
+    }
     this.#joining.check();
   }
 
@@ -390,9 +407,22 @@ export class Cluster implements ReadyEvents {
     this.journal?.memberGone(incarnation);
   }
 
+  /** What it has told lately may not have reached everybody. */
+  #passOn({ incarnation, news }: PeerNode): void {
+    const remote = this.#core;
+    for (const [clientId, epoch] of news.entries()) {
+      const image = remote.knownSession(clientId);
+      if (image === null) this.#announcer.end(clientId, '', epoch);
+      else if (image.owner === null || image.owner === incarnation) {
+        this.#announcer.session({ ...image, owner: null });
+      }
+    }
+  }
+
   died(member: Member): void {
     this.#core.ownerDied(member.incarnation);
     this.#caretaker.died(member.incarnation);
+    this.#tails.hintsLost();
   }
 
   fenced(): void {
@@ -410,6 +440,7 @@ export class Cluster implements ReadyEvents {
     this.#joining.lost();
     this.#caretaker.lost();
     this.#reassertion.lost();
+    this.#tails.lost();
     this.#retained.lost();
     this.#takeover.lost();
     this.#barrier.fail();

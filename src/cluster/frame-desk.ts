@@ -47,6 +47,8 @@ export interface FrameDeskParts {
   readonly membership: () => StartedMembership;
   readonly remote: () => RemoteSide;
   readonly journal: () => JournalPeer | null;
+  /** What the peer has told of queues may not have come. */
+  readonly hintsLost: () => void;
   /** The peer wants the tables of this node. */
   readonly tell: (peer: PeerNode) => void;
   /** A joiner may have what it waits for. */
@@ -133,6 +135,7 @@ export class FrameDesk {
         // Not the first: what it had answered may be lost with a link session.
         takeover.askAgain(incarnation);
         retained.wantAgain(incarnation);
+        this.#parts.hintsLost();
         return;
       case FrameType.TABLES_END:
         tables.end(peer);

@@ -1,6 +1,7 @@
 /**
  * Tells owners of sessions how far their queues have grown (docs/adr/0013): what a turn brings for one
- * session is one hint. Hints may be dropped: an owner looks at its tails now and then. Called by the bus.
+ * session is one hint. Hints may be dropped: an owner looks at its tails now and then (tail-watch.ts).
+ * Called by the bus.
  */
 import type { Incarnation } from '../core/cluster-ports.ts';
 import type { Scheduler } from '../core/ports.ts';

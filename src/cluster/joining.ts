@@ -11,7 +11,9 @@ import type {
 } from '../core/cluster-ports.ts';
 import type { Clock, Log } from '../core/ports.ts';
 import type { Barrier } from './barrier.ts';
+import { encodeNeedSession } from './link/frame-codec.ts';
 import type { PeerNode } from './peer-node.ts';
+import type { Mesh } from './ports.ts';
 import type { StartedMembership } from './ports-local.ts';
 import type { RetainedSync } from './retained-sync.ts';
 
@@ -21,6 +23,7 @@ export interface JoiningParts {
   readonly log: Log;
   readonly barrier: Barrier;
   readonly retained: RetainedSync;
+  readonly mesh: Pick<Mesh, 'send'>;
   readonly membership: () => StartedMembership;
   readonly remote: () => RemoteSide;
   readonly peers: () => ReadonlyMap<Incarnation, PeerNode>;
@@ -46,6 +49,8 @@ export class Joining {
   #phase: JoiningPhase = 'out';
   /** Answers to an earlier life are dropped. */
   #life = 0;
+  /** Who was caught up from. */
+  readonly #asked: Set<Incarnation> = new Set();
   /** Client ids heard of since the loading began: the others are no more. */
   #heardOf: Set<string> | null = null;
   #retryLoadMs = Number.POSITIVE_INFINITY;
@@ -79,6 +84,7 @@ export class Joining {
   begin(): void {
     this.#life++;
     this.#phase = 'counting';
+    this.#asked.clear();
     this.#heardOf = null;
     this.#retryLoadMs = Number.POSITIVE_INFINITY;
   }
@@ -127,7 +133,10 @@ export class Joining {
       const isLive =
         owner === null || owner === membership().incarnation || this.#parts.peers().has(owner);
       if (!isLive) dead.add(owner);
-      remote().applySession(isLive ? image : { ...image, owner: null });
+      // Its owner may have told meanwhile that it is nobody's: under one epoch that is never undone.
+      const known = remote().knownSession(image.clientId);
+      const isOver = known !== null && known.epoch === image.epoch && known.owner === null;
+      remote().applySession(isLive && !isOver ? image : { ...image, owner: null });
     };
     ledger.load(each, (isComplete) => {
       if (life !== this.#life) return;
@@ -136,6 +145,7 @@ export class Joining {
         return;
       }
       this.#forgetUnheard(heardOf);
+      this.#askOwners();
       this.#heardOf = null;
       for (const owner of dead) this.#parts.deadOwner(owner);
       this.#phase = 'catching_up';
@@ -156,6 +166,19 @@ export class Joining {
     }
   }
 
+  /**
+   * Redis may not have heard yet that a member has closed a session, and its tables do not tell: they are
+   * of what it owns.
+   */
+  #askOwners(): void {
+    const { remote, peers, mesh } = this.#parts;
+    for (const { clientId, owner } of remote().knownSessions()) {
+      const peer = owner === null ? undefined : peers().get(owner);
+      if (peer === undefined || peer.table.owned.has(clientId)) continue;
+      mesh.send(peer.incarnation, encodeNeedSession(clientId));
+    }
+  }
+
   /** Told by a member before the loading began. */
   #isHeld(clientId: string): boolean {
     for (const { table } of this.#parts.peers().values()) {
@@ -168,16 +191,22 @@ export class Joining {
 
   #catchUp(): void {
     const { retained, peers, membership } = this.#parts;
-    const [first] = peers().keys();
+    const [first] = [...peers().keys()].filter((peer) => !this.#asked.has(peer));
     if (first === undefined) {
-      retained.begins();
+      // Nobody is there, or all were joining as well: what they have together is what there is.
+      if (this.#asked.size === 0) retained.begins();
       this.#phase = 'joined';
       membership().becomeReady();
       return;
     }
     const life = this.#life;
-    retained.catchUp(first, () => {
+    retained.catchUp(first, (isWhole) => {
       if (life !== this.#life) return;
+      this.#asked.add(first);
+      if (!isWhole) {
+        this.check();
+        return;
+      }
       this.#phase = 'joined';
       this.check();
     });

@@ -7,6 +7,7 @@ import type { Incarnation, Peer } from '../core/cluster-ports.ts';
 import type { Audience } from '../core/outlet.ts';
 import { Ring } from '../util/ring.ts';
 import type { Member } from './ports.ts';
+import { RecentNews } from './recent-news.ts';
 import { RouteTable } from './route-table.ts';
 
 interface Unconfirmed {
@@ -27,6 +28,8 @@ export class PeerNode implements Peer {
   table: RouteTable = new RouteTable();
   /** Between its TABLES_BEGIN and TABLES_END: what it had announced before; null: not between. */
   before: RouteTable | null = null;
+  /** Sessions it has told of lately. */
+  readonly news: RecentNews = new RecentNews();
   /** Its tables have been here once. */
   isTabled = false;
   /** It has said that it counts this node in. */

@@ -3,7 +3,7 @@
  * member, whose digest its heartbeats are compared with. On a difference it asks for the tables again.
  * Called by cluster.ts for each frame of that kind; damage in a frame is thrown as the codec throws it.
  */
-import { Interest, type RemoteSide, type SessionImage } from '../core/cluster-ports.ts';
+import { Interest, type RemoteSide } from '../core/cluster-ports.ts';
 import type { Clock, Log } from '../core/ports.ts';
 import type { ClusterCounters } from './cluster-counters.ts';
 import {
@@ -65,12 +65,13 @@ export class PeerTables {
       if (image.owner === peer.incarnation) peer.table.setOwned(clientId, sid, epoch, counter);
       else peer.table.removeOwned(clientId);
     }
-    this.#apply(image);
+    this.#heardOf(peer, clientId, epoch);
+    this.#parts.remote().applySession(image);
   }
 
-  #apply(image: SessionImage): void {
-    this.#parts.heardOf(image.clientId, image.epoch);
-    this.#parts.remote().applySession(image);
+  #heardOf({ news }: PeerNode, clientId: string, epoch: number): void {
+    news.note(clientId, epoch, this.#parts.clock.monotonicMs());
+    this.#parts.heardOf(clientId, epoch);
   }
 
   change(peer: PeerNode, buffer: Buffer, start: number, end: number): void {
@@ -81,7 +82,7 @@ export class PeerTables {
       return;
     }
     peer.table.setOwned(clientId, sid, epoch, counter);
-    this.#parts.heardOf(clientId, epoch);
+    this.#heardOf(peer, clientId, epoch);
     if (this.#parts.remote().applyChange(change)) return;
     this.#parts.mesh.send(peer.incarnation, encodeNeedSession(clientId));
   }
@@ -89,7 +90,7 @@ export class PeerTables {
   ended(peer: PeerNode, buffer: Buffer, start: number, end: number): void {
     const { clientId, sid, epoch } = decodeEnd(buffer, start, end);
     this.#removeOwned(peer, clientId, epoch);
-    this.#parts.heardOf(clientId, epoch);
+    this.#heardOf(peer, clientId, epoch);
     this.#parts.remote().applyEnd(clientId, sid, epoch);
   }
 

@@ -15,6 +15,12 @@ export interface ClusterMesh extends Mesh {
   readonly linksUp: number;
 }
 
+/** Implemented by store/redis beside the ledger. */
+export interface QueueTails {
+  /** Highest position given in the queue of that session; null: there is none, or nobody can say. */
+  tailOf(clientId: string, sid: string, done: (tailSeq: number | null) => void): void;
+}
+
 /** Renews the lease of `incarnation` through a peer (RENEW_FOR); null: it could not. */
 export type AskPeer = (
   peer: Incarnation,

@@ -52,7 +52,7 @@ interface CatchUp {
   /** The highest version here when it began: this node was up to date then. */
   readonly upToDateUs: number;
   peerSinceUs: number;
-  readonly done: () => void;
+  readonly done: (isWhole: boolean) => void;
 }
 
 export class RetainedSync {
@@ -171,8 +171,11 @@ export class RetainedSync {
     this.#sinceUs = this.#parts.hybridClock.nextUs();
   }
 
-  /** `done` when everything the peer has is here. Whoever was caught up from before is forgotten. */
-  catchUp(peer: Incarnation, done: () => void): void {
+  /**
+   * `done` when everything the peer has is here; not whole: it was joining itself, and somebody else may
+   * have more. Whoever was caught up from before is forgotten.
+   */
+  catchUp(peer: Incarnation, done: (isWhole: boolean) => void): void {
     const ours = new Map<string, RetainedVersion>();
     let upToDateUs = 0;
     for (const { topic, version } of this.#parts.remote().retained()) {
@@ -215,7 +218,7 @@ export class RetainedSync {
     this.#reconcile(catchUp);
     // Caught up from one that was only joining itself: from now on, then.
     this.#sinceUs = Math.min(catchUp.peerSinceUs, this.#parts.hybridClock.nextUs());
-    catchUp.done();
+    catchUp.done(catchUp.peerSinceUs !== NEVER_US);
   }
 
   /** Somebody has shown a version of the topic that is not below ours. */

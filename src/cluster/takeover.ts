@@ -162,7 +162,9 @@ export class Takeover {
       return;
     }
     const newSid = random.hex(SID_BYTES);
-    ledger.open(incarnation, hlcMs(), newSid, request, (answer) => {
+    // A Redis that has failed over, with a clock that is behind, would begin below what is known.
+    const epochMs = Math.max(hlcMs(), this.#knownEpoch(request.clientId) + 1);
+    ledger.open(incarnation, epochMs, newSid, request, (answer) => {
       if (answer.kind === 'opened') this.#opened(line, opening, answer);
       else this.#answer(line, opening, answer);
     });
@@ -197,6 +199,10 @@ export class Takeover {
     mesh.send(previousOwner, encodeLetGo(request, clientId, record.epoch));
   }
 
+  #knownEpoch(clientId: string): number {
+    return this.#parts.remote().knownSession(clientId)?.epoch ?? 0;
+  }
+
   /** A session that this node knows of, and that the client wants, though Redis has none. */
   #forgotten({ request, hasDoubted }: Opening): SessionImage | null {
     if (request.cleanStart || hasDoubted) return null;
@@ -210,8 +216,9 @@ export class Takeover {
    * way to what is known, and the client gets that.
    */
   #doubt(line: OpenLine, opening: Opening, record: OpenedRecord, known: SessionImage): void {
-    const { confirm, ledger } = this.#parts;
+    const { confirm, ledger, isMember, self } = this.#parts;
     const { clientId } = opening.request;
+    const isOwned = known.owner !== null && (known.owner === self() || isMember(known.owner));
     opening.hasDoubted = true;
     confirm((isSame) => {
       if (isSame) {
@@ -224,7 +231,8 @@ export class Takeover {
         return;
       }
       ledger.close(clientId, record.sid, record.epoch, 0, -1, () => {
-        ledger.assert({ ...known, owner: null }, -1, () => this.#ask(line, opening));
+        const image = isOwned ? known : { ...known, owner: null };
+        ledger.assert(image, -1, () => this.#ask(line, opening));
       });
     });
   }
@@ -232,7 +240,9 @@ export class Takeover {
   /** Nobody else has it any more. */
   #taken(line: OpenLine, opening: Opening, record: OpenedRecord, isWillVoid: boolean): void {
     const { mayServe, self } = this.#parts;
-    if (record.epoch < line.supersededBy) {
+    // Also when whoever took it could not ask this node to let go, as its link was broken.
+    const knownEpoch = this.#knownEpoch(opening.request.clientId);
+    if (record.epoch < line.supersededBy || record.epoch < knownEpoch) {
       // Whoever has it was told that it is not here: it must not be from now on either.
       this.#answer(line, opening, { kind: 'unavailable' });
       return;

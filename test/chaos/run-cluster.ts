@@ -35,6 +35,10 @@ const executable = values['causeway-bin'];
 console.log(`chaos: seed ${seed}, ${values.faults} faults on ${values.nodes} nodes`);
 const redis = await RedisServer.launch(['--appendonly', 'yes', '--appendfsync', values.fsync]);
 let isClean = false;
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  // Nodes end with this process; Redis would stay.
+  process.once(signal, () => void redis.remove().finally(() => process.exit(1)));
+}
 try {
   const report = await runClusterChaos({
     seed,

@@ -253,6 +253,15 @@ export class FakeLedger implements SessionLedger {
     });
   }
 
+  /** By client id: tails of queues. */
+  readonly tails: Map<string, number> = new Map();
+
+  tailOf(clientId: string, sid: string, done: (tailSeq: number | null) => void): void {
+    this.calls.push(`tail ${clientId} ${sid}`);
+    const tailSeq = this.isAway ? null : (this.tails.get(clientId) ?? null);
+    this.#later(() => done(tailSeq));
+  }
+
   assert(image: SessionImage, headSeq: number, done: (isWritten: boolean | null) => void): void {
     this.calls.push(`assert ${image.clientId} ${headSeq} ${image.owner ?? '-'}`);
     if (this.isAway) {

@@ -140,13 +140,49 @@ t.test('a request of an older epoch than the one held is answered at once', asyn
   const { site, a, b } = two();
   a.remote.owns(site.image(a, 'c', 9_000_000_000_000_000));
   site.time.settle();
-  // Redis says b has it under a lower epoch, as after a failover.
+  // Redis gives b a lower epoch, as after a failover, and b has not heard of the one a has.
   site.ledger.put(site.image(a, 'c', 5));
+  b.remote.sessions.delete('c');
   const opened = site.open(b, 'c');
   site.time.settle();
   t.equal(opened.kind, 'opened');
   t.strictSame(a.remote.letGoes, [], 'the core is not told');
   t.equal(a.remote.sessions.get('c')?.owner, a.incarnation);
+});
+
+t.test('an epoch is above what this node knows, whatever Redis has kept', async (t) => {
+  const { site, a, b } = two();
+  a.remote.owns(site.image(a, 'c', 9_000_000_000_000_000));
+  site.time.settle();
+  site.ledger.put(site.image(a, 'c', 5));
+  const opened = site.open(b, 'c');
+  site.time.settle();
+  t.equal(opened.record.epoch, 9_000_000_000_000_001);
+  t.strictSame(a.remote.letGoes, ['c']);
+});
+
+t.test('who has waited long for the owner before does not take it from the next', async (t) => {
+  const site = new FakeSite();
+  const [a, b, c] = [site.node(), site.node(), site.node()];
+  const first = site.open(a, 'c');
+  site.time.settle();
+  adopt(site, a, 'c', first);
+  site.time.settle();
+  a.remote.holdsLetGo = true;
+  const late = site.open(b, 'c');
+  site.time.settle();
+  // c takes it from b, which does not hear of that but from what c announces.
+  site.network.cut(b.incarnation, c.incarnation);
+  const next = site.open(c, 'c');
+  site.time.settle();
+  site.network.mend(b.incarnation, c.incarnation);
+  site.time.settle();
+  t.equal(next.kind, 'opened');
+  adopt(site, c, 'c', next);
+  site.time.settle();
+  for (const done of a.remote.heldLetGo) done();
+  site.time.settle();
+  t.equal(late.kind, 'unavailable');
 });
 
 t.test(

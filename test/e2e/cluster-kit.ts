@@ -15,6 +15,8 @@ export const LEASE_MS = 1500;
 
 export interface ClusterOptions {
   readonly names: readonly string[];
+  /** Instead of a Redis of its own. */
+  readonly redisUrl?: string;
   readonly redisArgs?: readonly string[];
   readonly flags?: readonly string[];
   readonly hasAdmin?: boolean;
@@ -25,30 +27,38 @@ export type ConnectOptions = Partial<Omit<ConnectFields, 'version' | 'clientId'>
 };
 
 export class TestCluster {
-  readonly redis: RedisServer;
+  readonly #redis: RedisServer | null;
   readonly nodes: Map<string, Broker> = new Map();
   readonly #options: ClusterOptions;
   readonly #folder: string;
   readonly #clients: Set<Client> = new Set();
 
-  private constructor(options: ClusterOptions, redis: RedisServer, folder: string) {
+  private constructor(options: ClusterOptions, redis: RedisServer | null, folder: string) {
     this.#options = options;
-    this.redis = redis;
+    this.#redis = redis;
     this.#folder = folder;
   }
 
   /** All nodes are ready; everything ends with the test. */
   static async start(t: Test, options: ClusterOptions): Promise<TestCluster> {
-    const redis = await RedisServer.launch(options.redisArgs ?? DURABLE);
+    const redis =
+      options.redisUrl === undefined
+        ? await RedisServer.launch(options.redisArgs ?? DURABLE)
+        : null;
     const folder = mkdtempSync(join(tmpdir(), 'causeway-cluster-'));
     const cluster = new TestCluster(options, redis, folder);
     t.teardown(async () => {
       await cluster.end();
-      await redis.remove();
+      await redis?.remove();
       rmSync(folder, { recursive: true, force: true });
     });
     await Promise.all(options.names.map((name) => cluster.startNode(name)));
     return cluster;
+  }
+
+  get redis(): RedisServer {
+    if (this.#redis === null) throw new Error('it has no Redis of its own');
+    return this.#redis;
   }
 
   /** A node with the data its name had before. */
@@ -59,7 +69,7 @@ export class TestCluster {
       ...more,
       data: join(this.#folder, name),
       flags: [
-        ...['--redis', this.redis.url, '--node-id', name],
+        ...['--redis', this.#options.redisUrl ?? this.redis.url, '--node-id', name],
         ...['--set', `cluster.leaseMs=${LEASE_MS}`, '--set', 'sysIntervalS=0'],
         ...flags,
         ...(more.flags ?? []),

@@ -10,11 +10,17 @@ import { Ledger, type Verdict } from '../chaos/ledger.ts';
 import { Prng } from '../chaos/prng.ts';
 import type { Stage } from '../chaos/stage.ts';
 import { AnswerWatch } from './answer-watch.ts';
-import { ClusterFaults, FAILOVER_HISTORY_MS, type SimFault, simFaults } from './cluster-faults.ts';
+import {
+  ClusterFaults,
+  FAILOVER_HISTORY_MS,
+  lossyFaults,
+  type SimFault,
+  simFaults,
+} from './cluster-faults.ts';
 import { Kernel, SimulationFailure } from './kernel.ts';
 import { OwnerWatch } from './owner-watch.ts';
 import { pass, passUntil } from './passing.ts';
-import { leftOver, unsettled } from './settled-site.ts';
+import { isKnown, leftOver, unsettled } from './settled-site.ts';
 import { SimClient } from './sim-client.ts';
 import { SimSite, type SimSiteOptions } from './sim-site.ts';
 import { SubackProbes } from './suback-probes.ts';
@@ -41,6 +47,8 @@ export interface ClusterRunReport extends Verdict {
   /** SUBACKs at which another node was published to at once. */
   readonly probes: number;
   readonly drifts: number;
+  /** Sessions nobody is connected to, of which not all nodes know the same in the end. */
+  readonly stale: number;
 }
 
 const TICK_MS = 20;
@@ -48,13 +56,24 @@ const TICK_MS = 20;
 const HEAL_MS = 60_000;
 const START_MS = 60_000;
 /** Until nodes say the same, and until nothing is left. */
-const SETTLE_MS = 20_000;
+const SETTLE_MS = 8000;
 const REFUSALS = new Set([0x88, 0x89, 0x9c, 3]);
 const DEAF_MS = 6000;
 /** Of a short run: how many of each. */
 const SHORT_PUBLISHERS = 3;
 const SHORT_SUBSCRIBERS = 6;
 const FAULTS_MAX = 8;
+/** A node may be another one afterwards. */
+const DEADLY: ReadonlySet<SimFault> = new Set([
+  'kill',
+  'all_down',
+  'restart',
+  'pause',
+  'suspend',
+  'clock_jump',
+  'redis_away',
+  'link_block',
+]);
 
 export function runCluster(options: ClusterRunOptions): Promise<ClusterRunReport> {
   return new ClusterRun(options).run();
@@ -76,14 +95,15 @@ class ClusterRun {
   readonly #wills: WillKeepers;
   readonly #open: Set<{ close: () => void; heardMs: number }> = new Set();
   #debt = 0;
+  /** Things known to some nodes only, of sessions nobody is connected to. */
+  #stale = 0;
 
   constructor(options: ClusterRunOptions) {
     const { seed, faults = 6, kinds = simFaults } = options;
     this.#options = options;
     const plan = new Prng(seed ^ 0x0fa7);
     this.#plan = plan;
-    const planned: SimFault[] = [];
-    for (let index = 0; index < faults; index++) planned.push(plan.pick(kinds));
+    const planned = plannedFaults(plan, faults, kinds);
     this.#planned = planned;
     const fails = planned.includes('failover');
     const kernel = new Kernel(seed, { isTracing: options.isTracing ?? false });
@@ -186,6 +206,7 @@ class ClusterRun {
       events: kernel.steps,
       probes: this.#probes.answered,
       drifts: this.#faults.driftsMs.length,
+      stale: this.#stale,
       ...this.#ledger.verdict(),
     };
     if (report.isClean) return report;
@@ -218,7 +239,13 @@ class ClusterRun {
     while (!isDone() && kernel.nowMs < untilMs) await pass(kernel, 250);
     // What must not come has time to come.
     await pass(kernel, 1000);
-    await passUntil(kernel, SETTLE_MS, () => unsettled(this.#site).length === 0);
+    await passUntil(kernel, SETTLE_MS, () => this.#isAtRest);
+  }
+
+  get #isAtRest(): boolean {
+    const { hard, soft } = unsettled(this.#site);
+    this.#stale = soft.length;
+    return hard.length + soft.length === 0;
   }
 
   #judge(): void {
@@ -233,9 +260,22 @@ class ClusterRun {
     this.#wills.judge(ledger, hasLostData);
     const { broken } = this.#owners;
     const missed = this.#probes.missed(hasLostData, this.#faults.driftsMs);
-    const faults = [...missed, ...broken, ...this.#answers.broken, ...unsettled(this.#site)];
+    const { hard } = unsettled(this.#site);
+    const faults = [...missed, ...broken, ...this.#answers.broken, ...hard, ...this.#unknown()];
     for (const text of faults.slice(0, FAULTS_MAX)) ledger.fault(text);
     for (const text of this.#site.complaints) ledger.fault(`complained: ${text}`);
+  }
+
+  /** Subscriptions that clients were told they have. */
+  #unknown(): string[] {
+    const unknown: string[] = [];
+    for (const { options } of this.#cast.subscribers) {
+      if (options.temper === 'fickle') continue;
+      for (const filter of options.filters) {
+        unknown.push(...isKnown(this.#site, options.clientId, filter));
+      }
+    }
+    return unknown;
   }
 
   #judgeRetained(publisher: Cast['publishers'][number]): void {
@@ -272,9 +312,24 @@ class ClusterRun {
       };
       client.connect(this.#plan.pick(this.#site.machines), { cleanStart: true, expiryS: 0 });
     }
-    await passUntil(kernel, SETTLE_MS, () => leftOver(this.#site).length === 0);
-    for (const text of leftOver(this.#site).slice(0, FAULTS_MAX)) this.#ledger.fault(text);
+    const left = (): string[] => leftOver(this.#site, this.#stale > 0);
+    await passUntil(kernel, SETTLE_MS, () => left().length === 0);
+    for (const text of left().slice(0, FAULTS_MAX)) this.#ledger.fault(text);
   }
+}
+
+/**
+ * When Redis loses its data the nodes are all that is left: then at most one of them goes, or nobody could
+ * say any more what there was.
+ */
+function plannedFaults(plan: Prng, count: number, kinds: readonly SimFault[]): SimFault[] {
+  const planned: SimFault[] = [];
+  for (let index = 0; index < count; index++) planned.push(plan.pick(kinds));
+  if (!planned.some((fault) => lossyFaults.some((lossy) => lossy === fault))) return planned;
+  const firstDeadly = planned.findIndex((fault) => DEADLY.has(fault));
+  return planned.filter(
+    (fault, index) => !DEADLY.has(fault) || (index === firstDeadly && fault !== 'all_down'),
+  );
 }
 
 /** Some publishers and readers, groups as a whole. */

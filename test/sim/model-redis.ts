@@ -107,7 +107,8 @@ export class ModelRedis {
     if (ms > this.options.historyMs) throw new Error('the model does not remember that far back');
     this.db.restore(this.world.nowMs() - ms);
     this.runId++;
-    for (const client of this.#clients) client.reset('Redis has failed over');
+    // What waits for replicas is never answered.
+    for (const client of this.#clients) client.reset('Redis has failed over', true);
   }
 
   /** Every call (or those of these functions) is refused with this error; null: no more. */
@@ -183,6 +184,7 @@ export class ModelRedisClient implements RedisPort {
   #isConnecting = false;
   /** The other end has closed it, which is not known here yet: nothing gets through. */
   #isBroken = false;
+  #isMute = false;
   /** Executed calls until the connection breaks; 0: it does not. */
   #breaksAfter = 0;
 
@@ -252,8 +254,12 @@ export class ModelRedisClient implements RedisPort {
     this.#breaksAfter = calls;
   }
 
-  /** The server, or something in between, closes the connection. */
-  reset(why: string): void {
+  /**
+   * The server, or something in between, closes the connection. `isMute`: also what is on its way back is
+   * gone.
+   */
+  reset(why: string, isMute = false): void {
+    this.#isMute ||= isMute;
     // What was not executed is gone with the connection, whenever this end notices.
     this.#isBroken = true;
     for (const channel of this.#channels) channel.requests.length = 0;
@@ -307,7 +313,7 @@ export class ModelRedisClient implements RedisPort {
       if (this.#isClosed) return;
       while (channel.open[0] !== undefined && channel.open[0].outcome !== null) {
         // Replies under way are stuck like everything else; failures of our own are not.
-        if (this.#isCut && this.isUp) return;
+        if ((this.#isCut || this.#isMute) && this.isUp) return;
         const { done, outcome } = channel.open.shift()!;
         done(outcome!.failure, outcome!.reply);
       }
@@ -319,6 +325,7 @@ export class ModelRedisClient implements RedisPort {
     this.#connection++;
     const wasUp = this.isUp;
     this.isUp = false;
+    this.#isMute = false;
     for (const channel of this.#channels) {
       channel.requests.length = 0;
       for (const call of channel.open) {

@@ -39,6 +39,8 @@ export class OwnerWatch {
     for (const { life: other } of this.#site.machines) {
       if (other === null || other === life || !other.membership.mayServe()) continue;
       if (other.broker.remote!.queueOf(clientId) === null) continue;
+      // Whoever is too late is fenced, and finds out.
+      if (other.broker.remote!.knownSession(clientId)!.epoch > epoch) continue;
       const names = `${life.node.name}, while ${other.node.name}`;
       this.broken.push(`${clientId} was given to ${names} has it and may serve, epoch ${epoch}`);
     }

@@ -14,6 +14,8 @@ const TICK_MS = 50;
 const STAYS_MS: readonly [number, number] = [200, 2500];
 const AWAY_MS: readonly [number, number] = [10, 3000];
 const DELAYS_S = [0, 0, 1, 3];
+/** By then what was sent has come. */
+const ARRIVES_MS = 5;
 
 /** `open`: its connection lasts. */
 type Due = 'open' | 'once' | 'never' | 'either';
@@ -45,6 +47,17 @@ class Keeper {
   get latest(): Will | undefined {
     return this.wills.at(-1);
   }
+}
+
+/** Else the end of a connection may be noticed before what came with it. */
+function canRead({ node, membership }: SimLife): boolean {
+  return node.pausedUntilMs < 0 && membership.mayServe();
+}
+
+/** Its goodbye is on its way: taken over now it would have been none. */
+function isHeard({ client, latest }: Keeper): boolean {
+  if (latest?.isGoodbye !== true || !latest.life.node.isAlive) return false;
+  return latest.life.broker.admin.client(client.clientId) !== null;
 }
 
 export class WillKeepers {
@@ -116,7 +129,7 @@ export class WillKeepers {
         return;
       }
     }
-    if (this.#isOver || nowMs < keeper.nextMs) return;
+    if (this.#isOver || nowMs < keeper.nextMs || isHeard(keeper)) return;
     if (keeper.client.isOpen) this.#leave(keeper, nowMs);
     else if (this.#site.ready.length > 0) this.#come(keeper, nowMs);
   }
@@ -151,7 +164,10 @@ export class WillKeepers {
     } else {
       client.leave();
       will.isGoodbye = true;
-      this.#ended(will, 'never', nowMs);
+      this.#ended(will, canRead(will.life) ? 'never' : 'either', nowMs);
+      this.#kernel.after(null, ARRIVES_MS, () => {
+        if (!canRead(will.life)) will.due = 'either';
+      });
     }
     const keeper = this.#keepers.find((one) => one.client === client)!;
     keeper.nextMs = nowMs + this.#plan.between(...AWAY_MS);

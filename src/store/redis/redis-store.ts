@@ -29,6 +29,7 @@ import type { GroupChoices, SharedAppend } from '../../core/shared-append.ts';
 import type { RedisPort, RedisPortEvents } from '../../drivers/redis/redis-port.ts';
 import { AppendLane } from './append-lane.ts';
 import { type AppendLimits, AppendWriter } from './append-writer.ts';
+import { readCall, readReply, sessionRead } from './functions/session-queue.ts';
 import { checkPrefix, sessionKeys } from './keys.ts';
 import { encodePending } from './message-value.ts';
 import type { Quarantine } from './opened-record.ts';
@@ -414,6 +415,14 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
 
   assert(image: SessionImage, headSeq: number, done: (isWritten: boolean | null) => void): void {
     this.#ledger.assert(image, headSeq, done);
+  }
+
+  // ------------------------------------------------------------------ QueueTails
+
+  /** Highest position given in the queue of that session; null: there is none, or nobody can say. */
+  tailOf(clientId: string, sid: string, done: (tailSeq: number | null) => void): void {
+    const call = readCall(sessionKeys(this.#options.keyPrefix, clientId), sid, 1, 0, 0);
+    this.#calls.call(sessionRead, call, readReply, (_failure, reply) => done(reply?.tail ?? null));
   }
 
   // ------------------------------------------------------------------ lanes
