@@ -136,7 +136,7 @@ function waiting({ node, broker, cluster, store }: SimLife): string[] {
 /** A durable subscription that was granted: every node has to know it. */
 export function isKnown(site: SimSite, clientId: string, filter: string): string[] {
   return site.machines.flatMap(({ life }) => {
-    const image = life?.broker.remote!.knownSession(clientId) ?? null;
+    const image = life?.broker.remote?.knownSession(clientId) ?? null;
     const known = image?.subscriptions.some((one) => one.filter === filter) === true;
     return known || life === null
       ? []
