@@ -10,8 +10,7 @@ import type { RedisServer } from '../support/redis-server.ts';
 
 t.test('Sentinel: failovers', async (t) => {
   const sentinels = await RedisSentinels.start(t);
-  // Replicas of a busy machine answer late; how late is not asked here.
-  const options = { functions: [PUSH], replicasMin: 1, waitMs: 2000, heartbeatTimeoutMs: 5000 };
+  const options = { functions: [PUSH], replicasMin: 1, waitMs: 500 };
   const caller = openCaller(t, sentinels.url, options);
   await caller.link.ready(5000);
   const first = await sentinels.master();
