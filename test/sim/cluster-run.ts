@@ -35,6 +35,11 @@ export interface ClusterRunOptions extends SimSiteOptions {
   readonly ratePerS?: number;
   /** A part of the cast, chosen by the seed: for many short runs. */
   readonly isShort?: boolean;
+  /** How long clients stay with a node that says nothing. */
+  readonly deafMs?: number;
+  /** Between two probes, and how many at most: for runs about SUBACK. */
+  readonly probeEveryMs?: readonly [min: number, max: number];
+  readonly probesMax?: number;
   /** Redis is made worse: planted. */
   readonly plant?: (site: SimSite) => void;
 }
@@ -93,6 +98,7 @@ class ClusterRun {
   readonly #answers = new AnswerWatch();
   readonly #probes: SubackProbes;
   readonly #wills: WillKeepers;
+  readonly #deafMs: number;
   readonly #open: Set<{ close: () => void; heardMs: number }> = new Set();
   #debt = 0;
   /** Things known to some nodes only, of sessions nobody is connected to. */
@@ -101,6 +107,7 @@ class ClusterRun {
   constructor(options: ClusterRunOptions) {
     const { seed, faults = 6, kinds = simFaults } = options;
     this.#options = options;
+    this.#deafMs = options.deafMs ?? DEAF_MS;
     const plan = new Prng(seed ^ 0x0fa7);
     this.#plan = plan;
     const planned = plannedFaults(plan, faults, kinds);
@@ -140,7 +147,7 @@ class ClusterRun {
         this.#debt += messages;
       },
     });
-    this.#probes = new SubackProbes(kernel, site, new Prng(seed ^ 0x9e0b));
+    this.#probes = new SubackProbes(kernel, site, new Prng(seed ^ 0x9e0b), options);
     this.#wills = new WillKeepers(kernel, site, new Prng(seed ^ 0x3111));
     options.plant?.(site);
   }
@@ -156,7 +163,7 @@ class ClusterRun {
     this.#stage.dial = this.#site.ready.length === 0 ? null : this.#dial;
     for (const publisher of this.#cast.publishers) publisher.tick(count, nowMs);
     for (const subscriber of this.#cast.subscribers) subscriber.tick(nowMs);
-    for (const open of this.#open) if (nowMs - open.heardMs > DEAF_MS) open.close();
+    for (const open of this.#open) if (nowMs - open.heardMs > this.#deafMs) open.close();
   }
 
   readonly #dial: NonNullable<Stage['dial']> = (version, events) => {
@@ -210,7 +217,7 @@ class ClusterRun {
       ...this.#ledger.verdict(),
     };
     if (report.isClean) return report;
-    throw new SimulationFailure(kernel.report(describeClusterRun(report)));
+    throw new SimulationFailure(kernel.report(describeClusterRun(report)), report);
   }
 
   async #until(withinMs: number, isReached: () => boolean, what: string): Promise<void> {
@@ -363,14 +370,4 @@ export function describeClusterRun(report: ClusterRunReport): string {
     ...report.faults.map((text) => `  FAULT ${text}`),
     ...report.examples.map((text) => `  ${text}`),
   ].join('\n');
-}
-
-if (import.meta.main) {
-  const [first = '1', count = '1', faults = '6', kinds = ''] = process.argv.slice(2);
-  for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {
-    const isTracing = Number(count) === 1;
-    const chosen = kinds === '' ? simFaults : (kinds.split(',') as SimFault[]);
-    const report = await runCluster({ seed, faults: Number(faults), isTracing, kinds: chosen });
-    console.log(describeClusterRun(report));
-  }
 }

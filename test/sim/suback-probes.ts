@@ -16,6 +16,11 @@ const TRIALS_MAX = 60;
 /** Digests travel with every heartbeat; a node that is just joining has none to compare. */
 const REPAIR_MS = 3000;
 
+export interface ProbeOptions {
+  readonly probeEveryMs?: readonly [min: number, max: number];
+  readonly probesMax?: number;
+}
+
 interface Trial {
   readonly number: number;
   readonly isDurable: boolean;
@@ -43,11 +48,15 @@ export class SubackProbes {
   readonly #kernel: Kernel;
   readonly #site: SimSite;
   readonly #plan: Prng;
+  readonly #everyMs: readonly [number, number];
+  readonly #trialsMax: number;
   readonly #speakers: Speaker[];
   readonly #trials: Trial[] = [];
   #isOver = false;
 
-  constructor(kernel: Kernel, site: SimSite, plan: Prng) {
+  constructor(kernel: Kernel, site: SimSite, plan: Prng, options: ProbeOptions = {}) {
+    this.#everyMs = options.probeEveryMs ?? EVERY_MS;
+    this.#trialsMax = options.probesMax ?? TRIALS_MAX;
     this.#kernel = kernel;
     this.#site = site;
     this.#plan = plan;
@@ -67,11 +76,11 @@ export class SubackProbes {
   }
 
   begin(): void {
-    this.#kernel.after(null, this.#plan.between(...EVERY_MS), () => {
+    this.#kernel.after(null, this.#plan.between(...this.#everyMs), () => {
       if (this.#isOver) return;
       this.begin();
       for (const speaker of this.#speakers) this.#connect(speaker);
-      if (this.#trials.length < TRIALS_MAX) this.#try();
+      if (this.#trials.length < this.#trialsMax) this.#try();
     });
   }
 
