@@ -7,15 +7,26 @@ import { Prng } from '../chaos/prng.ts';
 import { lossyFaults, type SimFault, safeFaults } from './cluster-faults.ts';
 import type { ClusterRunOptions } from './cluster-run.ts';
 
+type Kit = 'safe' | 'nodes' | 'links' | 'redis' | 'lossy';
 /** Every promise holds whatever happens; only of the last of them Redis may lose data. */
-export const kits = {
+export const kits: Readonly<Record<Kit, readonly SimFault[]>> = {
   safe: safeFaults,
   nodes: ['kill', 'pause', 'suspend', 'restart', 'all_down'],
   links: ['link_block', 'link_cut', 'link_stall', 'kill', 'pause'],
   redis: ['redis_down', 'redis_away', 'redis_replies', 'redis_slow', 'failover', 'kill'],
   lossy: [...safeFaults, ...lossyFaults, ...lossyFaults, ...lossyFaults, ...lossyFaults],
-} as const satisfies Record<string, readonly SimFault[]>;
-const MIX = ['safe', 'safe', 'safe', 'safe', 'nodes', 'links', 'redis', 'lossy', 'lossy'] as const;
+};
+const MIX: readonly Kit[] = [
+  'safe',
+  'safe',
+  'safe',
+  'safe',
+  'nodes',
+  'links',
+  'redis',
+  'lossy',
+  'lossy',
+];
 /** A client of the field gives up after 1.5 × keep alive; shorter and longer than a lease. */
 const DEAF_MS = [1500, 2500, 6000];
 /** So many short runs to one of the whole cast. */
