@@ -142,6 +142,11 @@ export const clusterMetricTable: readonly ClusterMetricSpec[] = [
     'takeovers',
   ),
   ofCluster(
+    'causeway_cluster_opened_without_redis_total',
+    'Sessions that end with their connection, opened while Redis was away.',
+    'openedWithoutRedis',
+  ),
+  ofCluster(
     'causeway_cluster_sessions_asserted_total',
     'Sessions written again into a Redis that had lost them.',
     'sessionsAsserted',

@@ -129,6 +129,7 @@ export interface ClusterCounts {
   readonly redisLostMessages: number;
   readonly sessionsAsserted: number;
   readonly takeovers: number;
+  readonly openedWithoutRedis: number;
   readonly willsOfAbsent: number;
   readonly sessionsExpired: number;
   readonly retainedSkewed: number;

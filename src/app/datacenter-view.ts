@@ -194,6 +194,10 @@ class LiveCounts implements ClusterCounts {
     return this.#counters.linkLostMessages;
   }
 
+  get openedWithoutRedis(): number {
+    return this.#counters.openedWithoutRedis;
+  }
+
   get redisLostMessages(): number {
     return this.#counters.redisLostMessages;
   }

@@ -5,7 +5,6 @@
  * does not begin again. Called by cluster.ts.
  */
 import type {
-  Awaited,
   Incarnation,
   LookAnswer,
   RemoteSide,
@@ -14,6 +13,7 @@ import type {
 } from '../core/cluster-ports.ts';
 import type { Clock, Log, Random } from '../core/ports.ts';
 import { Ring } from '../util/ring.ts';
+import { publishWill } from './absent-will.ts';
 import type { ClusterCounters } from './cluster-counters.ts';
 
 export interface CaretakerParts {
@@ -211,17 +211,10 @@ export class Caretaker {
     }
     const { remote, counters } = this.#parts;
     const life = this.#life;
-    // Counted once itself: what is safe at once calls nobody.
-    const awaited: Awaited = { unsafeCount: 1, waiter: null, failed: false };
-    awaited.waiter = {
-      messageSafe: () => {
-        if (life === this.#life) this.#safe(clientId, will, awaited.failed);
-      },
-    };
     counters.willsOfAbsent++;
-    remote().publishWill(will, awaited);
-    awaited.unsafeCount--;
-    if (awaited.unsafeCount === 0) awaited.waiter.messageSafe();
+    publishWill(remote(), will, (failed) => {
+      if (life === this.#life) this.#safe(clientId, will, failed);
+    });
   }
 
   #safe(clientId: string, will: WillOfAbsent, failed: boolean): void {

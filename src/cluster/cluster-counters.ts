@@ -10,6 +10,8 @@ export interface ClusterCounters {
   sessionsAsserted: number;
   /** Sessions that were asked of another live node. */
   takeovers: number;
+  /** Sessions that end with their connection, opened while Redis was away. */
+  openedWithoutRedis: number;
   /** Wills published for sessions nobody owned. */
   willsOfAbsent: number;
   /** Sessions found to be over while nobody owned them. */
@@ -31,6 +33,7 @@ export function newCounters(): ClusterCounters {
     redisLostMessages: 0,
     sessionsAsserted: 0,
     takeovers: 0,
+    openedWithoutRedis: 0,
     willsOfAbsent: 0,
     sessionsExpired: 0,
     retainedSkewed: 0,

@@ -4,8 +4,9 @@
  * this node go on. And the other side: what this node does when it is asked. Called by the bus; answers to
  * clients are the core's business.
  *
- * A request has an even number. Its answer is that number, or the next: the client had said goodbye to the
- * old owner, whose `close` came to Redis too late, so the will that `open` handed out is void.
+ * A request has an even number, or the next: it was sent to all, as there is no Redis to ask who has the
+ * client. Its answer is the even number, or the next: the client had said goodbye to the old owner, whose
+ * `close` came to Redis too late, so the will that `open` handed out is void.
  */
 import type {
   Incarnation,
@@ -18,11 +19,13 @@ import type {
 } from '../core/cluster-ports.ts';
 import type { Clock, Random, Scheduler } from '../core/ports.ts';
 import { Ring } from '../util/ring.ts';
+import { publishWill } from './absent-will.ts';
 import type { Barrier } from './barrier.ts';
 import type { ClusterCounters } from './cluster-counters.ts';
 import { encodeLetGo, encodeLetGoDone, type LetGoFrame } from './link/frame-codec.ts';
 import type { Mesh } from './ports.ts';
 import type { RoutesAnnouncer } from './routes-announcer.ts';
+import { Unregistered } from './unregistered.ts';
 
 export interface TakeoverParts {
   readonly ledger: SessionLedger;
@@ -36,7 +39,9 @@ export interface TakeoverParts {
   readonly remote: () => RemoteSide;
   readonly self: () => Incarnation;
   readonly isMember: (incarnation: Incarnation) => boolean;
+  readonly members: () => Iterable<Incarnation>;
   readonly mayServe: () => boolean;
+  readonly hasRedis: () => boolean;
   /** Milliseconds of a hybrid clock: what epochs are made of. */
   readonly hlcMs: () => number;
   /** Redis may not have the session though this node knows it: it is written first. */
@@ -75,6 +80,8 @@ interface Asked {
   readonly peer: Incarnation;
   readonly clientId: string;
   readonly epoch: number;
+  /** All members are, as Redis is away. */
+  readonly isToAll: boolean;
   readonly answered: (isWillVoid: boolean) => void;
 }
 
@@ -104,9 +111,27 @@ export class Takeover {
   readonly #deadlines: Ring<Deadline> = new Ring();
   /** By client id, oldest first. */
   readonly #goodbyes: Map<string, Goodbye> = new Map();
+  readonly #unregistered: Unregistered;
 
   constructor(parts: TakeoverParts) {
     this.#parts = parts;
+    const { ledger, counters, remote, self, isMember, mayServe, hasRedis } = parts;
+    this.#unregistered = new Unregistered({
+      ledger,
+      counters,
+      remote,
+      self,
+      mayServe,
+      hasRedis,
+      letGo: (owner, clientId, epoch) => {
+        if (isMember(owner)) this.#letGo(owner, clientId, epoch, false, () => {});
+      },
+    });
+  }
+
+  /** Sessions here that Redis has not heard of, for operators. */
+  get unregistered(): number {
+    return this.#unregistered.size;
   }
 
   /** Requests to other nodes that are not answered yet, for operators. */
@@ -144,6 +169,10 @@ export class Takeover {
       scheduler.nextTurn(() => this.#answer(line, opening, { kind: 'unavailable' }));
       return;
     }
+    if (this.#unregistered.isOpenTo(opening.request)) {
+      this.#askAll(line, opening);
+      return;
+    }
     const closings = this.#closings.get(clientId);
     if (closings !== undefined) {
       // What was sent over the links stays in front of what this connection will send.
@@ -166,8 +195,55 @@ export class Takeover {
     const epochMs = Math.max(hlcMs(), this.#knownEpoch(request.clientId) + 1);
     ledger.open(incarnation, epochMs, newSid, request, (answer) => {
       if (answer.kind === 'opened') this.#opened(line, opening, answer);
-      else this.#answer(line, opening, answer);
+      else if (answer.kind === 'unavailable' && this.#unregistered.isOpenTo(request)) {
+        this.#askAll(line, opening);
+      } else {
+        this.#answer(line, opening, answer);
+      }
     });
+  }
+
+  /** Without Redis: who of the members has the client lets go of it; then it is this node's. */
+  #askAll(line: OpenLine, opening: Opening): void {
+    const { members, hlcMs, scheduler } = this.#parts;
+    const { clientId } = opening.request;
+    const epoch = hlcMs();
+    let waiting = 1;
+    const answered = (): void => {
+      waiting--;
+      if (waiting === 0) this.#takenFromAll(line, opening, epoch);
+    };
+    for (const peer of members()) {
+      waiting++;
+      this.#letGo(peer, clientId, epoch, true, answered);
+    }
+    scheduler.nextTurn(answered);
+  }
+
+  #takenFromAll(line: OpenLine, opening: Opening, epoch: number): void {
+    const { mayServe, self, random } = this.#parts;
+    const isStale = epoch < line.supersededBy || opening.incarnation !== self() || !mayServe();
+    const record = isStale
+      ? null
+      : this.#unregistered.take(opening.request, random.hex(SID_BYTES), epoch);
+    this.#answer(
+      line,
+      opening,
+      record === null ? { kind: 'unavailable' } : { kind: 'opened', record },
+    );
+  }
+
+  #letGo(
+    peer: Incarnation,
+    clientId: string,
+    epoch: number,
+    isToAll: boolean,
+    answered: (isWillVoid: boolean) => void,
+  ): void {
+    const request = this.#nextRequest;
+    this.#nextRequest += 2;
+    this.#asked.set(request, { peer, clientId, epoch, isToAll, answered });
+    this.#send(request);
   }
 
   #opened(
@@ -175,28 +251,24 @@ export class Takeover {
     opening: Opening,
     { previousOwner, record }: { previousOwner: Incarnation | null; record: OpenedRecord },
   ): void {
-    const { isMember, counters, mesh, self } = this.#parts;
+    const { isMember, counters, self } = this.#parts;
     const forgotten = record.present ? null : this.#forgotten(opening);
     if (forgotten !== null) {
       this.#doubt(line, opening, record, forgotten);
       return;
     }
-    const isElsewhere = previousOwner !== null && previousOwner !== opening.incarnation;
-    if (!isElsewhere || opening.incarnation !== self() || !isMember(previousOwner)) {
+    const { clientId } = opening.request;
+    // Taken while it had no Redis, which may not have heard of it yet.
+    const owner = this.#unregistered.ownerElsewhere(clientId) ?? previousOwner;
+    const isElsewhere = owner !== null && owner !== opening.incarnation;
+    if (!isElsewhere || opening.incarnation !== self() || !isMember(owner)) {
       this.#taken(line, opening, record, false);
       return;
     }
     counters.takeovers++;
-    const { clientId } = opening.request;
-    const request = this.#nextRequest;
-    this.#nextRequest += 2;
-    this.#asked.set(request, {
-      peer: previousOwner,
-      clientId,
-      epoch: record.epoch,
-      answered: (isWillVoid) => this.#taken(line, opening, record, isWillVoid),
-    });
-    mesh.send(previousOwner, encodeLetGo(request, clientId, record.epoch));
+    this.#letGo(owner, clientId, record.epoch, false, (isWillVoid) =>
+      this.#taken(line, opening, record, isWillVoid),
+    );
   }
 
   #knownEpoch(clientId: string): number {
@@ -252,11 +324,10 @@ export class Takeover {
       this.#answer(line, opening, { kind: 'unavailable' });
       return;
     }
-    const { oldWill } = record;
-    const taken =
-      isWillVoid && oldWill?.isDue === true
-        ? { ...record, oldWill: { ...oldWill, isDue: false } }
-        : record;
+    const own = this.#unregistered.takenAway(opening.request.clientId, record.epoch);
+    const oldWill = record.oldWill ?? (own === null ? null : { ...own, isDue: true });
+    const isVoid = isWillVoid && oldWill?.isDue === true;
+    const taken = { ...record, oldWill: isVoid ? { ...oldWill, isDue: false } : oldWill };
     this.#answer(line, opening, { kind: 'opened', record: taken });
   }
 
@@ -292,14 +363,17 @@ export class Takeover {
 
   /** A link session with the peer was lost, in either direction: question or answer may be. */
   askAgain(peer: Incarnation): void {
-    for (const [request, asked] of this.#asked) {
-      if (asked.peer !== peer) continue;
-      this.#parts.mesh.send(peer, encodeLetGo(request, asked.clientId, asked.epoch));
-    }
+    for (const [request, asked] of this.#asked) if (asked.peer === peer) this.#send(request);
+  }
+
+  #send(request: number): void {
+    const { peer, clientId, epoch, isToAll } = this.#asked.get(request)!;
+    this.#parts.mesh.send(peer, encodeLetGo(isToAll ? request + 1 : request, clientId, epoch));
   }
 
   /** It is no member any more: it has let go of everything. */
   memberGone(peer: Incarnation): void {
+    this.#unregistered.memberGone(peer);
     for (const [request, asked] of [...this.#asked]) {
       if (asked.peer !== peer) continue;
       this.#asked.delete(request);
@@ -313,8 +387,10 @@ export class Takeover {
    * Another node has taken the session. Its client is disconnected, what was read from it is settled, and
    * what was sent of it over the links is applied (P5) before the answer.
    */
-  asked(from: Incarnation, { request, clientId, epoch }: LetGoFrame): void {
+  asked(from: Incarnation, { request: number, clientId, epoch }: LetGoFrame): void {
     const { remote, announcer, mesh, isMember, self } = this.#parts;
+    const request = number - (number % 2);
+    if (request !== number) this.#unregistered.tookElsewhere(clientId, from);
     const held = announcer.own.owned.get(clientId);
     const answer = (): void => {
       if (!isMember(from)) return;
@@ -330,8 +406,11 @@ export class Takeover {
     const line = this.#lines.get(clientId);
     if (line !== undefined) line.supersededBy = Math.max(line.supersededBy, epoch);
     const incarnation = self();
+    const will = this.#unregistered.takenAway(clientId, epoch);
     remote().letGo(clientId, epoch, () => {
-      if (incarnation === self()) this.#bounded(answer);
+      if (incarnation !== self()) return;
+      if (will === null) this.#bounded(answer);
+      else publishWill(remote(), will, () => this.#bounded(answer));
     });
     announcer.release(clientId, epoch);
   }
@@ -361,6 +440,9 @@ export class Takeover {
     willDelayS: number,
   ): void {
     const { ledger, clock } = this.#parts;
+    const knownBy = this.#unregistered.closed(clientId, epoch);
+    // Redis has never heard of it.
+    if (knownBy === 0) return;
     if (willDelayS < 0) {
       this.#goodbyes.delete(clientId);
       this.#goodbyes.set(clientId, { epoch, atMs: clock.monotonicMs() });
@@ -370,7 +452,7 @@ export class Takeover {
       handOver: () => {
         if (isHandedOver) return;
         isHandedOver = true;
-        ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, (outcome) => {
+        ledger.close(clientId, sid, knownBy, expiryIntervalS, willDelayS, (outcome) => {
           // Fenced: a new owner may be about to ask about the will.
           if (outcome !== 'fenced' && this.#goodbyes.get(clientId)?.epoch === epoch) {
             this.#goodbyes.delete(clientId);
@@ -399,6 +481,7 @@ export class Takeover {
   // ------------------------------------------------------------------------------ time, fate
 
   tick(nowMs: number): void {
+    this.#unregistered.tick();
     const deadlines = this.#deadlines;
     for (let first = deadlines.at(0); first !== undefined; first = deadlines.at(0)) {
       if (first.atMs > nowMs) break;
@@ -420,5 +503,6 @@ export class Takeover {
     const asked = [...this.#asked.values()];
     this.#asked.clear();
     for (const one of asked) one.answered(false);
+    this.#unregistered.lost();
   }
 }
