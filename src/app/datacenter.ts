@@ -263,7 +263,8 @@ export class Datacenter {
     const { nodeId } = this.#record;
     const { leftSessions } = this.#store;
     if (leftSessions > 0) {
-      const message = 'the data folder has sessions from before the datacenter, which has its own';
+      const message =
+        'the data folder has sessions of a node alone, which nobody serves here: causeway promote moves them';
       this.#log.warn({ sessions: leftSessions }, message);
     }
     this.#log.info({ nodeId, address }, 'joining the datacenter');

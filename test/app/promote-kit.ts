@@ -17,6 +17,7 @@ import { openRedis, type RedisLink } from '../../src/drivers/redis/redis-link.ts
 import { systemClock, systemScheduler } from '../../src/listeners/scheduler.ts';
 import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
+import { DURABLE, RedisServer, redisAdmin, type SharedRedis } from '../support/redis-server.ts';
 
 export const quiet: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 const DAY_S = 86_400;
@@ -25,6 +26,12 @@ export function folderFor(t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'causeway-promote-'));
   t.teardown(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
+}
+
+/** One that keeps what it has, as whoever moves sessions into it wants. */
+export async function durableRedis(t: Test): Promise<SharedRedis> {
+  const { url } = await RedisServer.start(t, DURABLE);
+  return { url, prefix: 'moved:', admin: await redisAdmin(t, url) };
 }
 
 export interface PlannedEntry {

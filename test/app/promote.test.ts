@@ -2,6 +2,7 @@
  * `causeway promote` without its command line: what a node opens afterwards is what the directory had,
  * however often it is run and whatever stands in the way.
  */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
@@ -17,10 +18,11 @@ import {
 } from '../../src/cluster/node-functions.ts';
 import { makeMessage } from '../../src/core/message.ts';
 import { isRising } from '../support/redis-calls.ts';
-import { redisAdmin, sharedRedis } from '../support/redis-server.ts';
+import { redisAdmin } from '../support/redis-server.ts';
 import {
   changeIn,
   clusterConfig,
+  durableRedis,
   fill,
   folderFor,
   leftIn,
@@ -112,7 +114,7 @@ function zoo(): PlannedSession[] {
 }
 
 t.test('a node opens what the directory had: order, packet ids, states, wills', async (t) => {
-  const { url, prefix, admin } = await sharedRedis(t);
+  const { url, prefix, admin } = await durableRedis(t);
   const directory = join(folderFor(t), 'data');
   const sessions = zoo();
   await fill(directory, sessions, [makeMessage(1, 'kept', Buffer.from('k'), { retain: true })]);
@@ -144,7 +146,7 @@ t.test('a node opens what the directory had: order, packet ids, states, wills', 
 });
 
 t.test('wills and ends of sessions come when they were to come', async (t) => {
-  const { url, prefix, admin } = await sharedRedis(t);
+  const { url, prefix, admin } = await durableRedis(t);
   const directory = join(folderFor(t), 'data');
   const now = Date.now();
   await fill(directory, [
@@ -179,7 +181,7 @@ t.test('wills and ends of sessions come when they were to come', async (t) => {
 });
 
 t.test('a client id of the datacenter is named, the others go on', async (t) => {
-  const { url, prefix, admin } = await sharedRedis(t);
+  const { url, prefix, admin } = await durableRedis(t);
   const reader = await Reader.start(t, url, prefix);
   await reader.open('theirs');
   const directory = join(folderFor(t), 'data');
@@ -196,7 +198,7 @@ t.test('a client id of the datacenter is named, the others go on', async (t) => 
 });
 
 t.test('--keep, what is used again, and what the datacenter has done with it since', async (t) => {
-  const { url, prefix } = await sharedRedis(t);
+  const { url, prefix } = await durableRedis(t);
   const directory = join(folderFor(t), 'data');
   const sessions = [planned('stays', [{}, {}]), planned('used', [{}]), planned('ended', [{}])];
   await fill(directory, sessions);
@@ -229,7 +231,7 @@ t.test('--keep, what is used again, and what the datacenter has done with it sin
 });
 
 t.test('nodes that run are named; nodes that died do not matter', async (t) => {
-  const { url, prefix } = await sharedRedis(t);
+  const { url, prefix } = await durableRedis(t);
   const directory = join(folderFor(t), 'data');
   await fill(directory, [planned('one', [{}])]);
   const reader = await Reader.start(t, url, prefix);
@@ -253,12 +255,13 @@ t.test('nodes that run are named; nodes that died do not matter', async (t) => {
 });
 
 t.test('what cannot be used is said in a sentence', async (t) => {
-  const { url, prefix } = await sharedRedis(t);
+  const { url, prefix } = await durableRedis(t);
   const folder = folderFor(t);
   await t.rejects(run(join(folder, 'none'), url, prefix), {
     name: 'MigrationError',
     message: /is not the data directory of a node/,
   });
+  t.notOk(existsSync(join(folder, 'none')), 'nor does it become one');
   const directory = join(folder, 'data');
   await fill(directory, [planned('one', [{}])]);
   await changeIn(directory, async () => {

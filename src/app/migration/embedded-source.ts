@@ -48,7 +48,8 @@ export class EmbeddedSource implements SessionSource {
   /** They stay where they are. */
   retainedMessages = 0;
   readonly #options: EmbeddedSourceOptions;
-  readonly #store: EmbeddedStore;
+  /** Made by `open`: making one opens it, and would create what is not there. */
+  #store!: EmbeddedStore;
   readonly #sessions: RestoredSession[] = [];
   readonly #counts: MigrationTally = newTally();
   readonly #moved: Set<RestoredSession> = new Set();
@@ -59,19 +60,18 @@ export class EmbeddedSource implements SessionSource {
 
   constructor(options: EmbeddedSourceOptions) {
     this.#options = options;
-    this.#store = new EmbeddedStore(options);
   }
 
   /** Throws a StoreOpenError when a node has it open, and a MigrationError when nothing is there. */
   async open(): Promise<void> {
     const { directory } = this.#options;
     try {
-      // Opened without it the store would be made.
       await access(join(directory, 'CURRENT'));
     } catch {
       throw new MigrationError(`${directory} is not the data directory of a node (--data)`);
     }
     const counts = this.#counts;
+    this.#store = new EmbeddedStore(this.#options);
     await this.#store.start(
       {
         entryDurable: () => {},

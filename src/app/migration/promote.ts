@@ -4,12 +4,14 @@
  */
 import type { ClusterConfig } from '../../config/cluster-config.ts';
 import type { Log } from '../../core/ports.ts';
+import type { RedisSetting } from '../../drivers/redis/redis-settings.ts';
 import { systemScheduler } from '../../listeners/scheduler.ts';
 import { SharedRedis } from '../shared-redis.ts';
 import { StartError } from '../start-error.ts';
 import { EmbeddedSource } from './embedded-source.ts';
 import { MembersWatch } from './members-watch.ts';
 import { type MigrationHooks, type MigrationResult, migrate } from './migrate.ts';
+import { MigrationError } from './migration.ts';
 import { beginPromotion, endPromotion, readPromotionId } from './promotion-id.ts';
 import { RedisTarget } from './redis-target.ts';
 
@@ -48,7 +50,8 @@ export async function promote(options: PromoteOptions): Promise<Promoted> {
   let redis: SharedRedis | null = null;
   try {
     redis = await openShared(cluster, log);
-    const { link } = redis;
+    const { link, settings } = redis;
+    if (!isDryRun && !isKept) expectKept(settings, cluster.redis.replicasMin);
     const watch = new MembersWatch(link, keyPrefix, cluster.leaseMs);
     target = new RedisTarget({
       redis: link,
@@ -70,6 +73,16 @@ export async function promote(options: PromoteOptions): Promise<Promoted> {
     redis?.close();
     await source.close();
   }
+}
+
+/** What is about to be removed here must outlive a restart of Redis. */
+function expectKept(settings: readonly RedisSetting[], replicasMin: number): void {
+  const forgets = settings.find(({ setting, value }) => setting === 'appendonly' && value === 'no');
+  if (forgets === undefined || replicasMin > 0) return;
+  throw new MigrationError(
+    `${forgets.server} keeps nothing on its disk (appendonly is no, wanted: yes): the sessions would be ` +
+      'gone when it stops; set it and run promote again, or leave them here, too (--keep)',
+  );
 }
 
 async function openShared(cluster: ClusterConfig, log: Log): Promise<SharedRedis> {

@@ -10,18 +10,20 @@ const FLAGS = {
   set: { type: 'string', multiple: true },
   'dry-run': { type: 'boolean' },
   keep: { type: 'boolean' },
+  json: { type: 'boolean' },
 } as const;
 
 export const command: Command = {
   name: 'promote',
   summary: 'move the sessions of a node alone into a datacenter',
-  usage: `causeway promote --data DIR --redis URL [--key-prefix P] [--dry-run]
+  usage: `causeway promote --data DIR --redis URL [--key-prefix P] [--dry-run] [--keep] [--json]
 
 Moves what a node alone has in its data directory DIR into the Redis of a datacenter: sessions with
 their subscriptions, queues (in order, under the packet ids that clients know, with the states of QoS 2
 messages), packet ids of inbound QoS 2 messages, wills. What was found, what was not moved and why, and
 what Redis holds is counted and printed. When the counts are equal, and not before, the sessions that
-moved are removed from DIR. Retained messages stay in DIR: each node of a datacenter keeps its own, and
+moved are removed from DIR; a Redis that keeps nothing on its disk (appendonly no) and has no replicas
+to wait for is refused, unless they stay (--keep). Retained messages stay in DIR: each node of a datacenter keeps its own, and
 the first one that is started on DIR brings them.
 
 The node of DIR must be stopped, and so must all nodes of the datacenter: they learn of sessions when
@@ -36,6 +38,7 @@ in DIR. After a crash, run it again: nothing is lost, and nothing is moved twice
                       any option, such as cluster.redis.passwordFile=FILE; may be repeated
       --dry-run       count, ask Redis what is there, and write nothing
       --keep          leave the sessions in DIR, too: never start a node alone on it again
+      --json          one JSON document instead of the table; names and warnings go to stderr as ever
 
 ${configSourcesUsage}
 
@@ -62,6 +65,12 @@ something was not moved and was named.
     }
     const { runPromote } = await import('../promote/run-promote.ts');
     const isDryRun = values.has('dry-run');
-    return runPromote({ directory: data, cluster, isDryRun, isKept: values.has('keep') });
+    return runPromote({
+      directory: data,
+      cluster,
+      isDryRun,
+      isKept: values.has('keep'),
+      isJson: values.has('json'),
+    });
   },
 };

@@ -1,4 +1,4 @@
-/** Runs `causeway promote` and prints what it does. Called by `commands/promote.ts`. */
+/** Runs `causeway promote` and prints what it does: a table, or one document. Called by `commands/promote.ts`. */
 import { resolve } from 'node:path';
 import {
   COUNTED_THINGS,
@@ -12,13 +12,14 @@ import type { ClusterConfig } from '../../config/cluster-config.ts';
 import type { Log } from '../../core/ports.ts';
 import { StoreOpenError } from '../../store/embedded/data-directory.ts';
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../command.ts';
-import { safeText } from '../ctl/terminal-text.ts';
+import { safeJson, safeText } from '../ctl/terminal-text.ts';
 
 export interface PromoteRequest {
   readonly directory: string;
   readonly cluster: ClusterConfig;
   readonly isDryRun: boolean;
   readonly isKept: boolean;
+  readonly isJson: boolean;
 }
 
 /** The counts are equal, but something was not moved. */
@@ -38,7 +39,9 @@ export async function runPromote(request: PromoteRequest): Promise<number> {
     };
     const promoted = await promote({ directory, cluster, log, isDryRun, isKept, hooks });
     left.tellRest();
-    return tell(promoted, directory, request);
+    if (request.isJson) tellJson(promoted, directory, left);
+    else tellTable(promoted, directory, request);
+    return exitOf(promoted, directory);
   } catch (error) {
     const isExpected =
       error instanceof MigrationError ||
@@ -64,29 +67,37 @@ function complain(message: string): void {
   process.stderr.write(`causeway promote: ${safeText(message)}\n`);
 }
 
+interface NotMoved {
+  count: number;
+  readonly clientIds: string[];
+}
+
 /** A session is named once, whatever it had. */
 class LeftOutNotes {
-  readonly #told: Map<string, { count: number; lastWhere: string }> = new Map();
+  readonly #told: Map<string, NotMoved> = new Map();
 
   add({ what, where, why }: LeftOut): void {
     // What belongs to a session that was not moved is in the table.
     if (what !== 'sessions' && what !== 'queued') return;
-    const told = this.#told.get(why) ?? { count: 0, lastWhere: '' };
+    const told = this.#told.get(why) ?? { count: 0, clientIds: [] };
     this.#told.set(why, told);
-    if (what === 'queued' && told.lastWhere === where) return;
-    told.lastWhere = where;
+    if (what === 'queued' && told.clientIds.at(-1) === where) return;
     told.count++;
-    if (told.count <= NAMED_PER_REASON) {
-      process.stderr.write(`${safeText(where)}: not moved: ${why}\n`);
-    }
+    if (told.clientIds.length >= NAMED_PER_REASON) return;
+    told.clientIds.push(where);
+    process.stderr.write(`${safeText(where)}: not moved: ${why}\n`);
   }
 
   tellRest(): void {
-    for (const [why, { count }] of this.#told) {
-      const more = count - NAMED_PER_REASON;
+    for (const [why, { count, clientIds }] of this.#told) {
+      const more = count - clientIds.length;
       if (more > 0) process.stderr.write(`and ${more} more: not moved: ${why}\n`);
     }
-    this.#told.clear();
+  }
+
+  /** For `--json`: some client ids of each reason, and how many there are. */
+  document(): readonly object[] {
+    return [...this.#told].map(([why, { count, clientIds }]) => ({ why, count, clientIds }));
   }
 }
 
@@ -103,7 +114,7 @@ function progressPrinter(): (done: MigrationCounts, found: MigrationCounts) => v
   };
 }
 
-function tell(promoted: Promoted, directory: string, { isKept }: PromoteRequest): number {
+function tellTable(promoted: Promoted, directory: string, { isKept }: PromoteRequest): void {
   const { found, leftOut, stored, retained, removed } = promoted;
   const isDryRun = stored === null;
   const rows = [['', 'found', 'not moved', isDryRun ? 'to move' : 'in Redis']];
@@ -112,20 +123,14 @@ function tell(promoted: Promoted, directory: string, { isKept }: PromoteRequest)
     const arrived = isDryRun ? found[thing] - leftOut[thing] : stored[thing];
     rows.push([thing, `${found[thing]}`, `${leftOut[thing]}`, `${arrived}`]);
   }
-  for (const row of rows) {
-    const cells = row.map((cell, index) => (index === 0 ? cell.padEnd(14) : cell.padStart(10)));
-    process.stdout.write(`${cells.join('').trimEnd()}\n`);
-  }
-  if (!promoted.isEqual) {
-    complain(
-      `the counts differ: nothing was removed from ${directory}; run promote again, with all ` +
-        'nodes stopped',
-    );
-    return EXIT_USAGE;
-  }
   const say = (line: string): void => {
     process.stdout.write(`${line}\n`);
   };
+  for (const row of rows) {
+    const cells = row.map((cell, index) => (index === 0 ? cell.padEnd(14) : cell.padStart(10)));
+    say(cells.join('').trimEnd());
+  }
+  if (!promoted.isEqual) return;
   if (retained > 0) {
     say(
       `${retained} retained messages stay in ${directory}: the first node of the datacenter that is ` +
@@ -139,5 +144,34 @@ function tell(promoted: Promoted, directory: string, { isKept }: PromoteRequest)
     say(`${removed} sessions were removed from ${directory}; they are the datacenter's now.`);
     say(`start it with: causeway start --redis URL --data ${directory}`);
   }
-  return promoted.hasLoss ? EXIT_INCOMPLETE : EXIT_OK;
+}
+
+function tellJson(promoted: Promoted, directory: string, left: LeftOutNotes): void {
+  const { found, leftOut, stored, retained, removed, isEqual, hasLoss } = promoted;
+  const document = {
+    directory,
+    isDryRun: stored === null,
+    isEqual,
+    isComplete: isEqual && !hasLoss,
+    found: withoutRetained(found),
+    notMoved: withoutRetained(leftOut),
+    inRedis: stored === null ? null : withoutRetained(stored),
+    removed,
+    retainedThatStay: retained,
+    why: left.document(),
+  };
+  process.stdout.write(`${safeJson(document, 2)}\n`);
+}
+
+function withoutRetained({ retained: _, ...counts }: MigrationCounts): object {
+  return counts;
+}
+
+function exitOf({ isEqual, hasLoss }: Promoted, directory: string): number {
+  if (isEqual) return hasLoss ? EXIT_INCOMPLETE : EXIT_OK;
+  complain(
+    `the counts differ: nothing was removed from ${directory}; run promote again, with all ` +
+      'nodes stopped',
+  );
+  return EXIT_USAGE;
 }
