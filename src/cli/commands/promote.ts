@@ -23,8 +23,8 @@ their subscriptions, queues (in order, under the packet ids that clients know, w
 messages), packet ids of inbound QoS 2 messages, wills. What was found, what was not moved and why, and
 what Redis holds is counted and printed. When the counts are equal, and not before, the sessions that
 moved are removed from DIR; a Redis that keeps nothing on its disk (appendonly no) and has no replicas
-to wait for is refused, unless they stay (--keep). Retained messages stay in DIR: each node of a datacenter keeps its own, and
-the first one that is started on DIR brings them.
+to wait for is refused, unless they stay (--keep). Retained messages stay in DIR: each node of a
+datacenter keeps all of them, and one that is started on DIR brings those it has.
 
 The node of DIR must be stopped, and so must all nodes of the datacenter: they learn of sessions when
 they start. A client id that has a session in the datacenter is named and not moved; its session stays

@@ -133,8 +133,7 @@ function tellTable(promoted: Promoted, directory: string, { isKept }: PromoteReq
   if (!promoted.isEqual) return;
   if (retained > 0) {
     say(
-      `${retained} retained messages stay in ${directory}: the first node of the datacenter that is ` +
-        'started on it brings them.',
+      `${retained} retained messages stay in ${directory}: a node that is started on it brings them.`,
     );
   }
   if (isDryRun) say('Nothing was written (--dry-run).');
