@@ -4,6 +4,7 @@
  * ended, nothing is left of any. Used by cluster-run.ts.
  */
 import type { SessionImage } from '../../src/core/cluster-ports.ts';
+import { decodeSubscriptions } from '../../src/store/redis/subscriptions-codec.ts';
 import { RouteShadow } from './route-shadow.ts';
 import type { SimLife, SimSite } from './sim-site.ts';
 
@@ -74,18 +75,19 @@ function imagesOf({ broker }: SimLife): Map<string, string> {
   return images;
 }
 
-function shown({ sid, epoch, owner, subscriptions }: SessionImage): string {
+function subscriptionsOf(record: string): SessionImage['subscriptions'] {
+  return record === '' ? [] : decodeSubscriptions(Buffer.from(record, 'latin1'));
+}
+
+type Shown = Pick<SessionImage, 'sid' | 'epoch' | 'owner' | 'subscriptions'>;
+
+function shown({ sid, epoch, owner, subscriptions }: Shown): string {
   const filters = subscriptions.map(({ filter, qos }) => `${filter}:${qos}`).sort();
   return `${sid} ${epoch} ${owner ?? '-'} ${filters.length > 0 ? filters.join(' ') : 'nothing'}`;
 }
 
-/** Subscriptions are opaque there: those of its owner are believed. */
+/** What whoever opens it next, or joins, will read. */
 function imagesInRedis(site: SimSite): Map<string, string> {
-  const known = new Map<string, SessionImage>();
-  for (const { life } of site.machines) {
-    if (life === null) continue;
-    for (const image of life.broker.remote!.knownSessions()) known.set(image.clientId, image);
-  }
   const images = new Map<string, string>();
   for (const [key, value] of site.redis.db.values()) {
     if (!key.startsWith(SESSIONS) || !key.endsWith('}:m') || value.type !== 'hash') continue;
@@ -95,7 +97,7 @@ function imagesInRedis(site: SimSite): Map<string, string> {
     images.set(
       clientId,
       shown({
-        ...(known.get(clientId) ?? ({ subscriptions: [] } as unknown as SessionImage)),
+        subscriptions: subscriptionsOf(value.hash.get('rec') ?? ''),
         sid: value.hash.get('sid')!,
         epoch: Number(value.hash.get('epoch')),
         owner: owner === '' ? null : owner,
