@@ -194,7 +194,7 @@ class HttpAdminServer implements AdminServer {
     });
     app.setErrorHandler((error: HttpError, request, reply) => {
       const status = error.statusCode ?? 500;
-      if (status >= 500) {
+      if (status >= 500 && !(error instanceof ApiError)) {
         this.#options.log.error({ err: error, path: request.url }, 'admin request failed');
         return fail(reply, 500, 'the request failed; the log has the cause');
       }

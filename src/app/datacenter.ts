@@ -17,6 +17,7 @@ import type { ClusterConfig } from '../config/cluster-config.ts';
 import type { Config } from '../config/config.ts';
 import type { Broker } from '../core/broker.ts';
 import type { Bus } from '../core/cluster-ports.ts';
+import type { Limits } from '../core/limits.ts';
 import type { Log, Store } from '../core/ports.ts';
 import type { Stats } from '../core/stats.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
@@ -225,6 +226,11 @@ export class Datacenter {
 
   get bus(): Bus {
     return this.#cluster.bus;
+  }
+
+  /** After a reload. */
+  setLimits(limits: Limits): void {
+    this.#shared.setQueueLimits(limits);
   }
 
   /** A member that everything is ready for. While it is fenced, its clients stand still. */

@@ -257,6 +257,7 @@ export class BrokerNode {
     this.#config = mergeReloadable(this.#config, next.config);
     this.#loaded = next;
     this.#broker.setLimits(this.#config.limits);
+    this.#datacenter?.setLimits(this.#config.limits);
     this.#broker.setRevokedSubscription(this.#config.authorization.revokedSubscription);
     this.#rights.revise(this.#config);
     this.#options.log.setLevel(this.#config.log.level);

@@ -151,6 +151,7 @@ export class Delivery {
       stats.queuedMessages += seq - session.tailSeq;
       session.queuedMessages += seq - session.tailSeq;
       session.tailSeq = seq;
+      this.#limitShared(session);
     }
     const queue = session.queue ?? new Ring();
     if (append !== null && session.loadedSeq === seq - 1 && queue.length < WINDOW_ENTRIES) {
@@ -162,6 +163,13 @@ export class Delivery {
       this.#loaded(session, entry);
     }
     this.pump(session);
+  }
+
+  /** The queue itself drops what is new; a client that lets it get so far may have to go. */
+  #limitShared({ queuedMessages, owner }: Session): void {
+    const core = this.#core;
+    if (core.queueOverflow !== 'disconnect' || owner === null) return;
+    if (queuedMessages >= core.limits.queueMessagesMax) core.closeLater(owner, 'queue_overflow');
   }
 
   /** Memory has an entry of a shared queue from here on. */

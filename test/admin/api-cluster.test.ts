@@ -48,6 +48,18 @@ t.test('the datacenter', async (t) => {
   t.equal((await door.get('/cluster')).json().redis.problem, 'READONLY');
 });
 
+t.test('what all nodes would have to hear of is refused while they would not', async (t) => {
+  const { door, cluster } = await openDoor(t);
+  const body = { topic: 'a', payload: 'b' };
+  for (const state of nodeStates) {
+    cluster.change({ node: { state, reason: '', waitsFor: [] } });
+    const published = await door.ask('POST', '/publish', { as: 'operator', body });
+    t.equal(published.status, state === 'ready' ? 204 : 503, state);
+    const deleted = await door.ask('DELETE', '/retained?topic=a', { as: 'operator' });
+    t.equal(deleted.status === 503, state !== 'ready', state);
+  }
+});
+
 t.test('a node alone has none', async (t) => {
   const door = await ApiDoor.open(t);
   const answer = await door.get('/cluster');

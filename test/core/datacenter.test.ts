@@ -398,3 +398,26 @@ t.test('a session ended from another node is gone everywhere', async (t) => {
   const { present } = connect(b, 'c', durable);
   t.notOk(present);
 });
+
+t.test('queueOverflow disconnect: a client that lets its queue fill up has to go', async (t) => {
+  const site = new FakeDatacenter();
+  const a = await site.node();
+  const options = { queueOverflow: 'disconnect', limits: { queueMessagesMax: 5 } } as const;
+  const b = await site.node(options);
+  const { client: publisher } = connect(a, 'pub');
+  const { client: reader } = connect(b, 'reader', { ...durable, receiveMaximum: 1 });
+  reader.subscribe('x', 1);
+  site.time.settle();
+  reader.receive();
+  for (let id = 1; id <= 4; id++) publisher.publish('x', `${id}`, { qos: 1, id });
+  site.time.settle();
+  t.strictSame(
+    reader.receive().map(({ type }) => type),
+    ['publish'],
+    'one of four: it has not answered',
+  );
+  publisher.publish('x', '5', { qos: 1, id: 5 });
+  site.time.settle();
+  t.match(reader.receive(), [{ type: 'disconnect', reasonCode: 0x97 }]);
+  t.equal(b.world.broker.stats.closed.get('queue_overflow'), 1);
+});

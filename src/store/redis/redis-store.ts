@@ -46,6 +46,9 @@ import { TicketLine } from './ticket-line.ts';
 
 export interface RedisStoreLimits extends AppendLimits {}
 
+/** Bounds of each queue. */
+export type QueueLimits = Pick<RedisStoreLimits, 'queueMessagesMax' | 'queueBytesMax'>;
+
 export interface RedisStoreOptions {
   readonly redis: RedisPort;
   /** Of all keys; several clusters may share a Redis. */
@@ -107,6 +110,8 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
   #isStopped = false;
   #quarantineLoggedMs = Number.NEGATIVE_INFINITY;
 
+  readonly #limits: { queueMessagesMax: number; queueBytesMax: number };
+
   constructor(options: RedisStoreOptions) {
     checkPrefix(options.keyPrefix);
     const { redis, scheduler, clock, log, incarnation } = options;
@@ -119,6 +124,7 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
     this.#tickets = new TicketLine(scheduler, (ticket, error) =>
       this.#storeEvents?.committed(ticket, error),
     );
+    this.#limits = limits;
     this.#appends = new AppendWriter({ calls, scheduler, wallMs, incarnation, limits, counters });
     this.#owners = new OwnerWriter({
       calls,
@@ -161,6 +167,12 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
 
   /** What is under way is answered by its own callback. */
   redisDown(_why: string): void {}
+
+  /** Hold for what is appended from now on. */
+  setQueueLimits({ queueMessagesMax, queueBytesMax }: QueueLimits): void {
+    this.#limits.queueMessagesMax = queueMessagesMax;
+    this.#limits.queueBytesMax = queueBytesMax;
+  }
 
   // ------------------------------------------------------------------ start and stop
 

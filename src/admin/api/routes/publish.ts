@@ -2,6 +2,7 @@
 import { ApiError } from '../api-error.ts';
 import { type ApiRoute, noBody, nothing } from '../route.ts';
 import { boolean, integer, object, oneOf, string } from '../schema.ts';
+import { checkMember, noMember } from './member-check.ts';
 import { checkOpen, checkTopic } from './topic-check.ts';
 
 interface Publish {
@@ -36,10 +37,11 @@ export const publishRoutes: readonly ApiRoute[] = [
       ['encoding', 'qos', 'retain', 'messageExpiryS'],
     ),
     bodyBytesMax: BODY_BYTES_MAX,
-    answers: { 204: noBody('It is published.') },
+    answers: { 204: noBody('It is published.'), 503: noMember },
     changes: true,
     target: (call) => (call.body as Publish).topic,
-    handle: (call, { core }) => {
+    handle: (call, { core, cluster }) => {
+      checkMember(cluster);
       const { topic, payload, encoding = 'utf8', ...options } = call.body as Publish;
       checkTopic('topic', topic);
       checkOpen('topic', topic);

@@ -1,9 +1,11 @@
 /** /retained: retained messages, read and deleted one by one or by filter. */
+
 import { isUtf8 } from 'node:buffer';
 import type { Message } from '../../../core/message.ts';
 import { ApiError } from '../api-error.ts';
 import { type ApiRoute, ok, PROBLEM_404, pageQuery } from '../route.ts';
 import { boolean, integer, named, object, page, string } from '../schema.ts';
+import { checkMember, noMember } from './member-check.ts';
 import { checkOpen, checkPlainFilter, checkTopic } from './topic-check.ts';
 
 const filterParameter = string('Topic filter.', { minLength: 1, maxLength: 65_535 });
@@ -103,10 +105,12 @@ export const retainedRoutes: readonly ApiRoute[] = [
           complete: boolean('False: there may be more; ask again.'),
         }),
       },
+      503: noMember,
     },
     changes: true,
     target: (call) => call.text('topic') ?? call.text('filter') ?? '',
-    handle: async (call, { core, walks }) => {
+    handle: async (call, { core, walks, cluster }) => {
+      checkMember(cluster);
       const topic = call.text('topic');
       const filter = call.text('filter');
       if ((topic === null) === (filter === null)) {
