@@ -192,7 +192,10 @@ export class AppendWriter {
     let from = 0;
     for (let at = 1; at <= appends.length; at++) {
       const first = appends[from]!;
-      if (at < appends.length && appends[at]!.writer === first.writer) continue;
+      // What is replayed while it waits here from before would be stored twice: the queue knows what it
+      // had by sequences that rise.
+      const goesOn = at < appends.length && appends[at]!.writer === first.writer;
+      if (goesOn && appends[at]!.seq > appends[at - 1]!.seq) continue;
       const slice = { lane, appends: appends.slice(from, at) };
       open.slices.push(slice);
       // One call at a time: nothing of this writer is unanswered.

@@ -64,6 +64,28 @@ t.test('one call takes many sessions, each shard its own', async (t) => {
   for (let i = 1; i <= sessions; i++) t.same(world.texts(node, i), ['to all']);
 });
 
+t.test('a QoS 2 message that is replayed while it still waits is queued once', async (t) => {
+  const world = new World(1);
+  const node = world.join('node');
+  world.take(node, 1, 'c');
+  const names = [10, 11].map((publisherSeq) => ({ publisherSid: 'p', publisherSeq }));
+  node.act(() => node.node.enqueue(1, textMessage('under way')));
+  // Its publisher comes back to this node: what is not known to be handed on is handed on again.
+  node.act(() => {
+    for (const text of ['first', 'again']) {
+      for (const name of names) node.node.enqueue(1, textMessage(text), {}, name);
+    }
+    node.node.enqueue(1, textMessage('new'), {}, { publisherSid: 'p', publisherSeq: 12 });
+  }, 0.05);
+  world.until(() => node.node.told.length === 6);
+  t.same(world.texts(node, 1), ['under way', 'first', 'first', 'new']);
+  t.same(
+    node.node.told.map(({ seq }) => seq),
+    [1, 2, 3, 0, 0, 4],
+    'each is answered: it is in the queue, or was',
+  );
+});
+
 t.test('replies that are lost lose nothing and double nothing', async (t) => {
   for (let seed = 1; seed <= 10; seed++) {
     const world = new World(seed);
