@@ -286,7 +286,7 @@ export const clusterMetricTable: readonly ClusterMetricSpec[] = [
   ),
   counter(
     'causeway_redis_waits_short_total',
-    'Batches that fewer replicas had in time than `redis.replicasMin`.',
+    'Batches that fewer replicas had in time than `cluster.redis.replicasMin`.',
     ({ redis }) => redis.waitsShort,
   ),
   ofCluster(

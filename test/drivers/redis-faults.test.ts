@@ -250,8 +250,8 @@ t.test('WAIT: answers wait for the replicas, and say when there are too few', as
   await sleep(500);
   t.notOk(caller.link.isUp, 'the probe waits for a replica too');
   replica.signal('SIGCONT');
-  await until(() => caller.link.isUp, 'the breaker closes');
-  t.equal(caller.heard.at(-1), 'up');
+  // A replica that has just woken may be late once more.
+  await until(() => caller.link.isUp && caller.heard.at(-1) === 'up', 'the breaker closes');
   caller.push();
   await until(() => caller.answers.length === 207, 'answered');
   t.equal(caller.answers[206]?.failure, null);

@@ -2,6 +2,7 @@
  * What a node says about the settings of its Redis: what breaks a promise is named, what drops keys is
  * refused, what may not be read is said to be unknown.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
 import {
   judgeSettings,
@@ -62,6 +63,42 @@ t.test('a real server, set well, badly, and not to be read', async (t) => {
   t.strictSame(new Set(Object.values(blind)), new Set(['warn ?']), 'nothing is guessed');
 });
 
+t.test(
+  'a real server with a replica: who is waited for, and what a cut-off primary does',
+  async (t) => {
+    const server = await RedisServer.start(t, [...DURABLE, '--repl-diskless-sync-delay', '0']);
+    const caller = openCaller(t, server.url);
+    await caller.link.ready(5000);
+    const replicated = async (replicasMin: number) => {
+      const found = await readRedisSettings(caller.link, replicasMin);
+      return new Map(found.map((one) => [one.setting, `${one.severity}: ${one.sentence}`]));
+    };
+    await askRedis(server.port, 'CONFIG', 'SET', 'min-replicas-to-write', '1');
+    t.equal(
+      (await replicated(0)).get('min-replicas-to-write'),
+      'warn: Redis has fewer replicas than that: it refuses every write.',
+    );
+    const replica = await RedisServer.start(t, ['--replicaof', `127.0.0.1 ${server.port}`]);
+    const endMs = performance.now() + 10_000;
+    while (!`${await askRedis(server.port, 'INFO', 'replication')}`.includes('state=online')) {
+      if (performance.now() > endMs) throw new Error(`${replica.url} does not replicate`);
+      await sleep(50);
+    }
+    t.match(
+      (await replicated(0)).get('replicas'),
+      /^warn: Not all replicas are waited for \(cluster\.redis\.replicasMin\)/,
+    );
+    const well = await replicated(1);
+    t.equal(well.get('replicas'), 'ok: Every replica is waited for.');
+    t.equal(
+      well.get('min-replicas-to-write'),
+      'ok: A primary without its replicas refuses writes.',
+    );
+    await askRedis(server.port, 'CONFIG', 'SET', 'min-replicas-to-write', '0');
+    t.match((await replicated(1)).get('min-replicas-to-write'), /^warn: A primary that is cut off/);
+  },
+);
+
 t.test('each case', async (t) => {
   const base = new Map([
     ['redis_version', '7.0.15'],
@@ -84,7 +121,8 @@ t.test('each case', async (t) => {
     ['connected_slaves', '1', 0, 'replicas', 'warn 1'],
     ['connected_slaves', '2', 1, 'replicas', 'warn 2'],
     ['connected_slaves', '1', 1, 'replicas', 'ok 1'],
-    ['min-replicas-to-write', '1', 1, 'min-replicas-to-write', 'ok 1'],
+    ['min-replicas-to-write', '1', 0, 'min-replicas-to-write', 'warn 1'],
+    ['min-replicas-to-write', '2', 1, 'min-replicas-to-write', 'warn 2'],
   ];
   for (const [name, value, replicasMin, setting, wanted] of cases) {
     const found = short(judgeSettings('s', new Map([...base, [name, value]]), replicasMin));

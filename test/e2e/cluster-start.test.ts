@@ -88,6 +88,37 @@ t.test('what waiting does not mend ends the start with one sentence', async (t) 
   t.match(await broker.exit, null);
 });
 
+t.test(
+  'settings that break a promise are named at start, with their value and the wanted one',
+  async (t) => {
+    const wrong = ['--maxmemory-policy', 'allkeys-lru', '--min-replicas-to-write', '1'];
+    const everySecond = ['--appendonly', 'yes', '--appendfsync', 'everysec'];
+    const redis = await RedisServer.start(t, [...everySecond, ...wrong]);
+    const broker = start(t, redis.url);
+    const named = async (sentence: string, setting: string, value: string, wanted: string) => {
+      const entry = await broker.entry(sentence);
+      t.match(entry, { level: 'warn', server: redis.url, setting, value, wanted, promise: 'P1' });
+    };
+    const policy = 'Redis would drop keys as soon as maxmemory is set; set noeviction.';
+    await named(policy, 'maxmemory-policy', 'allkeys-lru', 'noeviction');
+    const fsync = 'Redis answers before it syncs: a kill of Redis may lose acked messages.';
+    await named(fsync, 'appendfsync', 'everysec', 'always');
+    const replicas = 'Redis has fewer replicas than that: it refuses every write.';
+    await named(replicas, 'min-replicas-to-write', '1', 'at most 0');
+    t.notOk(broker.addresses.has('mqtt'), 'nor is it ready');
+    await broker.kill();
+
+    const waiting = start(t, redis.url, { flags: ['--set', 'cluster.redis.replicasMin=1'] });
+    const admin = await redisAdmin(t, redis.url);
+    await admin('CONFIG', 'SET', 'min-replicas-to-write', '0');
+    const isShort = ({ problem }: LogEntry): boolean =>
+      /^redis.*: 0 of 1 replicas had a write in time \(cluster\.redis\.replicasMin\)$/.test(
+        `${problem}`,
+      );
+    await waiting.entry('Redis: no connection', isShort);
+  },
+);
+
 t.test('peers prove a secret of a file, and show certificates', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'causeway-peers-'));
   t.teardown(() => rmSync(folder, { recursive: true }));

@@ -159,7 +159,7 @@ export function judgeSettings(
     say('replicas', replicas, `${replicasMin}`, 'P1', 'warn', sentence);
   } else if (count > replicasMin) {
     const sentence =
-      'Not all replicas are waited for (redis.replicasMin): promoting another loses acked messages.';
+      'Not all replicas are waited for (cluster.redis.replicasMin): promoting another loses acked messages.';
     say('replicas', replicas, `${replicasMin}`, 'P1', 'warn', sentence);
   } else {
     const sentence = count === 0 ? 'There is no replica.' : 'Every replica is waited for.';
@@ -167,7 +167,10 @@ export function judgeSettings(
   }
 
   const writers = get('min-replicas-to-write', 'min-slaves-to-write');
-  if (isWaited) {
+  if (Number(writers) > count) {
+    const sentence = 'Redis has fewer replicas than that: it refuses every write.';
+    say('min-replicas-to-write', writers, `at most ${count}`, 'P1', 'warn', sentence);
+  } else if (isWaited) {
     const wanted = `${replicasMin}`;
     if (writers === UNKNOWN) {
       const sentence = 'Whether a primary without replicas refuses writes cannot be read.';

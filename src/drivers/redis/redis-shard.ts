@@ -13,15 +13,15 @@ import type { RedisAddress } from './redis-url.ts';
 import { RespError, type RespReply } from './resp-reader.ts';
 
 /** Error replies that say that the server cannot serve now, rather than that a call was wrong. */
-const TRIPPING: ReadonlySet<string> = new Set([
-  'READONLY',
-  'OOM',
-  'MISCONF',
-  'LOADING',
-  'CLUSTERDOWN',
-  'MASTERDOWN',
-  'NOREPLICAS',
-  'NOAUTH',
+const TRIPPING: ReadonlyMap<string, string> = new Map([
+  ['READONLY', 'it is a replica'],
+  ['OOM', 'its memory is full (maxmemory)'],
+  ['MISCONF', 'it cannot write to its disk (stop-writes-on-bgsave-error)'],
+  ['LOADING', 'it is reading its file'],
+  ['CLUSTERDOWN', 'slots of the Redis Cluster have no server'],
+  ['MASTERDOWN', 'it is a replica that has lost its primary'],
+  ['NOREPLICAS', 'it has fewer replicas than its min-replicas-to-write'],
+  ['NOAUTH', 'it wants a password'],
 ]);
 
 /** Error replies after which the call can be sent again: it was not executed. */
@@ -205,7 +205,8 @@ export class RedisShard implements PipeEvents {
     if (!(reply instanceof RespError)) call.reply = reply;
     if (this.#host.settings.replicasMin > 0) this.#held.push(call);
     else this.#host.shardAnswered(call);
-    if (TRIPPING.has(code)) this.#trip(code, `Redis answers ${code}`);
+    const meaning = TRIPPING.get(code);
+    if (meaning !== undefined) this.#trip(code, `Redis answers ${code}: ${meaning}`);
   }
 
   lost(call: RedisCall, wasSent: boolean): void {
@@ -248,7 +249,7 @@ export class RedisShard implements PipeEvents {
     for (const call of held) this.#host.shardAnswered(call);
     this.#delivered = position;
     if (count < replicasMin) {
-      this.#trip('NOREPLICAS', `${count} of ${replicasMin} replicas had a write in time`);
+      this.#trip('NOREPLICAS', shortOf(replicasMin, count));
     }
   }
 
@@ -459,9 +460,11 @@ export class RedisShard implements PipeEvents {
     pipe.greeted();
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => this.#greet(pipe, true), this.#host.settings.probeMs);
-    if (!wasTripped) this.#host.counters.trips += 1;
-    if (wasUp) {
+    if (!wasTripped) {
+      this.#host.counters.trips += 1;
       this.#host.settings.onProblem(`${place}${why}`);
+    }
+    if (wasUp) {
       this.#host.shardDown(this, code, `${place}${why}`);
     } else {
       this.#host.shardFailed(this, code, `${place}${why}`);
@@ -480,15 +483,21 @@ export class RedisShard implements PipeEvents {
       if (isLost || pipe.isClosed) return;
       // A slot that has moved away, or a key this user may not write, says nothing about writes.
       if (code === 'MOVED' || code === 'ASK' || code === 'NOPERM') code = null;
-      if (code === null && replicasMin > 0) {
-        if (typeof reply !== 'number' || reply < replicasMin) code = 'NOREPLICAS';
-      }
-      if (code !== null) this.#trip(code, `Redis answers ${code} to a probe`);
+      const count = typeof reply === 'number' ? reply : 0;
+      if (code !== null) {
+        const meaning = TRIPPING.get(code);
+        const why = `Redis answers ${code} to a probe`;
+        this.#trip(code, meaning === undefined ? why : `${why}: ${meaning}`);
+      } else if (count < replicasMin) this.#trip('NOREPLICAS', shortOf(replicasMin, count));
       else this.#loadAll(pipe, ready);
     };
     if (replicasMin > 0) pipe.query(['WAIT', replicasMin, Math.round(waitMs)], judge);
     else pipe.query(['PING'], judge);
   }
+}
+
+function shortOf(replicasMin: number, count: number): string {
+  return `${count} of ${replicasMin} replicas had a write in time (cluster.redis.replicasMin)`;
 }
 
 /** `key:value` lines of INFO; empty when it was not answered. */
