@@ -26,6 +26,7 @@ import { PeerNode } from './peer-node.ts';
 import { PeerTables } from './peer-tables.ts';
 import type { Member } from './ports.ts';
 import type {
+  ClaimJudge,
   ClusterMesh,
   MembershipLinks,
   QueueTails,
@@ -50,7 +51,7 @@ export interface ClusterOptions {
 }
 
 export interface ClusterParts {
-  readonly ledger: SessionLedger & QueueTails;
+  readonly ledger: SessionLedger & QueueTails & ClaimJudge;
   readonly sessions: SharedSessions;
   readonly mesh: ClusterMesh;
   readonly membership: (links: MembershipLinks) => StartedMembership;
@@ -122,6 +123,9 @@ export class Cluster implements ReadyEvents {
     const mayServe = (): boolean => this.#mayServe();
     const isMember = (incarnation: Incarnation): boolean => this.#members.has(incarnation);
     const peers = (): Iterable<PeerNode> => this.#peers.values();
+    // Whoever has served was known to all who serve: one that is not known to them is dead.
+    ledger.isDead = (incarnation) =>
+      incarnation !== self() && !isMember(incarnation) && this.#membership.mayServe();
     this.#barrier = new Barrier(mesh, mayServe);
     this.#announcer = new RoutesAnnouncer({
       mesh,

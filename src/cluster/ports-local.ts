@@ -21,6 +21,14 @@ export interface QueueTails {
   tailOf(clientId: string, sid: string, done: (tailSeq: number | null) => void): void;
 }
 
+/**
+ * Who has taken a will to publish and is no member any more never does: asked by store/redis when a
+ * claim of somebody else is in the way, set by cluster.ts.
+ */
+export interface ClaimJudge {
+  isDead: (incarnation: Incarnation) => boolean;
+}
+
 /** Renews the lease of `incarnation` through a peer (RENEW_FOR); null: it could not. */
 export type AskPeer = (
   peer: Incarnation,

@@ -316,6 +316,7 @@ export class Takeover {
     const knownEpoch = this.#knownEpoch(opening.request.clientId);
     if (record.epoch < line.supersededBy || record.epoch < knownEpoch) {
       // Whoever has it was told that it is not here: it must not be from now on either.
+      this.#giveBack(opening, record);
       this.#answer(line, opening, { kind: 'unavailable' });
       return;
     }
@@ -332,10 +333,10 @@ export class Takeover {
   }
 
   /** It was opened for a client that is told otherwise: it must not stay with a node that forgot it. */
-  #giveBack({ request }: Opening, { sid, epoch, present }: OpenedRecord): void {
+  #giveBack({ request, incarnation }: Opening, { sid, epoch, present }: OpenedRecord): void {
     const { ledger, announcer } = this.#parts;
     const { clientId, expiryIntervalS } = request;
-    ledger.close(clientId, sid, epoch, expiryIntervalS, -1, () => {});
+    ledger.giveBack(incarnation, clientId, sid, epoch, expiryIntervalS);
     // What the others know of it ended with this clean start.
     if (!present) announcer.end(clientId, '', epoch);
   }

@@ -265,6 +265,14 @@ export interface SessionLedger {
     willDelayS: number,
     done: (outcome: 'closed' | 'ended' | 'fenced') => void,
   ): void;
+  /** What `owner` opened for nobody; the old will that came with it is anybody's again. */
+  giveBack(
+    owner: Incarnation,
+    clientId: string,
+    sid: string,
+    epoch: number,
+    expiryIntervalS: number,
+  ): void;
   /** Takes some of a dead node's sessions from it; `isMore`: call again. */
   orphan(
     dead: Incarnation,

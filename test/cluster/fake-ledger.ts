@@ -27,6 +27,7 @@ export interface Row {
 export class FakeLedger implements SessionLedger {
   readonly #time: ManualTime;
   readonly rows: Map<string, Row> = new Map();
+  isDead: (incarnation: Incarnation) => boolean = () => false;
   readonly due_: Set<string> = new Set();
   readonly calls: string[] = [];
   /** Redis is away. */
@@ -159,6 +160,17 @@ export class FakeLedger implements SessionLedger {
     }
     if (row.will !== null) this.due_.add(clientId);
     this.#later(() => done('closed'));
+  }
+
+  giveBack(
+    _owner: Incarnation,
+    clientId: string,
+    sid: string,
+    epoch: number,
+    expiryIntervalS: number,
+  ): void {
+    this.calls.push(`giveBack ${clientId} ${epoch}`);
+    this.close(clientId, sid, epoch, expiryIntervalS, -1, () => {});
   }
 
   orphan(

@@ -226,6 +226,7 @@ t.test(
     site.time.settle();
     t.equal(second.kind, 'unavailable');
     t.equal(site.ledger.rows.get('c')?.image.owner, null, 'or nobody would ever look at it');
+    t.equal(site.ledger.count('giveBack'), 1, 'with its claim of the old will');
     const fenced = site.open(b, 'd');
     site.time.settle();
     t.equal(fenced.kind, 'unavailable');
@@ -352,6 +353,16 @@ t.test('an open that waits for a close Redis does not take is given up', async (
   const third = site.open(a, 'c');
   site.time.settle();
   t.equal(third.kind, 'opened');
+});
+
+t.test('who has taken a will and is no member is dead, unless nobody can say', async (t) => {
+  const { site, a, b } = two();
+  const { ledger } = site;
+  t.equal(ledger.isDead(a.incarnation), false);
+  t.equal(ledger.isDead(b.incarnation), false);
+  t.equal(ledger.isDead('ff'.repeat(16)), true, 'whoever has served was known to all who serve');
+  b.membership.serves = false;
+  t.equal(ledger.isDead('ff'.repeat(16)), false, 'it may have come since');
 });
 
 t.test('a node that drains opens nothing', async (t) => {

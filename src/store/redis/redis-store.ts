@@ -394,6 +394,20 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
     this.#ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, done);
   }
 
+  giveBack(
+    owner: Incarnation,
+    clientId: string,
+    sid: string,
+    epoch: number,
+    expiryIntervalS: number,
+  ): void {
+    this.#ledger.giveBack(owner, clientId, sid, epoch, expiryIntervalS);
+  }
+
+  set isDead(isDead: (incarnation: Incarnation) => boolean) {
+    this.#ledger.isDead = isDead;
+  }
+
   orphan(
     dead: Incarnation,
     countMax: number,

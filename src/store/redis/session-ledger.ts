@@ -92,6 +92,8 @@ const ORPHANS_PER_SCAN_MAX = 1000;
 const nothing = (): void => {};
 
 export class RedisLedger {
+  /** Who will never do any more what it has claimed. */
+  isDead: (incarnation: Incarnation) => boolean = () => false;
   readonly #options: LedgerOptions;
   readonly #line: ClientLine = new ClientLine();
   /** When the index says that the client should have been looked at, as `due` found it. */
@@ -159,6 +161,7 @@ export class RedisLedger {
     const { calls, indexes, prefix } = this.#options;
     const call = openCall(sessionKeys(prefix, clientId), open);
     let busyLeft = BUSY_RETRIES_MAX;
+    let isDue = false;
     /** Not known whether it was done: it is asked for until it is, and then given back. */
     let isUnknown = false;
     const failed = (kind: 'foreign' | 'unavailable'): void => {
@@ -176,18 +179,21 @@ export class RedisLedger {
           this.#opened(clientId, open, reply!);
           if (isAnswered()) {
             const { sid, epoch } = reply!;
-            this.#close(clientId, sid, epoch, open.expiryIntervalS, -1, nothing, finished);
+            this.#giveBack(open.owner, clientId, sid, epoch, open.expiryIntervalS, finished);
           } else {
             finished();
             answer(this.#ledgerAnswer(clientId, reply!));
           }
         } else if (reply!.kind === 'busy' && busyLeft > 0 && !isAnswered()) {
           // Its will is just being published: it must not come behind what the client sends next.
-          if (reply!.by === '' && busyLeft === BUSY_RETRIES_MAX) {
+          const { by } = reply!;
+          if (by === '' && !isDue) {
+            isDue = true;
             indexes.due(clientId, this.#wallMs);
           }
           busyLeft--;
-          calls.after(BUSY_RETRY_MS, attempt);
+          if (by !== '' && this.isDead(by)) this.unclaim(clientId, by, attempt);
+          else calls.after(BUSY_RETRY_MS, attempt);
         } else {
           failed(reply!.kind === 'foreign' ? 'foreign' : 'unavailable');
         }
@@ -270,6 +276,34 @@ export class RedisLedger {
         finished();
       });
     });
+  }
+
+  giveBack(
+    owner: Incarnation,
+    clientId: string,
+    sid: string,
+    epoch: number,
+    expiryIntervalS: number,
+  ): void {
+    this.#line.run(clientId, (finished) =>
+      this.#giveBack(owner, clientId, sid, epoch, expiryIntervalS, finished),
+    );
+  }
+
+  /** Its claim goes first: until the close the session is found by its owner, and with it the claim. */
+  #giveBack(
+    owner: Incarnation,
+    clientId: string,
+    sid: string,
+    epoch: number,
+    expiryIntervalS: number,
+    finished: () => void,
+  ): void {
+    const { calls, prefix } = this.#options;
+    const call = unclaimCall(sessionKeys(prefix, clientId), owner);
+    calls.until(sessionUnclaim, call, nothing, () =>
+      this.#close(clientId, sid, epoch, expiryIntervalS, -1, nothing, finished),
+    );
   }
 
   // ------------------------------------------------------------------ sessions nobody owns
@@ -417,7 +451,10 @@ export class RedisLedger {
     indexes.disown(clientId, 0);
     switch (reply.kind) {
       case 'claimed': {
-        const untilMs = this.#wallMs + WILL_MS;
+        // Its claim came to Redis when survivors had been through with what it left.
+        const isDead = this.isDead(reply.by);
+        if (isDead) this.unclaim(clientId, reply.by, nothing);
+        const untilMs = this.#wallMs + (isDead ? 1 : WILL_MS);
         next(untilMs);
         return { kind: 'wait', untilMs };
       }

@@ -312,6 +312,44 @@ t.test('a will its publisher died with is published by another', async (t) => {
   t.equal(look(world, b, 'c').kind, 'will');
 });
 
+t.test('what is given back takes its claim of the old will along', async (t) => {
+  const world = new World(14);
+  const a = world.join('a');
+  const b = world.join('b');
+  world.take(a, 1, 'c', { will: will('last words') });
+  const { sid, epoch, oldWill } = world.take(b, 2, 'c');
+  t.match(oldWill, { isDue: true });
+  // Its node may not serve any more: nobody publishes the will, and nobody may be kept out by that.
+  b.act(() => b.store.giveBack('b', 'c', sid, epoch, 3600));
+  world.pass(100);
+  const record = world.take(a, 3, 'c');
+  t.match(record, { present: true, oldWill: { sid: oldWill!.sid, epoch: oldWill!.epoch } });
+  t.equal(textOf(record.oldWill!.message), 'last words');
+});
+
+t.test('a claim of a dead node that nobody found is in nobody’s way', async (t) => {
+  for (const isKnownDead of [false, true]) {
+    const world = new World(15);
+    const a = world.join('a');
+    const b = world.join('b');
+    if (isKnownDead) b.store.isDead = (incarnation) => incarnation === 'a';
+    for (const clientId of ['c', 'd']) {
+      const opened = world.take(a, 1, clientId, { will: will('last words', 1) });
+      close(world, a, clientId, opened, 3600, 1);
+    }
+    world.pass(2000);
+    for (const clientId of ['c', 'd']) t.equal(look(world, a, clientId).kind, 'will');
+    world.kernel.kill(a.sim);
+    // Whoever took its sessions from it was through before the claims came to Redis.
+    t.equal(look(world, b, 'd').kind, 'wait');
+    world.pass(50);
+    t.equal(look(world, b, 'd').kind, isKnownDead ? 'will' : 'wait');
+    const answer = world.answer(b, 'c');
+    t.equal(answer.kind, isKnownDead ? 'opened' : 'unavailable');
+    if (answer.kind === 'opened') t.equal(textOf(answer.record.oldWill!.message), 'last words');
+  }
+});
+
 t.test('a node that starts loads every durable session, and says when it could not', async (t) => {
   const world = new World(10);
   const a = world.join('a');
