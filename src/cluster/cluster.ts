@@ -8,6 +8,7 @@ import type {
   Bus,
   Incarnation,
   RemoteSide,
+  SessionImage,
   SessionLedger,
   SharedSessions,
 } from '../core/cluster-ports.ts';
@@ -26,9 +27,9 @@ import { PeerNode } from './peer-node.ts';
 import { PeerTables } from './peer-tables.ts';
 import type { Member } from './ports.ts';
 import type {
-  ClaimJudge,
   ClusterMesh,
   MembershipLinks,
+  OwnerJudge,
   QueueTails,
   ReadyEvents,
   StartedMembership,
@@ -51,7 +52,7 @@ export interface ClusterOptions {
 }
 
 export interface ClusterParts {
-  readonly ledger: SessionLedger & QueueTails & ClaimJudge;
+  readonly ledger: SessionLedger & QueueTails & OwnerJudge;
   readonly sessions: SharedSessions;
   readonly mesh: ClusterMesh;
   readonly membership: (links: MembershipLinks) => StartedMembership;
@@ -126,6 +127,7 @@ export class Cluster implements ReadyEvents {
     // Whoever has served was known to all who serve: one that is not known to them is dead.
     ledger.isDead = (incarnation) =>
       incarnation !== self() && !isMember(incarnation) && this.#membership.mayServe();
+    ledger.mayOpen = (incarnation) => incarnation === self() && mayServe();
     this.#barrier = new Barrier(mesh, mayServe);
     this.#announcer = new RoutesAnnouncer({
       mesh,
@@ -202,6 +204,8 @@ export class Cluster implements ReadyEvents {
       remote,
       mayServe,
       owned: () => this.#announcer.own.owned,
+      self,
+      superseded: (image) => this.#superseded(image),
     });
     this.#joining = new Joining({
       ledger,
@@ -429,6 +433,16 @@ export class Cluster implements ReadyEvents {
     this.#core.ownerDied(member.incarnation);
     this.#caretaker.died(member.incarnation);
     this.#tails.hintsLost();
+  }
+
+  /** Another node has opened it, and could not say so before it died or gave it back. */
+  #superseded(image: SessionImage): void {
+    const { clientId, epoch, owner } = image;
+    const isOwned = owner !== null && this.#members.has(owner);
+    const known = isOwned ? image : { ...image, owner: null };
+    this.#core.applySession(known);
+    if (isOwned) this.#announcer.release(clientId, epoch);
+    else this.#announcer.session(known);
   }
 
   fenced(): void {

@@ -2,7 +2,7 @@
  * What cluster.ts asks of mesh and membership beyond the fixed ports: how they are started, and told what
  * only the other one knows. Types only.
  */
-import type { Incarnation } from '../core/cluster-ports.ts';
+import type { Incarnation, SessionImage } from '../core/cluster-ports.ts';
 import type { RedisReply } from '../drivers/redis/redis-port.ts';
 import type { Membership, MembershipEvents, Mesh, MeshEvents } from './ports.ts';
 
@@ -17,16 +17,16 @@ export interface ClusterMesh extends Mesh {
 
 /** Implemented by store/redis beside the ledger. */
 export interface QueueTails {
-  /** Highest position given in the queue of that session; null: there is none, or nobody can say. */
-  tailOf(clientId: string, sid: string, done: (tailSeq: number | null) => void): void;
+  /** The session in Redis, and the highest position given there; null: none, or nobody can say. */
+  tailOf(clientId: string, done: (image: SessionImage | null, tailSeq: number) => void): void;
 }
 
-/**
- * Who has taken a will to publish and is no member any more never does: asked by store/redis when a
- * claim of somebody else is in the way, set by cluster.ts.
- */
-export interface ClaimJudge {
+/** What store/redis has to know of members; set by cluster.ts. */
+export interface OwnerJudge {
+  /** It serves no more: what it has claimed it will never do. */
   isDead: (incarnation: Incarnation) => boolean;
+  /** Still this node, and it may serve. */
+  mayOpen: (incarnation: Incarnation) => boolean;
 }
 
 /** Renews the lease of `incarnation` through a peer (RENEW_FOR); null: it could not. */

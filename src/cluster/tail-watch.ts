@@ -1,10 +1,11 @@
 /**
  * Looks how far the queues of this node's sessions have grown (hard case 8): hints go with a link session,
  * with a node that dies before they have arrived, or are dropped for a slow peer; then an owner would not
- * know of what is in its queue. All are looked at when some may be lost, and each now and then. Called by
- * cluster.ts.
+ * know of what is in its queue. All are looked at when some may be lost, and each now and then. What is
+ * found to be another's by then is let go: whoever took it may have died before it could say so. Called
+ * by cluster.ts.
  */
-import type { RemoteSide } from '../core/cluster-ports.ts';
+import type { Incarnation, RemoteSide, SessionImage } from '../core/cluster-ports.ts';
 import type { QueueTails } from './ports-local.ts';
 import type { OwnedEntry } from './route-table.ts';
 
@@ -14,6 +15,9 @@ export interface TailWatchParts {
   readonly mayServe: () => boolean;
   /** By client id. */
   readonly owned: () => ReadonlyMap<string, OwnedEntry>;
+  readonly self: () => Incarnation;
+  /** Redis has the session under a later epoch, and not for this node. */
+  readonly superseded: (image: SessionImage) => void;
 }
 
 /** Each session is looked at as often as this, when nothing is known to be lost. */
@@ -69,18 +73,27 @@ export class TailWatch {
         return;
       }
       if (!this.#isHurried) this.#due--;
-      this.#look(next.value[0], next.value[1].sid);
+      this.#look(next.value[0]);
     }
   }
 
-  #look(clientId: string, sid: string): void {
+  #look(clientId: string): void {
     const life = this.#life;
     this.#calls++;
-    this.#parts.tails.tailOf(clientId, sid, (tailSeq) => {
+    this.#parts.tails.tailOf(clientId, (image, tailSeq) => {
       if (life !== this.#life) return;
       this.#calls--;
-      if (tailSeq !== null) this.#parts.remote().hint(clientId, sid, tailSeq);
+      if (image !== null) this.#found(image, tailSeq);
       this.#more();
     });
+  }
+
+  #found(image: SessionImage, tailSeq: number): void {
+    const { remote, owned, self, superseded } = this.#parts;
+    const { clientId, sid, epoch, owner } = image;
+    const held = owned().get(clientId);
+    if (held === undefined) return;
+    if (epoch > held.epoch && owner !== self()) superseded(image);
+    else if (sid === held.sid) remote().hint(clientId, sid, tailSeq);
   }
 }

@@ -251,24 +251,41 @@ export class Takeover {
     opening: Opening,
     { previousOwner, record }: { previousOwner: Incarnation | null; record: OpenedRecord },
   ): void {
-    const { isMember, counters, self } = this.#parts;
+    const { counters, self } = this.#parts;
     const forgotten = record.present ? null : this.#forgotten(opening);
     if (forgotten !== null) {
       this.#doubt(line, opening, record, forgotten);
       return;
     }
     const { clientId } = opening.request;
-    // Taken while it had no Redis, which may not have heard of it yet.
-    const owner = this.#unregistered.ownerElsewhere(clientId) ?? previousOwner;
-    const isElsewhere = owner !== null && owner !== opening.incarnation;
-    if (!isElsewhere || opening.incarnation !== self() || !isMember(owner)) {
+    const { epoch } = record;
+    const owners = this.#ownersBefore(clientId, previousOwner, epoch);
+    if (owners.length === 0 || opening.incarnation !== self()) {
       this.#taken(line, opening, record, false);
       return;
     }
     counters.takeovers++;
-    this.#letGo(owner, clientId, record.epoch, false, (isWillVoid) =>
-      this.#taken(line, opening, record, isWillVoid),
-    );
+    let left = owners.length;
+    let isAnyVoid = false;
+    for (const owner of owners) {
+      this.#letGo(owner, clientId, epoch, false, (isWillVoid) => {
+        isAnyVoid ||= isWillVoid;
+        left--;
+        if (left === 0) this.#taken(line, opening, record, isAnyVoid);
+      });
+    }
+  }
+
+  /**
+   * Who may have it: the owner Redis names; one that took it while it had no Redis; and the one that is
+   * known here, who may not have let go yet when somebody between the two died or gave it back.
+   */
+  #ownersBefore(clientId: string, named: Incarnation | null, epoch: number): Incarnation[] {
+    const { remote, isMember } = this.#parts;
+    const known = remote().knownSession(clientId);
+    const owners = new Set([named, this.#unregistered.ownerElsewhere(clientId)]);
+    if (known !== null && known.epoch < epoch) owners.add(known.owner);
+    return [...owners].filter((owner) => owner !== null && isMember(owner)) as Incarnation[];
   }
 
   #knownEpoch(clientId: string): number {

@@ -28,6 +28,7 @@ export class FakeLedger implements SessionLedger {
   readonly #time: ManualTime;
   readonly rows: Map<string, Row> = new Map();
   isDead: (incarnation: Incarnation) => boolean = () => false;
+  mayOpen: (incarnation: Incarnation) => boolean = () => true;
   readonly due_: Set<string> = new Set();
   readonly calls: string[] = [];
   /** Redis is away. */
@@ -268,10 +269,10 @@ export class FakeLedger implements SessionLedger {
   /** By client id: tails of queues. */
   readonly tails: Map<string, number> = new Map();
 
-  tailOf(clientId: string, sid: string, done: (tailSeq: number | null) => void): void {
-    this.calls.push(`tail ${clientId} ${sid}`);
-    const tailSeq = this.isAway ? null : (this.tails.get(clientId) ?? null);
-    this.#later(() => done(tailSeq));
+  tailOf(clientId: string, done: (image: SessionImage | null, tailSeq: number) => void): void {
+    this.calls.push(`tail ${clientId}`);
+    const image = this.isAway ? null : (this.rows.get(clientId)?.image ?? null);
+    this.#later(() => done(image, this.tails.get(clientId) ?? 0));
   }
 
   assert(image: SessionImage, headSeq: number, done: (isWritten: boolean | null) => void): void {

@@ -1,15 +1,21 @@
 /** Hints that were lost (hard case 8): owners look how far their queues have grown. */
 import t from 'tap';
 import { FrameType } from '../../src/cluster/ports.ts';
-import { FakeSite } from './fake-site.ts';
+import { FakeSite, type SiteNode } from './fake-site.ts';
 
 const ROUND_MS = 60_000;
+
+function owns(site: FakeSite, node: SiteNode, clientId: string): void {
+  const image = site.image(node, clientId, 3, 'q');
+  node.remote.owns(image);
+  site.ledger.put(image);
+}
 
 t.test('when a member dies, what it may not have told any more is looked for', async (t) => {
   const site = new FakeSite();
   const [a, b] = [site.node(), site.node()];
   for (let i = 0; i < 100; i++) {
-    a.remote.owns(site.image(a, `c${i}`, 3, 'q'));
+    owns(site, a, `c${i}`);
     site.ledger.tails.set(`c${i}`, i);
   }
   b.remote.owns(site.image(b, 'other', 3, 'q'));
@@ -27,7 +33,7 @@ t.test('when a member dies, what it may not have told any more is looked for', a
 t.test('when a link session was given up, hints may have gone with it', async (t) => {
   const site = new FakeSite();
   const [a, b] = [site.node(), site.node()];
-  a.remote.owns(site.image(a, 'c', 3, 'q'));
+  owns(site, a, 'c');
   site.ledger.tails.set('c', 4);
   site.time.settle();
   t.equal(site.ledger.count('tail'), 0, 'the first tables of a member tell of nothing lost');
@@ -42,6 +48,7 @@ t.test('each session is looked at now and then, a few at a time', async (t) => {
   const site = new FakeSite();
   const a = site.node();
   for (let i = 0; i < 30; i++) a.remote.owns(site.image(a, `c${i}`, 3, 'q'));
+  owns(site, a, 'c3');
   site.ledger.tails.set('c3', 9);
   site.time.settle();
   site.time.pass(ROUND_MS / 2);
@@ -51,4 +58,25 @@ t.test('each session is looked at now and then, a few at a time', async (t) => {
   t.strictSame(a.remote.hints, ['c3 9'], 'a queue that nobody knows is not grown');
   const whole = site.ledger.count('tail');
   t.ok(whole >= 29 && whole <= 32, `${whole} in a round`);
+});
+
+t.test('S8: what another took and could not tell of is let go, and all hear of it', async (t) => {
+  const site = new FakeSite();
+  const [a, b, c] = [site.node(), site.node(), site.node()];
+  owns(site, a, 'c');
+  owns(site, a, 'mine');
+  site.time.settle();
+  // b opens both; it dies before its question comes to a, and c takes its sessions from it.
+  const { incarnation } = b;
+  const image = site.image(a, 'c', 4, 'q');
+  site.ledger.put({ ...image, owner: null });
+  // This node opens it again at this moment: that is no other.
+  site.ledger.put(site.image(a, 'mine', 4, 'q'));
+  site.kill(b);
+  site.bury(incarnation);
+  site.time.settle();
+  for (const node of [a, c]) {
+    t.match(node.remote.sessions.get('c'), { owner: null, epoch: 4 }, 'nobody waits for it here');
+  }
+  t.equal(a.remote.sessions.get('mine')?.owner, a.incarnation);
 });

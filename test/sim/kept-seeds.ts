@@ -23,4 +23,19 @@ export const keptSeeds: readonly KeptSeed[] = [
   { seed: 50321, faults: 3, kinds: kits.safe, isShort: true, why: CLAIM },
   { seed: 50033, faults: 3, kinds: kits.safe, isShort: true, why: CLAIM },
   { seed: 50269, faults: 3, kinds: kits.safe, isShort: true, why: CLAIM },
+  {
+    seed: 10235,
+    faults: 3,
+    kinds: kits.safe,
+    isShort: true,
+    why: 'an open that had waited was made for a dead node, and the owner before never heard',
+  },
+  {
+    seed: 50075,
+    faults: 3,
+    kinds: kits.safe,
+    isShort: true,
+    why: 'a simulated clock went back when its rate changed asleep',
+  },
+  { seed: 61115, faults: 3, kinds: kits.safe, isShort: true, why: 'the settle lag never ended' },
 ];

@@ -168,7 +168,7 @@ export const plants: readonly Plant[] = [
     faults: 4,
     seed: 14,
     planted: inNodes(({ store }) => {
-      store.tailOf = (_clientId, _sid, done) => done(null);
+      store.tailOf = (_clientId, done) => done(null, 0);
     }),
   },
   {

@@ -41,7 +41,8 @@ export class SimClock implements Clock {
 
   set rate(rate: number) {
     this.#baseMs = this.monotonicMs();
-    this.#sinceMs = this.#nowMs();
+    // Asleep it stands still, and must not go back when its rate changes.
+    this.#sinceMs = this.#asleepSinceMs >= 0 ? this.#asleepSinceMs : this.#nowMs();
     this.#rate = rate;
   }
 

@@ -115,8 +115,6 @@ export class OwnerWriter {
     const { tickets } = lane;
     lane.tickets = [];
     for (const ticket of tickets) this.#options.tickets.settle(ticket, error);
-    this.#options.counters.settleConfirmed += lane.settledCount;
-    lane.settledCount = 0;
     this.#held.delete(lane);
     this.#idle(lane);
   }
@@ -127,8 +125,9 @@ export class OwnerWriter {
     this.#dirty = [];
     for (const lane of lanes) {
       lane.isDirty = false;
-      if (lane.isOver || lane.isHeld || lane.flight !== null || !lane.hasNews) continue;
-      if (this.#options.calls.isUp) this.#fly(lane);
+      if (lane.isOver || lane.isHeld || lane.flight !== null) continue;
+      if (!lane.hasNews) this.#idle(lane);
+      else if (this.#options.calls.isUp) this.#fly(lane);
       else this.#hold(lane, 0);
     }
   }
@@ -274,6 +273,9 @@ export class OwnerWriter {
   }
 
   #idle(lane: OwnerLane): void {
+    // Nothing has to be written for what a read has found to be gone from the queue.
+    this.#options.counters.settleConfirmed += lane.settledCount;
+    lane.settledCount = 0;
     const waiting = lane.onIdle;
     lane.onIdle = [];
     for (const then of waiting) then();

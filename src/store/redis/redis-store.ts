@@ -29,7 +29,7 @@ import type { GroupChoices, SharedAppend } from '../../core/shared-append.ts';
 import type { RedisPort, RedisPortEvents } from '../../drivers/redis/redis-port.ts';
 import { AppendLane } from './append-lane.ts';
 import { type AppendLimits, AppendWriter } from './append-writer.ts';
-import { readCall, readReply, sessionRead } from './functions/session-queue.ts';
+import { listCall, listReply, sessionList } from './functions/session-record.ts';
 import { checkPrefix, sessionKeys } from './keys.ts';
 import { encodePending } from './message-value.ts';
 import type { Quarantine } from './opened-record.ts';
@@ -40,7 +40,7 @@ import { NewerRecord } from './record-version.ts';
 import { RedisCalls } from './redis-calls.ts';
 import { SessionIndexes } from './session-indexes.ts';
 import { type OpenedSession, RedisLedger } from './session-ledger.ts';
-import { SessionLoader } from './session-loader.ts';
+import { imageOf, SessionLoader } from './session-loader.ts';
 import { StoreCounters } from './store-counters.ts';
 import { TicketLine } from './ticket-line.ts';
 
@@ -408,6 +408,10 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
     this.#ledger.isDead = isDead;
   }
 
+  set mayOpen(mayOpen: (incarnation: Incarnation) => boolean) {
+    this.#ledger.mayOpen = mayOpen;
+  }
+
   orphan(
     dead: Incarnation,
     countMax: number,
@@ -445,10 +449,13 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
 
   // ------------------------------------------------------------------ QueueTails
 
-  /** Highest position given in the queue of that session; null: there is none, or nobody can say. */
-  tailOf(clientId: string, sid: string, done: (tailSeq: number | null) => void): void {
-    const call = readCall(sessionKeys(this.#options.keyPrefix, clientId), sid, 1, 0, 0);
-    this.#calls.call(sessionRead, call, readReply, (_failure, reply) => done(reply?.tail ?? null));
+  /** The session in Redis, and the highest position given there; null: none, or nobody can say. */
+  tailOf(clientId: string, done: (image: SessionImage | null, tailSeq: number) => void): void {
+    const call = listCall(sessionKeys(this.#options.keyPrefix, clientId));
+    this.#calls.call(sessionList, call, listReply, (_failure, listed) => {
+      if (listed === null) done(null, 0);
+      else done(imageOf(clientId, listed, this.#quarantine), listed.tail);
+    });
   }
 
   // ------------------------------------------------------------------ lanes

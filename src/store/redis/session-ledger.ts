@@ -94,6 +94,8 @@ const nothing = (): void => {};
 export class RedisLedger {
   /** Who will never do any more what it has claimed. */
   isDead: (incarnation: Incarnation) => boolean = () => false;
+  /** A node that has lost its lease meanwhile must not take a session from a live one. */
+  mayOpen: (incarnation: Incarnation) => boolean = () => true;
   readonly #options: LedgerOptions;
   readonly #line: ClientLine = new ClientLine();
   /** When the index says that the client should have been looked at, as `due` found it. */
@@ -170,6 +172,10 @@ export class RedisLedger {
       answer({ kind });
     };
     const attempt = (): void => {
+      if (!isUnknown && !this.mayOpen(open.owner)) {
+        failed('unavailable');
+        return;
+      }
       calls.call(sessionOpen, call, openReply, (failure, reply) => {
         if (failure !== null) {
           isUnknown ||= failure.outcome === 'unknown';

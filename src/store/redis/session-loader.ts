@@ -92,26 +92,35 @@ export class SessionLoader {
   }
 
   #listed(clientId: string, session: ListedSession): void {
-    const { rec, sid, epoch, counter, owner, identity, tenant, expiryIntervalS } = session;
-    const decode = (): SessionImage['subscriptions'] => decodeSubscriptions(rec);
-    const subscriptions = soundOrNull(decode, this.#quarantine, clientId, 'subscriptions');
-    // Believed without them, it would hide what its owner, if it has one, tells of it.
-    if (subscriptions === null) return;
-    this.#each({
-      clientId,
-      sid,
-      epoch,
-      counter,
-      owner: owner === '' ? null : owner,
-      identity,
-      tenant,
-      expiryIntervalS,
-      subscriptions,
-    });
+    const image = imageOf(clientId, session, this.#quarantine);
+    if (image !== null) this.#each(image);
   }
 
   #failed(): void {
     this.#hasFailed = true;
     this.#nextWalk();
   }
+}
+
+/** Null: what it is subscribed to cannot be read, and without that it is not to be believed. */
+export function imageOf(
+  clientId: string,
+  listed: ListedSession,
+  quarantine: Quarantine,
+): SessionImage | null {
+  const { rec, sid, epoch, counter, owner, identity, tenant, expiryIntervalS } = listed;
+  const decode = (): SessionImage['subscriptions'] => decodeSubscriptions(rec);
+  const subscriptions = soundOrNull(decode, quarantine, clientId, 'subscriptions');
+  if (subscriptions === null) return null;
+  return {
+    clientId,
+    sid,
+    epoch,
+    counter,
+    owner: owner === '' ? null : owner,
+    identity,
+    tenant,
+    expiryIntervalS,
+    subscriptions,
+  };
 }

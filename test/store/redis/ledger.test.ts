@@ -312,6 +312,31 @@ t.test('a will its publisher died with is published by another', async (t) => {
   t.equal(look(world, b, 'c').kind, 'will');
 });
 
+t.test('S8: an open that has waited is not made for a node that may not serve', async (t) => {
+  const world = new World(16);
+  const a = world.join('a');
+  const b = world.join('b');
+  const { sid, epoch } = world.take(a, 1, 'c');
+  // Behind something that takes long: meanwhile the lease of b is over.
+  let mayOpen = true;
+  b.store.mayOpen = () => mayOpen;
+  b.port.partition();
+  const answers: string[] = [];
+  b.act(() => b.store.close('c', 'ffff', 1, 3600, -1, () => {}));
+  b.act(() => b.store.open('b', 1, 'eeee', { ...request, clientId: 'c' }, () => {}));
+  world.pass(100);
+  mayOpen = false;
+  b.port.heal();
+  world.until(() => b.port.isUp);
+  b.act(() =>
+    b.store.open('b', 1, 'eeef', { ...request, clientId: 'c' }, ({ kind }) => answers.push(kind)),
+  );
+  world.pass(1000);
+  t.same(answers, ['unavailable']);
+  t.match(load(world, a), [{ clientId: 'c', owner: 'a', sid, epoch }], 'a still has it');
+  t.same(members(world, ownedKey('cw:', 'b')), []);
+});
+
 t.test('what is given back takes its claim of the old will along', async (t) => {
   const world = new World(14);
   const a = world.join('a');
