@@ -127,6 +127,8 @@ export class Connection
   holds = 0;
   /** Set by the inlet: goes on with what was held. */
   goOn: (() => void) | null = null;
+  /** Set by the inlet: what is held is looked through for a DISCONNECT, as nothing else will be read. */
+  hearGoodbye: (() => void) | null = null;
   needsPump = false;
   lastActivityMs: number;
   /** CONNECT deadline, then keep-alive. */
@@ -272,6 +274,8 @@ export class Connection
     const { core } = this.services;
     const deferred = this.#deferred;
     while (deferred !== null && deferred.length > 0 && !this.closed) {
+      // It is matched now.
+      if (!this.mayServe()) return;
       const first = deferred.at(0)!;
       if (!first.hasBegun) {
         if (this.#parkedPubacks > 0) return;
@@ -306,6 +310,18 @@ export class Connection
     return unsafe;
   }
 
+  /** False: others may count this node as dead by now and go on without it (hard case 2). */
+  mayServe(): boolean {
+    const { bus } = this.services.core;
+    return bus === null || bus.mayServe();
+  }
+
+  /** The lease goes on: so does what stood still for it. */
+  leaseRenewed(): void {
+    this.releaseParked();
+    this.release(Hold.LEASE);
+  }
+
   /** Sends what is safe now, in order. Called when a commit is done or a message became safe. */
   releaseParked(): void {
     if (this.#deferred !== null) this.#releaseDeferred();
@@ -320,6 +336,7 @@ export class Connection
       const ack = parked.at(0)!;
       if (ack.ticket > core.settledTicket) return;
       if (ack.message !== null && ack.message.unsafeCount > 0) return;
+      if (saysWhoIsThere(ack.type) && !this.mayServe()) return;
       parked.shift();
       if (ack.type === PacketType.PUBACK) this.#parkedPubacks--;
       core.stats.parkedAcks--;
@@ -571,6 +588,7 @@ export class Connection
     this.#deferred = null;
     parked.delete(this);
     this.goOn = null;
+    this.hearGoodbye = null;
     connections.delete(this);
     const ofListener = (connectionsByListener.get(this.listener.name) ?? 1) - 1;
     if (ofListener > 0) connectionsByListener.set(this.listener.name, ofListener);
@@ -588,6 +606,14 @@ export class Connection
     releaseWaiters(this.outlet);
     core.log.debug({ clientId: this.clientId, reason }, 'connection closed');
   }
+}
+
+/**
+ * Answers that say what every node knows. All had applied it once; but a node that has joined since, and
+ * that counts this one as dead, may not know it [P2].
+ */
+function saysWhoIsThere(type: number): boolean {
+  return type === PacketType.SUBACK || type === PacketType.UNSUBACK || type === PacketType.CONNACK;
 }
 
 /** The bound on a pause; apart from the connection so that idle ones do without. */

@@ -45,6 +45,7 @@ export class Inlet implements ByteHandler {
   constructor(connection: Connection) {
     this.#connection = connection;
     connection.goOn = () => this.#goOn();
+    connection.hearGoodbye = () => this.#hearGoodbye();
   }
 
   onBytes(buffer: Buffer, start: number, end: number): void {
@@ -57,7 +58,7 @@ export class Inlet implements ByteHandler {
       this.#hold(buffer, start, end);
       return;
     }
-    if (core.bus !== null && !core.bus.mayServe()) {
+    if (!connection.mayServe()) {
       // Others may count this node as dead by now and match without it.
       connection.hold(Hold.LEASE);
       this.#hold(buffer, start, end);
@@ -77,6 +78,7 @@ export class Inlet implements ByteHandler {
   }
 
   onClosed(error: Error | null): void {
+    this.#hearGoodbye();
     this.#partial = null;
     this.#held = null;
     this.#connection.socketClosed(error);
@@ -85,11 +87,53 @@ export class Inlet implements ByteHandler {
   /** Goes on with what was held, until the next hold. */
   #goOn(): void {
     if (this.#isConsuming) return;
-    while (this.#held !== null && this.#connection.holds === 0 && !this.#connection.closed) {
+    const connection = this.#connection;
+    while (this.#held !== null && connection.holds === 0 && !connection.closed) {
+      // It was read before the hold, and is matched now.
+      if (!connection.mayServe()) {
+        connection.hold(Hold.LEASE);
+        return;
+      }
       const chunk = this.#held.shift()!;
       if (this.#held.length === 0) this.#held = null;
       this.#consume(chunk, 0, chunk.length);
     }
+  }
+
+  /**
+   * The socket is gone while parsing was held, or another node takes the session: of what nobody answers
+   * any more only a goodbye counts, as the client's will hangs on it [MQTT5-3.14.4-3] [MQTT311-3.14.4-3].
+   */
+  #hearGoodbye(): void {
+    const connection = this.#connection;
+    if (this.#held === null || connection.closed || connection.phase !== Phase.OPEN) return;
+    const unread = this.#unread(this.#held);
+    this.#held = null;
+    this.#partial = null;
+    try {
+      let position = 0;
+      while (position < unread.length) {
+        const after = packetEnd(unread, position, unread.length, this.#bytesMax());
+        if (after === -1 || after > unread.length) return;
+        if (unread[position]! >> 4 === PacketType.DISCONNECT) {
+          this.#dispatch(unread, position, after);
+          return;
+        }
+        position = after;
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #unread(held: readonly Buffer[]): Buffer {
+    let bytes = this.#partial === null ? 0 : this.#partialFill;
+    for (const chunk of held) bytes += chunk.length;
+    const unread = Buffer.allocUnsafe(bytes);
+    let fill = 0;
+    if (this.#partial !== null) fill = this.#partial.copy(unread, 0, 0, this.#partialFill);
+    for (const chunk of held) fill += chunk.copy(unread, fill);
+    return unread;
   }
 
   #hold(buffer: Buffer, start: number, end: number): void {

@@ -18,7 +18,7 @@ import type {
   SubscriptionChange,
   WillOfAbsent,
 } from './cluster-ports.ts';
-import { type Connection, Hold } from './connection.ts';
+import type { Connection } from './connection.ts';
 import type { Message } from './message.ts';
 import { Ownership } from './ownership.ts';
 import { Publication } from './publication.ts';
@@ -214,6 +214,8 @@ export class Remote implements RemoteSide, SharedEvents {
       done();
       return;
     }
+    // Its client may have said goodbye before it went there: then the new owner has no will to publish.
+    session.owner?.hearGoodbye?.();
     if (this.#isOwnedHere(session)) {
       this.#tenure.giveUp(session);
       ownership.owner = null;
@@ -243,7 +245,7 @@ export class Remote implements RemoteSide, SharedEvents {
   }
 
   unfenced(): void {
-    for (const connection of [...this.#services.connections]) connection.release(Hold.LEASE);
+    for (const connection of [...this.#services.connections]) connection.leaseRenewed();
   }
 
   // ------------------------------------------------------------------ what others are told

@@ -84,6 +84,8 @@ export interface Will {
 /** The connection that owns the session now, as far as the session must know it. */
 export interface SessionOwner {
   close(reason: CloseReason, reasonString?: string | null): void;
+  /** Null: nothing that it has sent is unread. */
+  readonly hearGoodbye: (() => void) | null;
   /** Pauses reading this publisher until `receiver` has drained. */
   readonly clientId: string;
 }
