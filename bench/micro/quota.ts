@@ -33,6 +33,7 @@ const allowAll: ClientGate = {
   publish: () => 1,
   subscribe: () => 1,
   keeps: () => true,
+  knows: () => true,
   receive: () => true,
   filtersReceive: false,
   allowsAll: false,

@@ -4,7 +4,7 @@
  * called by `client-gate.ts`.
  */
 import { hash } from 'node:crypto';
-import type { GateWaiter } from '../core/ports.ts';
+import { type GateWaiter, WAIT } from '../core/ports.ts';
 import type { AclAction } from './acl/granted-rule.ts';
 import type { Decider, SourceVerdict } from './acl/source.ts';
 import type { AskLine } from './ask-line.ts';
@@ -28,6 +28,8 @@ const FILTER_LENGTH_MAX = 200;
  * a SUBSCRIBE with many filters may wait for each longer than this for all, and has to come to an end.
  */
 const KEPT_MS = 10_000;
+/** Subscriptions of a session that are asked about at one time before it is resumed. */
+const LEARNED_AT_ONCE = 8;
 
 export class AskedRights {
   readonly #clientId: string;
@@ -83,6 +85,42 @@ export class AskedRights {
     }
     this.#askAgain(filter, qos);
     return this.#said.get(saidKey(filter));
+  }
+
+  /**
+   * Is a verdict known about each? WAIT: they are asked, some at a time, and `decide` is told whether
+   * all have been answered.
+   */
+  knows(
+    subscriptions: Iterable<{ readonly filter: string; readonly qos: number }>,
+    decide: (known: boolean) => void,
+  ): boolean | typeof WAIT {
+    const unknown: { readonly filter: string; readonly qos: number }[] = [];
+    for (const { filter, qos } of subscriptions) {
+      const verdict = this.#peek('subscribe', filter, qos, false);
+      if (verdict === undefined || verdict === 'unavailable') unknown.push({ filter, qos });
+      else this.#remember(filter, verdict);
+    }
+    if (unknown.length === 0) return true;
+    this.#learn(unknown)
+      .then(decide)
+      .catch((error: unknown) => this.#owner.failed(error));
+    return WAIT;
+  }
+
+  async #learn(unknown: { readonly filter: string; readonly qos: number }[]): Promise<boolean> {
+    const line = unknown.values();
+    let isKnown = true;
+    const ask = async (): Promise<void> => {
+      for (const { filter, qos } of line) {
+        if (this.#isClosed || !isKnown) return;
+        const verdict = await this.ask('subscribe', filter, qos, false);
+        if (verdict === 'unavailable') isKnown = false;
+        else this.#remember(filter, verdict);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(LEARNED_AT_ONCE, unknown.length) }, ask));
+    return isKnown;
   }
 
   /** Also for a will, which no packet waits for. Never rejects. */

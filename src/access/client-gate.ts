@@ -216,6 +216,13 @@ export class AccessClientGate implements ClientGate, TimerOwner {
     return decision < 0 || isAllowed(decision);
   }
 
+  knows(
+    subscriptions: Iterable<{ readonly filter: string; readonly qos: number }>,
+    decide: (known: boolean) => void,
+  ): boolean | typeof WAIT {
+    return this.#asked === null || this.#asked.knows(subscriptions, decide);
+  }
+
   receive(topic: string): boolean {
     if (this.#version !== this.#inForce.version) this.#recompile();
     const decision = this.#rules.receive(topic);

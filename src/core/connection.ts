@@ -63,6 +63,8 @@ export const Hold = {
   OWNERSHIP: 64,
   /** The lease of this node may be over: nothing is matched (DESIGN hard case 2). */
   LEASE: 128,
+  /** What the client may read is asked before its session is resumed. */
+  RIGHTS: 256,
 } as const;
 
 /** A client that does not know Receive Maximum is read on until this many acks are parked. */

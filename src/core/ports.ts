@@ -184,6 +184,15 @@ export interface ClientGate {
    * to be asked again answers what it last said.
    */
   keeps(filter: string, qos: number): boolean;
+  /**
+   * Before a session is resumed: are the rights to these subscriptions known, so that nothing that
+   * waited leaves for one which is not allowed? WAIT: `decide` is called once, later, and says false
+   * when they cannot be found out.
+   */
+  knows(
+    subscriptions: Iterable<{ readonly filter: string; readonly qos: number }>,
+    decide: (known: boolean) => void,
+  ): boolean | typeof WAIT;
   /** Asked per delivery when `filtersReceive`; never WAIT. */
   receive(topic: string): boolean;
   /** Some topic below an allowed filter is denied. May change with a reload. */

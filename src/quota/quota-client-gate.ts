@@ -166,6 +166,13 @@ export class QuotaClientGate implements ClientGate, PayerOwner, AlarmOwner {
     return this.inner === null || this.inner.keeps(filter, qos);
   }
 
+  knows(
+    subscriptions: Iterable<{ readonly filter: string; readonly qos: number }>,
+    decide: (known: boolean) => void,
+  ): boolean | typeof WAIT {
+    return this.inner === null || this.inner.knows(subscriptions, decide);
+  }
+
   receive(topic: string): boolean {
     return this.inner === null || this.inner.receive(topic);
   }

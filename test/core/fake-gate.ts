@@ -72,6 +72,13 @@ export class FakeClientGate implements ClientGate {
     return true;
   }
 
+  knows(
+    _subscriptions: Iterable<{ readonly filter: string; readonly qos: number }>,
+    _decide: (known: boolean) => void,
+  ): boolean | typeof WAIT {
+    return true;
+  }
+
   receive(_topic: string): boolean {
     return true;
   }

@@ -100,6 +100,51 @@ for (const [what, make] of Object.entries(gates)) {
   }
 }
 
+for (const isKnown of [true, false]) {
+  t.test(`rights to what waits in a session ${isKnown ? 'known late' : 'not known'}`, async (t) => {
+    const gate = new LateGate();
+    const world = await World.start({ gate });
+    const durable = { clean: false, expiryS: 600 };
+    const rights = new FakeClientGate();
+    const asked: string[] = [];
+    let decide: ((isKnown: boolean) => void) | null = null;
+    rights.knows = (subscriptions, then) => {
+      for (const { filter, qos } of subscriptions) asked.push(`${filter} ${qos}`);
+      decide = then;
+      return WAIT;
+    };
+    const arrive = (): ReturnType<World['client']> => {
+      const client = world.client(5, 'dev1');
+      client.send(connectBytes(5, 'dev1', durable), PINGREQ);
+      gate.decideConnect!(accepted('alice', rights));
+      world.settle();
+      return client;
+    };
+    const first = arrive();
+    t.strictSame(asked, [], 'there is nothing to know of a new session');
+    first.subscribe(['a', 'b'], 1);
+    world.settle();
+    first.sink.close();
+    world.broker.admin.publish('a', Buffer.from('waits'), { qos: 1 });
+    world.settle();
+    const client = arrive();
+    t.strictSame(asked, ['a 1', 'b 1']);
+    t.same(client.receive(), [], 'nothing leaves');
+    decide!(isKnown);
+    world.settle();
+    const got = client.receive();
+    if (isKnown) {
+      t.match(
+        got.map(({ type }) => type),
+        ['connack', 'publish', 'pingresp'],
+      );
+    } else {
+      t.match(got, [{ type: 'connack', packet: { reasonCode: 0x88 } }]);
+      t.equal(world.stats.sessions, 1, 'the session stays');
+    }
+  });
+}
+
 for (const revokedSubscription of ['disconnect', 'unsubscribe'] as const) {
   t.test(`fewer rights after a re-authentication: ${revokedSubscription}`, async (t) => {
     const gate = new LateExchange();

@@ -149,3 +149,43 @@ t.test('two hundred logins at a service that says nothing', async (t) => {
   // One whose verdict had just grown old waited for the service, and then went on with the old one.
   t.ok(flow.slowestMs < 2500, `the slowest message took ${flow.slowestMs.toFixed(0)} ms`);
 });
+
+t.test('a session is resumed when it is known what it may read, and not before', async (t) => {
+  const service = await HttpService.start(t, honest);
+  const site = new Site(t);
+  configure(site, service, 300);
+  const fields = { ...user('ann'), clientId: 'reader', clean: false };
+  const lasting: LoginFields = { properties: [['sessionExpiryInterval', 600]] };
+  let node = await NearNode.start(t, site, { data: 'data' });
+  const reader = await login(node, { ...fields, ...lasting });
+  t.strictSame((await reader.subscribe('own/ann/x')).reasonCodes, [0]);
+  reader.destroy();
+  const publish = async (payload: string): Promise<void> => {
+    const writer = await login(node, user('ann'));
+    const packetId = writer.sendPublish('own/ann/x', payload, { qos: 1 });
+    await writer.waitFor('PUBACK', { packetId });
+    writer.destroy();
+  };
+  await publish('first');
+  await node.stop();
+  // A broker that has just started remembers no verdict.
+  node = await NearNode.start(t, site, { data: 'data' });
+  service.answer = (asked, response) => {
+    (asked.url === '/login' ? honest : silence)(asked, response);
+  };
+  t.equal(await codeOf(node, { ...fields, ...lasting }), UNAVAILABLE, 'nobody knows');
+  service.answer = (asked, response) => {
+    const body = JSON.parse(asked.body) as Record<string, string>;
+    if (asked.url !== '/login' && body.action === 'subscribe') {
+      json({ result: 'deny' })(asked, response);
+    } else {
+      honest(asked, response);
+    }
+  };
+  const denied = await login(node, { ...fields, ...lasting });
+  t.equal(denied.connack.sessionPresent, true);
+  await denied.expectNothing(300);
+  await publish('second');
+  await denied.expectNothing(200);
+  denied.destroy();
+});

@@ -105,6 +105,7 @@ const fakeRights = {
   publish: () => 1 as const,
   subscribe: () => 1 as const,
   keeps: () => true,
+  knows: () => true,
   receive: () => true,
   filtersReceive: false,
   allowsAll: false,

@@ -309,6 +309,7 @@ t.test('rights behind the quotas still decide: topics, filters, wills', async (t
     publish: (topic) => (topic === 'no' ? 0 : 1),
     subscribe: (filter) => (filter === 'no' ? 0 : 1),
     keeps: () => true,
+    knows: () => true,
     receive: (topic) => topic !== 'secret',
     filtersReceive: true,
     allowsAll: false,

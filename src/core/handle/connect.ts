@@ -235,14 +235,14 @@ function decided(connection: Connection, packet: ConnectPacket, decision: Connec
   const { gate } = connection.services.core;
   const { will } = packet;
   if (will === null || gate === null) {
-    open(connection, packet, decision);
+    openWhenKnown(connection, packet, decision);
     return;
   }
   // The will is a publish and needs the right to it (FIELD class 5); asked again when it fires.
   const principal = principalOf(connection, decision);
   const openIf = (allowed: boolean): void => {
     if (connection.closed) return;
-    if (allowed) open(connection, packet, decision);
+    if (allowed) openWhenKnown(connection, packet, decision);
     else refuse(connection, 'will_not_authorized');
   };
   const allowed = gate.will(principal, decision.client, will, (late) => {
@@ -258,10 +258,42 @@ function principalOf(connection: Connection, decision: ConnectDecision): Princip
   return { clientId: connection.clientId, identity, tenant: tenant ?? '' };
 }
 
+/** What waits in a session leaves at once when it is resumed: who may have it is known before. */
+function openWhenKnown(
+  connection: Connection,
+  packet: ConnectPacket,
+  decision: ConnectDecision,
+): void {
+  const { core, sessions } = connection.services;
+  const { clientId } = connection;
+  if (sessions.isForeign(clientId, decision)) {
+    refuse(connection, 'identity_mismatch');
+    return;
+  }
+  const { client } = decision;
+  const kept = packet.cleanStart ? null : (core.sessions.get(clientId)?.subscriptions ?? null);
+  if (client === null || kept === null) {
+    open(connection, packet, decision);
+    return;
+  }
+  const openIf = (isKnown: boolean): void => {
+    if (connection.closed) return;
+    if (isKnown) open(connection, packet, decision);
+    else refuse(connection, 'authentication_unavailable');
+  };
+  const isKnown = client.knows(kept.values(), (late) => {
+    openIf(late);
+    connection.release(Hold.RIGHTS);
+  });
+  if (isKnown === WAIT) connection.hold(Hold.RIGHTS);
+  else openIf(isKnown);
+}
+
 function open(connection: Connection, packet: ConnectPacket, decision: ConnectDecision): void {
   const { core, sessions } = connection.services;
   const { limits } = core;
   const { clientId } = connection;
+  // It may have become somebody's while this one waited.
   if (sessions.isForeign(clientId, decision)) {
     refuse(connection, 'identity_mismatch');
     return;
