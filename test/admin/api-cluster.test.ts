@@ -31,6 +31,8 @@ t.test('the datacenter', async (t) => {
     links: [{ roundTripMs: 0.5 }, { roundTripMs: null }],
     routeDrifts: 3,
   });
+  cluster.change({ links: [fakeLink({ roundTripMs: 0.733_565_999_999_882_5 })] });
+  t.match((await door.get('/cluster', 'viewer')).json(), { links: [{ roundTripMs: 0.734 }] });
   for (const state of nodeStates) {
     cluster.change({ node: { state, reason: 'because', waitsFor: ['c', 'Redis'] } });
     t.match((await door.get('/cluster')).json().node, {

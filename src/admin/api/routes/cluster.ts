@@ -126,7 +126,7 @@ export const clusterRoutes: readonly ApiRoute[] = [
         },
         links: links.map((link) => ({
           ...link,
-          roundTripMs: link.roundTripMs < 0 ? null : link.roundTripMs,
+          roundTripMs: link.roundTripMs < 0 ? null : Math.round(link.roundTripMs * 1000) / 1000,
         })),
         routeDrifts: cluster.counters.routeDrifts,
       });
