@@ -51,6 +51,7 @@ export interface ClusterRunReport extends Verdict {
   readonly events: number;
   /** SUBACKs at which another node was published to at once. */
   readonly probes: number;
+  readonly probesMissed: number;
   readonly drifts: number;
   /** Sessions nobody is connected to, of which not all nodes know the same in the end. */
   readonly stale: number;
@@ -101,6 +102,7 @@ class ClusterRun {
   readonly #deafMs: number;
   readonly #open: Set<{ close: () => void; heardMs: number }> = new Set();
   #debt = 0;
+  #probesMissed = 0;
   /** Things known to some nodes only, of sessions nobody is connected to. */
   #stale = 0;
 
@@ -212,6 +214,7 @@ class ClusterRun {
       virtualS: Math.round(kernel.nowMs / 1000),
       events: kernel.steps,
       probes: this.#probes.answered,
+      probesMissed: this.#probesMissed,
       drifts: this.#faults.driftsMs.length,
       stale: this.#stale,
       ...this.#ledger.verdict(),
@@ -267,6 +270,7 @@ class ClusterRun {
     this.#wills.judge(ledger, hasLostData);
     const { broken } = this.#owners;
     const missed = this.#probes.missed(hasLostData, this.#faults.driftsMs);
+    this.#probesMissed = missed.length;
     const { hard } = unsettled(this.#site);
     const faults = [...missed, ...broken, ...this.#answers.broken, ...hard, ...this.#unknown()];
     for (const text of faults.slice(0, FAULTS_MAX)) ledger.fault(text);

@@ -338,6 +338,16 @@ export class LinkNetwork {
     }
   }
 
+  /** Neither way of what `by` has dialled gets on: its frames, and what acks them. */
+  stallDialled(by: string, to: string, forMs: number): void {
+    for (const near of this.#dialled) {
+      const far = near.peer;
+      if (far === null || near.address !== by || far.address !== to) continue;
+      near.way!.stalledUntilMs = this.#kernel.nowMs + forMs;
+      far.way!.stalledUntilMs = this.#kernel.nowMs + forMs;
+    }
+  }
+
   /** Connections that nobody has closed. */
   get connections(): number {
     return this.#dialled.size;

@@ -12,7 +12,7 @@ import { addCounts, describeCounts, noCounts } from './seed-outcome.ts';
 import { type SeedPlan, seedPlan } from './seed-plan.ts';
 import { runPool } from './seed-pool.ts';
 
-const PROBES = { probeEveryMs: [2, 30], probesMax: 1000 } as const;
+const PROBES = { probeEveryMs: [10, 40], probesMax: 200, isShort: true } as const;
 const SEEDS_MAX = Number.MAX_SAFE_INTEGER;
 /** Between two lines of progress. */
 const PROGRESS_MS = 30_000;

@@ -16,6 +16,7 @@ export interface SeedCounts {
   orderViolations: number;
   sessionsLost: number;
   probes: number;
+  probesMissed: number;
 }
 
 export interface SeedOutcome {
@@ -35,6 +36,7 @@ export function noCounts(): SeedCounts {
     orderViolations: 0,
     sessionsLost: 0,
     probes: 0,
+    probesMissed: 0,
   };
 }
 
@@ -57,8 +59,17 @@ function describePlan({ seed, faults, kit, isShort, deafMs }: SeedPlan): string 
 }
 
 function countsOf(report: ClusterRunReport): SeedCounts {
-  const { happened, acked, delivered, lost, duplicates, orderViolations, sessionsLost, probes } =
-    report;
+  const {
+    happened,
+    acked,
+    delivered,
+    lost,
+    duplicates,
+    orderViolations,
+    sessionsLost,
+    probes,
+    probesMissed,
+  } = report;
   return {
     faults: happened.length,
     acked,
@@ -68,6 +79,7 @@ function countsOf(report: ClusterRunReport): SeedCounts {
     orderViolations,
     sessionsLost,
     probes,
+    probesMissed,
   };
 }
 
@@ -94,6 +106,6 @@ export function describeCounts(sum: SeedCounts): string {
   return (
     `faults ${sum.faults}, acked ${sum.acked}, delivered ${sum.delivered}, lost ${sum.lost}, ` +
     `duplicates ${sum.duplicates}, order violations ${sum.orderViolations}, ` +
-    `sessions lost ${sum.sessionsLost}, probes ${sum.probes}`
+    `sessions lost ${sum.sessionsLost}, probes ${sum.probes}, missed ${sum.probesMissed}`
   );
 }
