@@ -69,7 +69,7 @@ export const sessionCases: readonly HardCase[] = [
     },
     without: 'nobody looks',
     planted: inNodes(({ store }) => {
-      store.tailOf = (_clientId, _sid, done) => done(null);
+      store.tailOf = (_clientId, done) => done(null, 0);
     }),
   },
   {
