@@ -46,6 +46,7 @@ async function run(
   url: string,
   prefix: string,
   more: { readonly isDryRun?: boolean; readonly isKept?: boolean } = {},
+  progress: () => void = () => {},
 ): Promise<Run> {
   const leftOut: LeftOut[] = [];
   const promoted = await promote({
@@ -55,7 +56,7 @@ async function run(
     isDryRun: false,
     isKept: false,
     ...more,
-    hooks: { leftOut: (item) => leftOut.push(item), progress: () => {} },
+    hooks: { leftOut: (item) => leftOut.push(item), progress },
   });
   return { promoted, leftOut };
 }
@@ -230,28 +231,54 @@ t.test('--keep, what is used again, and what the datacenter has done with it sin
   t.equal((await after.open('ended')).record.present, false, 'nor what had ended');
 });
 
-t.test('nodes that run are named; nodes that died do not matter', async (t) => {
-  const { url, prefix } = await durableRedis(t);
-  const directory = join(folderFor(t), 'data');
-  await fill(directory, [planned('one', [{}])]);
-  const reader = await Reader.start(t, url, prefix);
-  const keys = nodeKeys(prefix);
-  const record = { nodeId: 'node-a', address: '127.0.0.1:1', release: '0', protocol: 1 };
+/** A member as far as Redis can tell, until it is told to end. */
+async function member(reader: Reader, nodeId: string): Promise<() => void> {
+  const keys = nodeKeys(reader.prefix);
+  const record = { nodeId, address: '127.0.0.1:1', release: '0', protocol: 1 };
   const call = (fn: typeof nodeJoin, { keys: of, args }: ReturnType<typeof joinCall>) =>
     new Promise<unknown>((resolve) => {
       reader.link.call(fn, of, args, (_failure, reply) => resolve(reply));
     });
   await call(nodeJoin, joinCall(keys, 'aaaa', record, 'g1', 's'));
   const timer = setInterval(() => void call(nodeRenew, renewCall(keys, 'aaaa', 'g1')), 80);
+  return () => clearInterval(timer);
+}
+
+t.test('nodes that run are named; nodes that died do not matter', async (t) => {
+  const { url, prefix } = await durableRedis(t);
+  const directory = join(folderFor(t), 'data');
+  await fill(directory, [planned('one', [{}])]);
+  const reader = await Reader.start(t, url, prefix);
+  const end = await member(reader, 'node-a');
   await t.rejects(run(directory, url, prefix), {
     name: 'MigrationError',
     message: /are running \(node-a\).*stop them/,
   });
-  clearInterval(timer);
+  end();
   t.strictSame((await reader.images()).length, 0);
   t.strictSame((await leftIn(directory)).clientIds, ['one']);
   const { promoted } = await run(directory, url, prefix);
   t.match(promoted, { isEqual: true, removed: 1 });
+});
+
+t.test('a node that starts meanwhile may not know all: nothing is removed', async (t) => {
+  const { url, prefix } = await durableRedis(t);
+  const directory = join(folderFor(t), 'data');
+  const sessions = Array.from({ length: 600 }, (_, index) => planned(`c${index}`, [{}]));
+  await fill(directory, sessions);
+  const reader = await Reader.start(t, url, prefix);
+  let late: Promise<() => void> | null = null;
+  const begun = run(directory, url, prefix, {}, () => {
+    late ??= member(reader, 'late');
+  });
+  await t.rejects(begun, { message: /are running \(late\)/ });
+  (await late!)();
+  t.equal((await leftIn(directory)).clientIds.length, 600);
+  t.match((await run(directory, url, prefix)).promoted, {
+    isEqual: true,
+    stored: { sessions: 600, queued: 600 },
+    removed: 600,
+  });
 });
 
 t.test('what cannot be used is said in a sentence', async (t) => {
