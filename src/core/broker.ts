@@ -52,7 +52,7 @@ export class Broker implements Acceptor {
     const encoder = new PublishEncoder(core.outbox);
     const delivery = new Delivery(core, encoder);
     const fanout = new Fanout(core, delivery, encoder);
-    const publisher = new Publisher(core, fanout);
+    const publisher = new Publisher(core, delivery, fanout);
     this.#core = core;
     this.#services = {
       core,
@@ -90,6 +90,8 @@ export class Broker implements Acceptor {
       entryDurable: (entry, sessionNumber) => delivery.stored(entry, sessionNumber, false),
       entryFailed: (entry, sessionNumber) => delivery.stored(entry, sessionNumber, true),
       committed: (ticket, error) => this.#committed(ticket, error),
+      retainedCommitted: (ticket, error) =>
+        this.#services.publisher.retainedCommitted(ticket, error !== null),
     };
     await core.store.start(events, {
       session: (restored) => sessions.restore(restored),

@@ -323,6 +323,11 @@ export interface StoreEvents {
   entryFailed(entry: QueueEntry, sessionNumber: number): void;
   /** All tickets up to this one are durable, or failed when `error` says why. */
   committed(ticket: Ticket, error: Error | null): void;
+  /**
+   * By a store that `tellsRetained`, before or after `committed`: the retained changes up to this ticket
+   * are durable, or failed, whatever becomes of sessions' tickets before it.
+   */
+  retainedCommitted?: (ticket: Ticket, error: Error | null) => void;
 }
 
 /**
@@ -377,6 +382,8 @@ export interface RestoreVisitor {
 
 /** Retained messages; the core keeps the index of all topics, this is their record. */
 export interface RetainedStore {
+  /** It calls `StoreEvents.retainedCommitted`. */
+  readonly tellsRetained?: boolean;
   /** Replaces the retained message of the topic. */
   putRetained(message: Message): Ticket;
   removeRetained(topic: string): Ticket;

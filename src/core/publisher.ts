@@ -2,8 +2,9 @@
  * Messages from inside: wills, $SYS, the API, redispatch, links. Also keeps the retained message of a
  * topic, for these and for clients' packets.
  */
-import type { Awaited } from './awaited.ts';
+import { Ring } from '../util/ring.ts';
 import type { Core } from './core.ts';
+import type { Delivery } from './delivery.ts';
 import type { DropReason } from './drop-reason.ts';
 import type { Fanout } from './fanout.ts';
 import { type Message, makeMessage } from './message.ts';
@@ -23,15 +24,19 @@ const SWEEP_TOPICS = 1000;
 
 export class Publisher {
   readonly #core: Core;
+  readonly #delivery: Delivery;
   readonly #fanout: Fanout;
   /** Apart from the clients' one: a will may fire while a packet is being handled. */
   readonly #publication: Publication = new Publication();
   #sweep: RetainedWalk | null = null;
+  /** Messages that wait for the disk to have what was retained with them, oldest first. */
+  readonly #awaitsDisk: Ring<{ readonly ticket: Ticket; readonly message: Message }> = new Ring();
   /** Why the last `retain` answered RETAINED_REFUSED. */
   retainRefusal: DropReason = 'retained_full';
 
-  constructor(core: Core, fanout: Fanout) {
+  constructor(core: Core, delivery: Delivery, fanout: Fanout) {
     this.#core = core;
+    this.#delivery = delivery;
     this.#fanout = fanout;
   }
 
@@ -145,7 +150,30 @@ export class Publisher {
     }
     retained.put(message);
     // $SYS is made anew at each start: nothing to keep.
-    return isReserved ? 0 : core.store.putRetained(message);
+    if (isReserved) return 0;
+    return this.#kept(core.store.putRetained(message), view.qos > 0 ? publication.message() : null);
+  }
+
+  /**
+   * Sessions' tickets may wait for a service that is away: what is told of retained messages apart
+   * counts as a receiver of the message instead. The ticket that is still to be waited for.
+   */
+  #kept(ticket: Ticket, awaited: Message | null): Ticket {
+    if (ticket === 0 || this.#core.store.tellsRetained !== true) return ticket;
+    if (awaited === null) return 0;
+    awaited.unsafeCount++;
+    this.#awaitsDisk.push({ ticket, message: awaited });
+    return 0;
+  }
+
+  /** Retained changes up to this ticket are durable, or failed. */
+  retainedCommitted(ticket: Ticket, failed: boolean): void {
+    const waiting = this.#awaitsDisk;
+    for (let first = waiting.at(0); first !== undefined; first = waiting.at(0)) {
+      if (first.ticket > ticket) return;
+      waiting.shift();
+      this.#delivery.appended(first.message, failed);
+    }
   }
 
   /** Asks for what is new and gives back what is replaced. */
@@ -163,7 +191,7 @@ export class Publisher {
   }
 
   /** Removes the retained message of a topic; the ticket that makes it durable, 0: there was none. */
-  removeRetained(topic: string, awaited: Awaited | null = null): Ticket {
+  removeRetained(topic: string, awaited: Message | null = null): Ticket {
     const { retained, bus } = this.#core;
     const old = retained.get(topic);
     const isReserved = topic.charCodeAt(0) === 0x24;
@@ -171,7 +199,7 @@ export class Publisher {
     if (bus !== null && !isReserved) {
       bus.announceRetained(topic, null, old?.version ?? null, awaited);
     }
-    return old === null ? 0 : this.#forgetRetained(old);
+    return old === null ? 0 : this.#kept(this.#forgetRetained(old), awaited);
   }
 
   #forgetRetained(old: Message): Ticket {

@@ -1,6 +1,7 @@
 /**
  * One store made of two: sessions in one (Redis), retained messages in the other (this node's disk). Used
- * by app/ in a datacenter. Both number their commits; the core sees one line of tickets over both.
+ * by app/ in a datacenter. Both number their commits; the core sees one line of tickets over both, and is
+ * told of retained messages besides as soon as the disk has them.
  */
 import type { SharedEvents, SharedSessions } from '../core/cluster-ports.ts';
 import type { Message } from '../core/message.ts';
@@ -37,19 +38,23 @@ class Tickets {
     return outer;
   }
 
-  settle(inner: Ticket, error: Error | null): void {
+  /** The core's ticket for the last one of these; 0: it has none. */
+  settle(inner: Ticket, error: Error | null): Ticket {
     this.#settled = Math.max(this.#settled, inner);
+    let last: Ticket = 0;
     for (;;) {
       const oldest = this.#waiting.at(0);
-      if (oldest === undefined || oldest.inner > inner) return;
+      if (oldest === undefined || oldest.inner > inner) return last;
       this.#waiting.shift();
-      this.#line.settle(oldest.outer, error);
+      last = oldest.outer;
+      this.#line.settle(last, error);
     }
   }
 }
 
 export class SplitStore implements Store, SharedSessions {
   readonly keepsQueues: boolean;
+  readonly tellsRetained: boolean = true;
   /** Sessions the retained store has from a time before: they are not this datacenter's. */
   leftSessions = 0;
   readonly #sessions: SessionStore & SharedSessions;
@@ -80,7 +85,11 @@ export class SplitStore implements Store, SharedSessions {
       {
         entryDurable: nothing,
         entryFailed: nothing,
-        committed: (ticket, error) => this.#retainedTickets.settle(ticket, error),
+        // Whoever waits for a retained message alone need not wait for Redis.
+        committed: (ticket, error) => {
+          const last = this.#retainedTickets.settle(ticket, error);
+          if (last > 0) events.retainedCommitted?.(last, error);
+        },
       },
       {
         session: () => this.leftSessions++,
@@ -91,7 +100,7 @@ export class SplitStore implements Store, SharedSessions {
       {
         entryDurable: (entry, sessionNumber) => events.entryDurable(entry, sessionNumber),
         entryFailed: (entry, sessionNumber) => events.entryFailed(entry, sessionNumber),
-        committed: (ticket, error) => this.#sessionTickets.settle(ticket, error),
+        committed: (ticket, error) => void this.#sessionTickets.settle(ticket, error),
       },
       restore,
     );

@@ -53,6 +53,12 @@ export class StoreRecorder implements StoreEvents, RestoreVisitor {
     }
   }
 
+  readonly retainedTold: { readonly ticket: Ticket; readonly error: Error | null }[] = [];
+
+  retainedCommitted(ticket: Ticket, error: Error | null): void {
+    this.retainedTold.push({ ticket, error });
+  }
+
   session(session: RestoredSession): void {
     this.sessions.set(session.record.clientId, session);
   }

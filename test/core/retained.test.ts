@@ -5,8 +5,10 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { type Message, makeMessage } from '../../src/core/message.ts';
+import type { StoreEvents, Ticket } from '../../src/core/ports.ts';
 import { RetainedIndex } from '../../src/core/retained.ts';
 import { Stats } from '../../src/core/stats.ts';
+import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { World } from './world.ts';
 
 function matches(filter: string, topic: string): boolean {
@@ -165,4 +167,44 @@ t.test('expired retained messages make room though nobody asks for them', async 
   t.equal(world.stats.retainedMessages, 51);
   world.time.pass(4000);
   t.equal(world.stats.retainedMessages, 1);
+});
+
+class TellingStore extends MemoryStore {
+  readonly tellsRetained: boolean = true;
+  events!: StoreEvents;
+  #ticket: Ticket = 0;
+
+  override start(events: StoreEvents): Promise<void> {
+    this.events = events;
+    return Promise.resolve();
+  }
+
+  override putRetained(): Ticket {
+    return ++this.#ticket;
+  }
+
+  override removeRetained(): Ticket {
+    return ++this.#ticket;
+  }
+}
+
+t.test('a store that tells of retained messages apart: acks wait for that alone', async (t) => {
+  const store = new TellingStore();
+  const world = await World.start({ store });
+  const client = world.client(5, 'c');
+  client.connect();
+  world.settle();
+  client.receive();
+  for (const [id, payload] of ['set', '', 'again', 'fails'].entries()) {
+    client.publish('r', payload, { qos: 1, id: id + 1, retain: true });
+  }
+  world.settle();
+  t.strictSame(client.receive(), [], 'not safe');
+  store.events.retainedCommitted!(2, null);
+  world.settle();
+  t.match(client.receive(), [{ packetId: 1 }, { packetId: 2 }], 'set and cleared');
+  store.events.retainedCommitted!(3, null);
+  store.events.retainedCommitted!(4, new Error('full'));
+  world.settle();
+  t.match(client.receive(), [{ packetId: 3 }, { type: 'puback', packetId: 4, reasonCode: 0x97 }]);
 });

@@ -108,3 +108,21 @@ t.test('a QoS 2 message that is stored first has a ticket of the same line', asy
   time.settle();
   t.equal(events.committedTicket, 2);
 });
+
+t.test('what is retained is told apart, whatever sessions wait for', async (t) => {
+  const { store, sessions, retained, events, time } = await split();
+  t.ok(store.tellsRetained);
+  store.saveSession(sessionRecord(1, 'c'));
+  const tickets = [store.putRetained(textMessage('r')), store.removeRetained('a/b')];
+  t.same(tickets, [2, 0]);
+  retained.events!.committed(1, null);
+  time.settle();
+  t.strictSame(events.retainedTold, [{ ticket: 2, error: null }]);
+  t.equal(events.committedTicket, 0, 'the session’s is not durable');
+  store.putRetained(textMessage('r'));
+  retained.events!.committed(2, new Error('full'));
+  t.match(events.retainedTold[1], { ticket: 3, error: { message: 'full' } });
+  sessions.events!.committed(1, null);
+  time.settle();
+  t.equal(events.committedTicket, 3);
+});
