@@ -23,7 +23,7 @@ import { Broker } from '../e2e/broker.ts';
 import { DURABLE, RedisServer, redisAdmin } from '../support/redis-server.ts';
 import { runCli } from './run.ts';
 
-t.setTimeout(90_000);
+t.setTimeout(180_000);
 t.jobs = 2;
 
 const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
