@@ -471,9 +471,11 @@ export class Takeover {
         if (isHandedOver) return;
         isHandedOver = true;
         ledger.close(clientId, sid, knownBy, expiryIntervalS, willDelayS, (outcome) => {
-          // Fenced: a new owner may be about to ask about the will.
-          if (outcome !== 'fenced' && this.#goodbyes.get(clientId)?.epoch === epoch) {
-            this.#goodbyes.delete(clientId);
+          if (outcome !== 'fenced') {
+            if (this.#goodbyes.get(clientId)?.epoch === epoch) this.#goodbyes.delete(clientId);
+          } else if (willDelayS < 0) {
+            // A new owner has been handed the will, and may die before it is told that it is void.
+            ledger.oldWillSettled(clientId, sid, epoch);
           }
           this.#closed(clientId, closing);
         });

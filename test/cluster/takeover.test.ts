@@ -362,6 +362,29 @@ t.test('hard case 13: who said goodbye leaves no will, however fast it is elsewh
   t.equal(fourth.record.oldWill?.isDue, true);
 });
 
+t.test(
+  'hard case 13: nor when the new owner dies before it has heard of the goodbye',
+  async (t) => {
+    const { site, a, b } = two();
+    const first = site.open(a, 'c', { will });
+    site.time.settle();
+    adopt(site, a, 'c', first);
+    site.time.settle();
+    const c = site.node();
+    site.network.cut(a.incarnation, c.incarnation);
+    site.network.cut(a.incarnation, b.incarnation);
+    a.remote.want('sent', 2);
+    const { sid, epoch } = first.record;
+    a.remote.owns({ ...a.remote.sessions.get('c')!, owner: null });
+    a.cluster.bus.close('c', sid, epoch, 3600, -1);
+    site.open(b, 'c');
+    site.time.settle();
+    t.not(site.ledger.rows.get('c')!.oldWill, null, 'handed to the new owner');
+    site.time.pass(LINK_GRACE_MS + 100);
+    t.equal(site.ledger.rows.get('c')!.oldWill, null, 'nobody publishes it after its death');
+  },
+);
+
 t.test('an open that waits for a close Redis does not take is given up', async (t) => {
   const { site, a } = two();
   const first = site.open(a, 'c');
