@@ -18,6 +18,10 @@ export interface KeptSeed {
 }
 
 const CLAIM = 'a will claimed by a node that was lost before it had the session was never freed';
+/** A node that wakes between what all have applied and what Redis has written. */
+const WOKEN = ['pause', 'suspend', 'link_cut', 'redis_slow'] as const;
+const UNLEASED = 'an answer that had waited for Redis left without a second look at the lease';
+const VOID_WILL = 'a goodbye came too late for Redis, its new owner died before it heard of it';
 
 export const keptSeeds: readonly KeptSeed[] = [
   { seed: 50321, faults: 3, kinds: kits.safe, isShort: true, why: CLAIM },
@@ -38,4 +42,9 @@ export const keptSeeds: readonly KeptSeed[] = [
     why: 'a simulated clock went back when its rate changed asleep',
   },
   { seed: 61115, faults: 3, kinds: kits.safe, isShort: true, why: 'the settle lag never ended' },
+  { seed: 50115, faults: 3, kinds: kits.safe, isShort: true, deafMs: 6000, why: UNLEASED },
+  { seed: 20082, faults: 3, kinds: WOKEN, isShort: true, deafMs: 6000, why: UNLEASED },
+  { seed: 20141, faults: 3, kinds: WOKEN, isShort: true, deafMs: 6000, why: UNLEASED },
+  { seed: 20134, faults: 3, kinds: WOKEN, isShort: true, deafMs: 6000, why: VOID_WILL },
+  { seed: 20166, faults: 3, kinds: WOKEN, isShort: true, deafMs: 6000, why: VOID_WILL },
 ];
