@@ -159,6 +159,8 @@ interface Call {
   readonly done: RedisDone;
   /** What its caller will hear, once it is known. */
   outcome: Executed | null;
+  /** The answer has had its way back, and its replicas. */
+  isDue: boolean;
 }
 
 /** The calls of one client to one shard, in order. */
@@ -215,7 +217,7 @@ export class ModelRedisClient implements RedisPort {
     done: RedisDone,
   ): void {
     const channel = this.#channels[this.#shardOfKeys(keys)]!;
-    const call = { fn, keys: [...keys], args: args.map(textOf), done, outcome: null };
+    const call = { fn, keys: [...keys], args: args.map(textOf), done, outcome: null, isDue: false };
     channel.open.push(call);
     if (!this.isUp) {
       this.#settle(channel, call, failed('not_done', 'DOWN', 'Redis is not there'), 0);
@@ -244,7 +246,7 @@ export class ModelRedisClient implements RedisPort {
     this.#isCut = false;
     for (const channel of this.#channels) {
       for (const _request of channel.requests) this.#arriveLater(channel);
-      this.#deliverLater(channel, 0);
+      this.#deliverLater(channel, null, 0);
     }
     if (!this.isUp) this.#connectLater();
   }
@@ -305,13 +307,15 @@ export class ModelRedisClient implements RedisPort {
 
   #settle(channel: Channel, call: Call, outcome: Executed, delayMs: number): void {
     call.outcome = outcome;
-    this.#deliverLater(channel, delayMs);
+    this.#deliverLater(channel, call, delayMs);
   }
 
-  #deliverLater(channel: Channel, delayMs: number): void {
+  #deliverLater(channel: Channel, call: Call | null, delayMs: number): void {
     this.#after(delayMs, () => {
       if (this.#isClosed) return;
-      while (channel.open[0] !== undefined && channel.open[0].outcome !== null) {
+      if (call !== null) call.isDue = true;
+      // In their order, and none before its time: what a failover may lose was not answered.
+      while (channel.open[0]?.isDue === true && channel.open[0].outcome !== null) {
         // Replies under way are stuck like everything else; failures of our own are not.
         if ((this.#isCut || this.#isMute) && this.isUp) return;
         const { done, outcome } = channel.open.shift()!;
@@ -330,10 +334,12 @@ export class ModelRedisClient implements RedisPort {
       channel.requests.length = 0;
       for (const call of channel.open) {
         // Even when it was answered: the answer was still under way.
-        if (call.outcome?.failure?.outcome === 'not_done') continue;
-        call.outcome = failed('unknown', 'LOST', why);
+        if (call.outcome?.failure?.outcome !== 'not_done') {
+          call.outcome = failed('unknown', 'LOST', why);
+        }
+        call.isDue = true;
       }
-      this.#deliverLater(channel, 0);
+      this.#deliverLater(channel, null, 0);
     }
     if (wasUp) this.#events?.redisDown(why);
     this.#connectLater();
