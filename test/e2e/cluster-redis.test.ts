@@ -6,7 +6,7 @@ import { MASTER_NAME, RedisSentinels } from '../support/redis-sentinels.ts';
 import { DURABLE } from '../support/redis-server.ts';
 import { TestCluster, until } from './cluster-kit.ts';
 
-t.setTimeout(90_000);
+t.setTimeout(180_000);
 
 t.test('a failover by Sentinels loses nothing that was acked', async (t) => {
   const sentinels = await RedisSentinels.start(t, DURABLE);

@@ -11,7 +11,7 @@ import { DURABLE, freePort, RedisServer, redisAdmin } from '../support/redis-ser
 import { Broker, type BrokerOptions, type LogEntry } from './broker.ts';
 import { sleep, TestCluster, until } from './cluster-kit.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 t.jobs = 2;
 
 const shortLease = ['--set', 'cluster.leaseMs=600', '--set', 'sysIntervalS=0'];
