@@ -5,6 +5,7 @@
 import type { AnyRuleSource } from './acl/source.ts';
 import type { AuthenticationChain } from './authn/chain.ts';
 import type { ScramUsers } from './authn/scram-users.ts';
+import type { BanExchange } from './ban-exchange.ts';
 import type { Bans } from './bans.ts';
 import type { AccessGate } from './gate.ts';
 
@@ -20,6 +21,8 @@ export interface AccessMetric {
 export interface AccessMetricSources {
   readonly gate: AccessGate;
   readonly bans: Bans;
+  /** Null: this node is alone. */
+  readonly exchange: BanExchange | null;
   readonly chain: AuthenticationChain | null;
   readonly scram: ScramUsers | null;
   readonly sources: readonly AnyRuleSource[];
@@ -29,7 +32,13 @@ type Sample = readonly [labels: Readonly<Record<string, string>>, value: number]
 
 /** Samples of one metric follow each other. */
 export function accessMetrics(of: AccessMetricSources): AccessMetric[] {
-  return [...decisionMetrics(of), ...banMetrics(of), ...loginMetrics(of), ...sourceMetrics(of)];
+  return [
+    ...decisionMetrics(of),
+    ...banMetrics(of),
+    ...exchangeMetrics(of),
+    ...loginMetrics(of),
+    ...sourceMetrics(of),
+  ];
 }
 
 function decisionMetrics({ gate }: AccessMetricSources): AccessMetric[] {
@@ -87,6 +96,31 @@ function banMetrics({ gate, bans }: AccessMetricSources): AccessMetric[] {
       'causeway_logins_blocked_total',
       'CONNECTs refused unasked, for failed logins before.',
       [[{}, gate.loginsBlocked]],
+    ),
+  ];
+}
+
+function exchangeMetrics({ exchange }: AccessMetricSources): AccessMetric[] {
+  if (exchange === null) return [];
+  const { counters } = exchange;
+  return [
+    ...counter(
+      'causeway_shared_ban_changes_total',
+      'Bans and lifts that nodes told each other, by what became of them.',
+      [
+        [{ change: 'received' }, counters.received],
+        [{ change: 'sent' }, counters.sent],
+        [{ change: 'refused' }, counters.refused],
+        [{ change: 'broken' }, counters.broken],
+      ],
+    ),
+    ...samples('gauge', 'causeway_shared_bans_waiting', 'Changes of bans that Redis has not got.', [
+      [{}, exchange.waiting],
+    ]),
+    ...counter(
+      'causeway_shared_ban_errors_total',
+      'Times bans could not be exchanged with Redis.',
+      [[{}, counters.errors]],
     ),
   ];
 }

@@ -15,6 +15,7 @@ import { openRules, RuleSet } from './acl/rule-set.ts';
 import type { AnyRuleSource } from './acl/source.ts';
 import type { AuthenticationChain } from './authn/chain.ts';
 import type { ScramUsers } from './authn/scram-users.ts';
+import type { BanExchange } from './ban-exchange.ts';
 import { Bans } from './bans.ts';
 import { ruleSubjectOf } from './client-gate.ts';
 import { Flapping, type FlappingOptions } from './flapping.ts';
@@ -22,6 +23,7 @@ import { AccessGate, type AccessGateOptions } from './gate.ts';
 import { LoginGuard, type LoginGuardOptions } from './login-guard.ts';
 import { prepareAll, prepared } from './prepared.ts';
 import { inSlices } from './slices.ts';
+import type { OpenTally } from './tally.ts';
 import type { TenantOptions } from './tenant.ts';
 
 /** What a reload of the configuration may change. */
@@ -38,6 +40,12 @@ export interface LoadedAccess {
   readonly tokenKeys: number;
   /** Of the rule file. */
   readonly rules: number;
+}
+
+/** What bans and blocked logins are shared over. */
+export interface AccessDatacenter {
+  readonly openTally: OpenTally;
+  readonly openExchange: (bans: Bans) => BanExchange;
 }
 
 export interface AccessOptions {
@@ -57,6 +65,8 @@ export interface AccessOptions {
   readonly bans: BansTerms;
   /** `bans.json` in the data folder; null: memory only. */
   readonly bansFile: string | null;
+  /** Absent: this node is alone. */
+  readonly datacenter?: AccessDatacenter | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly scheduler: Scheduler;
@@ -72,6 +82,8 @@ export class Access {
   readonly bans: Bans;
   readonly guard: LoginGuard;
   readonly flapping: Flapping;
+  /** Null: this node is alone. */
+  readonly exchange: BanExchange | null;
   readonly #options: AccessOptions;
   #stopTicks: (() => void) | null = null;
   /** Told at the next tick, however many there are until then. */
@@ -80,9 +92,21 @@ export class Access {
   constructor(options: AccessOptions) {
     const { clock, random, log, scheduler, tenant, chain, scram, sources } = options;
     this.#options = options;
-    this.bans = new Bans({ file: options.bansFile, clock, random, log });
-    this.guard = new LoginGuard(options.bans.login, this.bans, clock);
-    this.flapping = new Flapping(options.bans.flapping, this.bans, clock);
+    const { datacenter } = options;
+    const isShared = datacenter !== undefined;
+    this.bans = new Bans({ file: options.bansFile, clock, random, log, isShared });
+    const { bans } = this;
+    this.exchange = datacenter?.openExchange(bans) ?? null;
+    const sharing =
+      datacenter === undefined
+        ? null
+        : { open: datacenter.openTally, blockedElsewhere: () => this.exchange?.hurry() };
+    this.guard = new LoginGuard(options.bans.login, bans, clock, undefined, sharing);
+    this.flapping = new Flapping(options.bans.flapping, bans, clock, undefined, sharing);
+    this.bans.onLearned = (ban) => {
+      this.guard.learned(ban);
+      this.flapping.learned(ban);
+    };
     this.bans.onLifted = (ban) => {
       this.guard.lifted(ban);
       this.flapping.lifted(ban);
@@ -128,6 +152,7 @@ export class Access {
     }
     this.guard.restore();
     this.flapping.restore();
+    this.exchange?.start();
     this.gate.live.setRules(rules!);
     this.#stopTicks = this.#options.scheduler.every(TICK_MS, () => this.#tick());
   }
@@ -166,6 +191,7 @@ export class Access {
     const { chain, sources } = this.#options;
     this.#stopTicks?.();
     this.#stopTicks = null;
+    await this.exchange?.stop();
     const failures = await settled([
       () => this.bans.stop(),
       () => chain?.stop(),
@@ -242,7 +268,8 @@ export class Access {
   /** For the metrics page. */
   metrics(): Iterable<AccessMetric> {
     const { chain, scram, sources } = this.#options;
-    return accessMetrics({ gate: this.gate, bans: this.bans, chain, scram, sources });
+    const { gate, bans, exchange } = this;
+    return accessMetrics({ gate, bans, exchange, chain, scram, sources });
   }
 
   async #loadRules(): Promise<RuleSet> {

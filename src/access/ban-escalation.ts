@@ -70,7 +70,21 @@ export class Escalation {
       tally.windowEndMs = nowMs + windowS * 1000;
     }
     tally.events++;
-    if (tally.events <= eventsMax) return null;
+    return tally.events <= eventsMax ? null : this.#block(tally, nowMs);
+  }
+
+  /** Too many somewhere else: as if the last of them had been counted here. */
+  block(key: string): Block {
+    const nowMs = this.#clock.monotonicMs();
+    return this.#block(this.#touch(shortKey(key), nowMs), nowMs);
+  }
+
+  /** Events of the window under way. */
+  eventsOf(key: string): number {
+    return this.#tallies.get(shortKey(key))?.events ?? 0;
+  }
+
+  #block(tally: Tally, nowMs: number): Block {
     this.#calmDown(tally, nowMs);
     const step = tally.step;
     const durationMs = this.#durationMs(step);

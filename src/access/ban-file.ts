@@ -15,6 +15,7 @@ import {
   banOrigins,
   canonicalBanValue,
 } from './ban.ts';
+import { type Lift, liftOf, lineOfLift } from './ban-lifts.ts';
 
 const VERSION = 1;
 /** Above what the bounded table can write; what is larger is not ours. */
@@ -26,6 +27,12 @@ const CHUNK_CHARACTERS = 64 * 1024;
 /** What is kept of a ban. */
 export type StoredBan = Omit<Ban, 'hits'>;
 
+export interface StoredBans {
+  readonly bans: readonly StoredBan[];
+  /** In a datacenter only: what a node that was away must not bring back. */
+  readonly lifts: readonly Lift[];
+}
+
 export class BanFile {
   readonly path: string;
 
@@ -34,7 +41,7 @@ export class BanFile {
   }
 
   /** No file: nobody was banned yet. Throws an AccessError on everything else that is no ban list. */
-  async load(): Promise<StoredBan[]> {
+  async load(): Promise<StoredBans> {
     let text: string;
     try {
       const { size } = await stat(this.path);
@@ -42,7 +49,7 @@ export class BanFile {
       text = await readFile(this.path, 'utf8');
     } catch (error) {
       if (error instanceof AccessError) throw error;
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return { bans: [], lifts: [] };
       throw this.#broken(`cannot be read: ${(error as Error).message}`);
     }
     let document: unknown;
@@ -59,15 +66,23 @@ export class BanFile {
     ) {
       throw this.#broken(`is no list of bans of version ${VERSION}`);
     }
-    return document['bans'].map((entry: unknown, index) => {
-      const ban = banOf(entry);
+    const bans = document['bans'].map((entry: unknown, index) => {
+      const ban = storedBanOf(entry);
       if (typeof ban === 'string') throw this.#broken(`bans[${index}]: ${ban}`);
       return ban;
     });
+    const { lifted = [] } = document;
+    if (!Array.isArray(lifted)) throw this.#broken('lifted is no list');
+    const lifts = lifted.map((entry: unknown, index) => {
+      const lift = liftOf(entry);
+      if (typeof lift === 'string') throw this.#broken(`lifted[${index}]: ${lift}`);
+      return lift;
+    });
+    return { bans, lifts };
   }
 
   /** Over several turns: what comes or goes meanwhile may be in it or not. */
-  async save(bans: Iterable<StoredBan>): Promise<void> {
+  async save(bans: Iterable<StoredBan>, lifts: Iterable<Lift> = []): Promise<void> {
     const temporary = `${this.path}.new`;
     const file = await open(temporary, 'w', MODE);
     try {
@@ -75,14 +90,22 @@ export class BanFile {
       await file.chmod(MODE);
       let text = `{"version":${VERSION},"bans":[`;
       let separator = '\n';
-      for (const ban of bans) {
-        text += separator + lineOf(ban);
+      const add = async (line: string): Promise<void> => {
+        text += separator + line;
         separator = ',\n';
-        if (text.length < CHUNK_CHARACTERS) continue;
+        if (text.length < CHUNK_CHARACTERS) return;
         await file.appendFile(text);
         text = '';
+      };
+      for (const ban of bans) await add(lineOfBan(ban));
+      text += '\n]';
+      separator = ',"lifted":[\n';
+      let hasLifts = false;
+      for (const lift of lifts) {
+        hasLifts = true;
+        await add(lineOfLift(lift));
       }
-      await file.appendFile(`${text}\n]}\n`);
+      await file.appendFile(`${text}${hasLifts ? '\n]' : ''}}\n`);
       await file.sync();
     } finally {
       await file.close();
@@ -108,7 +131,7 @@ export class BanFile {
   }
 }
 
-function lineOf(ban: StoredBan): string {
+export function lineOfBan(ban: StoredBan): string {
   const { id, kind, value, user, origin, reason, by, createdAtMs, expiresAtMs, step } = ban;
   return JSON.stringify({
     id,
@@ -133,7 +156,7 @@ function isCount(value: unknown): value is number {
 }
 
 /** The ban, or what is wrong with it. */
-function banOf(entry: unknown): StoredBan | string {
+export function storedBanOf(entry: unknown): StoredBan | string {
   if (!isRecord(entry)) return 'is no object';
   const { id, kind, value, user, origin, reason, by, createdAtMs, expiresAtMs, step } = entry;
   if (typeof id !== 'string' || id === '') return 'id is missing';

@@ -16,7 +16,16 @@ import {
   canonicalBanValue,
   clientAddressBytes,
 } from './ban.ts';
-import { BanFile } from './ban-file.ts';
+import { BanFile, type StoredBan } from './ban-file.ts';
+import {
+  BanLifts,
+  type BanTable,
+  isLater,
+  type Lift,
+  liftTie,
+  tableOf,
+  untilOf,
+} from './ban-lifts.ts';
 import { NetworkMap } from './ban-networks.ts';
 
 /** Bans of operators. */
@@ -48,6 +57,15 @@ export interface BansOptions {
   readonly log: Log;
   readonly operatorBansMax?: number;
   readonly automaticBansMax?: number;
+  /** Other nodes have the same bans: what is lifted is remembered, so that none brings it back. */
+  readonly isShared?: boolean;
+}
+
+/** What became of a record of another node. */
+export interface Adopted {
+  /** `older`: this node knows better, and should say so. */
+  readonly outcome: 'taken' | 'known' | 'older' | 'full';
+  readonly key: string;
 }
 
 /** What is known of a client that asks to be let in, or is in. */
@@ -73,6 +91,10 @@ export class Bans {
   onBanned: (ban: Ban) => void = () => {};
   /** Lifted by hand: what led to it is forgiven. */
   onLifted: (ban: Ban) => void = () => {};
+  /** Another node noticed something: what led to it goes on counting here too. */
+  onLearned: (ban: Ban) => void = () => {};
+  /** Added or lifted here. */
+  onChanged: (table: BanTable, key: string) => void = () => {};
 
   readonly #options: BansOptions;
   readonly #file: BanFile | null;
@@ -82,6 +104,7 @@ export class Bans {
   readonly #networks = new NetworkMap<Ban>();
   /** Keys of the bans the broker made, oldest first. */
   readonly #automatic = new Set<string>();
+  readonly #lifts = new BanLifts();
   readonly #active = new Map<BanOrigin, number>();
   #automaticCharacters = 0;
   #nextSweepMs = 0;
@@ -108,10 +131,13 @@ export class Bans {
   async start(): Promise<void> {
     if (this.#file === null) return;
     const nowMs = this.#options.clock.wallMs();
-    for (const stored of await this.#file.load()) {
+    const { bans, lifts } = await this.#file.load();
+    for (const stored of bans) {
       if (isOver(stored.expiresAtMs, nowMs)) continue;
       this.#insert({ ...stored, hits: 0 });
     }
+    if (this.#options.isShared !== true) return;
+    for (const lift of lifts) if (lift.untilMs > nowMs) this.#lifts.add(lift);
   }
 
   /** Resolves when everything is on disk. */
@@ -144,9 +170,10 @@ export class Bans {
       }
     }
     if (before !== undefined) this.#remove(before);
-    const ban = this.#made({ ...target, value }, 'operator', { ...details, step: 0 });
+    const ban = this.#made({ ...target, value }, 'operator', { ...details, step: 0 }, before);
     this.#insert(ban);
     this.#changed();
+    this.#tell(ban);
     this.onBanned(ban);
     return ban;
   }
@@ -166,10 +193,11 @@ export class Bans {
       if (before.origin === 'operator' && !isOver(before.expiresAtMs, nowMs)) return before;
       this.#remove(before);
     }
-    const ban = this.#made(target, origin, { ...details, by: '' });
+    const ban = this.#made(target, origin, { ...details, by: '' }, before);
     this.#insert(ban);
     this.#displace();
     this.#changed();
+    this.#tell(ban);
     return ban;
   }
 
@@ -179,9 +207,112 @@ export class Bans {
     if (ban === undefined || isOver(ban.expiresAtMs, this.#options.clock.wallMs())) return null;
     this.#remove(ban);
     this.counters.lifted++;
+    if (this.#options.isShared === true) {
+      const { kind, value, user, origin, createdAtMs, expiresAtMs } = ban;
+      const liftedAtMs = Math.max(this.#options.clock.wallMs(), createdAtMs + 1);
+      const untilMs = untilOf(expiresAtMs, liftedAtMs);
+      const target = { kind, value, ...(user === undefined ? {} : { user }) };
+      this.#lifts.add({ ...target, id, origin, liftedAtMs, untilMs });
+    }
     this.#changed();
     this.onLifted(ban);
+    this.onChanged(tableOf(ban.origin), banKey(ban));
     return ban;
+  }
+
+  // ------------------------------------------------------------------ other nodes
+
+  get isShared(): boolean {
+    return this.#options.isShared === true;
+  }
+
+  /** Of what is known of one table: bans in force, and lifts. */
+  *keysOf(table: BanTable): Generator<string> {
+    for (const [key, { origin }] of this.#byKey) if (tableOf(origin) === table) yield key;
+    for (const lift of this.#lifts.values()) if (tableOf(lift.origin) === table) yield banKey(lift);
+  }
+
+  /** What other nodes should know of it; null: nothing any more. */
+  known(table: BanTable, key: string): StoredBan | Lift | null {
+    const nowMs = this.#options.clock.wallMs();
+    const ban = this.#byKey.get(key);
+    if (ban !== undefined && tableOf(ban.origin) === table && !isOver(ban.expiresAtMs, nowMs)) {
+      return ban;
+    }
+    const lift = this.#lifts.get(table, key);
+    return lift === null || lift.untilMs <= nowMs ? null : lift;
+  }
+
+  /** A ban of another node: in force here too, unless what is known here is later. */
+  adoptBan(stored: StoredBan): Adopted {
+    const key = banKey(stored);
+    if (isOver(stored.expiresAtMs, this.#options.clock.wallMs())) return { outcome: 'known', key };
+    const table = tableOf(stored.origin);
+    const { id, createdAtMs, origin } = stored;
+    const lift = this.#lifts.get(table, key);
+    if (lift !== null && isLater(lift.liftedAtMs, liftTie(lift), createdAtMs, id)) {
+      return { outcome: 'older', key };
+    }
+    const before = this.#byKey.get(key);
+    if (before !== undefined && tableOf(before.origin) === table) {
+      if (before.id === id && before.createdAtMs === createdAtMs) return { outcome: 'known', key };
+      if (isLater(before.createdAtMs, before.id, createdAtMs, id)) return { outcome: 'older', key };
+    } else if (before !== undefined && tableOf(before.origin) === 'operator') {
+      const nowMs = this.#options.clock.wallMs();
+      if (!isOver(before.expiresAtMs, nowMs)) return { outcome: 'known', key };
+    }
+    if (origin === 'operator' && before?.origin !== 'operator') {
+      const operatorBansMax = this.#options.operatorBansMax ?? OPERATOR_BANS_MAX;
+      if (this.activeOf('operator') >= operatorBansMax) return { outcome: 'full', key };
+    }
+    this.#lifts.remove(table, key);
+    const ban = { ...stored, hits: 0 };
+    if (this.#byId.has(id) && this.#byId.get(id) !== before) return { outcome: 'full', key };
+    this.#insert(ban);
+    this.#displace();
+    this.#changed();
+    if (origin === 'operator') this.onBanned(ban);
+    else this.onLearned(ban);
+    return { outcome: 'taken', key };
+  }
+
+  /** Another node has lifted a ban, or has heard of it. */
+  adoptLift(lift: Lift): Adopted {
+    const key = banKey(lift);
+    if (lift.untilMs <= this.#options.clock.wallMs()) return { outcome: 'known', key };
+    const table = tableOf(lift.origin);
+    const { liftedAtMs } = lift;
+    const tie = liftTie(lift);
+    const before = this.#lifts.get(table, key);
+    if (before !== null && !isLater(liftedAtMs, tie, before.liftedAtMs, liftTie(before))) {
+      const isSame = before.id === lift.id && before.liftedAtMs === liftedAtMs;
+      return { outcome: isSame ? 'known' : 'older', key };
+    }
+    const ban = this.#byKey.get(key);
+    if (ban !== undefined && tableOf(ban.origin) === table) {
+      if (isLater(ban.createdAtMs, ban.id, liftedAtMs, tie)) return { outcome: 'older', key };
+      this.#remove(ban);
+      this.counters.lifted++;
+      this.onLifted(ban);
+    }
+    this.#lifts.add(lift);
+    this.#changed();
+    return { outcome: 'taken', key };
+  }
+
+  /** Told to other nodes, and later than what they were told of the same target. */
+  #tell(ban: Ban): void {
+    const key = banKey(ban);
+    const table = tableOf(ban.origin);
+    this.#lifts.remove(table, key);
+    this.onChanged(table, key);
+  }
+
+  #createdAtMs(target: BanTarget, origin: BanOrigin, before: Ban | undefined): number {
+    const nowMs = this.#options.clock.wallMs();
+    if (this.#options.isShared !== true) return nowMs;
+    const liftedAtMs = this.#lifts.get(tableOf(origin), banKey(target))?.liftedAtMs ?? 0;
+    return Math.max(nowMs, liftedAtMs + 1, (before?.createdAtMs ?? 0) + 1);
   }
 
   get(id: string): Ban | null {
@@ -231,6 +362,12 @@ export class Bans {
     return found;
   }
 
+  /** Exactly this target is banned, by whomever. */
+  holds(target: BanTarget): boolean {
+    const ban = this.#byKey.get(banKey(target));
+    return ban !== undefined && !isOver(ban.expiresAtMs, this.#options.clock.wallMs());
+  }
+
   hit(ban: Ban): void {
     ban.hits++;
     this.counters.hits++;
@@ -263,7 +400,7 @@ export class Bans {
     const { clock, log } = this.#options;
     const startedMs = clock.monotonicMs();
     this.#isDirty = false;
-    this.#saving = file.save(this.#byId.values()).then(
+    this.#saving = file.save(this.#byId.values(), this.#lifts.values()).then(
       () => {
         this.#saving = null;
         // However long the list is, writing it takes a small part of the time.
@@ -289,6 +426,7 @@ export class Bans {
     target: BanTarget,
     origin: BanOrigin,
     details: Pick<Ban, 'reason' | 'by' | 'expiresAtMs' | 'step'>,
+    before: Ban | undefined,
   ): Ban {
     const { kind, value, user } = target;
     const { reason, by, expiresAtMs, step } = details;
@@ -303,7 +441,7 @@ export class Bans {
       origin,
       reason,
       by,
-      createdAtMs: this.#options.clock.wallMs(),
+      createdAtMs: this.#createdAtMs(target, origin, before),
       expiresAtMs,
       step,
       hits: 0,
@@ -356,6 +494,7 @@ export class Bans {
       this.counters.expired++;
       this.#changed();
     }
+    if (this.#lifts.size > 0 && this.#lifts.sweep(nowMs)) this.#changed();
   }
 
   #changed(): void {

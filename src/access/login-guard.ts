@@ -15,6 +15,7 @@ import { AccessError } from './access-error.ts';
 import { type Ban, clientAddressBytes } from './ban.ts';
 import { type Block, Escalation, type EscalationOptions } from './ban-escalation.ts';
 import type { Bans } from './bans.ts';
+import type { SharedCounting, Tally } from './tally.ts';
 
 export interface LoginGuardOptions {
   /** Failed logins of one address within the window until it has to wait; 0: nobody ever has to. */
@@ -39,13 +40,24 @@ export class LoginGuard {
   readonly #clock: Clock;
   readonly #addresses: Escalation;
   readonly #pairs: Escalation;
+  /** Null: this node is alone. */
+  readonly #sharing: SharedCounting | null;
+  #sharedAddresses: Tally | null = null;
+  #sharedPairs: Tally | null = null;
   #isOn = false;
   #trusted: readonly IpNetwork[] = [];
 
   /** Throws an AccessError when a trusted address is none. */
-  constructor(options: LoginGuardOptions, bans: Bans, clock: Clock, keysMax: number = KEYS_MAX) {
+  constructor(
+    options: LoginGuardOptions,
+    bans: Bans,
+    clock: Clock,
+    keysMax: number = KEYS_MAX,
+    sharing: SharedCounting | null = null,
+  ) {
     this.#bans = bans;
     this.#clock = clock;
+    this.#sharing = sharing;
     this.#addresses = new Escalation(addressTerms(options), clock, keysMax);
     this.#pairs = new Escalation(pairTerms(options), clock, keysMax);
     this.revise(options);
@@ -57,19 +69,24 @@ export class LoginGuard {
     this.#isOn = options.failuresMax > 0;
     this.#addresses.revise(addressTerms(options));
     this.#pairs.revise(pairTerms(options));
+    const open = this.#sharing?.open;
+    this.#sharedAddresses = open?.('login-address', addressTerms(options)) ?? null;
+    this.#sharedPairs = open?.('login-user', pairTerms(options)) ?? null;
     this.#releaseTrusted();
   }
 
   /** After the bans were read: those of failed logins go on counting where they were. */
   restore(): void {
-    const nowMs = this.#clock.wallMs();
-    for (const ban of this.#bans.list()) {
-      if (ban.origin !== 'login') continue;
-      const leftMs = Math.max(0, ban.expiresAtMs - nowMs);
-      if (ban.user === undefined) this.#addresses.restore(ban.value, ban.step, leftMs);
-      else this.#pairs.restore(pairKey(ban.value, ban.user), ban.step, leftMs);
-    }
+    for (const ban of this.#bans.list()) this.learned(ban);
     this.#releaseTrusted();
+  }
+
+  /** A block that another run, or another node, has begun: the next one is longer than that. */
+  learned(ban: Ban): void {
+    if (ban.origin !== 'login') return;
+    const leftMs = Math.max(0, ban.expiresAtMs - this.#clock.wallMs());
+    if (ban.user === undefined) this.#addresses.restore(ban.value, ban.step, leftMs);
+    else this.#pairs.restore(pairKey(ban.value, ban.user), ban.step, leftMs);
   }
 
   /** Keys remembered, for tests of its bounds. */
@@ -98,28 +115,63 @@ export class LoginGuard {
     const address = this.addressOf(remoteAddress);
     if (address === null) return;
     if (user !== null && user.length <= USER_CHARACTERS_MAX) {
+      this.#countAmongAll(this.#sharedPairs, address, user);
       const block = this.#pairs.count(pairKey(address, user));
       if (block !== null) this.#block(address, user, block);
     }
+    this.#countAmongAll(this.#sharedAddresses, address, undefined);
     const block = this.#addresses.count(address);
     if (block !== null) this.#block(address, undefined, block);
+  }
+
+  /** What failed at other nodes counts as well. Nobody waits for it. */
+  #countAmongAll(tally: Tally | null, address: string, user: string | undefined): void {
+    if (tally === null) return;
+    const key = user === undefined ? address : pairKey(address, user);
+    tally
+      .count(key, 1)
+      .then((answer) => {
+        if (answer === 'blocked') this.#sharing?.blockedElsewhere();
+        if (answer !== 'over' || this.#isBlocked(address, user)) return;
+        const escalation = user === undefined ? this.#addresses : this.#pairs;
+        this.#block(address, user, escalation.block(key));
+      })
+      .catch(() => {
+        // Tallies do not reject; this node has counted by itself in any case.
+      });
+  }
+
+  #isBlocked(address: string, user: string | undefined): boolean {
+    const target = { kind: 'address', value: address } as const;
+    return this.#bans.holds(user === undefined ? target : { ...target, user });
   }
 
   /** The user is proven. The address stays suspect: one good password must not hide a thousand bad. */
   succeeded(remoteAddress: string, user: string | null): void {
     const address = this.addressOf(remoteAddress);
-    if (address !== null && user !== null) this.#pairs.forgive(pairKey(address, user));
+    if (address === null || user === null) return;
+    const key = pairKey(address, user);
+    // Most logins have nothing to be forgiven, and none of them costs a question.
+    if (this.#sharedPairs !== null && this.#pairs.eventsOf(key) > 0) this.#sharedPairs.forget(key);
+    this.#pairs.forgive(key);
   }
 
   /** An operator lifted the block. */
   lifted(ban: Ban): void {
     if (ban.origin !== 'login') return;
-    if (ban.user === undefined) this.#addresses.forget(ban.value);
-    else this.#pairs.forget(pairKey(ban.value, ban.user));
+    if (ban.user === undefined) {
+      this.#addresses.forget(ban.value);
+      this.#sharedAddresses?.forget(ban.value);
+    } else {
+      this.#pairs.forget(pairKey(ban.value, ban.user));
+      this.#sharedPairs?.forget(pairKey(ban.value, ban.user));
+    }
   }
 
   #block(address: string, user: string | undefined, { durationMs, step }: Block): void {
     const target = { kind: 'address', value: address } as const;
+    if (user === undefined) this.#sharedAddresses?.block(address, durationMs);
+    else this.#sharedPairs?.block(pairKey(address, user), durationMs);
     this.#bans.addAutomatic(user === undefined ? target : { ...target, user }, 'login', {
       reason: 'too many failed logins',
       expiresAtMs: this.#clock.wallMs() + durationMs,
@@ -129,6 +181,8 @@ export class LoginGuard {
 
   #releaseTrusted(): void {
     if (this.#trusted.length === 0 && this.#isOn) return;
+    // They do not hold here (`addressOf`); other nodes may trust other addresses.
+    if (this.#bans.isShared) return;
     for (const ban of [...this.#bans.list()]) {
       if (ban.origin !== 'login') continue;
       const network = parseIpNetwork(ban.value);

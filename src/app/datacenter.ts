@@ -16,11 +16,12 @@ import { RoleLease } from '../cluster/role-lease.ts';
 import type { ClusterConfig } from '../config/cluster-config.ts';
 import type { Config } from '../config/config.ts';
 import type { Broker } from '../core/broker.ts';
-import type { Bus } from '../core/cluster-ports.ts';
+import type { Bus, RemoteSide } from '../core/cluster-ports.ts';
 import type { Limits } from '../core/limits.ts';
 import type { Log, Store } from '../core/ports.ts';
 import type { Stats } from '../core/stats.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
+import type { Subject } from '../quota/quota.ts';
 import { RedisStore, type RedisStoreLimits } from '../store/redis/redis-store.ts';
 import { SplitStore } from '../store/split-store.ts';
 import { DatacenterView } from './datacenter-view.ts';
@@ -86,6 +87,7 @@ export class Datacenter {
   readonly #store: DatacenterStore;
   readonly #cluster: Cluster;
   #stats: Stats | null = null;
+  #remote: RemoteSide | null = null;
   #isServing = false;
   #strangerMs = Number.NEGATIVE_INFINITY;
   #timesFenced = 0;
@@ -244,6 +246,7 @@ export class Datacenter {
     this.#stats = broker.stats;
     if (remote === null) throw new Error('a broker without bus is in no datacenter');
     const { bus } = this.#cluster;
+    this.#remote = remote;
     this.#cluster.attach(remote);
     this.#shared.onTail = (owner, clientId, sid, tailSeq) => {
       if (owner === bus.incarnation) remote.hint(clientId, sid, tailSeq);
@@ -316,6 +319,14 @@ export class Datacenter {
   drain(leaveByMs: number): void {
     this.#leaveByMs = leaveByMs;
     this.#cluster.drain();
+  }
+
+  /** The client has its session at another node, which lets go of it when the client connects here. */
+  isElsewhere({ clientId, identity }: Subject): boolean {
+    const image = this.#remote?.knownSession(clientId) ?? null;
+    if (image === null || image.owner === null) return false;
+    const isItsOwn = image.identity === null || image.identity === identity;
+    return isItsOwn && image.owner !== this.#cluster.bus.incarnation;
   }
 
   /** Others that clients can go to. */

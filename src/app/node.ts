@@ -12,7 +12,7 @@ import { compareConfigs } from '../config/difference.ts';
 import type { Problem } from '../config/layer.ts';
 import { ConfigError, DEFAULT_ORIGIN, type LoadedConfig } from '../config/load.ts';
 import { Broker } from '../core/broker.ts';
-import type { Acceptor } from '../core/ports.ts';
+import type { Acceptor, Log } from '../core/ports.ts';
 import { createListener } from '../listeners/create-listener.ts';
 import type { Listener, ListenerOptions } from '../listeners/listener.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
@@ -25,6 +25,7 @@ import { OperatorDoor } from './operator-door.ts';
 import { mergeReloadable } from './reload.ts';
 import { Rights } from './rights.ts';
 import { ServingDoor } from './serving-door.ts';
+import type { SharedControl } from './shared-control.ts';
 import { StartError } from './start-error.ts';
 
 export interface NodeOptions {
@@ -128,14 +129,33 @@ export class BrokerNode {
     const { connectionsMax } = config.limits;
     const isDefault = originOf(['limits', 'connectionsMax']) === DEFAULT_ORIGIN;
     checkDescriptors({ connectionsMax, isDefault, log });
+    const control = await openControl(config, log);
+    try {
+      return await BrokerNode.#startWith(options, control);
+    } catch (error) {
+      control?.close();
+      throw error;
+    }
+  }
+
+  static async #startWith(
+    options: NodeOptions,
+    control: SharedControl | null,
+  ): Promise<BrokerNode> {
+    const { config } = options.loaded;
+    const { log } = options.log;
     let broker: Broker | null = null;
     const rights = await Rights.make(config, {
+      control,
       log,
       recheck: () => broker?.admin.recheck(),
       retained: () => broker?.admin.kept() ?? [],
     });
     const store = await openStore(config, log);
     const datacenter = await openDatacenter(options, store);
+    if (control !== null && datacenter !== null) {
+      control.movesHere = (subject) => datacenter.isElsewhere(subject);
+    }
     const node = new BrokerNode(options, store, rights, datacenter);
     broker = node.#broker;
     try {
@@ -155,7 +175,7 @@ export class BrokerNode {
     }
     node.#isStoreOpen = true;
     try {
-      if (datacenter !== null) await node.#join(datacenter);
+      if (datacenter !== null) await node.#join(datacenter, control);
       // Told to stop while it waited: whoever asked stops it.
       if (node.#isStopAsked) return node;
       await node.#listen();
@@ -175,13 +195,15 @@ export class BrokerNode {
   }
 
   /** Resolves when this node may have clients, or is to stop. */
-  async #join(datacenter: Datacenter): Promise<void> {
+  async #join(datacenter: Datacenter, control: SharedControl | null): Promise<void> {
     const { stopAsked } = this.#options;
     const asked = stopAsked?.then(() => {
       this.#isStopAsked = true;
     });
     await this.#door.open();
     const joined = datacenter.reach().then(async () => {
+      // Who is banned is banned here from the first client on (hard case 22).
+      if (!this.#isStopAsked) await control?.synced();
       if (!this.#isStopAsked) await datacenter.join();
     });
     await (asked === undefined ? joined : Promise.race([joined, asked]));
@@ -349,6 +371,13 @@ export class BrokerNode {
       });
     });
   }
+}
+
+/** What is decided with other nodes about logins and quotas; nothing of it is loaded without any. */
+async function openControl({ cluster }: Config, log: Log): Promise<SharedControl | null> {
+  if (cluster === undefined) return null;
+  const { SharedControl } = await import('./shared-control.ts');
+  return await SharedControl.open(cluster, log);
 }
 
 /** Nothing of it is loaded where a node is alone. */

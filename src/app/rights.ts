@@ -23,6 +23,7 @@ import { QuotaGate } from '../quota/quota-gate.ts';
 import { quotaMetricTable } from '../quota/quota-report.ts';
 import { type Authenticators, makeAuthenticators } from './authenticators.ts';
 import type { ProbeLogin } from './own-logins.ts';
+import type { SharedControl } from './shared-control.ts';
 
 export interface RightsParts {
   readonly log: Log;
@@ -30,6 +31,8 @@ export interface RightsParts {
   readonly recheck: () => void;
   /** All retained messages that are kept, expired ones too. */
   readonly retained: () => Iterable<Message>;
+  /** Absent: this node is alone. */
+  readonly control?: SharedControl | null;
 }
 
 const BANS_FILE = 'bans.json';
@@ -45,6 +48,7 @@ export class Rights {
   readonly #hashes: HashQueue;
   readonly #jwt: JwtAuthenticator | null;
   readonly #isScramUnused: boolean;
+  readonly #control: SharedControl | null;
   #quotaCount: number;
 
   static async make(config: Config, parts: RightsParts): Promise<Rights> {
@@ -62,7 +66,7 @@ export class Rights {
 
   private constructor(
     config: Config,
-    { log, recheck, retained }: RightsParts,
+    { log, recheck, retained, control = null }: RightsParts,
     made: Authenticators,
     sources: readonly AnyRuleSource[],
   ) {
@@ -110,19 +114,24 @@ export class Rights {
       isOwn: ({ packet }) => packet !== null && made.probe.isOwn(packet.username, packet.password),
       bans: config.bans,
       bansFile: inData(BANS_FILE) ?? null,
+      datacenter: control?.access,
       clock,
       random,
       scheduler,
       log,
       onRightsChanged: recheck,
     });
+    const own = memoryLimits({ clock, random });
+    this.#control = control;
     this.quotas = new QuotaGate({
       quotas: config.quotas,
       inner: this.access.gate,
       clock,
       scheduler,
       log,
-      shared: memoryLimits({ clock, random }),
+      shared: control?.limits ?? own,
+      own,
+      sharedUse: control?.use,
       retained,
       // A reload reaches those connected before it, unless there was nothing to pay for at start.
       wrapsEveryone: config.quotas.length > 0,
@@ -140,6 +149,10 @@ export class Rights {
       throw new AccessError([{ where: 'authentication.scram', message }]);
     }
     await this.access.start();
+    this.#control?.use.start(
+      () => this.quotas.useToShare(),
+      () => this.quotas.sharesUse,
+    );
   }
 
   /** Reads users, keys and rules again; throws an AccessError and keeps what it had. */
@@ -161,12 +174,17 @@ export class Rights {
 
   async stop(): Promise<void> {
     this.quotas.stop();
-    await this.access.stop();
+    try {
+      await this.access.stop();
+    } finally {
+      this.#control?.close();
+    }
   }
 
   *metrics(): Iterable<ExtraMetric> {
     yield* this.access.metrics();
     yield* hashMetrics(this.#hashes);
+    if (this.#control !== null) yield* this.#control.metrics();
     if (this.#jwt?.jwks) yield* jwksMetrics(this.#jwt.jwks);
     for (const metric of quotaMetricTable) {
       const { name, type, help, labels: names } = metric;

@@ -55,21 +55,13 @@ export class SharedRedis {
     connectionName: string,
     log: Log,
   ): Promise<SharedRedis> {
-    const [password, tls] = await Promise.all([
-      redis.passwordFile === undefined ? null : readSecret(redis.passwordFile),
-      readTls(redis),
-    ]);
-    return new SharedRedis(redis, { password, tls, connectionName, leaseMs }, log);
+    const files = await readRedisFiles(redis);
+    return new SharedRedis(redis, { ...files, connectionName, leaseMs }, log);
   }
 
   private constructor(
     config: ClusterRedisConfig,
-    given: {
-      readonly password: string | null;
-      readonly tls: RedisLinkTls;
-      readonly connectionName: string;
-      readonly leaseMs: number;
-    },
+    given: RedisFiles & { readonly connectionName: string; readonly leaseMs: number },
     log: Log,
   ) {
     this.#config = config;
@@ -180,6 +172,20 @@ export async function readSecret(file: string): Promise<string> {
   const text = (await read(file)).replace(/\r?\n$/, '');
   if (text === '') throw new StartError('SECRET', `${file} is empty`, null);
   return text;
+}
+
+export interface RedisFiles {
+  readonly password: string | null;
+  readonly tls: RedisLinkTls;
+}
+
+/** What a connection to the Redis of a datacenter needs of files. */
+export async function readRedisFiles(redis: ClusterRedisConfig): Promise<RedisFiles> {
+  const [password, tls] = await Promise.all([
+    redis.passwordFile === undefined ? null : readSecret(redis.passwordFile),
+    readTls(redis),
+  ]);
+  return { password, tls };
 }
 
 async function readTls({ caFile, certFile, keyFile }: ClusterRedisConfig): Promise<RedisLinkTls> {

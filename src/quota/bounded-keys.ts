@@ -31,10 +31,12 @@ export class BoundedKeys {
   keyOf(name: string): string {
     this.#turn();
     // The first letter keeps the three sorts apart.
-    const exact = name.length <= KEY_LENGTH_MAX ? `n${name}` : `h${this.#hash(name)}`;
+    // Long names are the same on every node, shared keys are each node's own.
+    const exact = name.length <= KEY_LENGTH_MAX ? `n${name}` : `h${digestOf(name)}`;
     if (this.#current.has(exact)) return exact;
     if (!this.#previous.has(exact) && this.#current.size + this.#previous.size >= this.#keysMax) {
-      return `s${Number.parseInt(this.#hash(name).slice(0, 8), 16) % SHARED_KEYS}`;
+      const hashed = digestOf(this.#seed + name);
+      return `s${this.#seed}${Number.parseInt(hashed.slice(0, 8), 16) % SHARED_KEYS}`;
     }
     this.#previous.delete(exact);
     this.#current.add(exact);
@@ -48,8 +50,8 @@ export class BoundedKeys {
     this.#current = new Set();
     this.#endsMs = nowMs + this.#periodMs;
   }
+}
 
-  #hash(name: string): string {
-    return hash('sha256', this.#seed + name, 'hex').slice(0, 40);
-  }
+function digestOf(text: string): string {
+  return hash('sha256', text, 'hex').slice(0, 40);
 }

@@ -17,6 +17,7 @@ import type { ConnectQuota } from './connect-quota.ts';
 import type { Quota, Subject } from './quota.ts';
 import type { QuotaBook } from './quota-book.ts';
 import { QuotaClientGate, type QuotaClientGateOwner } from './quota-client-gate.ts';
+import type { SharedUse } from './shared-use.ts';
 import type { TurnClock } from './turn-clock.ts';
 
 export interface ConnectDeskOptions {
@@ -27,6 +28,8 @@ export interface ConnectDeskOptions {
   readonly book: () => QuotaBook;
   /** Also connections no quota concerns: a later one may. */
   readonly wrapsEveryone: boolean;
+  /** Null: this node is alone. */
+  readonly sharedUse: SharedUse | null;
 }
 
 /** What decides about the credentials, or null: everybody is let in as nobody. */
@@ -152,7 +155,12 @@ export class ConnectDesk implements QuotaClientGateOwner {
     const book = this.#options.book();
     // In a re-authentication the connection is counted already, and let go of after this.
     if (request.packet !== null) {
-      const full = QuotaClientGate.full(book, subject, this.#replacedBy(subject));
+      const full = QuotaClientGate.full(
+        book,
+        subject,
+        this.#replacedBy(subject),
+        this.#options.sharedUse,
+      );
       if (full !== null) {
         decision.client?.closed();
         return this.#refuse('connections_quota', full.quota, full.key);

@@ -6,6 +6,11 @@ export class CountQuota extends Quota implements CounterTerms {
   /** Those with use or users, so never more than there are sessions and retained messages. */
   readonly counters: Map<string | null, Counter> = new Map();
 
+  /** Counted over all nodes of a datacenter. */
+  get isShared(): boolean {
+    return this.of === 'connections' && this.per === 'tenant';
+  }
+
   /** The counter of whoever the subject belongs to; `release` when it is not needed any more. */
   obtain(subject: Subject): Counter {
     const counter = this.#counterOf(this.keyOf(subject));

@@ -24,6 +24,8 @@ export class QuotaBook {
   readonly countsSessions: boolean;
   /** Some quota speaks of retained messages. */
   readonly countsRetained: boolean;
+  /** Some quota is counted over all nodes of a datacenter. */
+  readonly sharesUse: boolean;
   /** Changes when retained messages have to be counted anew. */
   readonly retainedSignature: string;
   readonly #counts: Map<QuotaKind, Group<CountQuota>[]> = new Map();
@@ -45,6 +47,7 @@ export class QuotaBook {
       else if (quota instanceof RateQuota) enter(groupsOf(this.#rates, quota.of), quota);
       else enter(this.#connects, quota);
     }
+    this.sharesUse = this.quotas.some((quota) => quota instanceof CountQuota && quota.isShared);
     this.countsSessions = list.some(({ of }) => sessionKinds.includes(of));
     const retained = list.filter(({ of }) => retainedKinds.includes(of));
     this.countsRetained = retained.length > 0;
@@ -88,7 +91,10 @@ export class QuotaBook {
 
 function make(options: QuotaOptions, services: RateServices): AnyQuota {
   if (options.of === 'connectsPerS') {
-    return new ConnectQuota(options, services.shared, services.log);
+    // What protects a node, or a door of it, is its own, and asked in a storm of connects.
+    const isOwn = options.per === 'listener' || options.per === 'node';
+    const limits = isOwn ? services.own : services.shared;
+    return new ConnectQuota(options, limits, services.log);
   }
   if (quotaKinds[options.of].isRate) return new RateQuota(options, services);
   return new CountQuota(options, services.log);

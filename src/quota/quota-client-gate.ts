@@ -20,6 +20,7 @@ import type { Counter } from './counter.ts';
 import { Payer, type PayerOwner } from './payer.ts';
 import type { Subject } from './quota.ts';
 import type { QuotaBook } from './quota-book.ts';
+import type { SharedUse } from './shared-use.ts';
 import type { TurnClock } from './turn-clock.ts';
 
 const NO_BUCKETS: readonly Bucket[] = [];
@@ -207,12 +208,15 @@ export class QuotaClientGate implements ClientGate, PayerOwner, AlarmOwner {
     book: QuotaBook,
     subject: Subject,
     replaced: QuotaClientGate | null,
+    shared: SharedUse | null,
   ): { readonly quota: CountQuota; readonly key: string | null } | null {
     for (const quota of book.counts('connections', subject)) {
       const key = quota.keyOf(subject);
       const used = quota.counters.get(key)?.used ?? 0;
       const goes = replaced?.countsAt(quota, key) === true;
-      if (used + 1 - (goes ? 1 : 0) > quota.max) return { quota, key };
+      const elsewhere =
+        shared === null || !quota.isShared ? 0 : shared.elsewhere(quota.name, key ?? '', subject);
+      if (used + elsewhere + 1 - (goes ? 1 : 0) > quota.max) return { quota, key };
     }
     return null;
   }

@@ -20,6 +20,7 @@ import type { Principal } from '../core/principal.ts';
 import { Alarms } from './alarms.ts';
 import { Attic } from './attic.ts';
 import { ConnectDesk, innerOf } from './connect-desk.ts';
+import { CountQuota } from './count-quota.ts';
 import { QuotaBook } from './quota-book.ts';
 import { QuotaEnhancedAuth } from './quota-exchange.ts';
 import type { QuotaOptions } from './quota-options.ts';
@@ -33,6 +34,7 @@ import {
 } from './quota-report.ts';
 import type { RateServices } from './rate-quota.ts';
 import type { SharedLimits } from './shared-limits.ts';
+import type { SharedUse } from './shared-use.ts';
 import { TurnClock } from './turn-clock.ts';
 import { type RetainedHolding, UseLedger } from './use-ledger.ts';
 
@@ -46,6 +48,10 @@ export interface QuotaGateOptions {
   readonly log: Log;
   /** `memoryLimits`, or what nodes share. */
   readonly shared: SharedLimits;
+  /** For what is each node's own (connects per listener and node); absent: `shared`. */
+  readonly own?: SharedLimits | undefined;
+  /** What other nodes use; absent: this node is alone. */
+  readonly sharedUse?: SharedUse | undefined;
   /** All retained messages; asked when a reload counts them in another way. */
   readonly retained: () => Iterable<RetainedHolding>;
   /**
@@ -72,11 +78,13 @@ export class QuotaGate implements Gate {
 
   constructor(options: QuotaGateOptions) {
     const { clock, scheduler, log, shared, retained, wrapsEveryone } = options;
+    const { own = shared, sharedUse = null } = options;
     this.#options = options;
     const turn = new TurnClock(clock, scheduler);
     this.#alarms = new Alarms(clock, scheduler);
     this.#attic = new Attic(clock, scheduler);
-    this.#services = { clock, scheduler, log, alarms: this.#alarms, attic: this.#attic, shared };
+    const [alarms, attic] = [this.#alarms, this.#attic];
+    this.#services = { clock, scheduler, log, alarms, attic, shared, own };
     this.#book = new QuotaBook(options.quotas, null, this.#services);
     this.#desk = new ConnectDesk({
       turn,
@@ -84,6 +92,7 @@ export class QuotaGate implements Gate {
       log,
       book: () => this.#book,
       wrapsEveryone,
+      sharedUse,
     });
     this.#ledger = new UseLedger(this.#book, { turn, countsEveryone: wrapsEveryone, retained });
   }
@@ -152,6 +161,19 @@ export class QuotaGate implements Gate {
   /** Who uses most of each quota, `topMax` at most of each. */
   use(topMax: number): Iterable<QuotaUse> {
     return quotaUse(this.#book, this.#options.clock.monotonicMs(), topMax);
+  }
+
+  /** Some quota counts over all nodes of a datacenter what is in use at one time. */
+  get sharesUse(): boolean {
+    return this.#book.sharesUse;
+  }
+
+  /** What this node has of it. */
+  *useToShare(): Iterable<readonly [quota: string, key: string, used: number]> {
+    for (const quota of this.#book.quotas) {
+      if (!(quota instanceof CountQuota && quota.isShared)) continue;
+      for (const { key, used } of quota.counters.values()) yield [quota.name, key ?? '', used];
+    }
   }
 
   /** One of `quotaMetricTable` as it stands now. */

@@ -17,6 +17,8 @@ export interface RateServices {
   readonly alarms: Alarms;
   readonly attic: Attic;
   readonly shared: SharedLimits;
+  /** Of this node alone. */
+  readonly own: SharedLimits;
 }
 
 export class RateQuota extends Quota implements BucketTerms {
