@@ -17,6 +17,7 @@ import {
   type BanRecord,
   bansPut,
   bansSince,
+  type PutStatus,
   putArguments,
   putReply,
   sinceReply,
@@ -250,10 +251,14 @@ export class BanExchange {
       if (records.length === 0) return;
       // What changes while they are on their way is dirty again.
       for (const key of keys) table.dirty.delete(key);
-      let statuses: ReturnType<typeof putReply>;
+      let statuses: readonly PutStatus[];
       try {
+        const { version } = table;
         const args = putArguments(random.hex(8), max, records);
-        statuses = putReply(await this.#call(bansPut, table, args));
+        const answer = putReply(await this.#call(bansPut, table, args));
+        statuses = answer.statuses;
+        // The first to say something: the table begins here, and nothing of it was missed.
+        if (table.epoch === '' && version === 0 && table.met === null) table.epoch = answer.epoch;
       } catch (error) {
         for (const key of keys) table.dirty.add(key);
         throw error;

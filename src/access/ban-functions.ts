@@ -35,7 +35,7 @@ end
 
 /**
  * Keys: m d v e. Arguments: epoch (used when there is none), recordsMax, then field, atMs, tie, endsMs
- * (0: never) and value of each record. What is later wins. Answers epoch, version, and of each record
+ * (0: never) and value of each record. What is later wins. Answers epoch, and of each record
  * 1: stored, 0: what is there is as late or later, -1: there are too many.
  */
 export const bansPut: RedisFunction = {
@@ -44,7 +44,7 @@ export const bansPut: RedisFunction = {
 purge()
 call('HSETNX', m, 'epoch', ARGV[1])
 local size, max = call('HLEN', data), tonumber(ARGV[2])
-local answer = {call('HGET', m, 'epoch'), 0}
+local answer = {call('HGET', m, 'epoch')}
 for i = 3, #ARGV, 5 do
   local field, at, tie, endsMs, value = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local old, status = call('HGET', data, field), 1
@@ -64,7 +64,6 @@ for i = 3, #ARGV, 5 do
   end
   answer[#answer + 1] = status
 end
-answer[2] = tonumber(call('HGET', m, 'version') or '0')
 return answer
 `,
 };
@@ -116,11 +115,18 @@ export function putArguments(
   return args;
 }
 
-/** One status for each record. */
-export function putReply(reply: RedisReply): readonly PutStatus[] {
-  return listOf(bansPut, reply)
-    .slice(2)
-    .map((status) => (status === 1 ? 'stored' : status === -1 ? 'full' : 'older'));
+export interface PutReply {
+  readonly epoch: string;
+  /** One for each record. */
+  readonly statuses: readonly PutStatus[];
+}
+
+export function putReply(reply: RedisReply): PutReply {
+  const [epoch, ...statuses] = listOf(bansPut, reply);
+  return {
+    epoch: textOf(epoch),
+    statuses: statuses.map((one) => (one === 1 ? 'stored' : one === -1 ? 'full' : 'older')),
+  };
 }
 
 export interface SinceReply {

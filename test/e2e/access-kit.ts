@@ -108,8 +108,12 @@ export abstract class RunningNode {
 
   address(name?: string): string {
     const found = this.entries.find(
-      ({ msg, listener }) =>
-        msg === 'listening' && listener !== 'admin' && (name === undefined || listener === name),
+      ({ msg, listener, address }) =>
+        msg === 'listening' &&
+        listener !== 'admin' &&
+        // Other nodes dial an address without a scheme.
+        address?.includes('://') === true &&
+        (name === undefined || listener === name),
     );
     if (found?.address === undefined) throw new Error(`no listener ${name}`);
     return found.address;
