@@ -61,6 +61,7 @@ const RECORDS_MAX: Record<BanTable, number> = { operator: 200_000, automatic: 40
 /** What is left to say at the stop is waited for so long. */
 const STOP_MS = 1000;
 const SAID_EVERY_MS = 60_000;
+const NOT_SHARED = 'bans are not shared: this node goes on with what it knows';
 
 interface Table {
   readonly name: BanTable;
@@ -81,7 +82,8 @@ export class BanExchange {
   #stopPolls: (() => void) | null = null;
   #isHurried = false;
   #isSynced = false;
-  #isAway = false;
+  /** Why the last round failed; '': it did not. */
+  #problem = '';
   #round: Promise<void> | null = null;
   #isRoundDue = false;
   #saidFullMs = Number.NEGATIVE_INFINITY;
@@ -156,7 +158,8 @@ export class BanExchange {
   }
 
   #begin(): void {
-    if (this.#stopPolls === null) return;
+    // That Redis is away is said by who watches it, and `redisUp` comes when it is back.
+    if (this.#stopPolls === null || !this.#options.redis.isUp) return;
     if (this.#round !== null) {
       this.#isRoundDue = true;
       return;
@@ -164,7 +167,7 @@ export class BanExchange {
     this.#isRoundDue = false;
     this.#round = this.#exchange().then(() => {
       this.#round = null;
-      if (this.#isRoundDue && !this.#isAway) this.#begin();
+      if (this.#isRoundDue && this.#problem === '') this.#begin();
     });
   }
 
@@ -176,15 +179,13 @@ export class BanExchange {
         await this.#pull(table);
         await this.#push(table);
       }
-      if (this.#isAway) log.info({}, 'bans are shared with the other nodes again');
-      this.#isAway = false;
+      if (this.#problem !== '') log.info({}, 'bans are shared with the other nodes again');
+      this.#problem = '';
     } catch (error) {
       this.counters.errors++;
-      if (!this.#isAway) {
-        const { message } = error as Error;
-        log.warn({ problem: message }, 'bans are not shared: this node goes on with what it knows');
-      }
-      this.#isAway = true;
+      const { message: problem } = error as Error;
+      if (problem !== this.#problem) log.warn({ problem }, NOT_SHARED);
+      this.#problem = problem;
       return;
     }
     if (this.#isSynced) return;

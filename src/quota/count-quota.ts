@@ -1,14 +1,15 @@
 /** A quota of something countable: connections, subscriptions, retained messages, queued bytes. */
 import { Counter, type CounterTerms } from './counter.ts';
 import { Quota, type Subject } from './quota.ts';
+import { quotaKinds } from './quota-kinds.ts';
 
 export class CountQuota extends Quota implements CounterTerms {
   /** Those with use or users, so never more than there are sessions and retained messages. */
   readonly counters: Map<string | null, Counter> = new Map();
 
-  /** Counted over all nodes of a datacenter. */
+  /** Other nodes have to be asked; what is retained is at every node anyway. */
   get isShared(): boolean {
-    return this.of === 'connections' && this.per === 'tenant';
+    return this.of === 'connections' && quotaKinds[this.of].together.includes(this.per);
   }
 
   /** The counter of whoever the subject belongs to; `release` when it is not needed any more. */

@@ -92,8 +92,8 @@ export class QuotaBook {
 function make(options: QuotaOptions, services: RateServices): AnyQuota {
   if (options.of === 'connectsPerS') {
     // What protects a node, or a door of it, is its own, and asked in a storm of connects.
-    const isOwn = options.per === 'listener' || options.per === 'node';
-    const limits = isOwn ? services.own : services.shared;
+    const isShared = quotaKinds.connectsPerS.together.includes(options.per);
+    const limits = isShared ? services.shared : services.own;
     return new ConnectQuota(options, limits, services.log);
   }
   if (quotaKinds[options.of].isRate) return new RateQuota(options, services);

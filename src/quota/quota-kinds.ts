@@ -29,6 +29,8 @@ export interface QuotaKindSpec {
   /** `max` is an amount per second, and `burst` may come at once. */
   readonly isRate: boolean;
   readonly per: readonly QuotaScope[];
+  /** Of those, what all nodes of a datacenter count together; the others each node counts by itself. */
+  readonly together: readonly QuotaScope[];
   /** What a client sees of each action that makes sense; the first is the default. */
   readonly actions: { readonly [action in QuotaAction]?: string };
   /** The listener is known where it is counted, so that a list of listeners makes sense. */
@@ -50,6 +52,7 @@ export const quotaKinds: { readonly [kind in QuotaKind]: QuotaKindSpec } = {
     unit: 'connections',
     isRate: false,
     per: ['user', 'tenant', 'listener', 'node'],
+    together: ['tenant'],
     actions: { refuse: 'CONNACK 0x97 (3.1.1: 0x03), `connections_quota`' },
     knowsListener: true,
     help:
@@ -60,6 +63,7 @@ export const quotaKinds: { readonly [kind in QuotaKind]: QuotaKindSpec } = {
     unit: 'connects',
     isRate: true,
     per: publishers,
+    together: ['client', 'user', 'tenant'],
     actions: { refuse: 'CONNACK 0x9F (3.1.1: 0x03), `connect_rate`' },
     knowsListener: true,
     help:
@@ -71,6 +75,7 @@ export const quotaKinds: { readonly [kind in QuotaKind]: QuotaKindSpec } = {
     unit: 'messages',
     isRate: true,
     per: publishers,
+    together: ['tenant'],
     actions: {
       slow: slowPublisher,
       drop: droppedPublish,
@@ -83,6 +88,7 @@ export const quotaKinds: { readonly [kind in QuotaKind]: QuotaKindSpec } = {
     unit: 'bytes',
     isRate: true,
     per: publishers,
+    together: ['tenant'],
     actions: {
       slow: slowPublisher,
       drop: `${droppedPublish}. A message larger than \`burst\` is always dropped`,
@@ -95,6 +101,7 @@ export const quotaKinds: { readonly [kind in QuotaKind]: QuotaKindSpec } = {
     unit: 'bytes',
     isRate: true,
     per: holders,
+    together: ['tenant'],
     actions: {
       slow: 'messages come later: QoS 1 and 2 wait in its queue, QoS 0 is dropped (`delivery_quota`)',
     },
@@ -105,6 +112,7 @@ export const quotaKinds: { readonly [kind in QuotaKind]: QuotaKindSpec } = {
     unit: 'subscriptions',
     isRate: false,
     per: holders,
+    together: [],
     actions: { refuse: 'SUBACK 0x97 (3.1.1: 0x80)' },
     knowsListener: false,
     help: 'Subscriptions of sessions, connected or not.',
@@ -113,6 +121,7 @@ export const quotaKinds: { readonly [kind in QuotaKind]: QuotaKindSpec } = {
     unit: 'messages',
     isRate: false,
     per: holders,
+    together: holders,
     actions: {
       drop:
         'MQTT 5: PUBACK or PUBREC 0x97, not delivered either; 3.1.1 and QoS 0: delivered, not ' +
@@ -125,6 +134,7 @@ export const quotaKinds: { readonly [kind in QuotaKind]: QuotaKindSpec } = {
     unit: 'bytes',
     isRate: false,
     per: holders,
+    together: holders,
     actions: { drop: 'as retainedMessages' },
     knowsListener: false,
     help: 'Bytes of retained messages (topics, payloads and properties) by who published them last.',
@@ -133,6 +143,7 @@ export const quotaKinds: { readonly [kind in QuotaKind]: QuotaKindSpec } = {
     unit: 'bytes',
     isRate: false,
     per: holders,
+    together: [],
     actions: {
       drop: 'nothing: the new message is dropped (`queue_quota`)',
       disconnect: 'DISCONNECT 0x97, `queue_overflow`; the new message is dropped (`queue_quota`)',
@@ -144,6 +155,7 @@ export const quotaKinds: { readonly [kind in QuotaKind]: QuotaKindSpec } = {
     unit: 'messages',
     isRate: false,
     per: ['client'],
+    together: [],
     actions: { slow: 'nothing: messages wait in its queue' },
     knowsListener: false,
     help:

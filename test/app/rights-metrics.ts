@@ -1,5 +1,6 @@
 /** Every series of access and quotas, as a node shows it that has each part of them configured. */
 import { Rights } from '../../src/app/rights.ts';
+import { SharedControl } from '../../src/app/shared-control.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Log } from '../../src/core/ports.ts';
 
@@ -16,6 +17,7 @@ authentication:
 authorization:
   http: {url: https://users.example/acl}
   redis: {url: redis://127.0.0.1:6379}
+cluster: {redis: {url: redis://127.0.0.1:1}}
 quotas:
   - {name: rate, of: publishMessagesPerS, per: client, max: 1}
   - {name: subscriptions, of: subscriptions, per: node, max: 1}
@@ -33,7 +35,12 @@ export interface MetricRow {
 /** Nothing is started: it is about names. */
 export async function rightsMetricRows(): Promise<MetricRow[]> {
   const { config } = loadConfig({ file: 'a.yaml', text: everything, environment: {}, flags: [] });
-  const rights = await Rights.make(config, { log: silent, recheck() {}, retained: () => [] });
+  const { cluster } = config;
+  // Nothing listens there: it is about names.
+  const control = cluster === undefined ? null : await SharedControl.open(cluster, silent);
+  const parts = { log: silent, control, recheck() {}, retained: () => [] };
+  const rights = await Rights.make(config, parts);
+  control?.close();
   const rows = new Map<string, MetricRow>();
   for (const { name, type, labels, help } of rights.metrics()) {
     rows.set(name, { name, type, labels: Object.keys(labels), help });

@@ -13,6 +13,8 @@ import {
   Site,
   until,
 } from './access-kit.ts';
+import { Broker } from './broker.ts';
+import { sleep } from './cluster-kit.ts';
 
 t.setTimeout(90_000);
 
@@ -119,6 +121,27 @@ t.test('bans, logins and quotas of two nodes', async (t) => {
     t.equal(await codeOf(s.b, there), null, 'its socket is closed');
     t.equal((await s.b.api('DELETE', `/bans/${kept}`)).status, 204);
     t.equal(await codeOf(s.b, there), 0);
+  });
+
+  await t.test('hard case 22: who cannot know the bans opens no door', async (t) => {
+    const rest = ['n', 's', 'x', 't', 'o', 'probe'].map((name) => `~dc:${name}*`);
+    await admin('ACL', 'SETUSER', 'half', 'on', '>pw', '+@all', ...rest);
+    const c = new Broker({
+      config: s.site.config,
+      data: s.site.path('c'),
+      flags: [
+        ...['--redis', redis.url.replace('//', '//half:pw@'), '--node-id', 'c'],
+        ...['--set', 'cluster.leaseMs=3000', '--set', 'cluster.redis.keyPrefix=dc:'],
+      ],
+    });
+    t.teardown(() => c.kill());
+    const said = await c.entry('bans are not shared: this node goes on with what it knows');
+    t.match(said, { problem: /NOPERM/ });
+    await sleep(1000);
+    t.equal(c.entries.filter(({ msg }) => msg === 'ready').length, 0);
+    await admin('ACL', 'SETUSER', 'half', '~dc:*');
+    await c.ready;
+    await c.stop();
   });
 
   await t.test('who guesses at both nodes in turn is blocked as fast as at one', async (t) => {

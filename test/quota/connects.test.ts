@@ -306,7 +306,7 @@ t.test('keys are bounded: exact first, then shared', async (t) => {
   for (let i = 0; i < 20_000; i++) made.add(keys.keyOf(`random-${i}`));
   t.ok(made.size <= 98 + 1024, `${made.size} keys`);
   t.equal(keys.keyOf('a'), 'na', 'who was there first keeps its own');
-  t.match(keys.keyOf('late'), /^s[a-z]*\d+$/);
+  t.match(keys.keyOf('late'), /^s[a-z\d]+$/);
   t.not(
     new BoundedKeys(time, 'one', 0, 1000).keyOf('x'),
     new BoundedKeys(time, 'two', 0, 1000).keyOf('x'),

@@ -26,10 +26,11 @@ function code(text: string): string {
 }
 
 function kind(name: QuotaKind): readonly string[] {
-  const { unit, isRate, per, knowsListener, help } = quotaKinds[name];
+  const { unit, isRate, per, together, knowsListener, help } = quotaKinds[name];
+  const shared = together.length === per.length ? 'all' : together.map(code).join(', ') || '–';
   const scopes = per.map(code).join(', ');
   const lists = knowsListener ? 'users, tenants, listeners' : 'users, tenants';
-  return [code(name), `${unit}${isRate ? ' a second' : ''}`, help, scopes, lists];
+  return [code(name), `${unit}${isRate ? ' a second' : ''}`, help, scopes, shared, lists];
 }
 
 export function limitsReference(): string {
@@ -75,8 +76,12 @@ quotas:
   smallest \`burst\` is what 20 ms bring. Who reconnects finds the bucket as it was left.
 - **Slowed down** means that the client's socket is not read; nothing is lost. Those who share a quota
   take turns, message by message. A message larger than the burst is sent when all of it is paid for.
-- **Per tenant** the node draws what comes after the burst in portions of a tenth of a second, so that
-  the nodes of a cluster can share it.
+- **In a [datacenter](../guides/cluster.md#bans-logins-and-quotas)** the table says which \`per\` are counted
+  over all nodes together; all others hold for each node by itself. Rates per tenant: each node may use
+  the burst, and draws what comes after it from what all share, in portions of a tenth of a second.
+  Connections per tenant: nodes tell each other once a second, so a rush at several of them may go over
+  by what that second brings. Retained messages are at every node, so each counts all. Without Redis
+  each node goes on with the whole limit, as if it were alone. Limits of the API are each node's own.
 - **Over the limit.** What is there is never taken away, neither after a restart nor after a reload that
   lowers a quota: only growth is refused.
 - **Reload** takes over a changed list. A quota that keeps its name, \`of\` and \`per\` keeps what it has
@@ -84,7 +89,10 @@ quotas:
 
 ## What can be counted
 
-${table(['`of`', 'Unit', 'What is counted', '`per`', 'Lists'], quotaKindNames.map(kind))}
+${table(
+  ['`of`', 'Unit', 'What is counted', '`per`', 'Counted together', 'Lists'],
+  quotaKindNames.map(kind),
+)}
 
 ## What happens at the limit
 
