@@ -23,7 +23,7 @@ import type { Stats } from '../core/stats.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
 import type { Subject } from '../quota/quota.ts';
 import { RedisStore, type RedisStoreLimits } from '../store/redis/redis-store.ts';
-import { SplitStore } from '../store/split-store.ts';
+import { DatacenterStore } from './datacenter-store.ts';
 import { DatacenterView } from './datacenter-view.ts';
 import { PeerDoor } from './peer-door.ts';
 import { readSecret, SharedRedis } from './shared-redis.ts';
@@ -61,16 +61,6 @@ class OwnRecord implements NodeRecord {
   constructor(nodeId: string, release: string) {
     this.nodeId = nodeId;
     this.release = release;
-  }
-}
-
-/** Sessions in Redis, retained messages here; leaves the datacenter before either is closed. */
-class DatacenterStore extends SplitStore {
-  leave: (() => Promise<void>) | null = null;
-
-  override async stop(): Promise<void> {
-    await this.leave?.();
-    await super.stop();
   }
 }
 
@@ -123,8 +113,7 @@ export class Datacenter {
       limits: queueLimits(parts.config, config),
       incarnation: () => this.#cluster.bus.incarnation,
     });
-    this.#store = new DatacenterStore(this.#shared, local, scheduler);
-    this.#store.leave = () => this.#leave();
+    this.#store = new DatacenterStore(this.#shared, local, scheduler, () => this.#leave());
     const meshParts = { transport: this.#door, clock, random, scheduler, log, release };
     const mesh = new SecretMesh(
       {

@@ -196,20 +196,25 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
       done();
       return;
     }
-    const { clock, scheduler } = this.#options;
-    const endMs = clock.monotonicMs() + STOP_MS_MAX;
-    const finish = (): void => {
-      stopTicks();
+    this.whenWritten(() => {
       this.#isStopped = true;
       this.#calls.stop();
       done();
-    };
+    });
+  }
+
+  /** Calls back when nothing waits for Redis; also when it is away, or has not answered for a while. */
+  whenWritten(done: () => void): void {
+    const { clock, scheduler } = this.#options;
+    const endMs = clock.monotonicMs() + STOP_MS_MAX;
     const isOver = (): boolean =>
       (this.#appends.isIdle && this.#owners.isIdle && this.#tickets.waiting === 0) ||
       !this.#calls.isUp ||
       clock.monotonicMs() >= endMs;
     const stopTicks = scheduler.every(STOP_TICK_MS, () => {
-      if (isOver()) finish();
+      if (!isOver()) return;
+      stopTicks();
+      done();
     });
   }
 
