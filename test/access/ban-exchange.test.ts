@@ -79,12 +79,12 @@ t.test('added here, in force there; lifted there, over here', async (t) => {
   const redis = own();
   const [a, b] = [await node(t, redis), await node(t, redis)];
   const ban = a.bans.add({ kind: 'client', value: 'x' }, forEver);
-  await until('b has it', () => b.has('x'), 3000);
+  await until('b has it', () => b.has('x'));
   t.match(b.ended, [{ id: ban.id, reason: 'test', by: 'alice' }], 'who is connected is ended');
   t.ok(b.bans.lift(ban.id));
-  await until('a has it no more', () => !a.has('x'), 3000);
+  await until('a has it no more', () => !a.has('x'));
   a.bans.add({ kind: 'client', value: 'x' }, forEver);
-  await until('b has the next one', () => b.has('x'), 3000);
+  await until('b has the next one', () => b.has('x'));
   await until('it is known that Redis has it', () => a.exchange.waiting === 0);
 });
 
@@ -93,11 +93,11 @@ t.test('clocks that differ: what was done with knowledge of the other is later',
   const ahead = await node(t, redis, { skewMs: 3_600_000 });
   const behind = await node(t, redis);
   const { id } = ahead.bans.add({ kind: 'user', value: 'u' }, forEver);
-  await until('the other has it', () => behind.has('u'), 3000);
+  await until('the other has it', () => behind.has('u'));
   behind.bans.lift(id);
-  await until('the lift is later', () => !ahead.has('u'), 3000);
+  await until('the lift is later', () => !ahead.has('u'));
   behind.bans.add({ kind: 'user', value: 'u' }, forEver);
-  await until('the ban after it is later still', () => ahead.has('u'), 3000);
+  await until('the ban after it is later still', () => ahead.has('u'));
 });
 
 t.test('an emptied Redis gets all of it back, and a lift is not undone', async (t) => {
@@ -108,14 +108,14 @@ t.test('an emptied Redis gets all of it back, and a lift is not undone', async (
   const b = await node(t, redis, { bans: { file } });
   const kept = a.bans.add({ kind: 'user', value: 'kept' }, forEver);
   const over = a.bans.add({ kind: 'user', value: 'over' }, forEver);
-  await until('b has both', () => b.has('kept') && b.has('over'), 3000);
+  await until('b has both', () => b.has('kept') && b.has('over'));
   await b.bans.saved();
   await b.exchange.stop();
   a.bans.lift(over.id);
-  await until('told', () => a.exchange.waiting === 0, 3000);
+  await until('told', () => a.exchange.waiting === 0);
   await wiped(redis);
   const [data = ''] = tableKeys(redis.prefix, 'operator').slice(1, 2);
-  await until('put back', async () => (await redis.admin('HLEN', data)) === 2, 3000);
+  await until('put back', async () => (await redis.admin('HLEN', data)) === 2);
   // From its disk, with the ban that was lifted while it was away.
   const again = await node(t, redis, { bans: { file } });
   t.ok(again.has('kept'));
@@ -138,7 +138,7 @@ t.test('a node that was alone brings its bans', async (t) => {
   await alone.saved();
   const other = await node(t, redis);
   await node(t, redis, { bans: { file } });
-  await until('the other has it', () => other.has('old'), 3000);
+  await until('the other has it', () => other.has('old'));
 });
 
 t.test(
@@ -154,10 +154,10 @@ t.test(
       a.bans.addAutomatic({ kind: 'address', value: `192.0.2.${index}` }, 'login', details);
     }
     a.bans.add({ kind: 'client', value: 'x' }, forEver);
-    await until('b has the operator’s', () => b.has('x'), 3000);
-    await until('all is said', () => a.exchange.waiting === 0, 3000);
+    await until('b has the operator’s', () => b.has('x'));
+    await until('all is said', () => a.exchange.waiting === 0);
+    await until('b has what there is room for', () => b.bans.activeOf('login') === 5);
     t.match(learned, [{ ...later, step: 3 }]);
-    t.equal(b.bans.activeOf('login'), 5);
     t.equal(a.exchange.counters.refused, 15);
     t.ok(a.log.lines.some(({ message }) => /too many bans/.test(message)));
     const [keys = ''] = tableKeys(redis.prefix, 'automatic').slice(3, 4);
@@ -170,22 +170,22 @@ t.test('an operator’s ban of the same target stands before what was noticed', 
   const [a, b] = [await node(t, redis), await node(t, redis)];
   const address = { kind: 'address', value: '192.0.2.7' } as const;
   const { id } = a.bans.add(address, forEver);
-  await until('b has it', () => b.has('192.0.2.7'), 3000);
+  await until('b has it', () => b.has('192.0.2.7'));
   t.equal(b.bans.addAutomatic(address, 'login', { reason: '', expiresAtMs: 0, step: 0 }).id, id);
   const other = { kind: 'address', value: '192.0.2.8' } as const;
   b.bans.addAutomatic(other, 'login', { reason: '', expiresAtMs: b.clock.wallMs() + 9e4, step: 0 });
-  await until('a has it', () => a.has('192.0.2.8'), 3000);
+  await until('a has it', () => a.has('192.0.2.8'));
   a.bans.add(other, forEver);
   const isOperators = (): boolean =>
     [...b.bans.list()].some((ban) => ban.value === '192.0.2.8' && ban.origin === 'operator');
-  await until('replaced at b', isOperators, 3000);
+  await until('replaced at b', isOperators);
 });
 
 t.test('records nobody can read are counted and left alone', async (t) => {
   const redis = own();
   const a = await node(t, redis);
   a.bans.add({ kind: 'user', value: 'good' }, forEver);
-  await until('told', () => a.exchange.waiting === 0, 3000);
+  await until('told', () => a.exchange.waiting === 0);
   const [meta = '', data = '', versions = ''] = tableKeys(redis.prefix, 'operator');
   for (const [field, value] of [
     ['f1', 'nonsense'],
