@@ -8,6 +8,7 @@ import {
   type ClusterCounts,
   type ClusterReport,
   type ClusterView,
+  type JournalCounts,
   type LinkReport,
   nodeStates,
   type SharedStoreCounts,
@@ -55,6 +56,10 @@ function ofCluster(name: string, help: string, field: keyof ClusterCounts): Clus
 
 function ofStore(name: string, help: string, field: keyof SharedStoreCounts): ClusterMetricSpec {
   return counter(`causeway_redis_store_${name}_total`, help, ({ store }) => store[field]);
+}
+
+function ofJournal(name: string, help: string, field: keyof JournalCounts): ClusterMetricSpec {
+  return counter(`causeway_journal_${name}_total`, help, ({ journal }) => journal[field]);
 }
 
 /** One series for each direction of the link with each peer. */
@@ -109,11 +114,28 @@ export const clusterMetricTable: readonly ClusterMetricSpec[] = [
     '1 while something is missing that the promises need, such as Redis; 0 when all is there.',
     ({ degraded }) => (degraded.isActive ? 1 : 0),
   ),
+
+  // The journal
   gauge(
-    'causeway_cluster_journaled_messages',
-    'Messages in the journal until they can be replayed.',
+    'causeway_journal_messages',
+    'Messages in the journal of this node until Redis has them; above 0 it is degraded.',
     ({ degraded }) => degraded.journaledMessages,
   ),
+  gauge('causeway_journal_bytes', 'Bytes of these.', ({ degraded }) => degraded.journaledBytes),
+  gauge(
+    'causeway_journal_copies',
+    'Messages in the journals of other nodes that this one keeps a copy of.',
+    ({ degraded }) => degraded.journalCopies,
+  ),
+  ofJournal('kept', 'Messages acknowledged because the journal had them.', 'journaled'),
+  ofJournal(
+    'replayed',
+    'Messages of an earlier life, or of another node, that were handed to Redis.',
+    'replayed',
+  ),
+  ofJournal('copied', 'Copies kept for other nodes.', 'copied'),
+  ofJournal('full', 'Messages and copies there was no room for.', 'full'),
+  ofJournal('damaged', 'Entries that could not be decoded.', 'damaged'),
 
   // Routes and sessions
   ofCluster(

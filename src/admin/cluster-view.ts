@@ -3,6 +3,7 @@
  * Redis and of the sessions there. Filled by the composition root, as admin may know none of these;
  * plain data, and no view at all when the node is alone. Nothing here holds a secret.
  */
+import type { DegradedMode } from '../core/limits.ts';
 import type { RedisCounters } from '../drivers/redis/redis-counters.ts';
 
 export const nodeStates = ['out', 'joining', 'ready', 'fenced', 'left'] as const;
@@ -96,16 +97,17 @@ export interface RedisReport {
   readonly waitingMessages: number;
 }
 
-export const degradedModes = ['park', 'local'] as const;
-
 export interface DegradedReport {
-  readonly mode: (typeof degradedModes)[number];
+  readonly mode: DegradedMode;
   /** Something the promises need is missing right now. */
   readonly isActive: boolean;
   /** One sentence; '' when it is not. */
   readonly reason: string;
-  /** In the journal until they can be replayed. */
+  /** In the journal of this node until Redis has them. */
   readonly journaledMessages: number;
+  readonly journaledBytes: number;
+  /** Messages this node keeps for others. */
+  readonly journalCopies: number;
 }
 
 export interface ClusterReport {
@@ -160,6 +162,15 @@ export interface SharedStoreCounts {
   readonly retries: number;
 }
 
+/** What the journal counts; all only rise. */
+export interface JournalCounts {
+  readonly journaled: number;
+  readonly replayed: number;
+  readonly copied: number;
+  readonly full: number;
+  readonly damaged: number;
+}
+
 export interface ClusterView {
   /** As it is now; asked at each scrape, health check and `causeway ctl cluster`. */
   report(): ClusterReport;
@@ -167,4 +178,5 @@ export interface ClusterView {
   readonly counters: ClusterCounts;
   readonly redis: Readonly<RedisCounters>;
   readonly store: SharedStoreCounts;
+  readonly journal: JournalCounts;
 }

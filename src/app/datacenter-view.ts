@@ -7,6 +7,7 @@ import type {
   ClusterReport,
   ClusterView,
   DegradedReport,
+  JournalCounts,
   LinkReport,
   MemberReport,
   OwnNode,
@@ -24,6 +25,8 @@ import type { Stats } from '../core/stats.ts';
 import type { RedisCounters } from '../drivers/redis/redis-counters.ts';
 import type { RedisSetting } from '../drivers/redis/redis-settings.ts';
 import { systemClock } from '../listeners/scheduler.ts';
+import type { Journal } from '../store/journal/journal.ts';
+import { JournalCounters } from '../store/journal/journal-counters.ts';
 import type { RedisStore } from '../store/redis/redis-store.ts';
 import type { SharedRedis } from './shared-redis.ts';
 
@@ -34,6 +37,9 @@ export interface ViewParts {
   readonly cluster: Cluster;
   readonly redis: SharedRedis;
   readonly shared: RedisStore;
+  /** Null: there is no data folder for one. */
+  readonly journal: Journal | null;
+  readonly mode: DegradedReport['mode'];
   /** Of the broker, once it is made. */
   readonly stats: () => Stats | null;
   readonly timesFenced: () => number;
@@ -52,6 +58,7 @@ export class DatacenterView implements ClusterView {
   readonly counters: ClusterCounts;
   readonly redis: Readonly<RedisCounters>;
   readonly store: SharedStoreCounts;
+  readonly journal: JournalCounts;
   readonly #parts: ViewParts;
   #state: OwnNode['state'] = 'out';
   #stateSinceMs: number = systemClock.wallMs();
@@ -59,11 +66,12 @@ export class DatacenterView implements ClusterView {
   readonly #memberSinceMs: Map<string, number> = new Map();
 
   constructor(parts: ViewParts) {
-    const { timesFenced, cluster, redis, shared } = parts;
+    const { timesFenced, cluster, redis, shared, journal } = parts;
     this.#parts = parts;
     this.counters = new LiveCounts(cluster.counters, timesFenced);
     this.redis = redis.link.counters;
     this.store = shared.counters;
+    this.journal = journal?.counters ?? new JournalCounters();
   }
 
   report(): ClusterReport {
@@ -157,18 +165,41 @@ export class DatacenterView implements ClusterView {
   }
 
   #degraded({ state, hasRedis }: ClusterState): DegradedReport {
-    const { redis } = this.#parts;
-    // There is no journal: acks of durable messages wait until Redis is back.
-    const mode = 'park';
+    const { redis, journal, mode } = this.#parts;
     const isMember = state === 'ready' || state === 'fenced';
-    const reason = !isMember
-      ? ''
-      : state === 'fenced'
-        ? 'the lease is over: nothing is matched or acknowledged until Redis confirms it'
-        : redis.link.isUp && hasRedis
-          ? ''
-          : 'Redis does not answer: durable messages are not acknowledged, new durable sessions are refused';
-    return { mode, isActive: reason !== '', reason, journaledMessages: 0 };
+    const hasBacklog = journal !== null && journal.messages > 0;
+    let reason = '';
+    if (state === 'fenced') {
+      reason = 'the lease is over: nothing is matched or acknowledged until Redis confirms it';
+    } else if (isMember && !(redis.link.isUp && hasRedis)) {
+      reason = `Redis does not answer: ${this.#durable()}, new durable sessions are refused`;
+    } else if (isMember && hasBacklog) {
+      reason = 'messages of the journal are on their way to Redis';
+    }
+    return {
+      mode,
+      isActive: reason !== '',
+      reason,
+      journaledMessages: journal?.messages ?? 0,
+      journaledBytes: journal?.bytes ?? 0,
+      journalCopies: journal?.copies ?? 0,
+    };
+  }
+
+  /** What becomes of durable messages without Redis. */
+  #durable(): string {
+    const { journal, mode, listed } = this.#parts;
+    const wait = 'durable messages are not acknowledged';
+    if (journal === null) return `${wait}, as without a data folder there is no journal`;
+    if (journal.problem !== '') return `${wait}, as the journal cannot be written`;
+    if (!journal.hasRoom) return `${wait}, as the journal is full`;
+    if (journal.peer !== null) return 'durable messages are kept here and at another node';
+    const isAlone = listed().length === 0;
+    if (isAlone && mode === 'local') return 'durable messages are kept on this node alone';
+    if (isAlone) return `${wait}, as there is no other node to keep a copy`;
+    return journal.messages === 0
+      ? 'durable messages will be kept here and at another node'
+      : `${wait}, as no other node keeps a copy`;
   }
 }
 

@@ -4,6 +4,7 @@
  * `node.ts` only where the configuration says so.
  */
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import type { ClusterView } from '../admin/cluster-view.ts';
 import { Cluster } from '../cluster/cluster.ts';
 import { PROTOCOL_MAJOR } from '../cluster/link/handshake.ts';
@@ -22,11 +23,14 @@ import type { Log, Store } from '../core/ports.ts';
 import type { Stats } from '../core/stats.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
 import type { Subject } from '../quota/quota.ts';
+import type { JournalSink } from '../store/journal/journal-ports.ts';
 import { RedisStore, type RedisStoreLimits } from '../store/redis/redis-store.ts';
 import { DatacenterStore } from './datacenter-store.ts';
 import { DatacenterView } from './datacenter-view.ts';
+import { NodeJournal } from './node-journal.ts';
 import { PeerDoor } from './peer-door.ts';
 import { readSecret, SharedRedis } from './shared-redis.ts';
+import { StartError } from './start-error.ts';
 
 export interface DatacenterParts {
   readonly config: Config;
@@ -74,6 +78,8 @@ export class Datacenter {
   readonly #door: PeerDoor;
   readonly #record: OwnRecord;
   readonly #shared: RedisStore;
+  /** Null: there is no data folder. */
+  readonly #journal: NodeJournal | null;
   readonly #store: DatacenterStore;
   readonly #cluster: Cluster;
   #stats: Stats | null = null;
@@ -104,6 +110,19 @@ export class Datacenter {
     this.#redis = redis;
     this.#door = new PeerDoor(config.peer, log);
     this.#record = new OwnRecord(config.nodeId ?? hostname(), release);
+    const isLocalEnough = config.degraded === 'local';
+    const { store, data, limits } = parts.config;
+    this.#journal =
+      store === 'memory'
+        ? null
+        : new NodeJournal({
+            directory: join(data, 'journal'),
+            limits,
+            isLocalEnough,
+            sink: lateSink(() => this.#shared),
+            log,
+          });
+    const journal = this.#journal?.journal ?? null;
     this.#shared = new RedisStore({
       redis: link,
       keyPrefix,
@@ -112,6 +131,7 @@ export class Datacenter {
       log,
       limits: queueLimits(parts.config, config),
       incarnation: () => this.#cluster.bus.incarnation,
+      journal,
     });
     this.#store = new DatacenterStore(this.#shared, local, scheduler, () => this.#leave());
     const meshParts = { transport: this.#door, clock, random, scheduler, log, release };
@@ -135,6 +155,7 @@ export class Datacenter {
           marginMs,
           linkGraceMs,
           emptyWaitMs: leaseMs + marginMs,
+          goesOnAlone: isLocalEnough && journal !== null,
         },
         { clock, random, scheduler, redis: link, log, askPeer },
         this.#counting(events),
@@ -160,6 +181,7 @@ export class Datacenter {
         retainedTombstonesMax: TOMBSTONES_MAX,
         clockSkewMs: CLOCK_SKEW_MS,
       },
+      journal: this.#journal?.links ?? null,
       onReady: () => this.#ready(),
       onLost: () => this.#lost(),
     });
@@ -173,6 +195,8 @@ export class Datacenter {
       cluster: this.#cluster,
       redis,
       shared: this.#shared,
+      journal,
+      mode: config.degraded,
       timesFenced: () => this.#timesFenced,
     });
     link.listen({
@@ -222,6 +246,7 @@ export class Datacenter {
   /** After a reload. */
   setLimits(limits: Limits): void {
     this.#shared.setQueueLimits(limits);
+    this.#journal?.setLimits(limits);
   }
 
   /** A member that everything is ready for. While it is fenced, its clients stand still. */
@@ -251,6 +276,11 @@ export class Datacenter {
 
   /** Resolves when this node may have clients. */
   async join(): Promise<void> {
+    try {
+      await this.#journal?.open();
+    } catch (error) {
+      throw new StartError('STORE', (error as Error).message, error);
+    }
     const [server] = this.#redis.link.status();
     const address = await this.#door.open(server?.server ?? '');
     this.#record.address = address;
@@ -338,9 +368,20 @@ export class Datacenter {
   /** After the store. */
   async close(): Promise<void> {
     this.#isServing = false;
+    await this.#journal?.close();
     await this.#door.close();
     this.#redis.close();
   }
+}
+
+/** The store is made with the journal, which writes to it. */
+function lateSink(shared: () => RedisStore): JournalSink {
+  return {
+    get isUp() {
+      return shared().isUp;
+    },
+    replay: (record, answered) => shared().replay(record, answered),
+  };
 }
 
 /** The secret of a file, where there is one, instead of the one that nodes share through Redis. */

@@ -19,9 +19,10 @@ import { ClusterBus } from './bus.ts';
 import { Caretaker } from './caretaker.ts';
 import { type ClusterCounters, newCounters } from './cluster-counters.ts';
 import { type ClusterState, type NodeState, peerState, selfState } from './cluster-state.ts';
-import { FrameDesk, type JournalPeer } from './frame-desk.ts';
+import { FrameDesk } from './frame-desk.ts';
 import { Hints } from './hints.ts';
 import { Joining } from './joining.ts';
+import type { JournalLinks } from './journal-links.ts';
 import { encodeCountedIn, encodeGoodbye, encodeHeartbeat } from './link/frame-codec.ts';
 import { PeerNode } from './peer-node.ts';
 import { PeerTables } from './peer-tables.ts';
@@ -65,6 +66,8 @@ export interface ClusterParts {
   readonly record: { readonly nodeId: string; readonly address: string; readonly release: string };
   /** Ready, each time: after a start, and after this node was buried and has joined anew. */
   readonly onReady?: () => void;
+  /** The journal's way to the others; absent: this node has none. */
+  readonly journal?: JournalLinks | null;
   /** This incarnation is dead; the core has heard of it. */
   readonly onLost?: () => void;
 }
@@ -76,9 +79,6 @@ export class Cluster implements ReadyEvents {
   readonly bus: Bus;
   readonly counters: ClusterCounters = newCounters();
   readonly hybridClock: HybridClock;
-  /** Set before `start` when there is one. */
-  journal: JournalPeer | null = null;
-
   readonly #parts: ClusterParts;
   readonly #membership: StartedMembership;
   readonly #mesh: ClusterMesh;
@@ -94,6 +94,7 @@ export class Cluster implements ReadyEvents {
   readonly #joining: Joining;
   readonly #renewals: Renewals;
   readonly #desk: FrameDesk;
+  readonly #journal: JournalLinks | null;
   #remote: RemoteSide | null = null;
   #members: ReadonlyMap<Incarnation, Member> = new Map();
   #generation = '';
@@ -112,6 +113,7 @@ export class Cluster implements ReadyEvents {
     const { counters } = this;
     this.#parts = parts;
     this.#mesh = mesh;
+    this.#journal = parts.journal ?? null;
     this.#renewals = new Renewals(mesh, () => this.#membership);
     this.#membership = parts.membership({
       events: this,
@@ -171,7 +173,7 @@ export class Cluster implements ReadyEvents {
       mayServe: () => !this.#isDraining && this.#mayServe(),
       hasRedis: () => this.#membership.hasRedis,
       hlcMs: () => Math.floor(this.hybridClock.nextUs() / 1000),
-      beforeOpen: (clientId, then) => this.#reassertion.beforeOpen(clientId, then),
+      beforeOpen: (clientId, then) => this.#beforeOpen(clientId, then),
       confirm: (done) => this.#membership.confirm(done),
       linkGraceMs: options.linkGraceMs,
     });
@@ -229,10 +231,18 @@ export class Cluster implements ReadyEvents {
       renewals: this.#renewals,
       membership: () => this.#membership,
       remote,
-      journal: () => this.journal,
+      journal: () => this.#journal,
       tell: (peer) => this.#tell(peer),
       hintsLost: () => this.#tails.hintsLost(),
       check: () => this.#joining.check(),
+    });
+    this.#journal?.bind({
+      mesh,
+      clock,
+      self,
+      peers: () => this.#peers.keys(),
+      isMember,
+      mayJudge: () => this.#joining.phase === 'joined' && mayServe(),
     });
     this.bus = new ClusterBus({
       sessions,
@@ -326,6 +336,13 @@ export class Cluster implements ReadyEvents {
     this.#membership.redisDown();
   }
 
+  /** What a dead node had journaled is in the queues, and Redis has the session when it should. */
+  #beforeOpen(clientId: string, then: () => void): void {
+    const assert = (): void => this.#reassertion.beforeOpen(clientId, then);
+    if (this.#journal === null) assert();
+    else this.#journal.whenNothingIsOwed(assert);
+  }
+
   get #isLowest(): boolean {
     const { incarnation } = this.#membership;
     for (const other of this.#members.keys()) if (other < incarnation) return false;
@@ -355,6 +372,7 @@ export class Cluster implements ReadyEvents {
     this.#retained.tick(nowMs);
     this.#reassertion.tick(nowMs);
     this.#tails.tick(nowMs);
+    this.#journal?.tick(nowMs);
     if (!this.#isDraining) this.#caretaker.tick(nowMs);
   }
 
@@ -414,7 +432,7 @@ export class Cluster implements ReadyEvents {
     this.#barrier.drop(incarnation);
     this.#retained.memberGone(incarnation);
     this.#takeover.memberGone(incarnation);
-    this.journal?.memberGone(incarnation);
+    this.#journal?.memberGone(incarnation);
   }
 
   /** What it has told lately may not have reached everybody. */
@@ -463,6 +481,7 @@ export class Cluster implements ReadyEvents {
     this.#tails.lost();
     this.#retained.lost();
     this.#takeover.lost();
+    this.#journal?.lost();
     this.#barrier.fail();
     this.#members = new Map();
     for (const incarnation of [...this.#peers.keys()]) this.#memberGone(incarnation);
@@ -520,6 +539,7 @@ export class Cluster implements ReadyEvents {
     this.#takeover.askAgain(incarnation);
     this.#retained.wantAgain(incarnation);
     if (peer.isForgetful) this.#retained.retell(peer);
+    this.#journal?.linked(incarnation);
     this.#countIn(peer);
   }
 

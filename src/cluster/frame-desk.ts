@@ -34,6 +34,8 @@ import type { Takeover } from './takeover.ts';
 export interface JournalPeer {
   frame(from: Incarnation, type: number, buffer: Buffer, start: number, end: number): void;
   memberGone(incarnation: Incarnation): void;
+  /** With each heartbeat. */
+  heard(from: Incarnation, hasRedis: boolean): void;
 }
 
 export interface FrameDeskParts {
@@ -89,6 +91,7 @@ export class FrameDesk {
         return;
       case FrameType.JOURNAL:
       case FrameType.JOURNAL_DONE:
+      case FrameType.JOURNAL_OWED:
         this.#parts.journal()?.frame(from, type, buffer, start, end);
         return;
       default:
@@ -120,6 +123,7 @@ export class FrameDesk {
         const heartbeat = decodeHeartbeat(buffer, start, end);
         peer.heardSentMs = Math.max(peer.heardSentMs, heartbeat.sentMs);
         this.#parts.membership().heard(incarnation, heartbeat);
+        this.#parts.journal()?.heard(incarnation, heartbeat.hasRedis);
         tables.compare(peer, heartbeat);
         return;
       }

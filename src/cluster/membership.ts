@@ -45,6 +45,11 @@ export interface MembershipOptions {
    * serve, and comes back meanwhile. Less than lease + margin is only for a Redis that is known to be new.
    */
   readonly emptyWaitMs: number;
+  /**
+   * Without Redis the lease of a node that knows of no other goes on (`cluster.degraded: local`): whoever
+   * joins meanwhile and does not reach it takes it for dead.
+   */
+  readonly goesOnAlone?: boolean;
 }
 
 export interface MembershipWorld {
@@ -302,6 +307,7 @@ export class ClusterMembership implements Membership {
     const isAsking = nowMs >= this.#nextRenewMs || this.#lateForDeath(nowMs);
     if (isAsking) this.#talk();
     if (this.#phase === 'member') this.#askPeers(nowMs);
+    if (this.#options.goesOnAlone === true) this.#goOnAlone(nowMs);
   };
 
   /** Somebody may have been silent for too long: better asked now than with the next renewal. */
@@ -325,6 +331,14 @@ export class ClusterMembership implements Membership {
   #talk(): void {
     if (this.#phase === 'joining' || !this.#isRegistered) this.#join();
     else if (this.#reach.waiting < WAITING_MAX) this.#renew();
+  }
+
+  /** All members of the last agreed list say that they have no Redis, as there are none. */
+  #goOnAlone(nowMs: number): void {
+    if (!this.#isReady || this.#reach.isThere || !this.#lease.isValid()) return;
+    if ([...this.#watch.known()].length > 0) return;
+    const sinceMs = this.#peers.memberSinceMs([], this.#isDead, nowMs);
+    if (sinceMs !== null) this.#prove(sinceMs, NO_ERA);
   }
 
   #prove(askedMs: number, era: number): void {

@@ -103,6 +103,7 @@ export const FrameType = {
   JOURNAL: 22,
   JOURNAL_DONE: 23,
   GOODBYE: 24,
+  JOURNAL_OWED: 25,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 

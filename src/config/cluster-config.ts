@@ -2,6 +2,7 @@
  * What makes a node one of a datacenter, as it is once loaded. Types only; `cluster-schema.ts` holds
  * defaults, ranges and texts of the same names.
  */
+import type { DegradedMode } from '../core/limits.ts';
 
 export interface ClusterConfig {
   readonly redis: ClusterRedisConfig;
@@ -9,6 +10,8 @@ export interface ClusterConfig {
   readonly nodeId?: string | undefined;
   readonly peer: PeerConfig;
   readonly leaseMs: number;
+  /** What becomes of acks without Redis and without any other node. */
+  readonly degraded: DegradedMode;
   readonly retainedTombstoneS: number;
 }
 

@@ -1,5 +1,6 @@
 /** The options of a node of a datacenter, for `schema.ts`: docs/adr/0010 to 0014 say what they do. */
 import { z } from 'zod';
+import { degradedModes } from '../core/limits.ts';
 import { parseRedisTarget } from '../drivers/redis/redis-target.ts';
 import { checkPrefix } from '../store/redis/keys.ts';
 import type {
@@ -8,7 +9,7 @@ import type {
   PeerConfig,
   PeerTlsConfig,
 } from './cluster-config.ts';
-import { type LeafText, quantity, text } from './leaf.ts';
+import { choice, type LeafText, quantity, text } from './leaf.ts';
 
 /** A node is what it is until it is started again. */
 const fixed = (help: string): LeafText => ({ help, reloadable: false });
@@ -121,6 +122,13 @@ export const cluster: z.ZodType<ClusterConfig> = z.strictObject({
   leaseMs: quantity(
     { unit: 'ms', default: 3000, min: 500, max: 60_000 },
     fixed('How long a node that is not heard of is waited for.'),
+  ),
+  degraded: choice(
+    degradedModes,
+    'park',
+    fixed(
+      'Without Redis and without any other node: park lets acknowledgements of durable messages wait; local acknowledges what this node has synced, and lets a node go on that is alone.',
+    ),
   ),
   retainedTombstoneS: quantity(
     { unit: 's', default: 3600, min: 60, max: 30 * 86_400 },

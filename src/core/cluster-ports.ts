@@ -135,7 +135,10 @@ export interface SharedSessions {
   /** Positions of the queue are given by the store; see `enqueue`. */
   bind(sessionNumber: number, clientId: string, sid: string, epoch: number): void;
   unbind(sessionNumber: number): void;
-  /** Queues for any bound session, owned here or not. `queued` or `enqueueFailed` follows, once. */
+  /**
+   * Queues for any bound session, owned here or not. `queued` or `enqueueFailed` follows, once; `kept` may
+   * come before.
+   */
   enqueue(sessionNumber: number, append: SharedAppend): void;
   /** Inbound QoS 2 of an owned session: id, body and "fan-out pending", before anything leaves. */
   beginInbound(
@@ -159,6 +162,10 @@ export interface SharedEvents {
     /** Entries that the bounds of the queue made go for it. */
     dropped: number,
   ): void;
+  /** Redis is away: a journal has it, so that it may be acknowledged; it will be queued. */
+  kept(sessionNumber: number, append: SharedAppend): void;
+  /** What was kept is in the queue, as another node has put it there; `queued` or `enqueueFailed` follows. */
+  keptQueued(append: SharedAppend): void;
   /** `gone`: the session of that sid is no more: nothing is owed. Else the store could not keep it. */
   enqueueFailed(sessionNumber: number, append: SharedAppend, why: 'gone' | 'full' | 'failed'): void;
   /** Another node has taken the session. */

@@ -130,10 +130,10 @@ export class Delivery {
     const message = publication.message();
     message.unsafeCount++;
     const ids = receiver.subscriptionIds;
-    const { identity } = publication;
+    const { identity, fromId } = publication;
     this.#core.bus!.sessions.enqueue(
       session.number,
-      new SharedAppend(message, qos, retain, ids, sharedFilter, identity),
+      new SharedAppend(message, qos, retain, ids, sharedFilter, identity, fromId),
     );
     return Outcome.DONE;
   }

@@ -59,6 +59,8 @@ export type LimitName =
   | 'retainedBytesMax'
   | 'retainedPerTurnMax'
   | 'routeCacheReceiversMax'
+  | 'journalMessagesMax'
+  | 'journalBytesMax'
   | 'lingerMs';
 
 export const limitTable: { readonly [name in LimitName]: LimitSpec } = {
@@ -262,6 +264,22 @@ export const limitTable: { readonly [name in LimitName]: LimitSpec } = {
     'nothing: matching walks the tree again',
     'Receivers held in the match cache, over all topics.',
   ),
+  journalMessagesMax: spec(
+    'messages',
+    500_000,
+    1,
+    1_000_000_000,
+    'nothing: acks wait until Redis is back',
+    'Messages for durable sessions, one for each session, in the journal of a node while Redis is away; again as many as copies for other nodes.',
+  ),
+  journalBytesMax: spec(
+    'bytes',
+    128 * MIB,
+    64 * KIB,
+    1024 * GIB,
+    'nothing: acks wait until Redis is back',
+    'Bytes of these messages, and again of the copies.',
+  ),
   lingerMs: spec(
     'ms',
     1000,
@@ -288,6 +306,10 @@ export const sharedStrategies = [
   'least_inflight',
 ] as const;
 export type SharedStrategy = (typeof sharedStrategies)[number];
+
+/** What acks of durable messages do without Redis and without any other node. */
+export const degradedModes = ['park', 'local'] as const;
+export type DegradedMode = (typeof degradedModes)[number];
 
 /** What happens to a client that is online when a subscription of it is no longer allowed. */
 export const revokedSubscriptionPolicies = ['disconnect', 'unsubscribe'] as const;

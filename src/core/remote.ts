@@ -210,8 +210,13 @@ export class Remote implements RemoteSide, SharedEvents {
   letGo(clientId: string, epoch: number, done: () => void): void {
     const session = this.#services.core.sessions.get(clientId);
     const ownership = session?.ownership ?? null;
-    if (session === undefined || ownership === null || ownership.epoch >= epoch) {
+    if (ownership !== null && ownership.epoch >= epoch) {
       done();
+      return;
+    }
+    const settled = (): void => this.#tenure.unqueued.whenQueued(clientId, done);
+    if (session === undefined || ownership === null) {
+      settled();
       return;
     }
     // Its client may have said goodbye before it went there: then the new owner has no will to publish.
@@ -221,8 +226,8 @@ export class Remote implements RemoteSide, SharedEvents {
       ownership.owner = null;
     }
     // Also of a connection that was gone before: its messages may be on their way.
-    if (ownership.lingering === null) done();
-    else ownership.lingering.whenOver(done);
+    if (ownership.lingering === null) settled();
+    else ownership.lingering.whenOver(settled);
   }
 
   hint(clientId: string, sid: string, tailSeq: number): void {
@@ -314,7 +319,8 @@ export class Remote implements RemoteSide, SharedEvents {
     dropped: number,
   ): void {
     const { core, delivery } = this.#services;
-    delivery.appended(append.message, false);
+    this.keptQueued(append);
+    if (!append.isKept) delivery.appended(append.message, false);
     const session = core.sessionsByNumber.get(sessionNumber);
     if (session === undefined) return;
     for (let i = 0; i < dropped; i++) {
@@ -328,6 +334,19 @@ export class Remote implements RemoteSide, SharedEvents {
     }
   }
 
+  kept(_sessionNumber: number, append: SharedAppend): void {
+    append.isKept = true;
+    append.isUnqueued = true;
+    this.#tenure.unqueued.kept(append.fromId);
+    this.#services.delivery.appended(append.message, false);
+  }
+
+  keptQueued(append: SharedAppend): void {
+    if (!append.isUnqueued) return;
+    append.isUnqueued = false;
+    this.#tenure.unqueued.queued(append.fromId);
+  }
+
   enqueueFailed(
     sessionNumber: number,
     append: SharedAppend,
@@ -339,6 +358,8 @@ export class Remote implements RemoteSide, SharedEvents {
     if (why === 'full') core.drop('queue_full', clientId, append.message.topic);
     if (why === 'failed') core.drop('store_failed', clientId, append.message.topic);
     // A session that is gone is owed nothing; a full queue is what its bounds are for.
+    this.keptQueued(append);
+    if (append.isKept) return;
     delivery.appended(append.message, why === 'failed');
   }
 

@@ -30,6 +30,12 @@ export class SharedAppend {
   /** The shared subscription (`$share/…`) it came through; null: an ordinary one. */
   readonly sharedFilter: string | null;
   readonly identity: AppendIdentity;
+  /** Client id of the publisher; '': nobody. */
+  readonly fromId: string;
+  /** A journal has it: it counts as safe. */
+  isKept = false;
+  /** A journal has it and no queue. */
+  isUnqueued = false;
 
   constructor(
     message: Message,
@@ -38,6 +44,7 @@ export class SharedAppend {
     subscriptionIds: readonly number[] | null,
     sharedFilter: string | null,
     identity: AppendIdentity,
+    fromId = '',
   ) {
     this.message = message;
     this.qos = qos;
@@ -45,5 +52,6 @@ export class SharedAppend {
     this.subscriptionIds = subscriptionIds;
     this.sharedFilter = sharedFilter;
     this.identity = identity;
+    this.fromId = fromId;
   }
 }

@@ -21,6 +21,7 @@ import type { Principal } from './principal.ts';
 import type { Publisher } from './publisher.ts';
 import { Session, type Subscription, type Will } from './session.ts';
 import type { AppendIdentity, GroupChoices } from './shared-append.ts';
+import { Unqueued } from './unqueued.ts';
 
 export interface OpenOptions {
   readonly clientId: string;
@@ -52,6 +53,7 @@ export type Taken =
   | { readonly kind: 'foreign' | 'unavailable' };
 
 export class Tenure {
+  readonly unqueued: Unqueued = new Unqueued();
   readonly #core: Core;
   readonly #bus: Bus;
   readonly #delivery: Delivery;
@@ -215,8 +217,9 @@ export class Tenure {
     // Whoever takes it next must find what was read from its client in the queues.
     const close = (willDelayS: number): void => {
       const closed = (): void => this.#bus.close(clientId, sid, epoch, expiryIntervalS, willDelayS);
-      if (lingering === null) closed();
-      else lingering.whenOver(closed);
+      const settled = (): void => this.unqueued.whenQueued(clientId, closed);
+      if (lingering === null) settled();
+      else lingering.whenOver(settled);
     };
     if (will === null || !publishesWill) {
       close(-1);

@@ -32,6 +32,7 @@ t.test('each counter of cluster, Redis and store moves what is named after it', 
     ['cluster', cluster.counters],
     ['redis', cluster.redis],
     ['store', cluster.store],
+    ['journal', cluster.journal],
   ] as const;
   const silent = new Set(
     [...(await scrape()).values.keys()].filter((series) => {
@@ -68,7 +69,9 @@ t.test('what the report says', async (t) => {
     causeway_cluster_members: 2,
     causeway_cluster_lease_remaining_seconds: 2.5,
     causeway_cluster_degraded: 0,
-    causeway_cluster_journaled_messages: 0,
+    causeway_journal_messages: 0,
+    causeway_journal_bytes: 0,
+    causeway_journal_copies: 0,
     causeway_cluster_barrier_waiting: 7,
     causeway_cluster_sessions_owned: 8,
     causeway_cluster_sessions_known: 9,
@@ -107,7 +110,7 @@ t.test('what the report says', async (t) => {
   const away = await scrape();
   t.equal(away.values.get('causeway_redis_up'), 0);
   t.equal(away.values.get('causeway_cluster_degraded'), 1);
-  t.equal(away.values.get('causeway_cluster_journaled_messages'), 11);
+  t.equal(away.values.get('causeway_journal_messages'), 11);
   t.equal(away.values.get('causeway_cluster_members'), 1);
   t.equal(away.values.get('causeway_peer_up{node="say \\"hi\\"\\\\",direction="out"}'), 0);
   t.notOk(
@@ -136,7 +139,7 @@ t.test('one report a scrape, and nothing of it when the node is alone', async (t
   const more = [...types.keys()].filter((name) => !alone.types.has(name));
   t.strictSame(more.toSorted(), [...names, 'causeway_redis_round_trip_seconds'].toSorted());
   for (const name of more) {
-    t.match(name, /^causeway_(cluster|redis|peer|route_drift)_[a-z_]+$/);
+    t.match(name, /^causeway_(cluster|redis|peer|journal|route_drift)_[a-z_]+$/);
     t.equal(types.get(name) === 'counter', name.endsWith('_total'), name);
     t.notMatch(name, /_(ms|millis|kb|percent)(_|$)/, 'base units');
     t.match(helps.get(name) ?? '', /^[A-Z0-9].*\.$/, `${name} has a sentence`);

@@ -8,6 +8,7 @@ import type {
 } from '../../src/admin/cluster-view.ts';
 import { newCounters } from '../../src/cluster/cluster-counters.ts';
 import { newRedisCounters, type RedisCounters } from '../../src/drivers/redis/redis-counters.ts';
+import { JournalCounters } from '../../src/store/journal/journal-counters.ts';
 import { StoreCounters } from '../../src/store/redis/store-counters.ts';
 import type { Mutable } from './fake-sources.ts';
 
@@ -59,7 +60,14 @@ export function fakeReport(): ClusterReport {
       waitingBytes: 500,
       waitingMessages: 6,
     },
-    degraded: { mode: 'park', isActive: false, reason: '', journaledMessages: 0 },
+    degraded: {
+      mode: 'park',
+      isActive: false,
+      reason: '',
+      journaledMessages: 0,
+      journaledBytes: 0,
+      journalCopies: 0,
+    },
     members: [
       {
         nodeId: 'b',
@@ -85,6 +93,7 @@ export class FakeCluster implements ClusterView {
   readonly counters: Mutable<ClusterCounts> = { ...newCounters(), timesFenced: 0 };
   readonly redis: RedisCounters = newRedisCounters();
   readonly store: StoreCounters = new StoreCounters();
+  readonly journal: JournalCounters = new JournalCounters();
   current: ClusterReport = fakeReport();
   reports = 0;
 

@@ -152,6 +152,7 @@ export function clusterConfig(url: string, keyPrefix: string): ClusterConfig {
   return {
     redis: { url, keyPrefix, replicasMin: 0, rewriteMs: 0 },
     peer: { bufferBytesMax: 1 << 20, linkGraceMs: 2000 },
+    degraded: 'park',
     leaseMs: 500,
     retainedTombstoneS: 3600,
   };
@@ -187,7 +188,13 @@ export class Reader {
       incarnation: () => incarnation,
     });
     this.store.begin({ entryDurable: () => {}, entryFailed: () => {}, committed: () => {} });
-    this.store.listen({ queued: () => {}, enqueueFailed: () => {}, fenced: () => {} });
+    this.store.listen({
+      queued: () => {},
+      kept: () => {},
+      keptQueued: () => {},
+      enqueueFailed: () => {},
+      fenced: () => {},
+    });
     link.listen({ redisUp: (isOther) => this.store.redisUp(isOther), redisDown: () => {} });
   }
 

@@ -117,7 +117,7 @@ export function retainedOf({ broker }: SimLife): Map<string, string> {
 }
 
 /** What waits for something, though nothing happens. */
-function waiting({ node, broker, cluster, store }: SimLife): string[] {
+function waiting({ node, broker, cluster, store, journal }: SimLife): string[] {
   const state = cluster.state();
   const counts = {
     parkedAcks: broker.stats.parkedAcks,
@@ -128,6 +128,8 @@ function waiting({ node, broker, cluster, store }: SimLife): string[] {
     waitingMessages: store.waitingMessages,
     ticketsWaiting: store.ticketsWaiting,
     settleLag: store.settleLag,
+    journaled: journal.messages,
+    copies: journal.copies,
     internalErrors: broker.stats.internalErrors,
   };
   return Object.entries(counts).flatMap(([name, count]) =>

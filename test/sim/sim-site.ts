@@ -4,6 +4,7 @@
  * everything that happens follows from the kernel's seed.
  */
 import { Cluster } from '../../src/cluster/cluster.ts';
+import { JournalLinks } from '../../src/cluster/journal-links.ts';
 import { PeerMesh } from '../../src/cluster/link/mesh.ts';
 import { ClusterMembership, type MembershipParts } from '../../src/cluster/membership.ts';
 import { Broker } from '../../src/core/broker.ts';
@@ -11,6 +12,7 @@ import type { Incarnation } from '../../src/core/incarnation.ts';
 import { makeLimits } from '../../src/core/limits.ts';
 import type { Message } from '../../src/core/message.ts';
 import type { Clock, Log, RestoreVisitor, StoreEvents, Ticket } from '../../src/core/ports.ts';
+import { Journal } from '../../src/store/journal/journal.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
 import { SplitStore } from '../../src/store/split-store.ts';
@@ -19,6 +21,7 @@ import type { Kernel } from './kernel.ts';
 import { LinkNetwork } from './link-network.ts';
 import { ModelRedis, type ModelRedisClient } from './model-redis.ts';
 import { RouteShadow } from './route-shadow.ts';
+import { SimJournalDisk } from './sim-journal-disk.ts';
 import { SimLine } from './sim-line.ts';
 import type { SimNode } from './sim-node.ts';
 
@@ -26,6 +29,9 @@ const PREFIX = 'sim:';
 export const LEASE_MS = 3000;
 const MARGIN_MS = 500;
 const LINK_GRACE_MS = 2000;
+/** A node waits so long for what its earlier life had journaled. */
+const OLD_JOURNAL_MS = 2000;
+const TICK_MS = 20;
 const EPOCH_MS = 1_800_000_000_000;
 
 /** Retained messages of one machine: what its disk has. */
@@ -54,6 +60,7 @@ export interface SimLife {
   readonly broker: Broker;
   readonly cluster: Cluster;
   readonly store: RedisStore;
+  readonly journal: Journal;
   readonly redis: ModelRedisClient;
   readonly mesh: PeerMesh;
   readonly membership: ClusterMembership;
@@ -70,6 +77,7 @@ export interface SimMachine {
   readonly name: string;
   readonly address: string;
   readonly disk: SimDisk;
+  readonly journalDisk: SimJournalDisk;
   life: SimLife | null;
   lives: number;
 }
@@ -80,6 +88,8 @@ export interface SimSiteOptions {
   readonly sabotage?: (life: SimLife) => void;
   /** Planted: what membership is made of. */
   readonly membershipParts?: (clock: Clock) => Partial<MembershipParts>;
+  /** `cluster.degraded: local`. */
+  readonly isLocalEnough?: boolean;
   /** How far `redis.rollBack` can go; it costs a copy of all that is written. */
   readonly historyMs?: number;
 }
@@ -113,6 +123,7 @@ export class SimSite {
         name: `n${index + 1}`,
         address: `10.0.0.${index + 1}:7000`,
         disk: new SimDisk(),
+        journalDisk: new SimJournalDisk(kernel),
         life: null,
         lives: 0,
       });
@@ -133,6 +144,23 @@ export class SimSite {
       void kernel.after(node, delayMs, task);
     const redis = this.redis.connect(node.name, after);
     node.onKill(() => redis.close());
+    const journalLinks = new JournalLinks();
+    const journal = new Journal({
+      disk: machine.journalDisk.of(node),
+      scheduler: node,
+      clock,
+      log,
+      bounds: () => ({ messagesMax: 100_000, bytesMax: 64 * 1024 * 1024 }),
+      isLocalEnough: this.#options.isLocalEnough ?? false,
+      courier: journalLinks,
+      sink: {
+        get isUp() {
+          return store.isUp;
+        },
+        replay: (record, answered) => store.replay(record, answered),
+      },
+    });
+    journalLinks.journal = journal;
     const store: RedisStore = new RedisStore({
       redis,
       keyPrefix: PREFIX,
@@ -140,6 +168,7 @@ export class SimSite {
       clock,
       log,
       incarnation: () => cluster.bus.incarnation,
+      journal,
     });
     const mesh = new PeerMesh({
       transport: this.network.transport(node, machine.address),
@@ -154,6 +183,7 @@ export class SimSite {
       node,
       redis,
       store,
+      journal,
       mesh,
       swallows: null,
       servedMs: -1,
@@ -176,6 +206,7 @@ export class SimSite {
             marginMs: MARGIN_MS,
             linkGraceMs: LINK_GRACE_MS,
             emptyWaitMs: LEASE_MS + MARGIN_MS,
+            goesOnAlone: this.#options.isLocalEnough ?? false,
           },
           { clock, random, scheduler: node, redis, log, askPeer },
           events,
@@ -195,6 +226,7 @@ export class SimSite {
         retainedTombstonesMax: 10_000,
         clockSkewMs: 60_000,
       },
+      journal: journalLinks,
       onReady: () => {
         life.isReady = true;
         node.trace('ready');
@@ -241,7 +273,24 @@ export class SimSite {
     this.onLife?.(life);
     this.#options.sabotage?.(life);
     // Promises go on between two runs of the kernel, at moments that do not depend on real time.
-    void broker.start().then(() => kernel.after(node, 1, () => cluster.start(() => {})));
+    void broker
+      .start()
+      .then(() => kernel.after(node, 1, () => journal.begin(() => this.#join(life))));
+  }
+
+  /** As app/ does: what an earlier life has left goes first, when Redis is there. */
+  #join({ node, journal, cluster }: SimLife): void {
+    if (journal.isCaughtUp) {
+      cluster.start(() => {});
+      return;
+    }
+    let leftMs = OLD_JOURNAL_MS;
+    const stop = node.every(TICK_MS, () => {
+      leftMs -= TICK_MS;
+      if (!journal.isCaughtUp && leftMs > 0) return;
+      stop();
+      cluster.start(() => {});
+    });
   }
 
   #noteServing(life: Mutable<SimLife>): void {

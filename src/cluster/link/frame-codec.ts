@@ -399,13 +399,16 @@ export function decodeRetainedWant(buffer: Buffer, start: number, end: number): 
 
 /** An entry of the sender's journal for the copy the receiver keeps. */
 export interface JournalFrame {
+  /** Position of the one before it in this stream; 0: a stream begins. */
+  readonly after: number;
   readonly position: number;
   /** As the journal encodes it. */
   readonly entry: Buffer;
 }
 
-export function encodeJournal(position: number, entry: Buffer): Buffer {
+export function encodeJournal(after: number, position: number, entry: Buffer): Buffer {
   const writer = new FrameWriter();
+  writer.u53(after);
   writer.u53(position);
   writer.bytes(entry);
   return writer.finish(FrameType.JOURNAL);
@@ -413,7 +416,7 @@ export function encodeJournal(position: number, entry: Buffer): Buffer {
 
 export function decodeJournal(buffer: Buffer, start: number, end: number): JournalFrame {
   const reader = new FrameReader(buffer, start, end);
-  return { position: reader.u53(), entry: reader.bytes() };
+  return { after: reader.u53(), position: reader.u53(), entry: reader.bytes() };
 }
 
 /** What became of all entries up to a position. */
@@ -424,6 +427,8 @@ export const JournalState = {
   FAILED: 1,
   /** Replayed: the copy may go. Said by whose journal it is. */
   REPLAYED: 2,
+  /** Whoever keeps the copy has put them into the queues. */
+  QUEUED: 3,
 } as const;
 export type JournalState = (typeof JournalState)[keyof typeof JournalState];
 
@@ -441,5 +446,23 @@ export function encodeJournalDone(position: number, state: JournalState): Buffer
 
 export function decodeJournalDone(buffer: Buffer, start: number, end: number): JournalDoneFrame {
   const reader = new FrameReader(buffer, start, end);
-  return { position: reader.u53(), state: reader.choice(2) as JournalState };
+  return { position: reader.u53(), state: reader.choice(3) as JournalState };
+}
+
+/** The sender keeps entries of a dead node that are not all in the queues, or no longer does. */
+export interface JournalOwedFrame {
+  readonly dead: Incarnation;
+  readonly isOwed: boolean;
+}
+
+export function encodeJournalOwed(dead: Incarnation, isOwed: boolean): Buffer {
+  const writer = new FrameWriter();
+  writer.text(dead);
+  writer.bool(isOwed);
+  return writer.finish(FrameType.JOURNAL_OWED);
+}
+
+export function decodeJournalOwed(buffer: Buffer, start: number, end: number): JournalOwedFrame {
+  const reader = new FrameReader(buffer, start, end);
+  return { dead: reader.text(), isOwed: reader.bool() };
 }

@@ -4,15 +4,24 @@
  */
 import type { SharedAppend } from '../../core/shared-append.ts';
 import { Ring } from '../../util/ring.ts';
+import type { JournalEntry } from '../journal/journal-entry.ts';
 import type { SessionKeys } from './keys.ts';
 
 export interface WaitingAppend {
-  /** Null: it was answered long ago, and is written again. */
+  /** Null: it was answered long ago and is written again, or a journal has it. */
   readonly append: SharedAppend | null;
   readonly writer: string;
   /** Rising per writer. */
   readonly seq: number;
   readonly value: Buffer;
+  /** What the journal of this node has of it; null: nothing. */
+  entry: JournalEntry | null;
+  /** Of a journal that is replayed: told when it is answered. */
+  readonly answered: (() => void) | null;
+}
+
+function isRewrite(waiting: WaitingAppend | undefined): boolean {
+  return waiting !== undefined && waiting.append === null && waiting.answered === null;
 }
 
 export class AppendLane {
@@ -33,6 +42,10 @@ export class AppendLane {
   absentSinceMs = 0;
   /** Calls in a row that Redis would not run at all. */
   refusals = 0;
+  /** Redis has answered nothing of what waits, since then (monotonic ms); 0: nothing waits for long. */
+  stuckSinceMs = 0;
+  /** Of what waits, so many are in the journal. */
+  journaled = 0;
 
   constructor(
     sessionNumber: number,
@@ -60,6 +73,23 @@ export class AppendLane {
     return this.#inFlight === null && this.#pending.length > 0 && !this.isHeld;
   }
 
+  /** What is newer than all that the journal has, in order. `isFor`: what may go there. */
+  notJournaled(isFor: (append: WaitingAppend) => boolean): WaitingAppend[] {
+    const found: WaitingAppend[] = [];
+    for (let i = this.#pending.length - 1; i >= 0; i--) {
+      const append = this.#pending.at(i)!;
+      if (append.entry !== null) return found.reverse();
+      if (isFor(append)) found.push(append);
+    }
+    const inFlight = this.#inFlight ?? [];
+    for (let i = inFlight.length - 1; i >= 0; i--) {
+      const append = inFlight[i]!;
+      if (append.entry !== null) break;
+      if (isFor(append)) found.push(append);
+    }
+    return found.reverse();
+  }
+
   push(append: WaitingAppend): void {
     this.#pending.push(append);
   }
@@ -82,7 +112,7 @@ export class AppendLane {
     this.#inFlight = null;
     // What is written again for a new server is older than any call that was under way.
     const older: WaitingAppend[] = [];
-    while (undone.length > 0 && this.#pending.at(0)?.append === null) {
+    while (undone.length > 0 && isRewrite(this.#pending.at(0))) {
       older.push(this.#pending.shift()!);
     }
     this.#putFirst(undone);

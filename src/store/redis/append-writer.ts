@@ -1,12 +1,14 @@
 /**
  * Appends to the queues of sessions, wherever their clients are: what a loop turn brings goes into one
  * `session_append` per shard and 64 sessions. What Redis did not do, or did not say, is sent again before
- * anything newer of the same session; the queue drops what it had (hard case 7). Used by redis-store.ts.
+ * anything newer of the same session; the queue drops what it had (hard case 7). What waits for longer than
+ * a moment goes to the journal besides, and stays in its lane (docs/adr/0017). Used by redis-store.ts.
  */
 import type { Incarnation, SharedEvents } from '../../core/cluster-ports.ts';
 import type { Scheduler } from '../../core/ports.ts';
 import type { SharedAppend } from '../../core/shared-append.ts';
 import type { RedisFailure } from '../../drivers/redis/redis-port.ts';
+import type { AppendJournal } from '../journal/journal-ports.ts';
 import type { AppendLane, WaitingAppend } from './append-lane.ts';
 import { encodeEntry } from './entry-codec.ts';
 import {
@@ -44,6 +46,8 @@ export interface AppendWriterOptions {
   readonly incarnation: () => Incarnation;
   readonly limits: AppendLimits;
   readonly counters: StoreCounters;
+  /** Null: there is none, and what waits for Redis waits. */
+  readonly journal: AppendJournal | null;
 }
 
 const SESSIONS_PER_CALL = 64;
@@ -55,6 +59,11 @@ const VALUES_PER_SESSION = 1024;
 const REFUSALS_MAX = 5;
 const ABSENT_RETRY_MS = 200;
 const HELD_RETRY_MS = 100;
+/** What was acknowledged is never given up: it is tried again so often. */
+const ACKED_RETRY_MS = 1000;
+/** An append that Redis has not answered for so long goes to the journal; at once when Redis is away. */
+export const JOURNAL_AFTER_MS = 250;
+const JOURNAL_LOOK_MS = 50;
 
 /** Neighbouring appends of one writer to one session: one slice of a call. */
 interface Slice {
@@ -91,7 +100,8 @@ export class AppendWriter {
   readonly #held: Set<AppendLane> = new Set();
   #isScheduled = false;
   #nextSeq = 1;
-  #callsUnderWay = 0;
+  readonly #underWay: Set<OpenCall> = new Set();
+  #stopLooking: (() => void) | null = null;
   #refused: { readonly lane: AppendLane; readonly append: SharedAppend }[] = [];
   /** A fan-out gives the same message to many sessions, one after the other. */
   #lastAppend: SharedAppend | null = null;
@@ -109,7 +119,7 @@ export class AppendWriter {
 
   /** Nothing waits but what cannot be sent now. */
   get isIdle(): boolean {
-    return this.#callsUnderWay === 0 && this.#dirty.length === 0;
+    return this.#underWay.size === 0 && this.#dirty.length === 0;
   }
 
   enqueue(lane: AppendLane, append: SharedAppend): void {
@@ -127,7 +137,15 @@ export class AppendWriter {
       writer: publisherSid ?? this.#options.incarnation(),
       seq: isOwn ? this.#nextSeq++ : publisherSeq,
       value,
+      entry: null,
+      answered: null,
     });
+    this.touch(lane);
+  }
+
+  /** From a journal: under the name and the number it had. `answered`: it needs not be kept any more. */
+  replay(lane: AppendLane, writer: string, seq: number, value: Buffer, answered: () => void): void {
+    lane.push({ append: null, writer, seq, value, entry: null, answered });
     this.touch(lane);
   }
 
@@ -153,6 +171,11 @@ export class AppendWriter {
     for (const lane of [...this.#held]) this.#letGo(lane);
   }
 
+  stop(): void {
+    this.#stopLooking?.();
+    this.#stopLooking = null;
+  }
+
   flush(): void {
     this.#isScheduled = false;
     const lanes = this.#dirty;
@@ -160,7 +183,11 @@ export class AppendWriter {
     const open = new Map<number, OpenCall>();
     for (const lane of lanes) {
       lane.isDirty = false;
-      if (!lane.isSendable) continue;
+      if (!lane.isSendable) {
+        // Its turn has not come, and those before it are in the journal.
+        if (lane.journaled > 0) this.#journal(lane);
+        continue;
+      }
       if (!this.#options.calls.isUp) {
         this.#hold(lane, 0);
         continue;
@@ -188,6 +215,7 @@ export class AppendWriter {
 
   #fill(open: OpenCall, lane: AppendLane): void {
     const appends = lane.take(VALUES_PER_SESSION, BYTES_PER_CALL);
+    if (lane.stuckSinceMs === 0) lane.stuckSinceMs = this.#options.calls.nowMs;
     open.lanes.push(lane);
     let from = 0;
     for (let at = 1; at <= appends.length; at++) {
@@ -210,10 +238,11 @@ export class AppendWriter {
   }
 
   #send(open: OpenCall): void {
-    this.#callsUnderWay++;
+    this.#underWay.add(open);
+    this.#lookAtJournal();
     const { calls, counters } = this.#options;
     calls.call(sessionAppend, open.call, appendReply, (failure, replies) => {
-      this.#callsUnderWay--;
+      this.#underWay.delete(open);
       if (failure === null && replies!.length === open.slices.length) {
         counters.appendCalls++;
         this.#answered(open, replies!);
@@ -232,7 +261,8 @@ export class AppendWriter {
       for (const slice of open.slices) {
         if (slice.lane === lane) for (const append of slice.appends) appends.push(append);
       }
-      if (!isPassing && ++lane.refusals >= REFUSALS_MAX) {
+      const isAcked = lane.journaled > 0;
+      if (!isPassing && ++lane.refusals >= REFUSALS_MAX && !isAcked) {
         lane.refusals = 0;
         lane.answered([]);
         told.push({ kind: 'failed', lane, appends, why: 'failed' });
@@ -240,7 +270,7 @@ export class AppendWriter {
       } else {
         this.#options.counters.retries++;
         lane.answered(appends);
-        this.#hold(lane, HELD_RETRY_MS);
+        this.#hold(lane, isAcked && !isPassing ? ACKED_RETRY_MS : HELD_RETRY_MS);
       }
     }
     for (const each of told) this.#tell(each);
@@ -268,6 +298,7 @@ export class AppendWriter {
       const again = undone.get(lane);
       lane.answered(again ?? []);
       lane.refusals = 0;
+      if (again === undefined) lane.stuckSinceMs = 0;
       if (again !== undefined) this.#hold(lane, ABSENT_RETRY_MS);
       else if (lane.pending > 0) this.touch(lane);
     }
@@ -290,7 +321,9 @@ export class AppendWriter {
       return;
     }
     const { lane, appends, why } = told;
-    for (const { append, value } of appends) {
+    for (const waiting of appends) {
+      this.#settled(lane, waiting);
+      const { append, value } = waiting;
       if (append === null) continue;
       this.#forget(value);
       this.#options.counters[why]++;
@@ -313,11 +346,14 @@ export class AppendWriter {
       const waiting = appends[i]!;
       const seq = positionOf(reply, i);
       const { append } = waiting;
+      this.#settled(lane, waiting);
       if (seq >= 0) {
-        this.#recent.add(lane, append === null ? waiting : { ...waiting, append: null }, nowMs);
+        const { writer, seq: number, value } = waiting;
+        const again = { append: null, writer, seq: number, value, entry: null, answered: null };
+        this.#recent.add(lane, again, nowMs);
       }
       if (append === null) {
-        counters.rewrites++;
+        if (waiting.answered === null) counters.rewrites++;
         continue;
       }
       this.#forget(waiting.value);
@@ -341,11 +377,66 @@ export class AppendWriter {
     this.waitingBytes -= value.length;
   }
 
+  /** Whoever has it besides may forget it. */
+  #settled(lane: AppendLane, waiting: WaitingAppend): void {
+    const { entry } = waiting;
+    if (entry !== null) {
+      waiting.entry = null;
+      lane.journaled--;
+      this.#options.journal!.answered(entry);
+    }
+    waiting.answered?.();
+  }
+
+  // ------------------------------------------------------------------ the journal
+
+  /** Looks for what waits for too long, as long as something waits. */
+  #lookAtJournal(): void {
+    const { journal, scheduler, calls } = this.#options;
+    if (journal === null || this.#stopLooking !== null) return;
+    const stop = scheduler.every(JOURNAL_LOOK_MS, () => {
+      if (this.#underWay.size === 0 && this.#held.size === 0) {
+        this.#stopLooking = null;
+        stop();
+        return;
+      }
+      const { isUp, nowMs } = calls;
+      const look = (lane: AppendLane): void => {
+        if (!isUp || nowMs - lane.stuckSinceMs >= JOURNAL_AFTER_MS) this.#journal(lane);
+      };
+      for (const { lanes } of this.#underWay) for (const lane of lanes) look(lane);
+      for (const lane of this.#held) look(lane);
+    });
+    this.#stopLooking = stop;
+  }
+
+  /** All of the lane that may go there, in its order. */
+  #journal(lane: AppendLane): void {
+    const { journal } = this.#options;
+    if (journal === null || !journal.hasRoom) return;
+    const { clientId, sid } = lane;
+    for (const waiting of lane.notJournaled(isJournaled)) {
+      const { append, writer, seq, value } = waiting;
+      waiting.entry = journal.keep(
+        { clientId, sid, writer, seq, value },
+        () => this.events!.kept(lane.sessionNumber, append!),
+        () => this.events!.keptQueued(append!),
+      );
+      if (waiting.entry === null) return;
+      lane.journaled++;
+    }
+  }
+
   #hold(lane: AppendLane, delayMs: number): void {
+    const { calls } = this.#options;
     lane.isHeld = true;
     this.#held.add(lane);
-    const { calls } = this.#options;
-    if (!calls.isUp) return;
+    if (lane.stuckSinceMs === 0) lane.stuckSinceMs = calls.nowMs;
+    this.#lookAtJournal();
+    if (!calls.isUp) {
+      this.#journal(lane);
+      return;
+    }
     calls.after(delayMs, () => {
       if (calls.isUp) this.#letGo(lane);
     });
@@ -393,6 +484,14 @@ export class AppendWriter {
     this.#lastValue = value;
     return value;
   }
+}
+
+/**
+ * What is named by this node. A name that a publisher's session gives may be used by its next owner, who
+ * hands on what is pending in Redis: an older one that came later would be taken for a repetition.
+ */
+function isJournaled({ append }: WaitingAppend): boolean {
+  return append !== null && append.identity.publisherSid === null;
 }
 
 function isSame(a: SharedAppend, b: SharedAppend): boolean {

@@ -27,6 +27,8 @@ import type {
 import type { QueueEntry } from '../../core/queue-entry.ts';
 import type { GroupChoices, SharedAppend } from '../../core/shared-append.ts';
 import type { RedisPort, RedisPortEvents } from '../../drivers/redis/redis-port.ts';
+import type { AppendJournal, JournalSink } from '../journal/journal-ports.ts';
+import type { JournalRecord } from '../journal/journal-record.ts';
 import { AppendLane } from './append-lane.ts';
 import { type AppendLimits, AppendWriter } from './append-writer.ts';
 import { listCall, listReply, sessionList } from './functions/session-record.ts';
@@ -59,6 +61,8 @@ export interface RedisStoreOptions {
   readonly limits?: Partial<RedisStoreLimits>;
   /** Of this life of the node: names what it appends. */
   readonly incarnation: () => Incarnation;
+  /** Where appends go that Redis does not answer; absent: they wait. */
+  readonly journal?: AppendJournal | null;
 }
 
 const DEFAULTS: RedisStoreLimits = {
@@ -80,6 +84,15 @@ const STOP_MS_MAX = 3000;
 const STOP_TICK_MS = 10;
 const QUARANTINE_LOG_MS = 1000;
 
+/** Nothing of it is told to the core. */
+const NO_SESSION = -1;
+
+/** Appends of a journal to one session. */
+interface ReplayLane {
+  readonly lane: AppendLane;
+  waiting: number;
+}
+
 /** What a session number of the core stands for. */
 interface Binding {
   readonly sessionNumber: number;
@@ -92,7 +105,9 @@ interface Binding {
   opened: OpenedSession | null;
 }
 
-export class RedisStore implements SessionStore, SharedSessions, SessionLedger, RedisPortEvents {
+export class RedisStore
+  implements SessionStore, SharedSessions, SessionLedger, JournalSink, RedisPortEvents
+{
   readonly keepsQueues = true;
   readonly counters: StoreCounters = new StoreCounters();
   readonly #options: RedisStoreOptions;
@@ -106,6 +121,8 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
   /** Sessions bound under an epoch this node may own, by client id. */
   readonly #byClient: Map<string, Binding> = new Map();
   readonly #opened: Map<string, OpenedSession> = new Map();
+  /** Of journals that are replayed, by client id and sid. */
+  readonly #replays: Map<string, ReplayLane> = new Map();
   #storeEvents: StoreEvents | null = null;
   #isStopped = false;
   #quarantineLoggedMs = Number.NEGATIVE_INFINITY;
@@ -117,6 +134,7 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
     const { redis, scheduler, clock, log, incarnation } = options;
     const limits = { ...DEFAULTS, ...options.limits };
     const { counters } = this;
+    const journal = options.journal ?? null;
     this.#options = options;
     this.#calls = new RedisCalls(redis, scheduler, clock, log, counters);
     const calls = this.#calls;
@@ -125,7 +143,15 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
       this.#storeEvents?.committed(ticket, error),
     );
     this.#limits = limits;
-    this.#appends = new AppendWriter({ calls, scheduler, wallMs, incarnation, limits, counters });
+    this.#appends = new AppendWriter({
+      calls,
+      scheduler,
+      wallMs,
+      incarnation,
+      limits,
+      counters,
+      journal,
+    });
     this.#owners = new OwnerWriter({
       calls,
       scheduler,
@@ -198,6 +224,7 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
     }
     this.whenWritten(() => {
       this.#isStopped = true;
+      this.#appends.stop();
       this.#calls.stop();
       done();
     });
@@ -460,6 +487,31 @@ export class RedisStore implements SessionStore, SharedSessions, SessionLedger, 
     this.#calls.call(sessionList, call, listReply, (_failure, listed) => {
       if (listed === null) done(null, 0);
       else done(imageOf(clientId, listed, this.#quarantine), listed.tail);
+    });
+  }
+
+  // ------------------------------------------------------------------ JournalSink
+
+  get isUp(): boolean {
+    return this.#calls.isUp;
+  }
+
+  /** In the order of the calls, for each session. */
+  replay({ clientId, sid, writer, seq, value }: JournalRecord, answered: () => void): void {
+    const name = `${sid} ${clientId}`;
+    let replay = this.#replays.get(name);
+    if (replay === undefined) {
+      const keys = sessionKeys(this.#options.keyPrefix, clientId);
+      const shard = this.#calls.shardOf(clientId);
+      replay = { lane: new AppendLane(NO_SESSION, clientId, sid, keys, shard), waiting: 0 };
+      this.#replays.set(name, replay);
+    }
+    const { lane } = replay;
+    replay.waiting++;
+    this.#appends.replay(lane, writer, seq, value, () => {
+      replay.waiting--;
+      if (replay.waiting === 0) this.#replays.delete(name);
+      answered();
     });
   }
 

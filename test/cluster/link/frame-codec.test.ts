@@ -279,21 +279,28 @@ t.test('each frame comes back as it was', async (t) => {
     (it) => codec.encodeRetainedWant(it.cursor, it.bytesMax),
     codec.decodeRetainedWant,
   );
-  const entry = record({ position: u53, entry: bytes });
+  const entry = record({ after: u53, position: u53, entry: bytes });
   same(
     'JOURNAL',
     entry,
     FrameType.JOURNAL,
-    (it) => codec.encodeJournal(it.position, it.entry),
+    (it) => codec.encodeJournal(it.after, it.position, it.entry),
     codec.decodeJournal,
   );
-  const done = record({ position: u53, state: fc.constantFrom<codec.JournalState>(0, 1, 2) });
+  const done = record({ position: u53, state: fc.constantFrom<codec.JournalState>(0, 1, 2, 3) });
   same(
     'JOURNAL_DONE',
     done,
     FrameType.JOURNAL_DONE,
     (it) => codec.encodeJournalDone(it.position, it.state),
     codec.decodeJournalDone,
+  );
+  same(
+    'JOURNAL_OWED',
+    record({ dead: text, isOwed: fc.boolean() }),
+    FrameType.JOURNAL_OWED,
+    (it) => codec.encodeJournalOwed(it.dead, it.isOwed),
+    codec.decodeJournalOwed,
   );
 });
 
@@ -307,7 +314,7 @@ t.test('frames that are all in their type', async (t) => {
 
 t.test('large frames do not disturb those after them', async (t) => {
   const large = Buffer.alloc(300_000, 1);
-  const found = back(codec.encodeJournal(1, large), FrameType.JOURNAL, codec.decodeJournal);
+  const found = back(codec.encodeJournal(0, 1, large), FrameType.JOURNAL, codec.decodeJournal);
   t.equal(found.entry.equals(large), true);
   t.strictSame(back(codec.encodeLetGoDone(7), FrameType.LET_GO_DONE, codec.decodeLetGoDone), 7);
 });
@@ -385,6 +392,7 @@ const decoders: readonly Decode<unknown>[] = [
   codec.decodeRetainedWant,
   codec.decodeJournal,
   codec.decodeJournalDone,
+  codec.decodeJournalOwed,
   decodePublished,
   decodeGroup,
   decodeRetained,
@@ -471,7 +479,7 @@ t.test('frames are cut the same however the bytes come', async (t) => {
       fc.array(fc.oneof(fc.nat(40), fc.nat(20_000)), { maxLength: 12 }),
       fc.array(fc.integer({ min: 1, max: 9000 }), { minLength: 1, maxLength: 8 }),
       (sizes, steps) => {
-        const frames = sizes.map((size, i) => codec.encodeJournal(i, Buffer.alloc(size, i)));
+        const frames = sizes.map((size, i) => codec.encodeJournal(0, i, Buffer.alloc(size, i)));
         const stream = Buffer.concat(frames);
         const splitter = new FrameSplitter(30_000);
         const seen: Buffer[] = [];

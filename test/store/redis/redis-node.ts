@@ -26,6 +26,7 @@ import {
 import type { RedisPort } from '../../../src/drivers/redis/redis-port.ts';
 import { systemClock, systemScheduler } from '../../../src/listeners/scheduler.ts';
 import { EmbeddedStore } from '../../../src/store/embedded/embedded-store.ts';
+import type { AppendJournal } from '../../../src/store/journal/journal-ports.ts';
 import { RedisStore, type RedisStoreLimits } from '../../../src/store/redis/redis-store.ts';
 import { SplitStore } from '../../../src/store/split-store.ts';
 import { LogRecorder, StoreRecorder } from '../../contract/store-recorder.ts';
@@ -48,6 +49,7 @@ export interface NodeOptions {
   readonly scheduler?: Scheduler;
   readonly clock?: Clock;
   readonly limits?: Partial<RedisStoreLimits>;
+  readonly journal?: AppendJournal;
 }
 
 let sids = 1;
@@ -59,6 +61,7 @@ export class RedisNode implements SharedEvents {
   readonly events: StoreRecorder = new StoreRecorder();
   readonly told: Queued[] = [];
   readonly fencedNumbers: number[] = [];
+  readonly kepts: SharedAppend[] = [];
   readonly tails: { readonly clientId: string; readonly tailSeq: number }[] = [];
   readonly #waiting: Map<SharedAppend, (queued: Queued) => void> = new Map();
 
@@ -71,6 +74,7 @@ export class RedisNode implements SharedEvents {
       clock: options.clock ?? systemClock,
       log: this.log,
       limits: options.limits ?? {},
+      journal: options.journal ?? null,
       incarnation: () => options.incarnation,
     });
     this.store.listen(this);
@@ -89,6 +93,12 @@ export class RedisNode implements SharedEvents {
   ): void {
     this.#tell({ sessionNumber, append, seq, owner, dropped, why: null });
   }
+
+  kept(_sessionNumber: number, append: SharedAppend): void {
+    this.kepts.push(append);
+  }
+
+  keptQueued(): void {}
 
   enqueueFailed(
     sessionNumber: number,

@@ -1,5 +1,6 @@
 /** /cluster: the datacenter as this node sees it. */
-import { degradedModes, nodeStates } from '../../cluster-view.ts';
+import { degradedModes } from '../../../core/limits.ts';
+import { nodeStates } from '../../cluster-view.ts';
 import { stateTexts } from '../../readiness.ts';
 import { ApiError } from '../api-error.ts';
 import { type ApiRoute, ok } from '../route.ts';
@@ -60,7 +61,9 @@ const shape = object('The datacenter as this node sees it.', {
     mode: oneOf('What acks do when neither Redis nor a peer can keep a message.', degradedModes),
     isActive: boolean('Something is missing.'),
     reason: string("What; '' when nothing is."),
-    journaledMessages: integer('Messages that wait to be replayed.'),
+    journaledMessages: integer('Messages in the journal of this node until Redis has them.'),
+    journaledBytes: integer('Bytes of these.'),
+    journalCopies: integer('Messages this node keeps for others.'),
   }),
   members: list(
     'The other nodes.',
