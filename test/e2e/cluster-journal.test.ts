@@ -5,7 +5,7 @@ import type { Client } from '../conformance/client.ts';
 import { DURABLE } from '../support/redis-server.ts';
 import { sleep, TestCluster, until } from './cluster-kit.ts';
 
-t.setTimeout(120_000);
+t.setTimeout(240_000);
 
 const ACK_MS = 2000;
 
