@@ -106,7 +106,9 @@ export class ClusterBus implements Bus {
   }
 
   announceEnd(clientId: string, sid: string, epoch: number): void {
-    this.#parts.announcer.end(clientId, sid, epoch);
+    const { announcer, takeover } = this.#parts;
+    announcer.end(clientId, sid, epoch);
+    takeover.ended(clientId, epoch);
   }
 
   awaitApplied(awaited: Awaited): void {

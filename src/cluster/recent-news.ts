@@ -2,7 +2,8 @@
  * Sessions a member has told of lately. When it dies its word may have reached some of the others only:
  * whoever has heard it tells all, or one of them would go on with a session that has ended, or without
  * one that there is. Kept for as long as a live member may be without a link to another, and bounded: what
- * is not told again is told when somebody opens the session. Used by peer-tables.ts and cluster.ts.
+ * is not told again is told when somebody opens the session. Used by peer-tables.ts and cluster.ts; takeover.ts
+ * notes ends in one.
  */
 const NEWS_MS = 20_000;
 const NEWS_MAX = 10_000;
@@ -24,6 +25,11 @@ export class RecentNews {
       if (news.size <= NEWS_MAX && nowMs - atMs < NEWS_MS) return;
       news.delete(oldest);
     }
+  }
+
+  /** 0: nothing was told. */
+  epochOf(clientId: string): number {
+    return this.#news.get(clientId)?.epoch ?? 0;
   }
 
   get size(): number {

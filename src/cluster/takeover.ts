@@ -24,6 +24,7 @@ import type { Barrier } from './barrier.ts';
 import type { ClusterCounters } from './cluster-counters.ts';
 import { encodeLetGo, encodeLetGoDone, type LetGoFrame } from './link/frame-codec.ts';
 import type { Mesh } from './ports.ts';
+import { RecentNews } from './recent-news.ts';
 import type { RoutesAnnouncer } from './routes-announcer.ts';
 import { Unregistered } from './unregistered.ts';
 
@@ -111,6 +112,8 @@ export class Takeover {
   readonly #deadlines: Ring<Deadline> = new Ring();
   /** By client id, oldest first. */
   readonly #goodbyes: Map<string, Goodbye> = new Map();
+  /** Ends this node has announced. */
+  readonly #ends: RecentNews = new RecentNews();
   readonly #unregistered: Unregistered;
 
   constructor(parts: TakeoverParts) {
@@ -191,8 +194,7 @@ export class Takeover {
       return;
     }
     const newSid = random.hex(SID_BYTES);
-    // A Redis that has failed over, with a clock that is behind, would begin below what is known.
-    const epochMs = Math.max(hlcMs(), this.#knownEpoch(request.clientId) + 1);
+    const epochMs = Math.max(hlcMs(), this.#lastEpoch(request.clientId) + 1);
     ledger.open(incarnation, epochMs, newSid, request, (answer) => {
       if (answer.kind === 'opened') this.#opened(line, opening, answer);
       else if (answer.kind === 'unavailable' && this.#unregistered.isOpenTo(request)) {
@@ -207,7 +209,7 @@ export class Takeover {
   #askAll(line: OpenLine, opening: Opening): void {
     const { members, hlcMs, scheduler } = this.#parts;
     const { clientId } = opening.request;
-    const epoch = hlcMs();
+    const epoch = Math.max(hlcMs(), this.#lastEpoch(clientId) + 1);
     let waiting = 1;
     const answered = (): void => {
       waiting--;
@@ -286,6 +288,21 @@ export class Takeover {
     const owners = new Set([named, this.#unregistered.ownerElsewhere(clientId)]);
     if (known !== null && known.epoch < epoch) owners.add(known.owner);
     return [...owners].filter((owner) => owner !== null && isMember(owner)) as Incarnation[];
+  }
+
+  /**
+   * A Redis that has failed over, with a clock that is behind, would begin below what is known. And one
+   * that has forgotten a session which ended may give its epoch again within the same millisecond:
+   * whoever remembers the end would not believe in the new session.
+   */
+  #lastEpoch(clientId: string): number {
+    const ended = Math.max(this.#parts.remote().endedEpoch(clientId), this.#ends.epochOf(clientId));
+    return Math.max(this.#knownEpoch(clientId), ended);
+  }
+
+  /** Announced by this node. */
+  ended(clientId: string, epoch: number): void {
+    this.#ends.note(clientId, epoch, this.#parts.clock.monotonicMs());
   }
 
   #knownEpoch(clientId: string): number {

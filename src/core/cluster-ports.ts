@@ -325,6 +325,8 @@ export interface RemoteSide {
   /** False: the change before it is missing: the image is needed. */
   applyChange(change: SubscriptionChange): boolean;
   applyEnd(clientId: string, sid: string, epoch: number): void;
+  /** Of the last end of a session of the client that is remembered; 0: of none. */
+  endedEpoch(clientId: string): number;
   /** The node is dead: its sessions have no owner until someone opens them. */
   ownerDied(owner: Incarnation): void;
 

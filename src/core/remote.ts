@@ -178,6 +178,10 @@ export class Remote implements RemoteSide, SharedEvents {
     this.#tenure.forget(session);
   }
 
+  endedEpoch(clientId: string): number {
+    return this.#ends.get(clientId)?.epoch ?? 0;
+  }
+
   /** Late news of the session must not bring it back (hard case 6). */
   #bury(clientId: string, epoch: number): void {
     const ends = this.#ends;

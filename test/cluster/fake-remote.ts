@@ -27,6 +27,7 @@ export class FakeRemote implements RemoteSide {
   readonly remoteGroups: Map<string, number> = new Map();
   readonly sessions: Map<string, SessionImage> = new Map();
   readonly ended: string[] = [];
+  readonly endedEpochs: Map<string, number> = new Map();
   readonly died: Incarnation[] = [];
   readonly hints: string[] = [];
   readonly letGoes: string[] = [];
@@ -155,8 +156,13 @@ export class FakeRemote implements RemoteSide {
   applyEnd(clientId: string, sid: string, epoch: number): void {
     const known = this.sessions.get(clientId);
     this.ended.push(clientId);
+    this.endedEpochs.set(clientId, epoch);
     if (known === undefined || (sid !== '' && known.sid !== sid) || known.epoch > epoch) return;
     this.sessions.delete(clientId);
+  }
+
+  endedEpoch(clientId: string): number {
+    return this.endedEpochs.get(clientId) ?? 0;
   }
 
   ownerDied(owner: Incarnation): void {

@@ -453,3 +453,25 @@ t.test('a session that is known and that Redis has not: was Redis emptied?', asy
   t.equal(fourth.kind, 'unavailable', 'nobody can say');
   t.ok(site.open(b, 'new').kind === 'waits' && b.membership.confirms === 3, 'nobody knows it');
 });
+
+t.test(
+  'an epoch is never given again, though Redis has forgotten the session it was of',
+  async (t) => {
+    const { site, a, b } = two();
+    const first = site.open(a, 'c');
+    site.time.settle();
+    adopt(site, a, 'c', first);
+    // The clock of Redis and of both nodes stands still.
+    const { sid, epoch } = first.record;
+    a.cluster.bus.announceEnd('c', sid, epoch);
+    a.cluster.bus.close('c', sid, epoch, 0, -1);
+    site.time.settle();
+    site.ledger.rows.delete('c');
+    for (const node of [a, b]) {
+      const again = site.open(node, 'c');
+      site.time.settle();
+      t.ok(again.record.epoch > epoch, node.nodeId);
+      site.ledger.rows.delete('c');
+    }
+  },
+);
