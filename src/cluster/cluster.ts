@@ -100,6 +100,9 @@ export class Cluster implements ReadyEvents {
   #generation = '';
   /** Of the life before. */
   #formerIncarnation: Incarnation | null = null;
+  /** Redis has lost its data since the life before. */
+  #hasForgotten = false;
+  #formerMembers: ReadonlySet<Incarnation> = new Set();
   /** `mayServe` has said no: whoever was held for it is let go when it says yes again. */
   #hasHeld = false;
   #nextHeartbeatMs = 0;
@@ -174,6 +177,7 @@ export class Cluster implements ReadyEvents {
       hasRedis: () => this.#membership.hasRedis,
       hlcMs: () => Math.floor(this.hybridClock.nextUs() / 1000),
       beforeOpen: (clientId, then) => this.#beforeOpen(clientId, then),
+      losses: () => this.#reassertion.losses,
       confirm: (done) => this.#membership.confirm(done),
       linkGraceMs: options.linkGraceMs,
     });
@@ -219,6 +223,7 @@ export class Cluster implements ReadyEvents {
       membership: () => this.#membership,
       remote,
       peers: () => this.#peers,
+      isRemembering: () => this.#reassertion.isRemembering,
       deadOwner: (owner) => this.#caretaker.died(owner),
     });
     this.#desk = new FrameDesk({
@@ -337,7 +342,7 @@ export class Cluster implements ReadyEvents {
   }
 
   /** What a dead node had journaled is in the queues, and Redis has the session when it should. */
-  #beforeOpen(clientId: string, then: () => void): void {
+  #beforeOpen(clientId: string, then: (isThere: boolean) => void): void {
     const assert = (): void => this.#reassertion.beforeOpen(clientId, then);
     if (this.#journal === null) assert();
     else this.#journal.whenNothingIsOwed(assert);
@@ -395,6 +400,7 @@ export class Cluster implements ReadyEvents {
   // ------------------------------------------------------------------------------ MembershipEvents
 
   joined(incarnation: Incarnation, generation: string, secret: string): void {
+    this.#hasForgotten = this.#generation !== '' && generation !== this.#generation;
     this.#generation = generation;
     this.#mesh.identify(generation, secret);
     this.#announcer.reset();
@@ -420,7 +426,19 @@ export class Cluster implements ReadyEvents {
       this.#memberGone(gone);
       if (peer !== undefined) this.#passOn(peer);
     }
+    this.#remember();
     this.#joining.check();
+  }
+
+  /** The first list of a new life: did anybody of before go on, who knows what there was? */
+  #remember(): void {
+    if (!this.#hasForgotten) return;
+    this.#hasForgotten = false;
+    for (const member of this.#members.keys()) if (this.#formerMembers.has(member)) return;
+    this.#reassertion.remember(() => {
+      for (const peer of this.#peers.values()) this.#countIn(peer);
+      this.#joining.check();
+    });
   }
 
   #memberGone(incarnation: Incarnation): void {
@@ -483,6 +501,7 @@ export class Cluster implements ReadyEvents {
     this.#takeover.lost();
     this.#journal?.lost();
     this.#barrier.fail();
+    this.#formerMembers = new Set(this.#members.keys());
     this.#members = new Map();
     for (const incarnation of [...this.#peers.keys()]) this.#memberGone(incarnation);
     this.#parts.onLost?.();
@@ -557,6 +576,8 @@ export class Cluster implements ReadyEvents {
    */
   #countIn(peer: PeerNode): void {
     const { incarnation } = peer;
+    // It would take what it does not find for what has never been.
+    if (this.#reassertion.isRemembering) return;
     if (peer.isCountingIn || this.#barrier.isCounted(incarnation) || !this.#isTold(peer)) return;
     peer.isCountingIn = true;
     this.#barrier.whenApplied((isApplied) => {

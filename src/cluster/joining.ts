@@ -27,6 +27,8 @@ export interface JoiningParts {
   readonly membership: () => StartedMembership;
   readonly remote: () => RemoteSide;
   readonly peers: () => ReadonlyMap<Incarnation, PeerNode>;
+  /** What Redis has lost is not all there yet. */
+  readonly isRemembering: () => boolean;
   /** A node that died while nobody was there to see it owns this session. */
   readonly deadOwner: (owner: Incarnation) => void;
 }
@@ -104,7 +106,7 @@ export class Joining {
   /** Goes on as far as it can. */
   check(): void {
     const { peers, membership, retained } = this.#parts;
-    if (this.#phase === 'out') return;
+    if (this.#phase === 'out' || this.#parts.isRemembering()) return;
     for (const peer of peers().values()) if (!this.#isCounted(peer)) return;
     if (this.#phase === 'counting') this.#load();
     else if (this.#phase === 'catching_up' && retained.source === null) this.#catchUp();

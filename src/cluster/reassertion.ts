@@ -47,14 +47,42 @@ export class Reassertion {
   #calls = 0;
   #written = 0;
   #windowEndMs = Number.NEGATIVE_INFINITY;
+  #losses = 0;
+  #onRemembered: (() => void) | null = null;
   #life = 0;
 
   constructor(parts: ReassertionParts) {
     this.#parts = parts;
   }
 
+  /** How often Redis has lost data, as far as this node knows. */
+  get losses(): number {
+    return this.#losses;
+  }
+
   get isUnderWay(): boolean {
     return this.#calls > 0 || this.#walks.length > 0 || this.#again.length > 0;
+  }
+
+  /** What a node remembers of its life before is being written, and nobody may take what is not. */
+  get isRemembering(): boolean {
+    return this.#onRemembered !== null;
+  }
+
+  /**
+   * Redis was empty, and nobody who was there has gone on: what those who come back remember is all there
+   * is. Nobody owns any of it by now.
+   */
+  remember(done: () => void): void {
+    const { remote, log } = this.#parts;
+    log.warn(
+      {},
+      'Redis was empty, and no lease had lasted: sessions are written as they are remembered',
+    );
+    this.#losses++;
+    this.#onRemembered = done;
+    this.#walks = [{ images: remote().knownSessions()[Symbol.iterator](), ofNobody: true }];
+    this.#more();
   }
 
   /** Redis was empty: what was queued only there is gone. */
@@ -71,6 +99,7 @@ export class Reassertion {
 
   begin(withOrphans: boolean): void {
     const { remote, clock } = this.#parts;
+    this.#losses++;
     this.#windowEndMs = clock.monotonicMs() + WINDOW_MS;
     this.#walks = [{ images: remote().ownedSessions()[Symbol.iterator](), ofNobody: false }];
     if (withOrphans) {
@@ -88,6 +117,7 @@ export class Reassertion {
     this.#walks = [];
     this.#again = [];
     this.#calls = 0;
+    this.#onRemembered = null;
     this.#windowEndMs = Number.NEGATIVE_INFINITY;
   }
 
@@ -108,7 +138,11 @@ export class Reassertion {
         this.#more();
       });
     }
-    if (this.isUnderWay || this.#written === 0) return;
+    if (this.isUnderWay) return;
+    const done = this.#onRemembered;
+    this.#onRemembered = null;
+    done?.();
+    if (this.#written === 0) return;
     this.#parts.log.info({ sessions: this.#written }, 'sessions written again');
     this.#written = 0;
   }
@@ -146,15 +180,16 @@ export class Reassertion {
     });
   }
 
-  /** A client wants its session: Redis must have it before it is asked. */
-  beforeOpen(clientId: string, then: () => void): void {
-    const { clock, remote, self, ledger } = this.#parts;
+  /** A client wants its session: Redis must have it before it is asked; `isThere`: it has. */
+  beforeOpen(clientId: string, then: (isThere: boolean) => void): void {
+    const { clock, remote, ledger } = this.#parts;
     const image = clock.monotonicMs() < this.#windowEndMs ? remote().knownSession(clientId) : null;
-    if (image === null || image.owner === self()) {
-      then();
+    if (image === null) {
+      then(true);
       return;
     }
     const owner = this.#isNobodys(image) ? null : image.owner;
-    ledger.assert({ ...image, owner }, HEAD_UNKNOWN, then);
+    const headSeq = remote().queueOf(clientId)?.tailSeq ?? HEAD_UNKNOWN;
+    ledger.assert({ ...image, owner }, headSeq, (isWritten) => then(isWritten !== null));
   }
 }

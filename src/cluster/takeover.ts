@@ -45,8 +45,10 @@ export interface TakeoverParts {
   readonly hasRedis: () => boolean;
   /** Milliseconds of a hybrid clock: what epochs are made of. */
   readonly hlcMs: () => number;
-  /** Redis may not have the session though this node knows it: it is written first. */
-  readonly beforeOpen: (clientId: string, then: () => void) => void;
+  /** Redis may not have the session though this node knows it: it is written first, if it can be. */
+  readonly beforeOpen: (clientId: string, then: (isThere: boolean) => void) => void;
+  /** How often Redis has lost data, as far as this node knows. */
+  readonly losses: () => number;
   /** Asks Redis whether it still is the one that knows this node: it may have been emptied just now. */
   readonly confirm: (done: (isSame: boolean | null) => void) => void;
   readonly linkGraceMs: number;
@@ -55,6 +57,8 @@ export interface TakeoverParts {
 const SID_BYTES = 8;
 /** An open that waits for a close of the same client to reach Redis is given up after this. */
 const CLOSE_WAIT_MS = 5000;
+/** A Redis that is emptied while it is asked is asked again, so often. */
+const DOUBTS_MAX = 3;
 /** How long it is remembered that a client had said goodbye. */
 const GOODBYE_MS = 30_000;
 
@@ -63,8 +67,10 @@ interface Opening {
   readonly done: (answer: OpenAnswer) => void;
   /** The life of this node that asked. */
   incarnation: Incarnation;
-  /** It was asked whether Redis is still the same. */
-  hasDoubted: boolean;
+  /** How often it was asked whether Redis is still the same. */
+  doubts: number;
+  /** `losses` when Redis was asked. */
+  losses: number;
 }
 
 /** Openings of one client id; the first one is under way. */
@@ -153,7 +159,13 @@ export class Takeover {
   open(request: OpenRequest, done: (answer: OpenAnswer) => void): void {
     const { clientId } = request;
     let line = this.#lines.get(clientId);
-    const opening = { request, done, incarnation: this.#parts.self(), hasDoubted: false };
+    const opening = {
+      request,
+      done,
+      incarnation: this.#parts.self(),
+      doubts: 0,
+      losses: 0,
+    };
     if (line !== undefined) {
       line.openings.push(opening);
       return;
@@ -165,7 +177,7 @@ export class Takeover {
   }
 
   #begin(line: OpenLine, opening: Opening): void {
-    const { scheduler, mayServe, clock, beforeOpen, self } = this.#parts;
+    const { scheduler, mayServe, clock, self } = this.#parts;
     const { clientId } = opening.request;
     opening.incarnation = self();
     if (!mayServe()) {
@@ -183,7 +195,19 @@ export class Takeover {
       for (const closing of [...closings]) closing.handOver();
       return;
     }
-    beforeOpen(clientId, () => this.#ask(line, opening));
+    this.#write(line, opening);
+  }
+
+  #write(line: OpenLine, opening: Opening): void {
+    const { beforeOpen, losses } = this.#parts;
+    opening.losses = losses();
+    beforeOpen(opening.request.clientId, (isThere) => this.#written(line, opening, isThere));
+  }
+
+  #written(line: OpenLine, opening: Opening, isThere: boolean): void {
+    if (isThere) this.#ask(line, opening);
+    else if (this.#unregistered.isOpenTo(opening.request)) this.#askAll(line, opening);
+    else this.#answer(line, opening, { kind: 'unavailable' });
   }
 
   #ask(line: OpenLine, opening: Opening): void {
@@ -195,8 +219,10 @@ export class Takeover {
     }
     const newSid = random.hex(SID_BYTES);
     const epochMs = Math.max(hlcMs(), this.#lastEpoch(request.clientId) + 1);
-    ledger.open(incarnation, epochMs, newSid, request, (answer) => {
+    const isKnown = this.#forgotten(opening) !== null;
+    ledger.open(incarnation, epochMs, newSid, { ...request, isKnown }, (answer) => {
       if (answer.kind === 'opened') this.#opened(line, opening, answer);
+      else if (answer.kind === 'absent') this.#doubt(line, opening);
       else if (answer.kind === 'unavailable' && this.#unregistered.isOpenTo(request)) {
         this.#askAll(line, opening);
       } else {
@@ -254,11 +280,6 @@ export class Takeover {
     { previousOwner, record }: { previousOwner: Incarnation | null; record: OpenedRecord },
   ): void {
     const { counters, self } = this.#parts;
-    const forgotten = record.present ? null : this.#forgotten(opening);
-    if (forgotten !== null) {
-      this.#doubt(line, opening, record, forgotten);
-      return;
-    }
     const { clientId } = opening.request;
     const { epoch } = record;
     const owners = this.#ownersBefore(clientId, previousOwner, epoch);
@@ -309,43 +330,46 @@ export class Takeover {
     return this.#parts.remote().knownSession(clientId)?.epoch ?? 0;
   }
 
-  /** A session that this node knows of, and that the client wants, though Redis has none. */
-  #forgotten({ request, hasDoubted }: Opening): SessionImage | null {
-    if (request.cleanStart || hasDoubted) return null;
+  /** A session that this node knows of, and that the client wants: Redis should have it. */
+  #forgotten({ request, doubts }: Opening): SessionImage | null {
+    if (request.cleanStart || doubts >= DOUBTS_MAX) return null;
     const image = this.#parts.remote().knownSession(request.clientId);
     const isTheirs = image !== null && image.identity === request.identity;
     return isTheirs && image.expiryIntervalS > 0 ? image : null;
   }
 
   /**
-   * It has just ended, or Redis has just been emptied and nobody has noticed. Then what was opened gives
-   * way to what is known, and the client gets that.
+   * Redis has no such session. It has just ended, or Redis has been emptied: nobody may have noticed yet,
+   * or this node has while it asked. Then what is known is written there before it is asked again.
    */
-  #doubt(line: OpenLine, opening: Opening, record: OpenedRecord, known: SessionImage): void {
-    const { confirm, ledger, isMember, self } = this.#parts;
+  #doubt(line: OpenLine, opening: Opening): void {
+    const { confirm, ledger, remote, isMember, self, losses } = this.#parts;
     const { clientId } = opening.request;
-    const isOwned = known.owner !== null && (known.owner === self() || isMember(known.owner));
-    opening.hasDoubted = true;
+    opening.doubts++;
     confirm((isSame) => {
-      if (isSame) {
-        this.#opened(line, opening, { previousOwner: null, record });
-        return;
-      }
       if (isSame === null) {
-        this.#giveBack(opening, record);
         this.#answer(line, opening, { kind: 'unavailable' });
         return;
       }
-      ledger.close(clientId, record.sid, record.epoch, 0, -1, () => {
-        const image = isOwned ? known : { ...known, owner: null };
-        ledger.assert(image, -1, () => this.#ask(line, opening));
-      });
+      const known = this.#forgotten(opening);
+      if ((isSame && opening.losses === losses()) || known === null) {
+        opening.doubts = DOUBTS_MAX;
+        this.#ask(line, opening);
+        return;
+      }
+      opening.losses = losses();
+      const { owner } = known;
+      const isOwned = owner !== null && (owner === self() || isMember(owner));
+      const headSeq = remote().queueOf(clientId)?.tailSeq ?? -1;
+      ledger.assert(isOwned ? known : { ...known, owner: null }, headSeq, (isWritten) =>
+        this.#written(line, opening, isWritten !== null),
+      );
     });
   }
 
   /** Nobody else has it any more. */
   #taken(line: OpenLine, opening: Opening, record: OpenedRecord, isWillVoid: boolean): void {
-    const { mayServe, self } = this.#parts;
+    const { mayServe, self, losses, ledger } = this.#parts;
     // Also when whoever took it could not ask this node to let go, as its link was broken.
     const knownEpoch = this.#knownEpoch(opening.request.clientId);
     if (record.epoch < line.supersededBy || record.epoch < knownEpoch) {
@@ -357,6 +381,14 @@ export class Takeover {
     if (opening.incarnation !== self() || !mayServe()) {
       this.#giveBack(opening, record);
       this.#answer(line, opening, { kind: 'unavailable' });
+      return;
+    }
+    if (opening.losses !== losses() && opening.doubts < DOUBTS_MAX) {
+      // What was opened may be gone again, and was nobody's yet who would have written it.
+      const { clientId, expiryIntervalS } = opening.request;
+      ledger.giveBack(opening.incarnation, clientId, record.sid, record.epoch, expiryIntervalS);
+      opening.doubts++;
+      this.#write(line, opening);
       return;
     }
     const own = this.#unregistered.takenAway(opening.request.clientId, record.epoch);

@@ -181,7 +181,7 @@ export class Unregistered {
     const { ledger, self, letGo } = this.#parts;
     const { clientId } = entry.request;
     // Tried again with the next tick.
-    if (answer.kind === 'unavailable') return;
+    if (answer.kind === 'unavailable' || answer.kind === 'absent') return;
     const isOver = !this.#waiting.delete(entry) || incarnation !== self();
     if (answer.kind === 'foreign' || answer.record.sid !== entry.sid) {
       // Somebody else's, or one that is kept after all: the client comes again, and is told.

@@ -231,10 +231,17 @@ export interface Bus {
 
 // ---------------------------------------------------------------------------------- the ledger
 
+export interface LedgerRequest extends OpenRequest {
+  /** The session is known: none is made when Redis has lost it, or others would take it for the next. */
+  readonly isKnown?: boolean;
+}
+
 export type LedgerAnswer =
   | { readonly kind: 'foreign' }
   /** Redis did not do it; it may be tried again. */
   | { readonly kind: 'unavailable' }
+  /** Redis has none, and was not to make one. */
+  | { readonly kind: 'absent' }
   | {
       readonly kind: 'opened';
       /** Who owned it until now; null: nobody. May be this node itself, or a dead one. */
@@ -259,7 +266,7 @@ export interface SessionLedger {
     owner: Incarnation,
     hlcMs: number,
     newSid: string,
-    request: OpenRequest,
+    request: LedgerRequest,
     done: (answer: LedgerAnswer) => void,
   ): void;
   oldWillSettled(clientId: string, sid: string, epoch: number): void;

@@ -146,13 +146,7 @@ export class Delivery {
 
   /** The queue of a session owned here reaches to `seq`; `append`: what is there, when we know. */
   grown(session: Session, seq: number, append: SharedAppend | null): void {
-    const { stats } = this.#core;
-    if (seq > session.tailSeq) {
-      stats.queuedMessages += seq - session.tailSeq;
-      session.queuedMessages += seq - session.tailSeq;
-      session.tailSeq = seq;
-      this.#limitShared(session);
-    }
+    this.#reaches(session, seq);
     const queue = session.queue ?? new Ring();
     if (append !== null && session.loadedSeq === seq - 1 && queue.length < WINDOW_ENTRIES) {
       const { message, qos, retain, subscriptionIds, sharedFilter } = append;
@@ -163,6 +157,14 @@ export class Delivery {
       this.#loaded(session, entry);
     }
     this.pump(session);
+  }
+
+  #reaches(session: Session, seq: number): void {
+    if (seq <= session.tailSeq) return;
+    this.#core.stats.queuedMessages += seq - session.tailSeq;
+    session.queuedMessages += seq - session.tailSeq;
+    session.tailSeq = seq;
+    this.#limitShared(session);
   }
 
   /** The queue itself drops what is new; a client that lets it get so far may have to go. */
@@ -608,6 +610,8 @@ export class Delivery {
         if (session.ownership !== null) {
           // Came from memory meanwhile.
           if (entry.seq <= session.loadedSeq) continue;
+          // Nobody may have told of it: a position once seen is never given again.
+          this.#reaches(session, entry.seq);
           // Gone by the bounds of the queue, or settled out of order by an earlier owner.
           this.#skipped(session, entry.seq - session.loadedSeq - 1);
           this.#loaded(session, entry);

@@ -5,8 +5,8 @@
 import type {
   Incarnation,
   LedgerAnswer,
+  LedgerRequest,
   LookAnswer,
-  OpenRequest,
   SessionImage,
   SessionLedger,
 } from '../../src/core/cluster-ports.ts';
@@ -78,7 +78,7 @@ export class FakeLedger implements SessionLedger {
     owner: Incarnation,
     hlcMs: number,
     newSid: string,
-    request: OpenRequest,
+    request: LedgerRequest,
     done: (answer: LedgerAnswer) => void,
   ): void {
     const { clientId, cleanStart, expiryIntervalS } = request;
@@ -90,6 +90,10 @@ export class FakeLedger implements SessionLedger {
     const before = this.rows.get(clientId);
     if (before !== undefined && before.image.identity !== request.identity) {
       this.#later(() => done({ kind: 'foreign' }));
+      return;
+    }
+    if (before === undefined && request.isKnown === true) {
+      this.#later(() => done({ kind: 'absent' }));
       return;
     }
     const present = before !== undefined && !cleanStart;

@@ -138,6 +138,74 @@ t.test('a client that comes before its session was written finds it all the same
   t.equal(site.ledger.count('assert'), 0, 'for a while only');
 });
 
+t.test('S7: Redis is emptied while a session is opened: it is there all the same', async (t) => {
+  const { site, a, b } = two();
+  const away = site.image(null, 'away', 7, 'y');
+  for (const node of [a, b]) node.remote.applySession(away);
+  site.ledger.flush();
+  // b has registered again when its open is answered: Redis is the one it knows by then.
+  site.ledger.isStuck = true;
+  const opened = site.open(b, 'away');
+  site.time.settle();
+  b.membership.links.events.emptied('g2', false);
+  site.ledger.goOn();
+  site.time.settle();
+  t.equal(opened.record.present, true);
+  t.equal(opened.record.subscriptions.length, 1);
+});
+
+t.test('S7: Redis is emptied while the owner before lets go: it is opened again', async (t) => {
+  const { site, a, b } = two();
+  own(site, a, 'held', 5);
+  site.time.settle();
+  a.remote.holdsLetGo = true;
+  const opened = site.open(b, 'held');
+  site.time.settle();
+  site.ledger.flush();
+  b.membership.links.events.emptied('g2', false);
+  for (const done of a.remote.heldLetGo.splice(0)) done();
+  a.remote.holdsLetGo = false;
+  site.time.settle();
+  t.equal(opened.record.present, true);
+  t.match(site.ledger.rows.get('held')?.image, {
+    owner: b.incarnation,
+    epoch: opened.record.epoch,
+  });
+});
+
+t.test('a session that cannot be written first is not opened as a new one', async (t) => {
+  const { site, a, b } = two();
+  const away = site.image(null, 'away', 7, 'y');
+  for (const node of [a, b]) node.remote.applySession(away);
+  site.ledger.flush();
+  b.membership.links.events.emptied('g2', false);
+  site.ledger.isAway = true;
+  const opened = site.open(b, 'away');
+  site.time.settle();
+  t.equal(opened.kind, 'unavailable');
+});
+
+t.test('S7: Redis was empty and no lease has lasted: what is remembered is written', async (t) => {
+  for (const isAlone of [true, false]) {
+    const { site, a, b } = two();
+    const away = site.image(null, 'away', 7, 'y');
+    for (const node of [a, b]) node.remote.applySession(away);
+    own(site, a, 'held', 5);
+    site.time.settle();
+    site.ledger.flush();
+    site.generation = 'g2';
+    // Others who were there all the time know better what there is.
+    if (isAlone) site.kill(b);
+    if (isAlone) site.bury(b.incarnation);
+    site.ledger.calls.length = 0;
+    site.rejoin(a);
+    site.time.settle();
+    t.equal(a.isReady, true);
+    t.strictSame([...site.ledger.rows.keys()].sort(), isAlone ? ['away', 'held'] : []);
+    if (isAlone) t.match(site.ledger.rows.get('held')?.image, { owner: null, epoch: 5 });
+  }
+});
+
 t.test('who joined while Redis was empty hears of what was written since', async (t) => {
   const { site, a, b } = two();
   const away = site.image(null, 'away', 7, 'y');

@@ -22,6 +22,8 @@ const CLAIM = 'a will claimed by a node that was lost before it had the session 
 const WOKEN = ['pause', 'suspend', 'link_cut', 'redis_slow'] as const;
 const UNLEASED = 'an answer that had waited for Redis left without a second look at the lease';
 const VOID_WILL = 'a goodbye came too late for Redis, its new owner died before it heard of it';
+const FORGOTTEN = 'Redis came back empty when every lease had ended: sessions were lost';
+const MADE_ANEW = 'Redis was emptied under an open, which made the session anew';
 
 export const keptSeeds: readonly KeptSeed[] = [
   { seed: 50321, faults: 3, kinds: kits.safe, isShort: true, why: CLAIM },
@@ -47,4 +49,39 @@ export const keptSeeds: readonly KeptSeed[] = [
   { seed: 20141, faults: 3, kinds: WOKEN, isShort: true, deafMs: 6000, why: UNLEASED },
   { seed: 20134, faults: 3, kinds: WOKEN, isShort: true, deafMs: 6000, why: VOID_WILL },
   { seed: 20166, faults: 3, kinds: WOKEN, isShort: true, deafMs: 6000, why: VOID_WILL },
+  { seed: 40099, faults: 3, kinds: kits.lossy, isShort: true, why: FORGOTTEN },
+  { seed: 40106, faults: 3, kinds: kits.lossy, isShort: true, why: FORGOTTEN },
+  { seed: 40117, faults: 3, kinds: kits.lossy, isShort: true, why: FORGOTTEN },
+  { seed: 40217, faults: 3, kinds: kits.lossy, isShort: true, why: FORGOTTEN },
+  { seed: 40283, faults: 3, kinds: kits.lossy, isShort: true, why: FORGOTTEN },
+  { seed: 40152, faults: 3, kinds: kits.lossy, isShort: true, why: MADE_ANEW },
+  { seed: 40196, faults: 3, kinds: kits.lossy, isShort: true, why: MADE_ANEW },
+  {
+    seed: 40147,
+    faults: 3,
+    kinds: kits.lossy,
+    isShort: true,
+    why: 'positions an owner had only read were given again after FLUSHALL',
+  },
+  {
+    seed: 40254,
+    faults: 3,
+    kinds: kits.lossy,
+    isShort: true,
+    why: 'a session was written again for an owner that had left it',
+  },
+  {
+    seed: 40255,
+    faults: 3,
+    kinds: kits.lossy,
+    isShort: true,
+    why: 'Redis lost a session that was being opened: nobody wrote it again',
+  },
+  {
+    seed: 63117,
+    faults: 3,
+    kinds: kits.lossy,
+    isShort: true,
+    why: 'opened again after a loss, its own will was taken for an old one',
+  },
 ];

@@ -88,6 +88,7 @@ export const openTwin: Twin = (db, keys, args, nowMs) => {
     ];
   };
 
+  if (known === undefined && args[11] === '1') return ['absent'];
   let oldWill: KeptWill | null = null;
   let isEnded = true;
   let epoch = Number(hlcMs);
@@ -245,7 +246,11 @@ export const assertTwin: Twin = (db, keys, args, nowMs) => {
   const head = Number(args[9]);
   const [will, willDelayS] = [args[11]!, args[12]!];
   const known = db.peekHash(metaKey);
-  if (known !== undefined && numberIn(known, 'epoch') >= Number(epoch)) return 0;
+  if (known !== undefined) {
+    const isNobodys = owner !== '' && known.get('owner') === '' && known.get('sid') === sid;
+    const knownEpoch = numberIn(known, 'epoch');
+    if (knownEpoch > Number(epoch) || (knownEpoch === Number(epoch) && !isNobodys)) return 0;
+  }
   const goneMs = owner !== '' ? 0 : args[10] === '0' ? nowMs : Number(args[10]);
   const isSame = known !== undefined && known.get('sid') === sid && known.has('head');
   if (known !== undefined && !isSame) db.remove(keys);

@@ -6,8 +6,8 @@
 import type {
   Incarnation,
   LedgerAnswer,
+  LedgerRequest,
   LookAnswer,
-  OpenRequest,
   SessionImage,
 } from '../../core/cluster-ports.ts';
 import type { Clock, Log } from '../../core/ports.ts';
@@ -117,7 +117,7 @@ export class RedisLedger {
     owner: Incarnation,
     hlcMs: number,
     newSid: string,
-    request: OpenRequest,
+    request: LedgerRequest,
     done: (answer: LedgerAnswer) => void,
   ): void {
     const { calls, indexes } = this.#options;
@@ -166,7 +166,7 @@ export class RedisLedger {
     let isDue = false;
     /** Not known whether it was done: it is asked for until it is, and then given back. */
     let isUnknown = false;
-    const failed = (kind: 'foreign' | 'unavailable'): void => {
+    const failed = (kind: 'foreign' | 'absent' | 'unavailable'): void => {
       indexes.disown(clientId, 0);
       finished();
       answer({ kind });
@@ -201,7 +201,7 @@ export class RedisLedger {
           if (by !== '' && this.isDead(by)) this.unclaim(clientId, by, attempt);
           else calls.after(BUSY_RETRY_MS, attempt);
         } else {
-          failed(reply!.kind === 'foreign' ? 'foreign' : 'unavailable');
+          failed(reply!.kind === 'busy' ? 'unavailable' : reply!.kind);
         }
       });
     };
@@ -517,13 +517,14 @@ export class RedisLedger {
       will: known?.will ?? null,
       willDelayS: known?.willDelayS ?? 0,
     });
-    const write = (): void => {
+    const write = (finished: () => void): void => {
       calls.ask(
         sessionAssert,
         call,
         (reply) => reply === 1,
         ASK_PATIENCE_MS,
         (failure, isWritten) => {
+          finished();
           if (failure !== null) {
             done(null);
             return;
@@ -535,8 +536,11 @@ export class RedisLedger {
         },
       );
     };
-    if (owner === null) write();
-    else indexes.addMany(ownedKey(prefix, owner), [clientId], write);
+    // Not behind a close that came later: it would have an owner again that has left it.
+    this.#line.run(clientId, (finished) => {
+      if (owner === null) write(finished);
+      else indexes.addMany(ownedKey(prefix, owner), [clientId], () => write(finished));
+    });
   }
 
   /** Its owner removes it; `written` calls back when that is done or void. */
@@ -555,7 +559,7 @@ function openArguments(
   owner: Incarnation,
   hlcMs: number,
   newSid: string,
-  request: OpenRequest,
+  request: LedgerRequest,
 ): OpenArguments {
   const { will } = request;
   return {
@@ -570,5 +574,6 @@ function openArguments(
     version: request.version,
     will: will === null ? null : encodeMessage(will.message),
     willDelayS: will === null ? 0 : will.delayS,
+    isKnown: request.isKnown ?? false,
   };
 }

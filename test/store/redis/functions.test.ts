@@ -730,6 +730,31 @@ t.test('session_assert: after FLUSHALL, and after a failover', async (t) => {
   await both.same();
 });
 
+t.test(
+  'session_assert: an owner comes to what was written as nobody’s, not the reverse',
+  async (t) => {
+    const both = await Both.begin(t);
+    t.equal(await both.assert({ epoch: START_MS, head: -1 }), 1);
+    await both.append('aa', [[1, 'a']]);
+    t.equal(await both.assert({ sid: 'bb', owner: 'n1', epoch: START_MS }), 0, 'another session');
+    t.equal(await both.assert({ owner: 'n1', epoch: START_MS, head: 3 }), 1);
+    t.equal(listReply(await both.call(sessionList, listCall(K)))?.owner, 'n1');
+    t.same(await both.texts('aa'), ['a'], 'with what came meanwhile');
+    t.equal(await both.assert({ epoch: START_MS, head: -1 }), 0);
+    t.equal(await both.assert({ owner: 'n2', epoch: START_MS }), 0, 'one owner has it');
+    await both.same();
+  },
+);
+
+t.test('session_open: what is known is not made anew', async (t) => {
+  const both = await Both.begin(t);
+  t.same(await both.tryOpen({ isKnown: true }), { kind: 'absent' });
+  t.equal(await real.send(['EXISTS', K.meta]), 0);
+  const first = await both.open();
+  t.match(await both.tryOpen({ isKnown: true }), { kind: 'opened', present: true, sid: first.sid });
+  await both.same();
+});
+
 t.test('session_assert: by who does not know how far the queue had come', async (t) => {
   const both = await Both.begin(t);
   t.equal(await both.assert({ epoch: START_MS, head: -1, goneMs: 7 }), 1);

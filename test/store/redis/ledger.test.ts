@@ -312,6 +312,33 @@ t.test('a will its publisher died with is published by another', async (t) => {
   t.equal(look(world, b, 'c').kind, 'will');
 });
 
+t.test('S7: what is written late does not give a session back to who has left it', async (t) => {
+  const world = new World(17);
+  const node = world.join('node');
+  const { sid, epoch } = world.take(node, 1, 'c');
+  world.redis.flushAll();
+  // Redis takes nothing new for a while; the client goes meanwhile.
+  world.redis.refuse('OOM', ['index_add_1', 'session_assert_1']);
+  const image: SessionImage = {
+    clientId: 'c',
+    sid,
+    epoch,
+    counter: 0,
+    owner: 'node',
+    identity: null,
+    tenant: '',
+    expiryIntervalS: 3600,
+    subscriptions: [],
+  };
+  node.act(() => node.store.assert(image, 0, () => {}));
+  world.pass(50);
+  node.act(() => node.store.close('c', sid, epoch, 3600, -1, () => {}));
+  world.pass(200);
+  world.redis.refuse(null);
+  world.pass(3000);
+  t.match(load(world, node), [{ clientId: 'c', sid, epoch, owner: null }]);
+});
+
 t.test('S8: an open that has waited is not made for a node that may not serve', async (t) => {
   const world = new World(16);
   const a = world.join('a');

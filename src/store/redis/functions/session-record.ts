@@ -101,7 +101,8 @@ export function listReply(reply: RedisReply): ListedSession | null {
 /**
  * Keys: m q x i d. Arguments: owner or empty, sid, epoch, ident, tenant, version, expiryS, cnt, rec, head,
  * gone (ms; 0: connected, or now when there is no owner), will (empty: none), willDelayS. Answers 1:
- * written; 0: Redis has one with this or a higher epoch. Positions go on after `head`, and after any
+ * written; 0: Redis has one with a higher epoch, or with this one, unless it was written there as nobody's
+ * and its owner has come. Positions go on after `head`, and after any
  * that is there: an older record of the same session keeps its queue, filled up with holes, as a
  * failover may have taken back positions that were given and sent.
  */
@@ -110,8 +111,12 @@ export const sessionAssert: RedisFunction = {
   lua: `${LUA_BASE}${LUA_SLICES}
 local m, q, x = KEYS[1], KEYS[2], KEYS[3]
 local owner, sid, epoch, head, gone = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[10]), ARGV[11]
-local has = call('HMGET', m, 'sid', 'epoch', 'head')
-if has[1] and tonumber(has[2]) >= tonumber(epoch) then return 0 end
+local has = call('HMGET', m, 'sid', 'epoch', 'head', 'owner')
+if has[1] then
+  local isNobodys = owner ~= '' and has[4] == '' and has[1] == sid
+  local known, new = tonumber(has[2]), tonumber(epoch)
+  if known > new or (known == new and not isNobodys) then return 0 end
+end
 if owner ~= '' then gone = '0' elseif gone == '0' then gone = digits(clock()) end
 local set = {'sid', sid, 'epoch', epoch, 'owner', owner, 'ident', ARGV[4], 'tenant', ARGV[5],
   'ver', ARGV[6], 'expiry', ARGV[7], 'cnt', ARGV[8], 'rec', ARGV[9], 'gone', gone}
