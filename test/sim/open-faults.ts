@@ -30,11 +30,6 @@ export const openFaults: readonly OpenFault[] = [
       /^ {2}redis_(flush|empty) /m.test(report) && !/^ {2}(duplicate|order): /m.test(report),
   },
   {
-    name: 'S10: two sessions of a client under one epoch',
-    seedsMax: 2,
-    isIt: (report) => all(report, /was given twice under epoch/),
-  },
-  {
     name: 'S11: what a dead node had owned is remembered when nobody was there to bury it',
     seedsMax: 2,
     isIt: (report) => all(report, /Redis still has sim:o:\{/),

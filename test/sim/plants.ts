@@ -176,7 +176,7 @@ export const plants: readonly Plant[] = [
     hardCase: 9,
     kinds: ['kill', 'restart'],
     faults: 3,
-    seed: 3,
+    seed: 25,
     planted: inRedis('session_open_1', restarting),
   },
   {
@@ -211,7 +211,7 @@ export const plants: readonly Plant[] = [
     hardCase: 12,
     kinds: ['redis_down', 'redis_away', 'redis_replies'],
     faults: 2,
-    seed: 3,
+    seed: 21,
     planted: inNodes(({ redis }) => {
       const call = redis.call.bind(redis);
       redis.call = (fn, keys, args, done: RedisDone) =>
@@ -250,7 +250,7 @@ export const plants: readonly Plant[] = [
     hardCase: 13,
     kinds: ['kill', 'pause'],
     faults: 2,
-    seed: 8,
+    seed: 9,
     planted: openedAs((record) => ({ ...record, oldWill: null })),
   },
   {
@@ -268,7 +268,7 @@ export const plants: readonly Plant[] = [
     hardCase: 14,
     kinds: ['kill', 'redis_slow', 'redis_oom'],
     faults: 4,
-    seed: 2,
+    seed: 19,
     planted: openedAs((record) => ({
       ...record,
       pending: record.pending.map((pending) => ({ ...pending, choices: new Map() })),
