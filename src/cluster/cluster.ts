@@ -176,7 +176,11 @@ export class Cluster implements ReadyEvents {
       mayServe: () => !this.#isDraining && this.#mayServe(),
       hasRedis: () => this.#membership.hasRedis,
       hlcMs: () => Math.floor(this.hybridClock.nextUs() / 1000),
-      beforeOpen: (clientId, then) => this.#beforeOpen(clientId, then),
+      beforeOpen: (clientId, then) => this.#reassertion.beforeOpen(clientId, then),
+      beforeTaken: (then) => {
+        if (this.#journal === null) then();
+        else this.#journal.whenNothingIsOwed(then);
+      },
       losses: () => this.#reassertion.losses,
       confirm: (done) => this.#membership.confirm(done),
       linkGraceMs: options.linkGraceMs,
@@ -339,13 +343,6 @@ export class Cluster implements ReadyEvents {
 
   redisDown(): void {
     this.#membership.redisDown();
-  }
-
-  /** What a dead node had journaled is in the queues, and Redis has the session when it should. */
-  #beforeOpen(clientId: string, then: (isThere: boolean) => void): void {
-    const assert = (): void => this.#reassertion.beforeOpen(clientId, then);
-    if (this.#journal === null) assert();
-    else this.#journal.whenNothingIsOwed(assert);
   }
 
   get #isLowest(): boolean {

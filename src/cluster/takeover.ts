@@ -49,6 +49,8 @@ export interface TakeoverParts {
   readonly beforeOpen: (clientId: string, then: (isThere: boolean) => void) => void;
   /** How often Redis has lost data, as far as this node knows. */
   readonly losses: () => number;
+  /** What dead nodes had journaled is in the queues, or has been waited for long enough (P5). */
+  readonly beforeTaken: (then: () => void) => void;
   /** Asks Redis whether it still is the one that knows this node: it may have been emptied just now. */
   readonly confirm: (done: (isSame: boolean | null) => void) => void;
   readonly linkGraceMs: number;
@@ -369,6 +371,10 @@ export class Takeover {
 
   /** Nobody else has it any more. */
   #taken(line: OpenLine, opening: Opening, record: OpenedRecord, isWillVoid: boolean): void {
+    this.#parts.beforeTaken(() => this.#adopt(line, opening, record, isWillVoid));
+  }
+
+  #adopt(line: OpenLine, opening: Opening, record: OpenedRecord, isWillVoid: boolean): void {
     const { mayServe, self, losses, ledger } = this.#parts;
     // Also when whoever took it could not ask this node to let go, as its link was broken.
     const knownEpoch = this.#knownEpoch(opening.request.clientId);
