@@ -99,17 +99,21 @@ export class CopyKeeper {
   // ------------------------------------------------------------------ from the writer
 
   received(from: Incarnation, after: number, position: number, record: Buffer): void {
-    const { counters, courier, bounds } = this.#parts;
+    const { counters, courier, bounds, line } = this.#parts;
     const writer = this.#writerOf(from);
     if (after !== 0 && after !== writer.last) {
       writer.last = BROKEN;
       return;
     }
     const { messagesMax, bytesMax } = bounds();
-    if (this.messages >= messagesMax || this.bytes + record.length > bytesMax) {
+    // What comes again has its place.
+    const isNew = !writer.held.has(position);
+    if (isNew && (this.messages >= messagesMax || this.bytes + record.length > bytesMax)) {
       writer.last = BROKEN;
       counters.full++;
-      courier.done(from, position, 'failed');
+      // After the answer to those before it.
+      this.#commit();
+      line.commit([], () => courier.done(from, position, 'failed'));
       return;
     }
     writer.last = position;
@@ -121,6 +125,7 @@ export class CopyKeeper {
   }
 
   #commit(): void {
+    if (this.#rows.length === 0) return;
     const rows = this.#rows;
     const touched = this.#touched;
     this.#rows = [];

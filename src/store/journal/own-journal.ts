@@ -38,8 +38,9 @@ const WRITE_BYTES_MAX = 1024 * 1024;
 const WINDOW_BYTES = 8 * 1024 * 1024;
 /** A peer that says nothing for so long is left for another, when there is one. */
 const PEER_PATIENCE_MS = 1000;
-/** A peer that could not store is not asked for so long, and a disk that failed is not tried. */
+/** A peer that could not store is not asked for so long, longer each time; a disk that failed is not tried. */
 const RETRY_MS = 1000;
+const UNABLE_MS_MAX = 30_000;
 const TELL_MS = 1000;
 
 export class OwnJournal {
@@ -64,7 +65,9 @@ export class OwnJournal {
   readonly #onTheWay: Ring<{ readonly number: number; readonly bytes: number }> = new Ring();
   #onTheWayBytes = 0;
   #progressMs = 0;
+  /** Until when (monotonic ms). */
   readonly #unable: Map<Incarnation, number> = new Map();
+  #unableMs = RETRY_MS;
   #kept = 0;
   /** The peer has put all up to here into the queues itself. */
   #queuedByPeer = 0;
@@ -209,6 +212,7 @@ export class OwnJournal {
   #stream(): void {
     const { clock } = this.#parts;
     if (this.messages === 0) {
+      this.#unableMs = RETRY_MS;
       this.#leavePeer();
       return;
     }
@@ -287,7 +291,9 @@ export class OwnJournal {
 
   unable(from: Incarnation): void {
     if (from !== this.#peer) return;
-    this.#unable.set(from, this.#parts.clock.monotonicMs() + RETRY_MS);
+    this.#unable.set(from, this.#parts.clock.monotonicMs() + this.#unableMs);
+    // It would get all again.
+    this.#unableMs = Math.min(this.#unableMs * 2, UNABLE_MS_MAX);
     this.#leavePeer();
     this.#schedule();
   }

@@ -4,6 +4,7 @@
  */
 import type { LedgerAnswer, OpenedRecord, OpenRequest } from '../../../src/core/cluster-ports.ts';
 import type { QueueEntry } from '../../../src/core/queue-entry.ts';
+import type { AppendJournal } from '../../../src/store/journal/journal-ports.ts';
 import type { RedisStoreLimits } from '../../../src/store/redis/redis-store.ts';
 import { textOf } from '../../contract/store-recorder.ts';
 import { Kernel } from '../../sim/kernel.ts';
@@ -24,7 +25,13 @@ export class WorldNode {
   readonly port: ModelRedisClient;
   readonly #kernel: Kernel;
 
-  constructor(kernel: Kernel, server: ModelRedis, name: string, limits: Partial<RedisStoreLimits>) {
+  constructor(
+    kernel: Kernel,
+    server: ModelRedis,
+    name: string,
+    limits: Partial<RedisStoreLimits>,
+    journal?: AppendJournal,
+  ) {
     this.#kernel = kernel;
     this.sim = kernel.node(name, { wallOffsetMs: 0, originMs: EPOCH_MS });
     this.port = server.connect(name, (ms, task) => kernel.after(this.sim, ms, task));
@@ -35,6 +42,7 @@ export class WorldNode {
       scheduler: this.sim,
       clock: this.sim.clock,
       limits,
+      ...(journal === undefined ? {} : { journal }),
     });
     const { node } = this;
     this.act(() => node.store.begin(node.events));
@@ -67,8 +75,8 @@ export class World {
     );
   }
 
-  join(name: string, limits: Partial<RedisStoreLimits> = {}): WorldNode {
-    const node = new WorldNode(this.kernel, this.redis, name, limits);
+  join(name: string, limits: Partial<RedisStoreLimits> = {}, journal?: AppendJournal): WorldNode {
+    const node = new WorldNode(this.kernel, this.redis, name, limits, journal);
     this.until(() => node.port.isUp);
     return node;
   }
