@@ -25,9 +25,21 @@ function all(report: string, wrong: RegExp): boolean {
 export const openFaults: readonly OpenFault[] = [
   {
     name: 'S7: after Redis has lost its data',
-    seedsMax: 7,
+    seedsMax: 3,
     isIt: (report) =>
       /^ {2}redis_(flush|empty) /m.test(report) && !/^ {2}(duplicate|order): /m.test(report),
+  },
+  {
+    name: 'S13: order after Redis was emptied twice',
+    seedsMax: 1,
+    isIt: (report) =>
+      (report.match(/^ {2}redis_(flush|empty) /gm)?.length ?? 0) > 1 && all(report, /^ {2}order: /),
+  },
+  {
+    name: 'S14: a clean start whose client has given up is carried out behind its next CONNECT',
+    seedsMax: 1,
+    isIt: (report) =>
+      /^ {2}redis_(down|away) /m.test(report) && all(report, /session lost: fickle-/),
   },
   {
     name: 'S11: what a dead node had owned is remembered when nobody was there to bury it',
