@@ -364,6 +364,7 @@ t.test('CONNECT during which the client goes away leaves the session as it was',
   site.isStuck = true;
   const hasty = b.world.client(5, 'c');
   hasty.connect(durable);
+  site.time.turn();
   hasty.sink.close();
   site.goOn();
   t.equal(site.rows.get('c')!.owner, null);
@@ -372,6 +373,40 @@ t.test('CONNECT during which the client goes away leaves the session as it was',
   t.ok(present);
   t.equal([...b.remote.interests()].length, 1);
 });
+
+t.test('a CONNECT is void when the end of its socket is right behind it', async (t) => {
+  const { site, a, b } = await two();
+  const { client } = connect(a, 'c', durable);
+  client.subscribe('x', 1);
+  site.time.settle();
+  client.receive();
+  const { sid, epoch } = site.rows.get('c')!;
+  // A node was stopped: the client has waited here, and has been elsewhere since.
+  const before = b.world.client(5, 'c');
+  before.connect({ clean: true, expiryS: NEVER });
+  before.sink.close();
+  site.time.settle();
+  t.match(site.rows.get('c'), { sid, epoch });
+  t.strictSame(client.receive(), []);
+});
+
+t.test(
+  'a clean start that is not waited for leaves no session to be taken for the old one',
+  async (t) => {
+    const { site, a, b } = await two();
+    const { client } = connect(a, 'c', durable);
+    client.subscribe('x', 1);
+    site.time.settle();
+    client.sink.close();
+    site.time.settle();
+    const hasty = b.world.client(5, 'c');
+    hasty.connect({ clean: true, expiryS: NEVER });
+    site.time.turn();
+    hasty.sink.close();
+    site.time.settle();
+    t.notOk(connect(b, 'c', durable).present, 'its subscription is gone');
+  },
+);
 
 t.test('another user is told that the session is not theirs', async (t) => {
   const { site, a, b } = await two();

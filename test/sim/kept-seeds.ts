@@ -84,4 +84,12 @@ export const keptSeeds: readonly KeptSeed[] = [
     isShort: true,
     why: 'opened again after a loss, its own will was taken for an old one',
   },
+  {
+    seed: 70027,
+    faults: 3,
+    kinds: kits.safe,
+    isShort: true,
+    deafMs: 1500,
+    why: 'a woken node carried out the CONNECT of a client that had gone elsewhere',
+  },
 ];

@@ -328,11 +328,16 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
   const terms = { packet, decision, expiryIntervalS, keepAliveS };
   if (sessions.tenure !== null) {
     connection.hold(Hold.OWNERSHIP);
-    sessions.tenure.take(options, decision.isTenantProven === true, (taken) => {
-      taken.kind === 'opened'
-        ? takenFromOthers(connection, terms, taken)
-        : refuseTaken(connection, taken.kind);
-      connection.release(Hold.OWNERSHIP);
+    // A node that was stopped finds CONNECTs of clients that have gone elsewhere since, and the end of
+    // their sockets right behind: those would take the session from where the client is now, or end it.
+    core.scheduler.nextTurn(() => {
+      if (connection.closed) return;
+      sessions.tenure!.take(options, decision.isTenantProven === true, (taken) => {
+        taken.kind === 'opened'
+          ? takenFromOthers(connection, terms, taken)
+          : refuseTaken(connection, taken.kind);
+        connection.release(Hold.OWNERSHIP);
+      });
     });
     return;
   }
@@ -354,7 +359,9 @@ function takenFromOthers(
 ): void {
   const { sessions } = connection.services;
   if (connection.closed) {
-    // The client did not wait for the answer: nothing was agreed, its will neither.
+    // The client did not wait for the answer: nothing was agreed, its will neither. It must not take a
+    // session that it never heard of for the one that this CONNECT has ended.
+    if (!present) session.expiryIntervalS = 0;
     sessions.tenure!.disconnected(session, false);
     return;
   }
