@@ -176,10 +176,16 @@ export class Cluster implements ReadyEvents {
       mayServe: () => !this.#isDraining && this.#mayServe(),
       hasRedis: () => this.#membership.hasRedis,
       hlcMs: () => Math.floor(this.hybridClock.nextUs() / 1000),
-      beforeOpen: (clientId, then) => this.#reassertion.beforeOpen(clientId, then),
+      beforeOpen: (clientId, then) =>
+        this.#whenReplayed(() => this.#reassertion.beforeOpen(clientId, then)),
       beforeTaken: (then) => {
-        if (this.#journal === null) then();
-        else this.#journal.whenNothingIsOwed(then);
+        let hasWaited = false;
+        this.#whenReplayed(() => {
+          then();
+          // Its queue has grown since it was opened, and nobody was told.
+          if (hasWaited) this.#tails.hintsLost();
+        });
+        hasWaited = true;
       },
       losses: () => this.#reassertion.losses,
       confirm: (done) => this.#membership.confirm(done),
@@ -343,6 +349,12 @@ export class Cluster implements ReadyEvents {
 
   redisDown(): void {
     this.#membership.redisDown();
+  }
+
+  /** What dead nodes had journaled is in the queues, or has been waited for long enough. */
+  #whenReplayed(then: () => void): void {
+    if (this.#journal === null) then();
+    else this.#journal.whenNothingIsOwed(then);
   }
 
   get #isLowest(): boolean {
