@@ -215,7 +215,9 @@ export class Takeover {
   #ask(line: OpenLine, opening: Opening): void {
     const { ledger, random, hlcMs, self, mayServe } = this.#parts;
     const { request, incarnation } = opening;
-    if (incarnation !== self() || !mayServe()) {
+    // Its client may be elsewhere by now, with a session that this would take, or end.
+    const isWanted = request.isWanted?.() ?? true;
+    if (!isWanted || incarnation !== self() || !mayServe()) {
       this.#answer(line, opening, { kind: 'unavailable' });
       return;
     }
@@ -252,7 +254,9 @@ export class Takeover {
 
   #takenFromAll(line: OpenLine, opening: Opening, epoch: number): void {
     const { mayServe, self, random } = this.#parts;
-    const isStale = epoch < line.supersededBy || opening.incarnation !== self() || !mayServe();
+    const isWanted = opening.request.isWanted?.() ?? true;
+    const isStale =
+      !isWanted || epoch < line.supersededBy || opening.incarnation !== self() || !mayServe();
     const record = isStale
       ? null
       : this.#unregistered.take(opening.request, random.hex(SID_BYTES), epoch);

@@ -76,6 +76,8 @@ export interface OpenRequest {
   readonly cleanStart: boolean;
   readonly expiryIntervalS: number;
   readonly will: WillRecord | null;
+  /** False once nobody waits for it any more: it need not be carried out. Left out: always wanted. */
+  readonly isWanted?: (() => boolean) | undefined;
 }
 
 /** An inbound QoS 2 message that was accepted but whose fan-out is not known to be done (case 10). */

@@ -31,6 +31,8 @@ export interface OpenOptions {
   readonly cleanStart: boolean;
   readonly expiryIntervalS: number;
   readonly will: Will | null;
+  /** See OpenRequest. */
+  readonly isWanted?: () => boolean;
 }
 
 /** What it needs of sessions.ts, which makes it. */
@@ -76,7 +78,8 @@ export class Tenure {
 
   /** Takes the session from whoever has it; `done` when nobody else has. */
   take(options: OpenOptions, isTenantProven: boolean, done: (taken: Taken) => void): void {
-    const { clientId, identity, tenant, version, cleanStart, expiryIntervalS, will } = options;
+    const { clientId, identity, tenant, version, cleanStart, expiryIntervalS } = options;
+    const { will, isWanted } = options;
     this.#bus.open(
       {
         clientId,
@@ -87,6 +90,7 @@ export class Tenure {
         cleanStart,
         expiryIntervalS,
         will: will === null ? null : willRecord(will),
+        isWanted,
       },
       (answer: OpenAnswer) => {
         if (answer.kind !== 'opened') {

@@ -475,3 +475,24 @@ t.test(
     }
   },
 );
+
+t.test('a CONNECT nobody waits for any more is not carried out', async (t) => {
+  const { site, a, b } = two();
+  const before = site.open(a, 'c');
+  site.time.settle();
+  adopt(site, a, 'c', before);
+  site.ledger.isStuck = true;
+  const { sid, epoch } = before.record;
+  a.cluster.bus.close('c', sid, epoch, 3600, -1);
+  let isWanted = true;
+  const given = site.open(a, 'c', { cleanStart: true, isWanted: () => isWanted });
+  site.time.settle();
+  t.equal(given.kind, 'waits', 'for the close');
+  isWanted = false;
+  site.ledger.goOn();
+  site.time.settle();
+  t.equal(given.kind, 'unavailable');
+  const there = site.open(b, 'c');
+  site.time.settle();
+  t.equal(there.record.present, true, 'the session is as it was');
+});

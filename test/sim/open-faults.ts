@@ -36,12 +36,6 @@ export const openFaults: readonly OpenFault[] = [
       (report.match(/^ {2}redis_(flush|empty) /gm)?.length ?? 0) > 1 && all(report, /^ {2}order: /),
   },
   {
-    name: 'S14: a clean start whose client has given up is carried out behind its next CONNECT',
-    seedsMax: 1,
-    isIt: (report) =>
-      /^ {2}redis_(down|away) /m.test(report) && all(report, /session lost: fickle-/),
-  },
-  {
     name: 'S11: what a dead node had owned is remembered when nobody was there to bury it',
     seedsMax: 2,
     isIt: (report) => all(report, /Redis still has sim:o:\{/),

@@ -332,7 +332,8 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
     // their sockets right behind: those would take the session from where the client is now, or end it.
     core.scheduler.nextTurn(() => {
       if (connection.closed) return;
-      sessions.tenure!.take(options, decision.isTenantProven === true, (taken) => {
+      const wanted = { ...options, isWanted: () => !connection.closed };
+      sessions.tenure!.take(wanted, decision.isTenantProven === true, (taken) => {
         taken.kind === 'opened'
           ? takenFromOthers(connection, terms, taken)
           : refuseTaken(connection, taken.kind);
