@@ -63,6 +63,9 @@ const HEAL_MS = 60_000;
 const START_MS = 60_000;
 /** Until nodes say the same, and until nothing is left. */
 const SETTLE_MS = 8000;
+/** What is not settled by then is looked at so often. */
+const LOOKS = 60;
+const LOOK_MS = 50;
 const REFUSALS = new Set([0x88, 0x89, 0x9c, 3]);
 const DEAF_MS = 6000;
 /** Of a short run: how many of each. */
@@ -103,6 +106,8 @@ class ClusterRun {
   readonly #open: Set<{ close: () => void; heardMs: number }> = new Set();
   #debt = 0;
   #probesMissed = 0;
+  /** What is never settled. */
+  #standing: readonly string[] = [];
   /** Things known to some nodes only, of sessions nobody is connected to. */
   #stale = 0;
 
@@ -249,7 +254,16 @@ class ClusterRun {
     while (!isDone() && kernel.nowMs < untilMs) await pass(kernel, 250);
     // What must not come has time to come.
     await pass(kernel, 1000);
+    // Nodes may have ended connections meanwhile: their wills are due later.
+    await passUntil(kernel, HEAL_MS, () => this.#wills.isSettled(hasLostData));
     await passUntil(kernel, SETTLE_MS, () => this.#isAtRest);
+    this.#standing = unsettled(this.#site).hard;
+    // What stands still is there whenever one looks; what clients that come and go have under way is not.
+    for (let looks = 0; looks < LOOKS && this.#standing.length > 0; looks++) {
+      await pass(kernel, LOOK_MS);
+      const now = new Set(unsettled(this.#site).hard);
+      this.#standing = this.#standing.filter((text) => now.has(text));
+    }
   }
 
   get #isAtRest(): boolean {
@@ -271,8 +285,8 @@ class ClusterRun {
     const { broken } = this.#owners;
     const missed = this.#probes.missed(hasLostData, this.#faults.driftsMs);
     this.#probesMissed = missed.length;
-    const { hard } = unsettled(this.#site);
-    const faults = [...missed, ...broken, ...this.#answers.broken, ...hard, ...this.#unknown()];
+    const standing = this.#standing;
+    const faults = [...missed, ...broken, ...this.#answers.broken, ...standing, ...this.#unknown()];
     for (const text of faults.slice(0, FAULTS_MAX)) ledger.fault(text);
     for (const text of this.#site.complaints) ledger.fault(`complained: ${text}`);
   }

@@ -41,11 +41,6 @@ export const openFaults: readonly OpenFault[] = [
     isIt: (report) => all(report, /Redis still has sim:o:\{/),
   },
   {
-    name: 'S12: an open that is never answered',
-    seedsMax: 2,
-    isIt: (report) => all(report, /opening is \d|connections is \d|sessions is \d/),
-  },
-  {
     name: 'S15: after a failover Redis names an owner that has closed the session',
     seedsMax: 1,
     isIt: (report) => /^ {2}failover /m.test(report) && all(report, /FAULT sessions in Redis: /),
