@@ -226,6 +226,12 @@ t.test('WAIT: answers wait for the replicas, and say when there are too few', as
   const link = { functions: [PUSH], replicasMin: 1, waitMs: 1000, heartbeatTimeoutMs: 4000 };
   const replica = await RedisServer.start(t, ['--replicaof', '127.0.0.1', `${server.port}`]);
   await askRedis(server.port, 'CONFIG', 'SET', 'repl-diskless-sync-delay', 0);
+  // The first replica gives a primary another replication id: who asks before takes it for another later.
+  const endMs = performance.now() + 20_000;
+  while (!`${await askRedis(server.port, 'INFO', 'replication')}`.includes('state=online')) {
+    if (performance.now() > endMs) throw new Error('the replica did not come into step');
+    await sleep(20);
+  }
   const caller = openCaller(t, server.url, link);
   await caller.link.ready(10_000);
   t.strictSame(caller.heard, ['up'], 'up when the replica is in step');

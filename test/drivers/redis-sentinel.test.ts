@@ -36,7 +36,7 @@ t.test('Sentinel: failovers', async (t) => {
     await sentinels.sentinels[0]?.stop('SIGKILL');
     await first.stop('SIGKILL');
     await until(isMovedFrom(first), 'the new master is found', 20_000);
-    t.match(caller.link.problem, /NOREPLICAS/);
+    t.match(caller.link.problem, /0 of 1 replicas/);
     await first.resume();
     await joinAgain(first);
     t.ok(caller.heard.includes('up other'));
