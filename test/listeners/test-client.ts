@@ -6,6 +6,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 import tls, { type ConnectionOptions } from 'node:tls';
 import { WebSocket } from 'ws';
+import { resetSocket } from '../support/reset-socket.ts';
 import { until } from './recorder.ts';
 
 export interface ClientOptions {
@@ -54,7 +55,7 @@ export abstract class TestClient {
       // Unix sockets do so when what arrived is unread.
       this.socket.destroy();
     } else {
-      this.socket.resetAndDestroy();
+      resetSocket(this.socket);
     }
   }
 

@@ -6,6 +6,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
 import type { Test } from 'tap';
+import { resetSocket } from './reset-socket.ts';
 
 export interface Asked {
   readonly method: string;
@@ -102,7 +103,7 @@ export class HttpService {
   }
 
   breakConnections(): void {
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) resetSocket(socket);
   }
 }
 

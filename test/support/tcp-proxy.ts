@@ -3,6 +3,7 @@
  * without closing anything (half-open), cuts, delays, refuses. Chunks keep their order.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { resetSocket } from './reset-socket.ts';
 
 export type Direction = 'toServer' | 'toClient';
 
@@ -150,9 +151,6 @@ export class TcpProxy {
   #cutOne(leg: Leg): void {
     this.#legs.delete(leg);
     clearTimeout(leg.timer);
-    for (const socket of [leg.from, leg.to]) {
-      if (socket.connecting) socket.destroy();
-      else socket.resetAndDestroy();
-    }
+    for (const socket of [leg.from, leg.to]) resetSocket(socket);
   }
 }

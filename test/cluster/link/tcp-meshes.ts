@@ -13,6 +13,7 @@ import {
   type MeshEvents,
 } from '../../../src/cluster/ports.ts';
 import { systemClock, systemRandom, systemScheduler } from '../../../src/listeners/scheduler.ts';
+import { resetSocket } from '../../support/reset-socket.ts';
 import { LIMITS, quietLog } from './mesh-world.ts';
 
 export interface TcpMeshOptions {
@@ -179,7 +180,7 @@ export class Tearable {
   tear(): void {
     for (const pair of [...this.#pairs]) {
       this.torn++;
-      for (const socket of pair) socket.resetAndDestroy();
+      for (const socket of pair) resetSocket(socket);
     }
   }
 
