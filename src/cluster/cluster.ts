@@ -133,6 +133,8 @@ export class Cluster implements ReadyEvents {
     ledger.isDead = (incarnation) =>
       incarnation !== self() && !isMember(incarnation) && this.#membership.mayServe();
     ledger.mayOpen = (incarnation) => incarnation === self() && mayServe();
+    ledger.onSuperseded = (owner, clientId, epoch) =>
+      this.#takeover.dispossess(owner, clientId, epoch);
     this.#barrier = new Barrier(mesh, mayServe);
     this.#announcer = new RoutesAnnouncer({
       mesh,

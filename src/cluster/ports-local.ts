@@ -27,6 +27,8 @@ export interface OwnerJudge {
   isDead: (incarnation: Incarnation) => boolean;
   /** Still this node, and it may serve. */
   mayOpen: (incarnation: Incarnation) => boolean;
+  /** Told that a session was taken from `owner`, though nobody here waits for it any more. */
+  onSuperseded: (owner: Incarnation, clientId: string, epoch: number) => void;
 }
 
 /** Renews the lease of `incarnation` through a peer (RENEW_FOR); null: it could not. */

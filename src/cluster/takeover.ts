@@ -438,6 +438,15 @@ export class Takeover {
     asked.answered(number !== request);
   }
 
+  /** Its session was taken from it under this epoch, for nobody: it finds out now. */
+  dispossess(peer: Incarnation, clientId: string, epoch: number): void {
+    const { mesh, isMember, self } = this.#parts;
+    if (peer === self() || !isMember(peer)) return;
+    // Nobody waits for its answer.
+    mesh.send(peer, encodeLetGo(this.#nextRequest, clientId, epoch));
+    this.#nextRequest += 2;
+  }
+
   /** A link session with the peer was lost, in either direction: question or answer may be. */
   askAgain(peer: Incarnation): void {
     for (const [request, asked] of this.#asked) if (asked.peer === peer) this.#send(request);

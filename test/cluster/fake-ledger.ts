@@ -29,6 +29,7 @@ export class FakeLedger implements SessionLedger {
   readonly rows: Map<string, Row> = new Map();
   isDead: (incarnation: Incarnation) => boolean = () => false;
   mayOpen: (incarnation: Incarnation) => boolean = () => true;
+  onSuperseded: (owner: Incarnation, clientId: string, epoch: number) => void = () => {};
   readonly due_: Set<string> = new Set();
   readonly calls: string[] = [];
   /** Redis is away. */

@@ -496,3 +496,19 @@ t.test('a CONNECT nobody waits for any more is not carried out', async (t) => {
   site.time.settle();
   t.equal(there.record.present, true, 'the session is as it was');
 });
+
+t.test(
+  'an owner whose session was taken for nobody lets go, and no answer is waited for',
+  async (t) => {
+    const { site, a, b } = two();
+    const first = site.open(a, 'c');
+    site.time.settle();
+    adopt(site, a, 'c', first);
+    site.time.settle();
+    // The fake ledger belongs to the node that was made last: b.
+    site.ledger.onSuperseded(a.incarnation, 'c', first.record.epoch + 1);
+    site.time.settle();
+    t.strictSame(a.remote.letGoes, ['c']);
+    t.equal(b.cluster.state().opening, 0);
+  },
+);

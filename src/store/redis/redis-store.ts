@@ -440,6 +440,10 @@ export class RedisStore
     this.#ledger.isDead = isDead;
   }
 
+  set onSuperseded(told: (owner: Incarnation, clientId: string, epoch: number) => void) {
+    this.#ledger.onSuperseded = told;
+  }
+
   set mayOpen(mayOpen: (incarnation: Incarnation) => boolean) {
     this.#ledger.mayOpen = mayOpen;
   }

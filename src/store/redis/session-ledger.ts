@@ -96,6 +96,8 @@ export class RedisLedger {
   isDead: (incarnation: Incarnation) => boolean = () => false;
   /** A node that has lost its lease meanwhile must not take a session from a live one. */
   mayOpen: (incarnation: Incarnation) => boolean = () => true;
+  /** Took a session from `owner` when nobody waited for it any more, and gives it back. */
+  onSuperseded: (owner: Incarnation, clientId: string, epoch: number) => void = () => {};
   readonly #options: LedgerOptions;
   readonly #line: ClientLine = new ClientLine();
   /** When the index says that the client should have been looked at, as `due` found it. */
@@ -184,7 +186,11 @@ export class RedisLedger {
         } else if (reply!.kind === 'opened') {
           this.#opened(clientId, open, reply!);
           if (isAnswered()) {
-            const { sid, epoch } = reply!;
+            const { sid, epoch, previousOwner } = reply!;
+            // Nobody here asks it to let go any more.
+            if (previousOwner !== '' && previousOwner !== open.owner) {
+              this.onSuperseded(previousOwner, clientId, epoch);
+            }
             this.#giveBack(open.owner, clientId, sid, epoch, open.expiryIntervalS, finished);
           } else {
             finished();

@@ -490,3 +490,32 @@ t.test('after Redis was emptied sessions are asserted, their wills with them', a
   t.match(next, { present: true, headSeq: 42, tailSeq: 41 });
   t.equal(textOf(next.oldWill!.message), 'kept');
 });
+
+t.test(
+  'an open that nobody waits for any more tells whom it has taken the session from',
+  async (t) => {
+    const world = new World(17);
+    const a = world.join('a');
+    const b = world.join('b');
+    const { sid, epoch } = world.take(a, 1, 'c');
+    const told: string[] = [];
+    b.store.onSuperseded = (owner, clientId, later) => {
+      told.push(`${owner} ${clientId} ${later > epoch}`);
+    };
+    const answers: string[] = [];
+    // It is executed, its answer is lost, and nothing else comes through for a while.
+    b.port.loseReplies(2);
+    b.act(() =>
+      b.store.open('b', 2, 'eeee', { ...request, clientId: 'c' }, ({ kind }) => answers.push(kind)),
+    );
+    world.until(() => !b.port.isUp);
+    b.port.partition();
+    world.pass(6000);
+    t.same(answers, ['unavailable']);
+    t.same(told, []);
+    b.port.heal();
+    world.pass(3000);
+    t.same(told, ['a c true']);
+    t.match(load(world, a), [{ clientId: 'c', owner: null, sid }], 'it is given back');
+  },
+);
