@@ -124,6 +124,10 @@ export class ClusterBus implements Bus {
     return this.#parts.retained.announce(topic, message, replaces, awaited);
   }
 
+  buryRetained(topic: string, version: RetainedVersion): void {
+    this.#parts.retained.bury(topic, version);
+  }
+
   // ------------------------------------------------------------------------------ ownership
 
   open(request: OpenRequest, done: (answer: OpenAnswer) => void): void {

@@ -67,7 +67,9 @@ export class RetainedSync {
 
   constructor(parts: RetainedSyncParts) {
     this.#parts = parts;
-    this.#tombstones = new Tombstones(parts.tombstoneMs, parts.tombstonesMax);
+    this.#tombstones = new Tombstones(parts.tombstoneMs, parts.tombstonesMax, (topic) =>
+      parts.remote().forgetTombstone(topic),
+    );
     this.#pages = new RetainedPages(parts.remote, this.#tombstones, () => parts.clock.wallMs());
   }
 
@@ -81,6 +83,12 @@ export class RetainedSync {
   }
 
   // ------------------------------------------------------------------------------ changes
+
+  /** Nothing of the topic up to this version comes back; see `Bus.buryRetained`. */
+  bury(topic: string, version: RetainedVersion): void {
+    this.#parts.hybridClock.observe(version.timeUs);
+    this.#note(topic, null, version);
+  }
 
   /** A change made here; see `Bus.announceRetained`. */
   announce(

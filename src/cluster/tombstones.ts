@@ -1,6 +1,7 @@
 /**
  * Versions of retained topics that were cleared: what is older must not come back (docs/adr/0011, P7).
- * Kept for a while, oldest first, and not more than so many. Used by retained-sync.ts alone.
+ * Kept for a while, oldest first, and not more than so many; the store has them, too, and is told of
+ * those that are over. Used by retained-sync.ts alone.
  */
 import { isAbove, type RetainedVersion } from '../core/retained-version.ts';
 
@@ -9,16 +10,23 @@ interface Tombstone {
   readonly atMs: number;
 }
 
+/** Characters of topics: the longest a client may choose are 64 KiB. */
+const CHARS_MAX = 64 * 1024 * 1024;
+
 export class Tombstones {
   readonly #stones: Map<string, Tombstone> = new Map();
   readonly #keepMs: number;
   readonly #countMax: number;
+  readonly #isOver: (topic: string) => void;
+  #chars = 0;
   /** Went before their time. */
   dropped = 0;
 
-  constructor(keepMs: number, countMax: number) {
+  /** `isOver`: its time has come, or there was no room. */
+  constructor(keepMs: number, countMax: number, isOver: (topic: string) => void) {
     this.#keepMs = keepMs;
     this.#countMax = countMax;
+    this.#isOver = isOver;
   }
 
   get size(): number {
@@ -36,26 +44,31 @@ export class Tombstones {
   }
 
   put(topic: string, version: RetainedVersion, nowMs: number): void {
-    this.#stones.delete(topic);
+    this.remove(topic);
     this.#stones.set(topic, { version, atMs: nowMs });
-    if (this.#stones.size <= this.#countMax) return;
+    this.#chars += topic.length;
     for (const oldest of this.#stones.keys()) {
-      this.#stones.delete(oldest);
+      if (this.#stones.size <= this.#countMax && this.#chars <= CHARS_MAX) return;
       this.dropped++;
-      return;
+      this.#over(oldest);
     }
   }
 
   /** Something newer is there. */
   remove(topic: string): void {
-    this.#stones.delete(topic);
+    if (this.#stones.delete(topic)) this.#chars -= topic.length;
   }
 
   expire(nowMs: number): void {
     for (const [topic, { atMs }] of this.#stones) {
       if (nowMs - atMs < this.#keepMs) return;
-      this.#stones.delete(topic);
+      this.#over(topic);
     }
+  }
+
+  #over(topic: string): void {
+    this.remove(topic);
+    this.#isOver(topic);
   }
 
   *entries(): Iterable<readonly [topic: string, version: RetainedVersion]> {

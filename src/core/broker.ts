@@ -96,6 +96,7 @@ export class Broker implements Acceptor {
     await core.store.start(events, {
       session: (restored) => sessions.restore(restored),
       retained: (message) => this.#services.publisher.restoreRetained(message),
+      tombstone: (topic, version) => this.#services.publisher.restoreTombstone(topic, version),
     });
     sessions.startTimers();
     let sweptMs = core.clock.monotonicMs();

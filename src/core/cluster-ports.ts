@@ -227,6 +227,11 @@ export interface Bus {
     replaces: RetainedVersion | null,
     awaited: Awaited | null,
   ): RetainedVersion;
+  /**
+   * No message of the topic up to this version may come back: found cleared at start, or expired here.
+   * Nobody is told.
+   */
+  buryRetained(topic: string, version: RetainedVersion): void;
   /** An append was answered: the owner named there is told to look at its queue. */
   hint(owner: Incarnation, clientId: string, sid: string, tailSeq: number): void;
 }
@@ -320,6 +325,8 @@ export interface RemoteSide {
   deliverToGroup(message: Message, group: string, filter: string): void;
   /** Applied when its version is above the one that is known. */
   applyRetained(topic: string, message: Message | null, version: RetainedVersion): void;
+  /** The tombstone of a cleared topic is over. */
+  forgetTombstone(topic: string): void;
 
   // Routes of other nodes
   addPeer(peer: Peer): void;

@@ -13,6 +13,7 @@ import type { Message } from './message.ts';
 import type { Principal } from './principal.ts';
 import type { QueueEntry } from './queue-entry.ts';
 import type { RefuseReason } from './refuse-reason.ts';
+import type { RetainedVersion } from './retained-version.ts';
 
 // ---------------------------------------------------------------------------------- listeners
 
@@ -378,6 +379,8 @@ export interface SessionStore {
 export interface RestoreVisitor {
   session(session: RestoredSession): void;
   retained(message: Message): void;
+  /** A cleared topic that outweighs older messages; whoever has no use for it need not know. */
+  tombstone?: (topic: string, version: RetainedVersion) => void;
 }
 
 /** Retained messages; the core keeps the index of all topics, this is their record. */
@@ -386,7 +389,10 @@ export interface RetainedStore {
   readonly tellsRetained?: boolean;
   /** Replaces the retained message of the topic. */
   putRetained(message: Message): Ticket;
-  removeRetained(topic: string): Ticket;
+  /** `version`: its tombstone is kept in the place of the message; null (alone): nothing is. */
+  removeRetained(topic: string, version: RetainedVersion | null): Ticket;
+  /** The tombstone is over. Needs no durability of its own. */
+  forgetTombstone(topic: string): void;
 }
 
 export type Store = SessionStore & RetainedStore;

@@ -192,22 +192,25 @@ export class Publisher {
 
   /** Removes the retained message of a topic; the ticket that makes it durable, 0: there was none. */
   removeRetained(topic: string, awaited: Message | null = null): Ticket {
-    const { retained, bus } = this.#core;
+    const { retained, bus, store } = this.#core;
     const old = retained.get(topic);
     const isReserved = topic.charCodeAt(0) === 0x24;
-    // Another node may be about to tell of one that this clears.
-    if (bus !== null && !isReserved) {
-      bus.announceRetained(topic, null, old?.version ?? null, awaited);
+    if (bus === null || isReserved) {
+      return old === null ? 0 : this.#kept(this.#forgetRetained(old, null), awaited);
     }
-    return old === null ? 0 : this.#kept(this.#forgetRetained(old), awaited);
+    // Another node may be about to tell of one that this clears.
+    const version = bus.announceRetained(topic, null, old?.version ?? null, awaited);
+    const ticket =
+      old === null ? store.removeRetained(topic, version) : this.#forgetRetained(old, version);
+    return this.#kept(ticket, awaited);
   }
 
-  #forgetRetained(old: Message): Ticket {
+  #forgetRetained(old: Message, version: RetainedVersion | null): Ticket {
     const { retained, store, gate } = this.#core;
     const { topic } = old;
     retained.remove(topic);
     if (old.source !== null) gate?.quotas?.retained(old.source, -1, -old.bytes);
-    return topic.charCodeAt(0) === 0x24 ? 0 : store.removeRetained(topic);
+    return topic.charCodeAt(0) === 0x24 ? 0 : store.removeRetained(topic, version);
   }
 
   /** Another node has changed it; what is newer here stays. */
@@ -216,7 +219,8 @@ export class Publisher {
     const old = retained.get(topic);
     if (old !== null && old.version !== null && !isAbove(version, old.version)) return;
     if (message === null) {
-      if (old !== null) this.#forgetRetained(old);
+      if (old === null) store.removeRetained(topic, version);
+      else this.#forgetRetained(old, version);
       return;
     }
     message.version = version;
@@ -248,8 +252,17 @@ export class Publisher {
   /** Forgets an expired retained message. */
   expireRetained(message: Message): void {
     if (this.#core.retained.get(message.topic) !== message) return;
-    // Each node sees for itself that it has expired.
-    this.#forgetRetained(message);
+    // Each node sees for itself that it has expired; what it had replaced must not come back.
+    const { topic, version } = message;
+    if (version !== null) this.#core.bus?.buryRetained(topic, version);
+    this.#forgetRetained(message, this.#core.bus === null ? null : version);
+  }
+
+  /** Found at start: a topic that was cleared. */
+  restoreTombstone(topic: string, version: RetainedVersion): void {
+    const { bus, store } = this.#core;
+    if (bus === null) store.forgetTombstone(topic);
+    else bus.buryRetained(topic, version);
   }
 }
 

@@ -96,6 +96,12 @@ export class Remote implements RemoteSide, SharedEvents {
     this.#services.publisher.applyRetained(topic, message, version);
   }
 
+  forgetTombstone(topic: string): void {
+    const { core } = this.#services;
+    // Meanwhile there may be a message again, which is in the tombstone's place.
+    if (core.retained.get(topic) === null) core.store.forgetTombstone(topic);
+  }
+
   // ------------------------------------------------------------------ routes
 
   addPeer(_peer: Peer): void {

@@ -15,6 +15,7 @@ import type {
   Ticket,
 } from '../core/ports.ts';
 import type { QueueEntry } from '../core/queue-entry.ts';
+import type { RetainedVersion } from '../core/retained-version.ts';
 import type { GroupChoices, SharedAppend } from '../core/shared-append.ts';
 import { Ring } from '../util/ring.ts';
 import { TicketLine } from './redis/ticket-line.ts';
@@ -94,6 +95,7 @@ export class SplitStore implements Store, SharedSessions {
       {
         session: () => this.leftSessions++,
         retained: (message) => restore.retained(message),
+        tombstone: (topic, version) => restore.tombstone?.(topic, version),
       },
     );
     await this.#sessions.start(
@@ -193,7 +195,11 @@ export class SplitStore implements Store, SharedSessions {
     return this.#retainedTickets.of(this.#retained.putRetained(message));
   }
 
-  removeRetained(topic: string): Ticket {
-    return this.#retainedTickets.of(this.#retained.removeRetained(topic));
+  removeRetained(topic: string, version: RetainedVersion | null): Ticket {
+    return this.#retainedTickets.of(this.#retained.removeRetained(topic, version));
+  }
+
+  forgetTombstone(topic: string): void {
+    this.#retained.forgetTombstone(topic);
   }
 }

@@ -107,6 +107,13 @@ export class FakeRemote implements RemoteSide {
     }
   }
 
+  /** Topics whose tombstones are over. */
+  readonly unburied: string[] = [];
+
+  forgetTombstone(topic: string): void {
+    this.unburied.push(topic);
+  }
+
   addPeer(peer: Peer): void {
     if (this.peers.has(peer.incarnation)) throw new Error('a peer is added twice');
     this.peers.set(peer.incarnation, peer);

@@ -104,7 +104,8 @@ t.test('a clear outweighs what is older, wherever it comes from', async (t) => {
 });
 
 t.test('tombstones go after their time, and are bounded', async (t) => {
-  const stones = new Tombstones(1000, 3);
+  const over: string[] = [];
+  const stones = new Tombstones(1000, 3, (topic) => over.push(topic));
   const version = (timeUs: number): RetainedVersion => ({ timeUs, writer: 1 });
   for (let i = 0; i < 4; i++) stones.put(`t${i}`, version(5), i);
   t.equal(stones.size, 3);
@@ -117,7 +118,32 @@ t.test('tombstones go after their time, and are bounded', async (t) => {
     [...stones.entries()].map(([topic]) => topic),
     ['t3'],
   );
+  t.strictSame(over, ['t0', 't1', 't2'], 'the store is told');
+  const long = 'x'.repeat(40_000_000);
+  for (let i = 0; i < 2; i++) stones.put(`${i}${long}`, version(5), 2000);
+  t.equal(stones.size, 1, 'their characters are bounded, too');
+  t.equal(stones.dropped, 3);
 });
+
+t.test(
+  'hard case 18: what was cleared before a restart of all nodes does not come back',
+  async (t) => {
+    const site = new FakeSite();
+    const a = site.node();
+    const cleared = { timeUs: site.time.wallMs() * 1000, writer: 3 };
+    a.cluster.bus.buryRetained('t', cleared);
+    a.cluster.bus.buryRetained('u', cleared);
+    const b = site.make();
+    onDisk(b, 't', 'old', site.time.wallMs() - 5000);
+    onDisk(b, 'u', 'newer', site.time.wallMs() + 1);
+    site.register(b);
+    site.time.settle();
+    t.strictSame(held(b), ['u=newer']);
+    t.strictSame(held(a), ['u=newer']);
+    site.time.pass(TOMBSTONE_MS + 1000, 10_000);
+    t.strictSame(a.remote.unburied, ['t']);
+  },
+);
 
 t.test('clock_skew: a version too far ahead is refused, counted and said', async (t) => {
   const site = new FakeSite();

@@ -14,6 +14,7 @@ import type {
   Ticket,
 } from '../../src/core/ports.ts';
 import { EntryState, QueueEntry } from '../../src/core/queue-entry.ts';
+import type { RetainedVersion } from '../../src/core/retained-version.ts';
 
 export interface Reported {
   readonly kind: 'durable' | 'failed' | 'committed';
@@ -61,6 +62,12 @@ export class StoreRecorder implements StoreEvents, RestoreVisitor {
 
   session(session: RestoredSession): void {
     this.sessions.set(session.record.clientId, session);
+  }
+
+  readonly tombstones: Map<string, RetainedVersion> = new Map();
+
+  tombstone(topic: string, version: RetainedVersion): void {
+    this.tombstones.set(topic, version);
   }
 
   retained(message: Message): void {

@@ -99,7 +99,7 @@ function everyStore(t: Test, makeHome: (t: Test) => StoreHome): void {
     await subject.create(sessionRecord(1, 'c'));
     const tickets = [store.saveSession(sessionRecord(1, 'c'))];
     tickets.push(store.addInboundId(1, 7), store.removeInboundId(1, 7));
-    tickets.push(store.putRetained(textMessage('r')), store.removeRetained('a/b'));
+    tickets.push(store.putRetained(textMessage('r')), store.removeRetained('a/b', null));
     await events.done(tickets.at(-1)!);
     tickets.push(store.saveSession(sessionRecord(1, 'c')), store.putRetained(textMessage('r')));
     tickets.push(store.deleteSession(1));
@@ -479,7 +479,7 @@ function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
     const third = textMessage('third', 'r/3');
     third.source = { clientId: 'c/1', identity: 'ü', tenant: 'acme' };
     store.putRetained(third);
-    await events.done(store.removeRetained('r/2'));
+    await events.done(store.removeRetained('r/2', null));
     await store.stop();
     ({ store, events } = await home.open());
     const found = [...events.retainedMessages].map(([topic, message]) => [topic, textOf(message)]);
@@ -489,6 +489,35 @@ function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
     ]);
     t.same(events.retainedMessages.get('r/3')!.source, third.source);
     t.equal(events.retainedMessages.get('r/1')!.source, null);
+    await store.stop();
+  });
+
+  t.test('tombstones of cleared topics are kept until they are over', async (t) => {
+    const home = makeHome(t);
+    let { store, events } = await home.open();
+    store.putRetained(textMessage('gone', 'r/1'));
+    store.putRetained(textMessage('gone', 'r/ü'));
+    const first = { timeUs: 1_800_000_000_000_001, writer: 0xffff_ffff };
+    await events.done(store.removeRetained('r/1', first));
+    store.removeRetained('r/ü', { timeUs: 5, writer: 0 });
+    // Nothing was there: the clear may be told before the message it outweighs.
+    store.removeRetained('r/3', { timeUs: 6, writer: 1 });
+    await events.done(store.removeRetained('r/4', { timeUs: 7, writer: 1 }));
+    store.putRetained(textMessage('new', 'r/3'));
+    store.forgetTombstone('r/4');
+    await store.stop();
+    ({ store, events } = await home.open());
+    t.same([...events.retainedMessages.keys()], ['r/3']);
+    t.same(Object.fromEntries(events.tombstones), {
+      'r/1': first,
+      'r/ü': { timeUs: 5, writer: 0 },
+    });
+    // A message that is on its way to the disk is in the tombstone's place.
+    store.putRetained(textMessage('again', 'r/1'));
+    store.forgetTombstone('r/1');
+    await store.stop();
+    ({ store, events } = await home.open());
+    t.same([...events.retainedMessages.keys()], ['r/1', 'r/3']);
     await store.stop();
   });
 }

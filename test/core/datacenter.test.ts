@@ -312,7 +312,31 @@ t.test('retained messages are everywhere, the last writer wins, a clear is one',
   const known = b.world.broker.admin.retainedMessage('r/1')!;
   b.remote.applyRetained('r/1', null, { timeUs: known.version!.timeUs - 1, writer: 9 });
   t.ok(b.world.broker.admin.retainedMessage('r/1'), 'an older clear changes nothing');
+  for (const node of [a, b]) {
+    t.strictSame([...node.kept.keys()], ['r/2'], 'the store keeps the tombstone');
+    node.remote.forgetTombstone('r/2');
+    t.equal(node.kept.size, 0);
+  }
+  b.remote.applyRetained('r/4', null, { timeUs: 5, writer: 9 });
+  t.strictSame([...b.kept.keys()], ['r/4'], 'also of a topic that is not known yet');
 });
+
+t.test(
+  'a retained message that expires is buried: what it replaced must not come back',
+  async (t) => {
+    const { site, a, b } = await two();
+    const { client: publisher } = connect(a, 'pub');
+    publisher.publish('r/1', 'one', { retain: true, expiryS: 5 });
+    site.time.settle();
+    const { version } = b.world.broker.admin.retainedMessage('r/1')!;
+    site.time.pass(7000);
+    for (const node of [a, b]) {
+      t.equal(node.world.broker.admin.retainedMessage('r/1'), null);
+      t.strictSame(node.buried.get('r/1'), version);
+      t.strictSame(node.kept.get('r/1'), version);
+    }
+  },
+);
 
 t.test('a node whose lease may be over matches nothing until it knows', async (t) => {
   const { site, a, b } = await two();

@@ -297,6 +297,12 @@ export class FakeNode implements Bus, SharedSessions, Store {
     return version;
   }
 
+  readonly buried: Map<string, RetainedVersion> = new Map();
+
+  buryRetained(topic: string, version: RetainedVersion): void {
+    this.buried.set(topic, version);
+  }
+
   hint(owner: string, clientId: string, sid: string, tailSeq: number): void {
     const node = this.#site.nodes.find(({ incarnation }) => incarnation === owner);
     this.#site.later(() => node?.remote.hint(clientId, sid, tailSeq));
@@ -425,8 +431,16 @@ export class FakeNode implements Bus, SharedSessions, Store {
     return 0;
   }
 
-  removeRetained(): Ticket {
+  removeRetained(topic: string, version: RetainedVersion | null): Ticket {
+    if (version !== null) this.kept.set(topic, version);
     return 0;
+  }
+
+  /** Tombstones the store has. */
+  readonly kept: Map<string, RetainedVersion> = new Map();
+
+  forgetTombstone(topic: string): void {
+    this.kept.delete(topic);
   }
 
   stop(): Promise<void> {

@@ -11,6 +11,7 @@ import type {
   Ticket,
 } from '../../src/core/ports.ts';
 import { EntryState, QueueEntry } from '../../src/core/queue-entry.ts';
+import type { RetainedVersion } from '../../src/core/retained-version.ts';
 import type { ManualTime } from './manual-time.ts';
 
 interface StoredEntry {
@@ -29,6 +30,7 @@ interface StoredSession {
 export class FakeDisk {
   readonly sessions: Map<number, StoredSession> = new Map();
   readonly retained: Map<string, Message> = new Map();
+  readonly tombstones: Map<string, RetainedVersion> = new Map();
 }
 
 interface Operation {
@@ -73,6 +75,7 @@ export class FakeStore implements Store {
       });
     }
     for (const message of this.disk.retained.values()) restore.retained(message);
+    for (const [topic, version] of this.disk.tombstones) restore.tombstone?.(topic, version);
     return Promise.resolve();
   }
 
@@ -196,11 +199,21 @@ export class FakeStore implements Store {
   }
 
   putRetained(message: Message): Ticket {
-    return this.#add((disk) => disk.retained.set(message.topic, message), 0);
+    return this.#add((disk) => {
+      disk.retained.set(message.topic, message);
+      disk.tombstones.delete(message.topic);
+    }, 0);
   }
 
-  removeRetained(topic: string): Ticket {
-    return this.#add((disk) => disk.retained.delete(topic), 0);
+  removeRetained(topic: string, version: RetainedVersion | null = null): Ticket {
+    return this.#add((disk) => {
+      disk.retained.delete(topic);
+      if (version !== null) disk.tombstones.set(topic, version);
+    }, 0);
+  }
+
+  forgetTombstone(topic: string): void {
+    this.#add((disk) => disk.tombstones.delete(topic), 0);
   }
 
   stop(): Promise<void> {

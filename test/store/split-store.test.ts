@@ -113,7 +113,7 @@ t.test('what is retained is told apart, whatever sessions wait for', async (t) =
   const { store, sessions, retained, events, time } = await split();
   t.ok(store.tellsRetained);
   store.saveSession(sessionRecord(1, 'c'));
-  const tickets = [store.putRetained(textMessage('r')), store.removeRetained('a/b')];
+  const tickets = [store.putRetained(textMessage('r')), store.removeRetained('a/b', null)];
   t.same(tickets, [2, 0]);
   retained.events!.committed(1, null);
   time.settle();

@@ -5,7 +5,7 @@
  * neither sockets nor sessions beyond their records.
  */
 import { ClassicLevel } from 'classic-level';
-import type { Message } from '../../core/message.ts';
+import { Message } from '../../core/message.ts';
 import type {
   Log,
   RestoreVisitor,
@@ -16,6 +16,7 @@ import type {
   Ticket,
 } from '../../core/ports.ts';
 import { EntryState, type QueueEntry } from '../../core/queue-entry.ts';
+import type { RetainedVersion } from '../../core/retained-version.ts';
 import { BlockCounts } from './block-counts.ts';
 import { CommitWriter, type Written } from './commit-writer.ts';
 import { checkVersion, openDirectory, probeSpace } from './data-directory.ts';
@@ -24,7 +25,7 @@ import { recover } from './recovery.ts';
 import { ResidentRuns } from './resident-runs.ts';
 import { type Database, RunReader } from './run-reader.ts';
 import { encodeNumbers, encodeSession } from './session-codec.ts';
-import { writeDoom, writeRetained } from './state-records.ts';
+import { type RetainedState, writeDoom, writeRetained } from './state-records.ts';
 import { CHANGE_STRIDE, type PendingRead, StoredSession } from './stored-session.ts';
 import { sweepSome } from './sweeper.ts';
 import { NOTHING_WRITTEN, removeAdded, wasWritten } from './uncertain-commit.ts';
@@ -44,7 +45,7 @@ export interface EmbeddedStoreOptions {
 interface Work {
   readonly sessions: readonly StoredSession[];
   readonly doomed: readonly StoredSession[];
-  readonly retained: ReadonlyMap<string, Message | null>;
+  readonly retained: ReadonlyMap<string, RetainedState>;
   /** Session records in it, to be written again if it fails. */
   readonly records: Map<StoredSession, SessionRecord>;
   /** Null: it did not come to writing. */
@@ -85,7 +86,7 @@ export class EmbeddedStore implements Store {
 
   /** Sessions with something to write. */
   #dirty: StoredSession[] = [];
-  #retained: Map<string, Message | null> = new Map();
+  #retained: Map<string, RetainedState> = new Map();
   #doomed: StoredSession[] = [];
   #ticket: Ticket = 1;
   /** Something of the open batch must be synced. */
@@ -229,9 +230,14 @@ export class EmbeddedStore implements Store {
     return this.#openTicket();
   }
 
-  removeRetained(topic: string): Ticket {
-    this.#retained.set(topic, null);
+  removeRetained(topic: string, version: RetainedVersion | null): Ticket {
+    this.#retained.set(topic, version);
     return this.#openTicket();
+  }
+
+  forgetTombstone(topic: string): void {
+    // A message that is on its way to the disk is in its place.
+    if (!(this.#retained.get(topic) instanceof Message)) this.#retained.set(topic, null);
   }
 
   read(

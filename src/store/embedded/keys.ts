@@ -16,7 +16,7 @@
  *   b serial lastSeq     bodies only that run refers to, when too large to be in it
  *   m block              bodies several runs refer to
  *   c block              how many runs still refer to it, once that is fewer than were written
- *   r topic              retained message
+ *   r topic              retained message, or the tombstone of one
  *   x key                a damaged record, under its old key
  *   p                    written to see whether the disk takes writes again
  */

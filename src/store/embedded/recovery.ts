@@ -3,10 +3,11 @@
  * sessions whose removal was under way. Of queues it reads the keys, and of runs that are settled in
  * part their progress; no bodies.
  */
-import type { Message } from '../../core/message.ts';
+import { Message } from '../../core/message.ts';
 import type { Log, RestoredSession, RestoreVisitor } from '../../core/ports.ts';
 import type { Principal } from '../../core/principal.ts';
 import { EntryState } from '../../core/queue-entry.ts';
+import type { RetainedVersion } from '../../core/retained-version.ts';
 import { RecordDamage } from './damage.ts';
 import {
   afterPrefix,
@@ -114,11 +115,12 @@ async function restoreRetained(
 ): Promise<void> {
   const memory = new MessageMemory();
   const sources = new Map<string, Principal>();
-  const decode = (value: Buffer): Message => readRetained(value, memory, sources);
+  const decode = (value: Buffer): Message | RetainedVersion => readRetained(value, memory, sources);
   for await (const rows of rowsOf(db, Prefix.RETAINED)) {
     for (const [key, value] of rows) {
-      const message = await decoded(key, value, decode, quarantine);
-      if (message !== null) visitor.retained(message);
+      const found = await decoded(key, value, decode, quarantine);
+      if (found instanceof Message) visitor.retained(found);
+      else if (found !== null) visitor.tombstone?.(key.toString('utf8', 1), found);
     }
   }
 }

@@ -2,8 +2,9 @@
  * Records of sessions that end and of retained messages, as a commit writes them. Runs and bodies are
  * `commit-writer.ts`.
  */
-import type { Message } from '../../core/message.ts';
+import { Message } from '../../core/message.ts';
 import type { Principal } from '../../core/principal.ts';
+import type { RetainedVersion } from '../../core/retained-version.ts';
 import { EMPTY_BUFFER } from '../../util/bytes.ts';
 import { RecordDamage } from './damage.ts';
 import { numberKey, Prefix, retainedKey } from './keys.ts';
@@ -12,7 +13,7 @@ import type { Database } from './run-reader.ts';
 import { openSealed, SEAL_BYTES, seal } from './seal.ts';
 import { encodeNumbers } from './session-codec.ts';
 import type { StoredSession } from './stored-session.ts';
-import { VARINT_BYTES_MAX, writeVarint } from './varint.ts';
+import { type Cursor, VARINT_BYTES_MAX, writeVarint } from './varint.ts';
 
 type Batch = ReturnType<Database['batch']>;
 
@@ -24,11 +25,21 @@ export function writeDoom(batch: Batch, session: StoredSession): void {
   batch.del(numberKey(Prefix.TAIL, session.serial));
 }
 
-/** The message, behind it who published it and its version; null: there is none any more. */
-export function writeRetained(batch: Batch, topic: string, message: Message | null): void {
+/** What is kept of a topic: the message, the version of its tombstone, or nothing. */
+export type RetainedState = Message | RetainedVersion | null;
+
+/** A tombstone and not a message, whose first byte has no such bit. */
+const TOMBSTONE = 0x40;
+
+/** The message, behind it who published it and its version; or a tombstone. */
+export function writeRetained(batch: Batch, topic: string, message: RetainedState): void {
   const key = retainedKey(topic);
   if (message === null) {
     batch.del(key);
+    return;
+  }
+  if (!(message instanceof Message)) {
+    batch.put(key, tombstoneRecord(message));
     return;
   }
   const source = sourceBytes(message.source);
@@ -45,6 +56,13 @@ export function writeRetained(batch: Batch, topic: string, message: Message | nu
     pos = writeVarint(out, pos, version.writer);
   }
   batch.put(key, out.subarray(0, seal(out, 0, pos)));
+}
+
+function tombstoneRecord({ timeUs, writer }: RetainedVersion): Buffer {
+  const out = Buffer.allocUnsafe(1 + 2 * VARINT_BYTES_MAX + SEAL_BYTES);
+  out[0] = TOMBSTONE;
+  const pos = writeVarint(out, writeVarint(out, 1, timeUs), writer);
+  return out.subarray(0, seal(out, 0, pos));
 }
 
 type StoredSource = readonly [clientId: string, identity: string | null, tenant: string];
@@ -66,8 +84,9 @@ export function readRetained(
   value: Buffer,
   memory: MessageMemory,
   sources: Map<string, Principal>,
-): Message {
+): Message | RetainedVersion {
   const cursor = openSealed(value);
+  if (value[cursor.pos] === TOMBSTONE) return readTombstone(cursor);
   const message = readMessage(cursor, 0, memory);
   // Records of the first release end here.
   if (!cursor.atEnd) {
@@ -77,6 +96,13 @@ export function readRetained(
   if (!cursor.atEnd) message.version = { timeUs: cursor.varint(), writer: cursor.varint() };
   cursor.expectEnd();
   return message;
+}
+
+function readTombstone(cursor: Cursor): RetainedVersion {
+  cursor.u8();
+  const version = { timeUs: cursor.varint(), writer: cursor.varint() };
+  cursor.expectEnd();
+  return version;
 }
 
 function readSource(text: string, sources: Map<string, Principal>): Principal | null {

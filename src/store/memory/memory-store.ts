@@ -59,6 +59,8 @@ export class MemoryStore implements Store {
     return 0;
   }
 
+  forgetTombstone(): void {}
+
   stop(): Promise<void> {
     return Promise.resolve();
   }
