@@ -4,7 +4,7 @@
  * elsewhere, and answers when what it read from them is written; a node that has left is not waited for.
  * Made by datacenter.ts.
  */
-import type { Scheduler, Store } from '../core/ports.ts';
+import type { Store } from '../core/ports.ts';
 import type { RedisStore } from '../store/redis/redis-store.ts';
 import { SplitStore } from '../store/split-store.ts';
 
@@ -12,8 +12,8 @@ export class DatacenterStore extends SplitStore {
   readonly #shared: RedisStore;
   readonly #leave: () => Promise<void>;
 
-  constructor(shared: RedisStore, local: Store, scheduler: Scheduler, leave: () => Promise<void>) {
-    super(shared, local, scheduler);
+  constructor(shared: RedisStore, local: Store, leave: () => Promise<void>) {
+    super(shared, local);
     this.#shared = shared;
     this.#leave = leave;
   }

@@ -133,7 +133,7 @@ export class Datacenter {
       incarnation: () => this.#cluster.bus.incarnation,
       journal,
     });
-    this.#store = new DatacenterStore(this.#shared, local, scheduler, () => this.#leave());
+    this.#store = new DatacenterStore(this.#shared, local, () => this.#leave());
     const meshParts = { transport: this.#door, clock, random, scheduler, log, release };
     const mesh = new SecretMesh(
       {

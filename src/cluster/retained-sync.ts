@@ -10,7 +10,7 @@
 import type { Awaited, Incarnation, RemoteSide, RetainedVersion } from '../core/cluster-ports.ts';
 import type { Message } from '../core/message.ts';
 import type { Clock, Log } from '../core/ports.ts';
-import { isAbove } from '../core/retained-version.ts';
+import { CLEARED, isAbove } from '../core/retained-version.ts';
 import type { HybridClock } from '../util/hybrid-clock.ts';
 import type { Barrier } from './barrier.ts';
 import type { ClusterCounters } from './cluster-counters.ts';
@@ -105,7 +105,8 @@ export class RetainedSync {
       timeUs = aboveUs + 1;
       hybridClock.observe(timeUs);
     }
-    const version = { timeUs, writer: writerOf(self()) };
+    const writer = writerOf(self()) + (message === null ? CLEARED : 0);
+    const version = { timeUs, writer };
     this.#note(topic, message, version);
     announcer.kept(encodeRetained({ topic, message, version }, clock.wallMs()), true);
     if (awaited !== null) barrier.wait(awaited);

@@ -381,16 +381,23 @@ export interface RestoreVisitor {
   retained(message: Message): void;
   /** A cleared topic that outweighs older messages; whoever has no use for it need not know. */
   tombstone?: (topic: string, version: RetainedVersion) => void;
+  /** Of what will be told of the topic the record elsewhere may know nothing. */
+  unconfirmed?: (topic: string) => void;
 }
 
 /** Retained messages; the core keeps the index of all topics, this is their record. */
 export interface RetainedStore {
   /** It calls `StoreEvents.retainedCommitted`. */
   readonly tellsRetained?: boolean;
-  /** Replaces the retained message of the topic. */
+  /** Replaces the retained message of the topic. Without a version the store may give it one. */
   putRetained(message: Message): Ticket;
   /** `version`: its tombstone is kept in the place of the message; null (alone): nothing is. */
   removeRetained(topic: string, version: RetainedVersion | null): Ticket;
+  /**
+   * What somebody else has changed and has a record of, or what has expired: kept here alone. Null:
+   * removed, with a tombstone when there is a version.
+   */
+  mirrorRetained(topic: string, message: Message | null, version: RetainedVersion | null): Ticket;
   /** The tombstone is over. Needs no durability of its own. */
   forgetTombstone(topic: string): void;
 }

@@ -196,21 +196,25 @@ export class Publisher {
     const old = retained.get(topic);
     const isReserved = topic.charCodeAt(0) === 0x24;
     if (bus === null || isReserved) {
-      return old === null ? 0 : this.#kept(this.#forgetRetained(old, null), awaited);
+      return old === null ? 0 : this.#kept(this.#clearRetained(old, null), awaited);
     }
     // Another node may be about to tell of one that this clears.
     const version = bus.announceRetained(topic, null, old?.version ?? null, awaited);
     const ticket =
-      old === null ? store.removeRetained(topic, version) : this.#forgetRetained(old, version);
+      old === null ? store.removeRetained(topic, version) : this.#clearRetained(old, version);
     return this.#kept(ticket, awaited);
   }
 
-  #forgetRetained(old: Message, version: RetainedVersion | null): Ticket {
-    const { retained, store, gate } = this.#core;
+  #clearRetained(old: Message, version: RetainedVersion | null): Ticket {
+    this.#unindex(old);
     const { topic } = old;
-    retained.remove(topic);
+    return topic.charCodeAt(0) === 0x24 ? 0 : this.#core.store.removeRetained(topic, version);
+  }
+
+  #unindex(old: Message): void {
+    const { retained, gate } = this.#core;
+    retained.remove(old.topic);
     if (old.source !== null) gate?.quotas?.retained(old.source, -1, -old.bytes);
-    return topic.charCodeAt(0) === 0x24 ? 0 : store.removeRetained(topic, version);
   }
 
   /** Another node has changed it; what is newer here stays. */
@@ -219,15 +223,15 @@ export class Publisher {
     const old = retained.get(topic);
     if (old !== null && old.version !== null && !isAbove(version, old.version)) return;
     if (message === null) {
-      if (old === null) store.removeRetained(topic, version);
-      else this.#forgetRetained(old, version);
+      if (old !== null) this.#unindex(old);
+      store.mirrorRetained(topic, null, version);
       return;
     }
     message.version = version;
     if (old?.source) gate?.quotas?.retained(old.source, -1, -old.bytes);
     if (message.source !== null) gate?.quotas?.retained(message.source, 1, message.bytes);
     retained.put(message);
-    store.putRetained(message);
+    store.mirrorRetained(topic, message, version);
   }
 
   /** Found at start. */
@@ -255,7 +259,9 @@ export class Publisher {
     // Each node sees for itself that it has expired; what it had replaced must not come back.
     const { topic, version } = message;
     if (version !== null) this.#core.bus?.buryRetained(topic, version);
-    this.#forgetRetained(message, this.#core.bus === null ? null : version);
+    this.#unindex(message);
+    if (topic.charCodeAt(0) === 0x24) return;
+    this.#core.store.mirrorRetained(topic, null, this.#core.bus === null ? null : version);
   }
 
   /** Found at start: a topic that was cleared. */

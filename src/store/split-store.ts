@@ -1,13 +1,12 @@
 /**
- * One store made of two: sessions in one (Redis), retained messages in the other (this node's disk). Used
- * by app/ in a datacenter. Both number their commits; the core sees one line of tickets over both, and is
- * told of retained messages besides as soon as the disk has them.
+ * One store made of two: sessions in one (Redis), retained messages in the other (this node's disk, or
+ * Cassandra with it). Used by app/ in a datacenter. Each has tickets of its own: who waits for a retained
+ * message does not wait for Redis, nor the other way round.
  */
 import type { SharedEvents, SharedSessions } from '../core/cluster-ports.ts';
 import type { Message } from '../core/message.ts';
 import type {
   RestoreVisitor,
-  Scheduler,
   SessionRecord,
   SessionStore,
   Store,
@@ -17,41 +16,6 @@ import type {
 import type { QueueEntry } from '../core/queue-entry.ts';
 import type { RetainedVersion } from '../core/retained-version.ts';
 import type { GroupChoices, SharedAppend } from '../core/shared-append.ts';
-import { Ring } from '../util/ring.ts';
-import { TicketLine } from './redis/ticket-line.ts';
-
-/** Tickets of one of the two that are not settled, beside the core's for them. */
-class Tickets {
-  readonly #line: TicketLine;
-  readonly #waiting: Ring<{ readonly inner: Ticket; readonly outer: Ticket }> = new Ring();
-  /** What it has settled before this was called with its ticket. */
-  #settled: Ticket = 0;
-
-  constructor(line: TicketLine) {
-    this.#line = line;
-  }
-
-  /** The core's ticket for one of the store's own. */
-  of(inner: Ticket): Ticket {
-    if (inner === 0 || inner <= this.#settled) return 0;
-    const outer = this.#line.take();
-    this.#waiting.push({ inner, outer });
-    return outer;
-  }
-
-  /** The core's ticket for the last one of these; 0: it has none. */
-  settle(inner: Ticket, error: Error | null): Ticket {
-    this.#settled = Math.max(this.#settled, inner);
-    let last: Ticket = 0;
-    for (;;) {
-      const oldest = this.#waiting.at(0);
-      if (oldest === undefined || oldest.inner > inner) return last;
-      this.#waiting.shift();
-      last = oldest.outer;
-      this.#line.settle(last, error);
-    }
-  }
-}
 
 export class SplitStore implements Store, SharedSessions {
   readonly keepsQueues: boolean;
@@ -60,19 +24,11 @@ export class SplitStore implements Store, SharedSessions {
   leftSessions = 0;
   readonly #sessions: SessionStore & SharedSessions;
   readonly #retained: Store;
-  #events: StoreEvents | null = null;
-  readonly #sessionTickets: Tickets;
-  readonly #retainedTickets: Tickets;
 
-  constructor(sessions: SessionStore & SharedSessions, retained: Store, scheduler: Scheduler) {
+  constructor(sessions: SessionStore & SharedSessions, retained: Store) {
     this.#sessions = sessions;
     this.#retained = retained;
     this.keepsQueues = sessions.keepsQueues;
-    const line = new TicketLine(scheduler, (ticket, error) =>
-      this.#events!.committed(ticket, error),
-    );
-    this.#sessionTickets = new Tickets(line);
-    this.#retainedTickets = new Tickets(line);
   }
 
   get writable(): boolean {
@@ -80,29 +36,28 @@ export class SplitStore implements Store, SharedSessions {
   }
 
   async start(events: StoreEvents, restore: RestoreVisitor): Promise<void> {
-    this.#events = events;
     const nothing = (): void => {};
     await this.#retained.start(
       {
         entryDurable: nothing,
         entryFailed: nothing,
-        // Whoever waits for a retained message alone need not wait for Redis.
         committed: (ticket, error) => {
-          const last = this.#retainedTickets.settle(ticket, error);
-          if (last > 0) events.retainedCommitted?.(last, error);
+          if (this.#retained.tellsRetained !== true) events.retainedCommitted?.(ticket, error);
         },
+        retainedCommitted: (ticket, error) => events.retainedCommitted?.(ticket, error),
       },
       {
         session: () => this.leftSessions++,
         retained: (message) => restore.retained(message),
         tombstone: (topic, version) => restore.tombstone?.(topic, version),
+        unconfirmed: (topic) => restore.unconfirmed?.(topic),
       },
     );
     await this.#sessions.start(
       {
         entryDurable: (entry, sessionNumber) => events.entryDurable(entry, sessionNumber),
         entryFailed: (entry, sessionNumber) => events.entryFailed(entry, sessionNumber),
-        committed: (ticket, error) => void this.#sessionTickets.settle(ticket, error),
+        committed: (ticket, error) => events.committed(ticket, error),
       },
       restore,
     );
@@ -118,15 +73,15 @@ export class SplitStore implements Store, SharedSessions {
   }
 
   saveSession(record: SessionRecord): Ticket {
-    return this.#sessionTickets.of(this.#sessions.saveSession(record));
+    return this.#sessions.saveSession(record);
   }
 
   deleteSession(sessionNumber: number): Ticket {
-    return this.#sessionTickets.of(this.#sessions.deleteSession(sessionNumber));
+    return this.#sessions.deleteSession(sessionNumber);
   }
 
   append(sessionNumber: number, entry: QueueEntry): Ticket {
-    return this.#sessionTickets.of(this.#sessions.append(sessionNumber, entry));
+    return this.#sessions.append(sessionNumber, entry);
   }
 
   settle(sessionNumber: number, entry: QueueEntry): void {
@@ -134,7 +89,7 @@ export class SplitStore implements Store, SharedSessions {
   }
 
   release(sessionNumber: number, entry: QueueEntry): Ticket {
-    return this.#sessionTickets.of(this.#sessions.release(sessionNumber, entry));
+    return this.#sessions.release(sessionNumber, entry);
   }
 
   read(
@@ -165,7 +120,6 @@ export class SplitStore implements Store, SharedSessions {
     this.#sessions.enqueue(sessionNumber, append);
   }
 
-  /** Its ticket, too, is one of the line the core knows. */
   beginInbound(
     sessionNumber: number,
     packetId: number,
@@ -173,8 +127,7 @@ export class SplitStore implements Store, SharedSessions {
     choices: GroupChoices,
     seq: number,
   ): Ticket {
-    const inner = this.#sessions.beginInbound(sessionNumber, packetId, message, choices, seq);
-    return this.#sessionTickets.of(inner);
+    return this.#sessions.beginInbound(sessionNumber, packetId, message, choices, seq);
   }
 
   inboundDone(sessionNumber: number, packetId: number): void {
@@ -184,19 +137,23 @@ export class SplitStore implements Store, SharedSessions {
   // ------------------------------------------------------------------ the rest of Store
 
   addInboundId(sessionNumber: number, packetId: number): Ticket {
-    return this.#sessionTickets.of(this.#sessions.addInboundId(sessionNumber, packetId));
+    return this.#sessions.addInboundId(sessionNumber, packetId);
   }
 
   removeInboundId(sessionNumber: number, packetId: number): Ticket {
-    return this.#sessionTickets.of(this.#sessions.removeInboundId(sessionNumber, packetId));
+    return this.#sessions.removeInboundId(sessionNumber, packetId);
   }
 
   putRetained(message: Message): Ticket {
-    return this.#retainedTickets.of(this.#retained.putRetained(message));
+    return this.#retained.putRetained(message);
   }
 
   removeRetained(topic: string, version: RetainedVersion | null): Ticket {
-    return this.#retainedTickets.of(this.#retained.removeRetained(topic, version));
+    return this.#retained.removeRetained(topic, version);
+  }
+
+  mirrorRetained(topic: string, message: Message | null, version: RetainedVersion | null): Ticket {
+    return this.#retained.mirrorRetained(topic, message, version);
   }
 
   forgetTombstone(topic: string): void {

@@ -22,7 +22,7 @@ for (const { what, isAway } of [
     const node = world.join('node');
     world.take(node, 1, 'c');
     const waiting: number[] = [];
-    const store = new DatacenterStore(node.store, new MemoryStore(), node.sim, () => {
+    const store = new DatacenterStore(node.store, new MemoryStore(), () => {
       waiting.push(node.store.waitingMessages);
       return Promise.resolve();
     });

@@ -436,6 +436,10 @@ export class FakeNode implements Bus, SharedSessions, Store {
     return 0;
   }
 
+  mirrorRetained(topic: string, message: Message | null, version: RetainedVersion | null): Ticket {
+    return message === null ? this.removeRetained(topic, version) : 0;
+  }
+
   /** Tombstones the store has. */
   readonly kept: Map<string, RetainedVersion> = new Map();
 

@@ -212,6 +212,10 @@ export class FakeStore implements Store {
     }, 0);
   }
 
+  mirrorRetained(topic: string, message: Message | null, version: RetainedVersion | null): Ticket {
+    return message === null ? this.removeRetained(topic, version) : this.putRetained(message);
+  }
+
   forgetTombstone(topic: string): void {
     this.#add((disk) => disk.tombstones.delete(topic), 0);
   }

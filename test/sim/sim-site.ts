@@ -191,7 +191,7 @@ export class SimSite {
     } as unknown as Mutable<SimLife>;
     swallowing(mesh, life);
     const record = { nodeId: machine.name, address: machine.address, release: 'sim', protocol: 1 };
-    const split = new SplitStore(store, machine.disk, node);
+    const split = new SplitStore(store, machine.disk);
     const cluster: Cluster = new Cluster({
       record,
       ledger: store,

@@ -8,6 +8,7 @@ import type { RetainedVersion } from '../../core/cluster-ports.ts';
 import { Message } from '../../core/message.ts';
 import type { Principal } from '../../core/principal.ts';
 import type { Publication } from '../../core/publication.ts';
+import { CLEARED } from '../../core/retained-version.ts';
 import { copyBytes, writeU32 } from '../../util/bytes.ts';
 import { ProtocolError } from '../../wire/protocol-error.ts';
 import { decodePublish, PublishView, topicText } from '../../wire/publish.ts';
@@ -95,7 +96,7 @@ export function encodeRetainedPage(page: RetainedPage, wallMs: number): Buffer {
 function writeRetained(writer: FrameWriter, change: RetainedChange, wallMs: number): void {
   const { version, message } = change;
   writer.u53(version.timeUs);
-  writer.u32(version.writer);
+  writer.u32(version.writer % CLEARED);
   writer.bool(message !== null);
   if (message === null) {
     writer.text(change.topic);
@@ -219,11 +220,12 @@ export function decodeRetainedPage(
 const RETAINED_BYTES_MIN = 17;
 
 function readRetained(reader: FrameReader, wallMs: number): RetainedChange {
-  const version = { timeUs: reader.u53(), writer: reader.u32() };
+  const timeUs = reader.u53();
+  const writer = reader.u32();
   if (!reader.bool()) {
     const topic = reader.text();
     if (!isValidTopicName(topic)) throw new LinkDamage('a topic is none');
-    return { topic, version, message: null };
+    return { topic, version: { timeUs, writer: writer + CLEARED }, message: null };
   }
   const source: Principal | null = reader.bool()
     ? { clientId: reader.text(), identity: reader.textOrNull(), tenant: reader.text() }
@@ -232,6 +234,7 @@ function readRetained(reader: FrameReader, wallMs: number): RetainedChange {
   const at = reader.take(bytes);
   const message = readMessage(new FrameReader(reader.buffer, at, at + bytes), wallMs, true);
   message.source = source;
+  const version = { timeUs, writer };
   message.version = version;
   return { topic: message.topic, version, message };
 }

@@ -5,7 +5,7 @@
  * neither sockets nor sessions beyond their records.
  */
 import { ClassicLevel } from 'classic-level';
-import { Message } from '../../core/message.ts';
+import type { Message } from '../../core/message.ts';
 import type {
   Log,
   RestoreVisitor,
@@ -23,9 +23,10 @@ import { checkVersion, openDirectory, probeSpace } from './data-directory.ts';
 import { numberKey, Prefix, plainKey, progressKey, quarantineKey, RunKeyView } from './keys.ts';
 import { recover } from './recovery.ts';
 import { ResidentRuns } from './resident-runs.ts';
+import { RetainedChanges } from './retained-changes.ts';
 import { type Database, RunReader } from './run-reader.ts';
 import { encodeNumbers, encodeSession } from './session-codec.ts';
-import { type RetainedState, writeDoom, writeRetained } from './state-records.ts';
+import { writeDoom } from './state-records.ts';
 import { CHANGE_STRIDE, type PendingRead, StoredSession } from './stored-session.ts';
 import { sweepSome } from './sweeper.ts';
 import { NOTHING_WRITTEN, removeAdded, wasWritten } from './uncertain-commit.ts';
@@ -37,6 +38,8 @@ export interface EmbeddedStoreOptions {
   readonly directory: string;
   readonly scheduler: Scheduler;
   readonly log: Log;
+  /** Retained changes of this node are marked until `confirmRetained`; a start tells of them. */
+  readonly marksRetained?: boolean | undefined;
   /** Writes a batch; tests hand in one that fails. */
   readonly write?: ((batch: Batch, sync: boolean) => Promise<void>) | undefined;
 }
@@ -45,7 +48,7 @@ export interface EmbeddedStoreOptions {
 interface Work {
   readonly sessions: readonly StoredSession[];
   readonly doomed: readonly StoredSession[];
-  readonly retained: ReadonlyMap<string, RetainedState>;
+  readonly retained: RetainedChanges;
   /** Session records in it, to be written again if it fails. */
   readonly records: Map<StoredSession, SessionRecord>;
   /** Null: it did not come to writing. */
@@ -86,7 +89,7 @@ export class EmbeddedStore implements Store {
 
   /** Sessions with something to write. */
   #dirty: StoredSession[] = [];
-  #retained: Map<string, RetainedState> = new Map();
+  #retained: RetainedChanges = new RetainedChanges();
   #doomed: StoredSession[] = [];
   #ticket: Ticket = 1;
   /** Something of the open batch must be synced. */
@@ -226,18 +229,30 @@ export class EmbeddedStore implements Store {
   }
 
   putRetained(message: Message): Ticket {
-    this.#retained.set(message.topic, message);
+    this.#retained.put(message);
+    if (this.#options.marksRetained === true) this.#retained.mark(message.topic, true);
     return this.#openTicket();
   }
 
   removeRetained(topic: string, version: RetainedVersion | null): Ticket {
-    this.#retained.set(topic, version);
+    this.#retained.remove(topic, version);
+    if (this.#options.marksRetained === true) this.#retained.mark(topic, true);
+    return this.#openTicket();
+  }
+
+  mirrorRetained(topic: string, message: Message | null, version: RetainedVersion | null): Ticket {
+    if (message === null) this.#retained.remove(topic, version);
+    else this.#retained.put(message);
     return this.#openTicket();
   }
 
   forgetTombstone(topic: string): void {
-    // A message that is on its way to the disk is in its place.
-    if (!(this.#retained.get(topic) instanceof Message)) this.#retained.set(topic, null);
+    this.#retained.forgetTombstone(topic);
+  }
+
+  /** The record elsewhere has it: the mark goes with the next commit. */
+  confirmRetained(topic: string): void {
+    this.#retained.mark(topic, false);
   }
 
   read(
@@ -321,7 +336,7 @@ export class EmbeddedStore implements Store {
   // ------------------------------------------------------------------ commits
 
   #hasChanges(): boolean {
-    return this.#dirty.length > 0 || this.#retained.size > 0 || this.#doomed.length > 0;
+    return this.#dirty.length > 0 || !this.#retained.isEmpty || this.#doomed.length > 0;
   }
 
   /** A synced change, or somebody who reads, waits for the next commit. */
@@ -356,7 +371,7 @@ export class EmbeddedStore implements Store {
     };
     this.#dirty = [];
     this.#doomed = [];
-    this.#retained = new Map();
+    this.#retained = new RetainedChanges();
     for (const session of work.sessions) {
       session.isDirty = false;
       session.applyChanges();
@@ -393,7 +408,7 @@ export class EmbeddedStore implements Store {
     );
     for (const session of sessions) this.#writeState(batch, session, work);
     for (const session of work.doomed) writeDoom(batch, session);
-    for (const [topic, message] of work.retained) writeRetained(batch, topic, message);
+    work.retained.write(batch);
     for (const session of sessions) {
       if (session.unresolved.length > 0) await this.#resolve(session);
     }
@@ -526,9 +541,7 @@ export class EmbeddedStore implements Store {
       this.#changed(session, false);
     }
     for (const session of work.doomed) this.#doomed.push(session);
-    for (const [topic, message] of work.retained) {
-      if (!this.#retained.has(topic)) this.#retained.set(topic, message);
-    }
+    this.#retained.takeBack(work.retained);
     this.#areNumbersDirty = true;
     if (this.writable) this.#refuseWrites(failure, 'commit failed; durable publishes are refused');
   }

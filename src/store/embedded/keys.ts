@@ -17,6 +17,7 @@
  *   m block              bodies several runs refer to
  *   c block              how many runs still refer to it, once that is fewer than were written
  *   r topic              retained message, or the tombstone of one
+ *   u topic              what is kept of the topic is not confirmed by its record elsewhere
  *   x key                a damaged record, under its old key
  *   p                    written to see whether the disk takes writes again
  */
@@ -33,6 +34,7 @@ export const Prefix = {
   BLOCK: 0x6d,
   COUNT: 0x63,
   RETAINED: 0x72,
+  MARK: 0x75,
   QUARANTINE: 0x78,
   PROBE: 0x70,
 } as const;
@@ -200,8 +202,16 @@ export function bodiesKey(serial: number, lastSeq: number): Buffer {
 }
 
 export function retainedKey(topic: string): Buffer {
+  return topicKey(Prefix.RETAINED, topic);
+}
+
+export function markKey(topic: string): Buffer {
+  return topicKey(Prefix.MARK, topic);
+}
+
+function topicKey(prefix: KeyPrefix, topic: string): Buffer {
   const key = Buffer.allocUnsafe(1 + Buffer.byteLength(topic, 'utf8'));
-  key[0] = Prefix.RETAINED;
+  key[0] = prefix;
   key.write(topic, 1, 'utf8');
   return key;
 }

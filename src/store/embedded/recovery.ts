@@ -113,6 +113,9 @@ async function restoreRetained(
   visitor: RestoreVisitor,
   quarantine: Quarantine,
 ): Promise<void> {
+  for await (const rows of rowsOf(db, Prefix.MARK)) {
+    for (const [key] of rows) visitor.unconfirmed?.(key.toString('utf8', 1));
+  }
   const memory = new MessageMemory();
   const sources = new Map<string, Principal>();
   const decode = (value: Buffer): Message | RetainedVersion => readRetained(value, memory, sources);

@@ -59,6 +59,10 @@ export class MemoryStore implements Store {
     return 0;
   }
 
+  mirrorRetained(): Ticket {
+    return 0;
+  }
+
   forgetTombstone(): void {}
 
   stop(): Promise<void> {

@@ -18,6 +18,7 @@ import { type Message, makeMessage } from '../../../src/core/message.ts';
 import type { SubscriptionRecord } from '../../../src/core/ports.ts';
 import type { Principal } from '../../../src/core/principal.ts';
 import { Publication } from '../../../src/core/publication.ts';
+import { CLEARED } from '../../../src/core/retained-version.ts';
 import type { RedisReply } from '../../../src/drivers/redis/redis-port.ts';
 
 type Decode<T> = (buffer: Buffer, start: number, end: number) => T;
@@ -141,7 +142,9 @@ const version = record({ timeUs: u53, writer: u32 });
 const retained: fc.Arbitrary<messages.RetainedChange> = fc
   .tuple(version, topic, fc.option(message), fc.option(principal))
   .map(([version, topic, message, source]) => {
-    if (message === null) return { topic, version, message };
+    if (message === null) {
+      return { topic, version: { ...version, writer: version.writer + CLEARED }, message };
+    }
     message.source = source;
     message.version = version;
     return { topic: message.topic, version, message };

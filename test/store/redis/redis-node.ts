@@ -216,7 +216,7 @@ export class RedisHome {
       scheduler: systemScheduler,
       log: node.log,
     });
-    const store = new SplitStore(node.store, retained, systemScheduler);
+    const store = new SplitStore(node.store, retained);
     await store.start(node.events, node.events);
     this.#ends.push(async () => {
       await store.stop();

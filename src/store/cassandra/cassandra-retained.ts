@@ -1,0 +1,297 @@
+/**
+ * The retained messages of a region with a Cassandra: each change goes into this node's mirror (another
+ * store) and, when it was made here, into the table; its ticket is settled when both have it. When
+ * Cassandra does not answer, mirror and other nodes are enough, if there are any (docs/adr/0021). All
+ * else is the mirror's. Made by app/.
+ */
+import type { Message } from '../../core/message.ts';
+import type {
+  Clock,
+  Log,
+  Random,
+  RestoreVisitor,
+  Scheduler,
+  SessionRecord,
+  Store,
+  StoreEvents,
+  Ticket,
+} from '../../core/ports.ts';
+import type { QueueEntry } from '../../core/queue-entry.ts';
+import { CLEARED, type RetainedVersion } from '../../core/retained-version.ts';
+import type { HybridClock } from '../../util/hybrid-clock.ts';
+import { Ring } from '../../util/ring.ts';
+import { TicketLine } from '../redis/ticket-line.ts';
+import type { CassandraCounters } from './cassandra-counters.ts';
+import { RetainedLane } from './retained-lane.ts';
+import type { RetainedTable } from './retained-table.ts';
+
+/** A store that marks what `confirmRetained` has not been called for. */
+export interface MirrorStore extends Store {
+  confirmRetained(topic: string): void;
+}
+
+export interface CassandraRetainedParts {
+  readonly mirror: MirrorStore;
+  readonly table: RetainedTable;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly log: Log;
+  readonly counters: CassandraCounters;
+  readonly inFlightMax: number;
+  readonly tombstoneS: number;
+  /** Of a node without others, which stamps changes itself; null: they come with versions. */
+  readonly stamps: Stamps | null;
+  /** Mirrors alone may be enough for now: another live node has the change, too. */
+  readonly mayKeep: () => boolean;
+}
+
+export interface Stamps {
+  readonly hybridClock: HybridClock;
+  /** 32 bits that name this node. */
+  readonly writer: number;
+}
+
+/** An ack waits so long for Cassandra before mirrors are enough. */
+const KEPT_AFTER_MS = 250;
+const TICK_MS = 50;
+
+/** One change whose ticket is not settled. */
+class Change {
+  readonly ticket: Ticket;
+  /** Of the mirror. */
+  readonly inner: Ticket;
+  readonly atMs: number;
+  isOnDisk = false;
+  isConfirmed = false;
+  isSettled = false;
+  readonly #store: CassandraRetained;
+
+  constructor(store: CassandraRetained, ticket: Ticket, inner: Ticket, atMs: number) {
+    this.#store = store;
+    this.ticket = ticket;
+    this.inner = inner;
+    this.atMs = atMs;
+    this.isOnDisk = inner === 0;
+  }
+
+  confirmed(error: Error | null): void {
+    this.isConfirmed = true;
+    this.#store.settleIfDone(this, error);
+  }
+}
+
+export class CassandraRetained implements Store {
+  readonly keepsQueues: boolean;
+  readonly tellsRetained: boolean = true;
+  readonly lane: RetainedLane;
+  readonly #parts: CassandraRetainedParts;
+  readonly #line: TicketLine;
+  /** In the order of their tickets: not on the mirror's disk; not settled. */
+  readonly #toDisk: Ring<Change> = new Ring();
+  readonly #open: Ring<Change> = new Ring();
+  #events: StoreEvents | null = null;
+  #stopTick: (() => void) | null = null;
+
+  constructor(parts: CassandraRetainedParts) {
+    this.#parts = parts;
+    this.keepsQueues = parts.mirror.keepsQueues;
+    this.#line = new TicketLine(parts.scheduler, (ticket, error) =>
+      this.#events?.retainedCommitted?.(ticket, error),
+    );
+    this.lane = new RetainedLane({
+      ...parts,
+      confirmed: (topic, isOver) => {
+        parts.mirror.confirmRetained(topic);
+        if (isOver || parts.stamps !== null) parts.mirror.forgetTombstone(topic);
+      },
+    });
+  }
+
+  get writable(): boolean {
+    return this.#parts.mirror.writable;
+  }
+
+  /** Changes that wait for Cassandra alone are acknowledged without it, or held. */
+  get isDegraded(): boolean {
+    return this.lane.isPaused || !this.#parts.table.isUp;
+  }
+
+  async start(events: StoreEvents, restore: RestoreVisitor): Promise<void> {
+    const { mirror, scheduler, stamps } = this.#parts;
+    this.#events = events;
+    const unconfirmed = new Set<string>();
+    const unversioned: Message[] = [];
+    const owed: { topic: string; message: Message | null; version: RetainedVersion }[] = [];
+    const found = (topic: string, message: Message | null, version: RetainedVersion): void => {
+      stamps?.hybridClock.observe(version.timeUs);
+      if (unconfirmed.delete(topic)) owed.push({ topic, message, version });
+    };
+    await mirror.start(
+      {
+        entryDurable: (entry, sessionNumber) => events.entryDurable(entry, sessionNumber),
+        entryFailed: (entry, sessionNumber) => events.entryFailed(entry, sessionNumber),
+        committed: (ticket, error) => {
+          this.#onDisk(ticket, error);
+          events.committed(ticket, error);
+        },
+      },
+      {
+        session: (session) => restore.session(session),
+        retained: (message) => {
+          if (message.version === null) unversioned.push(message);
+          else found(message.topic, message, message.version);
+          restore.retained(message);
+        },
+        tombstone: (topic, version) => {
+          found(topic, null, version);
+          restore.tombstone?.(topic, version);
+        },
+        unconfirmed: (topic) => unconfirmed.add(topic),
+      },
+    );
+    // Of a time when this node was alone: older than all that has a version, and in no table yet.
+    for (const message of unversioned) {
+      message.version = { timeUs: 1, writer: 0 };
+      mirror.putRetained(message);
+      owed.push({ topic: message.topic, message, version: message.version });
+    }
+    // What is marked and no longer there has expired.
+    for (const topic of unconfirmed) mirror.confirmRetained(topic);
+    for (const { topic, message, version } of owed) this.lane.put(topic, message, version, null);
+    this.#stopTick = scheduler.every(TICK_MS, () => this.#tick());
+  }
+
+  async stop(): Promise<void> {
+    this.#stopTick?.();
+    await this.#parts.mirror.stop();
+  }
+
+  // ------------------------------------------------------------------ retained
+
+  putRetained(message: Message): Ticket {
+    const { mirror, stamps } = this.#parts;
+    if (stamps !== null) message.version = stamp(stamps);
+    return this.#changed(message.topic, message, message.version!, mirror.putRetained(message));
+  }
+
+  removeRetained(topic: string, given: RetainedVersion | null): Ticket {
+    const { mirror, stamps } = this.#parts;
+    let version = given;
+    if (stamps !== null) {
+      const { timeUs, writer } = stamp(stamps);
+      version = { timeUs, writer: writer + CLEARED };
+    }
+    return this.#changed(topic, null, version!, mirror.removeRetained(topic, version));
+  }
+
+  #changed(
+    topic: string,
+    message: Message | null,
+    version: RetainedVersion,
+    inner: Ticket,
+  ): Ticket {
+    const ticket = this.#line.take();
+    const change = new Change(this, ticket, inner, this.#parts.clock.monotonicMs());
+    if (!change.isOnDisk) this.#toDisk.push(change);
+    this.#open.push(change);
+    this.lane.put(topic, message, version, change);
+    return ticket;
+  }
+
+  mirrorRetained(topic: string, message: Message | null, version: RetainedVersion | null): Ticket {
+    const { mirror, stamps } = this.#parts;
+    // Nobody asks a node alone what it has cleared: Cassandra knows.
+    mirror.mirrorRetained(topic, message, message === null && stamps !== null ? null : version);
+    if (version !== null) stamps?.hybridClock.observe(version.timeUs);
+    return 0;
+  }
+
+  forgetTombstone(topic: string): void {
+    // Still to be written: it is needed here until it is.
+    if (!this.lane.over(topic)) this.#parts.mirror.forgetTombstone(topic);
+  }
+
+  #onDisk(inner: Ticket, error: Error | null): void {
+    for (let first = this.#toDisk.at(0); first !== undefined; first = this.#toDisk.at(0)) {
+      if (first.inner > inner) return;
+      this.#toDisk.shift();
+      first.isOnDisk = true;
+      if (error === null) this.settleIfDone(first, null);
+      else this.#settle(first, error);
+    }
+  }
+
+  settleIfDone(change: Change, error: Error | null): void {
+    if (error !== null || (change.isOnDisk && change.isConfirmed)) this.#settle(change, error);
+  }
+
+  #settle(change: Change, error: Error | null): void {
+    if (change.isSettled) return;
+    change.isSettled = true;
+    this.#line.settle(change.ticket, error);
+    while (this.#open.at(0)?.isSettled === true) this.#open.shift();
+  }
+
+  #tick(): void {
+    const { clock, counters, mayKeep } = this.#parts;
+    this.lane.pump();
+    const untilMs = clock.monotonicMs() - KEPT_AFTER_MS;
+    const first = this.#open.at(0);
+    if (first === undefined || first.atMs > untilMs || !mayKeep()) return;
+    const { length } = this.#open;
+    for (let i = 0; i < length; i++) {
+      const change = this.#open.at(i);
+      if (change === undefined || change.atMs > untilMs || !change.isOnDisk) break;
+      if (change.isSettled) continue;
+      counters.kept++;
+      change.isSettled = true;
+      this.#line.settle(change.ticket, null);
+    }
+    while (this.#open.at(0)?.isSettled === true) this.#open.shift();
+  }
+
+  // ------------------------------------------------------------------ sessions: the mirror's
+
+  saveSession(record: SessionRecord): Ticket {
+    return this.#parts.mirror.saveSession(record);
+  }
+
+  deleteSession(sessionNumber: number): Ticket {
+    return this.#parts.mirror.deleteSession(sessionNumber);
+  }
+
+  append(sessionNumber: number, entry: QueueEntry): Ticket {
+    return this.#parts.mirror.append(sessionNumber, entry);
+  }
+
+  settle(sessionNumber: number, entry: QueueEntry): void {
+    this.#parts.mirror.settle(sessionNumber, entry);
+  }
+
+  release(sessionNumber: number, entry: QueueEntry): Ticket {
+    return this.#parts.mirror.release(sessionNumber, entry);
+  }
+
+  read(
+    sessionNumber: number,
+    fromSeq: number,
+    messagesMax: number,
+    bytesMax: number,
+    done: (entries: QueueEntry[], error: Error | null) => void,
+  ): void {
+    this.#parts.mirror.read(sessionNumber, fromSeq, messagesMax, bytesMax, done);
+  }
+
+  addInboundId(sessionNumber: number, packetId: number): Ticket {
+    return this.#parts.mirror.addInboundId(sessionNumber, packetId);
+  }
+
+  removeInboundId(sessionNumber: number, packetId: number): Ticket {
+    return this.#parts.mirror.removeInboundId(sessionNumber, packetId);
+  }
+}
+
+function stamp({ hybridClock, writer }: Stamps): RetainedVersion {
+  return { timeUs: hybridClock.nextUs(), writer };
+}

@@ -1,0 +1,114 @@
+/**
+ * The blob of one topic in Cassandra (docs/adr/0021). The topic is its key, the microseconds of its
+ * version are the cell's timestamp; the writer stands in front of everything that differs, as Cassandra
+ * takes the larger bytes when two writers meet in one microsecond.
+ *
+ *   0      format, 1
+ *   1..4   writer, high byte first
+ *   5      QoS (2 bits), RETAIN as published, cleared, has expiry, has properties, has a source
+ *   then   expiry (wall-clock ms), lengths of properties and source, both, and the payload to the end
+ */
+import { type Message, makeMessage } from '../../core/message.ts';
+import type { Principal } from '../../core/principal.ts';
+import { CLEARED, type RetainedVersion } from '../../core/retained-version.ts';
+import { EMPTY_BUFFER } from '../../util/bytes.ts';
+import { RecordDamage } from '../embedded/damage.ts';
+import { Cursor, VARINT_BYTES_MAX, writeVarint } from '../embedded/varint.ts';
+
+const FORMAT = 1;
+const HEADER_BYTES = 6;
+const QOS_BITS = 0x03;
+const WAS_RETAIN = 0x04;
+const IS_CLEAR = 0x08;
+const HAS_EXPIRY = 0x10;
+const HAS_PROPERTIES = 0x20;
+const HAS_SOURCE = 0x40;
+const KNOWN_BITS = 0x7f;
+
+/** What was kept of a topic: a message, or that it was cleared. */
+export interface RetainedRecord {
+  readonly message: Message | null;
+  readonly version: RetainedVersion;
+}
+
+/** `message` null: cleared. */
+export function encodeRecord(message: Message | null, { writer }: RetainedVersion): Buffer {
+  if (message === null) return header(Buffer.alloc(HEADER_BYTES), writer, IS_CLEAR);
+  const { payload, properties, expiresAtMs, source, qos } = message;
+  const from = source === null ? EMPTY_BUFFER : sourceBytes(source);
+  const bytesMax =
+    HEADER_BYTES + 3 * VARINT_BYTES_MAX + properties.length + from.length + payload.length;
+  const out = Buffer.allocUnsafe(bytesMax);
+  const flags =
+    qos |
+    (message.retain ? WAS_RETAIN : 0) |
+    (expiresAtMs > 0 ? HAS_EXPIRY : 0) |
+    (properties.length > 0 ? HAS_PROPERTIES : 0) |
+    (from.length > 0 ? HAS_SOURCE : 0);
+  header(out, writer, flags);
+  let pos = HEADER_BYTES;
+  if (expiresAtMs > 0) pos = writeVarint(out, pos, Math.floor(expiresAtMs));
+  if (properties.length > 0) pos = writeVarint(out, pos, properties.length);
+  if (from.length > 0) pos = writeVarint(out, pos, from.length);
+  for (const part of [properties, from, payload]) {
+    out.set(part, pos);
+    pos += part.length;
+  }
+  return out.subarray(0, pos);
+}
+
+function header(out: Buffer, writer: number, flags: number): Buffer {
+  out[0] = FORMAT;
+  out.writeUInt32BE(writer % CLEARED, 1);
+  out[5] = flags;
+  return out;
+}
+
+function sourceBytes({ clientId, identity, tenant }: Principal): Buffer {
+  return Buffer.from(JSON.stringify([clientId, identity, tenant]));
+}
+
+/** `timeUs`: the cell's timestamp. Throws RecordDamage. */
+export function decodeRecord(topic: string, record: Buffer, timeUs: number): RetainedRecord {
+  const cursor = new Cursor(record, 0, record.length);
+  const format = cursor.u8();
+  if (format !== FORMAT) throw new RecordDamage(`format ${format} of a retained record is unknown`);
+  const writer = cursor.bytes(4).readUInt32BE(0);
+  const flags = cursor.u8();
+  if ((flags & ~KNOWN_BITS) !== 0 || (flags & QOS_BITS) === 3) {
+    throw new RecordDamage('a retained record has unknown flags');
+  }
+  if ((flags & IS_CLEAR) !== 0)
+    return { message: null, version: { timeUs, writer: writer + CLEARED } };
+  const expiresAtMs = (flags & HAS_EXPIRY) === 0 ? 0 : cursor.varint();
+  const propertyBytes = (flags & HAS_PROPERTIES) === 0 ? 0 : cursor.varint();
+  const fromBytes = (flags & HAS_SOURCE) === 0 ? 0 : cursor.varint();
+  const properties = Buffer.from(cursor.bytes(propertyBytes));
+  const source = fromBytes === 0 ? null : parseSource(cursor.bytes(fromBytes));
+  const payload = cursor.bytes(cursor.end - cursor.pos);
+  const message = makeMessage(0, topic, payload, {
+    qos: (flags & QOS_BITS) as 0 | 1 | 2,
+    retain: (flags & WAS_RETAIN) !== 0,
+    properties,
+    expiresAtMs,
+  });
+  message.source = source;
+  message.version = { timeUs, writer };
+  return { message, version: message.version };
+}
+
+function parseSource(bytes: Buffer): Principal {
+  try {
+    const parsed = JSON.parse(bytes.toString('utf8')) as unknown;
+    if (Array.isArray(parsed)) {
+      const [clientId, identity, tenant] = parsed as unknown[];
+      const isKnown = identity === null || typeof identity === 'string';
+      if (typeof clientId === 'string' && isKnown && typeof tenant === 'string') {
+        return { clientId, identity, tenant };
+      }
+    }
+  } catch {
+    // Said below.
+  }
+  throw new RecordDamage('source of a retained record is none');
+}

@@ -1,0 +1,58 @@
+/**
+ * What the next commit writes of retained messages: the last state of each topic, and marks of those
+ * whose record elsewhere (Cassandra) has not confirmed them. Used by `embedded-store.ts`.
+ */
+import { Message } from '../../core/message.ts';
+import type { RetainedVersion } from '../../core/retained-version.ts';
+import { markKey } from './keys.ts';
+import type { Database } from './run-reader.ts';
+import { type RetainedState, writeRetained } from './state-records.ts';
+
+type Batch = ReturnType<Database['batch']>;
+
+const NOTHING = Buffer.alloc(0);
+
+export class RetainedChanges {
+  readonly #states: Map<string, RetainedState> = new Map();
+  /** True: to be marked; false: the mark goes. */
+  readonly #marks: Map<string, boolean> = new Map();
+
+  get isEmpty(): boolean {
+    return this.#states.size === 0 && this.#marks.size === 0;
+  }
+
+  put(message: Message): void {
+    this.#states.set(message.topic, message);
+  }
+
+  remove(topic: string, version: RetainedVersion | null): void {
+    this.#states.set(topic, version);
+  }
+
+  mark(topic: string, isMarked: boolean): void {
+    this.#marks.set(topic, isMarked);
+  }
+
+  forgetTombstone(topic: string): void {
+    // A message that is on its way to the disk is in its place.
+    if (!(this.#states.get(topic) instanceof Message)) this.#states.set(topic, null);
+  }
+
+  write(batch: Batch): void {
+    for (const [topic, state] of this.#states) writeRetained(batch, topic, state);
+    for (const [topic, isMarked] of this.#marks) {
+      if (isMarked) batch.put(markKey(topic), NOTHING);
+      else batch.del(markKey(topic));
+    }
+  }
+
+  /** A commit has failed: what it had to write and nobody has changed since is to be written again. */
+  takeBack(failed: RetainedChanges): void {
+    for (const [topic, state] of failed.#states) {
+      if (!this.#states.has(topic)) this.#states.set(topic, state);
+    }
+    for (const [topic, isMarked] of failed.#marks) {
+      if (!this.#marks.has(topic)) this.#marks.set(topic, isMarked);
+    }
+  }
+}
