@@ -124,6 +124,10 @@ export class ClusterBus implements Bus {
     return this.#parts.retained.announce(topic, message, replaces, awaited);
   }
 
+  takeRetained(topic: string, message: Message | null, version: RetainedVersion): boolean {
+    return this.#parts.retained.take({ topic, message, version });
+  }
+
   buryRetained(topic: string, version: RetainedVersion): void {
     this.#parts.retained.bury(topic, version);
   }

@@ -118,7 +118,16 @@ export class RetainedSync {
     this.#apply(change);
   }
 
-  #apply({ topic, message, version }: RetainedChange): void {
+  /** Found in the record all regions share; see `Bus.takeRetained`. */
+  take(change: RetainedChange): boolean {
+    if (!this.#apply(change)) return false;
+    const { announcer, clock } = this.#parts;
+    announcer.kept(encodeRetained(change, clock.wallMs()), true);
+    return true;
+  }
+
+  /** False: its version is ahead of its time, or it was cleared since. */
+  #apply({ topic, message, version }: RetainedChange): boolean {
     const { remote, hybridClock, clock, counters, log } = this.#parts;
     if (hybridClock.observe(version.timeUs) === 'clock_skew') {
       // Taken over, it would outlive every later write by clocks that are right.
@@ -128,12 +137,13 @@ export class RetainedSync {
         this.#skewLoggedMs = nowMs;
         log.error({ topic, aheadMs: version.timeUs / 1000 - clock.wallMs() }, 'clock_skew');
       }
-      return;
+      return false;
     }
     this.#shown(topic, version);
-    if (this.#tombstones.isOver(topic, version)) return;
+    if (this.#tombstones.isOver(topic, version)) return false;
     this.#note(topic, message, version);
     remote().applyRetained(topic, message, version);
+    return true;
   }
 
   #note(topic: string, message: Message | null, version: RetainedVersion): void {

@@ -26,7 +26,7 @@ export async function checkFiles(loaded: LoadedConfig): Promise<FileFindings> {
     if (tls !== undefined) sections.push({ path: ['listeners', index, 'tls'], tls });
   }
 
-  const problems: Problem[] = unreadableOfCluster(loaded);
+  const problems: Problem[] = unreadableOfServices(loaded);
   const warnings: Problem[] = [];
   for (const { path, tls } of sections) {
     const unreadable = unreadableFiles(loaded, tls, path, fileKeys);
@@ -49,13 +49,16 @@ export async function checkFiles(loaded: LoadedConfig): Promise<FileFindings> {
   return { problems, warnings };
 }
 
+const cassandraKeys = ['passwordFile', 'caFile', 'certFile', 'keyFile'] as const;
 const clusterKeys = ['certFile', 'keyFile', 'caFile', 'passwordFile', 'secretFile'] as const;
 
-function unreadableOfCluster(loaded: LoadedConfig): Problem[] {
-  const { cluster } = loaded.config;
-  if (cluster === undefined) return [];
+function unreadableOfServices(loaded: LoadedConfig): Problem[] {
+  const { cluster, cassandra } = loaded.config;
+  const ofCassandra = unreadableFiles(loaded, cassandra ?? {}, ['cassandra'], cassandraKeys);
+  if (cluster === undefined) return ofCassandra;
   const { redis, peer } = cluster;
   return [
+    ...ofCassandra,
     ...unreadableFiles(loaded, redis, ['cluster', 'redis'], clusterKeys),
     ...unreadableFiles(loaded, peer, ['cluster', 'peer'], clusterKeys),
     ...unreadableFiles(loaded, peer.tls ?? {}, ['cluster', 'peer', 'tls'], clusterKeys),

@@ -11,6 +11,7 @@ import type {
   BansConfig,
   ListenerAuthenticationConfig,
 } from './access-config.ts';
+import type { CassandraConfig } from './cassandra-config.ts';
 import type { ClusterConfig } from './cluster-config.ts';
 
 export interface Config {
@@ -23,6 +24,8 @@ export interface Config {
   readonly store: StoreKind;
   /** Absent: this node is alone. */
   readonly cluster?: ClusterConfig | undefined;
+  /** Absent: retained messages are on the nodes alone. */
+  readonly cassandra?: CassandraConfig | undefined;
   readonly admin: AdminConfig;
   readonly log: LogConfig;
   readonly authentication: AuthenticationConfig;

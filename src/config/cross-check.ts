@@ -66,6 +66,7 @@ export function crossCheck(config: Config, where: (path: Path) => string): Probl
   }
   checkAuthentication(config, report);
   checkCluster(config, report);
+  checkCassandra(config, report);
   for (const { index, field, message } of checkQuotas(config.quotas)) {
     report(['quotas', index, field], message);
   }
@@ -111,6 +112,30 @@ function checkCluster({ cluster }: Config, report: Report): void {
   if (url.startsWith('rediss')) return;
   for (const [name, file] of Object.entries({ certFile, caFile })) {
     if (file !== undefined) report([...path, name], 'has no effect without rediss://');
+  }
+}
+
+function checkCassandra({ cassandra, store }: Config, report: Report): void {
+  if (cassandra === undefined) return;
+  const path: Path = ['cassandra'];
+  const { username, passwordFile, caFile, certFile, keyFile } = cassandra;
+  if (store === 'memory') {
+    report(path, 'needs store: embedded: what Cassandra has not taken yet is kept there');
+  }
+  if (username !== undefined && passwordFile === undefined) {
+    report([...path, 'username'], 'has no effect without passwordFile');
+  }
+  if (passwordFile !== undefined && username === undefined) {
+    report([...path, 'passwordFile'], 'has no effect without username');
+  }
+  if (certFile !== undefined && keyFile === undefined) {
+    report([...path, 'certFile'], 'has no effect without keyFile');
+  }
+  if (keyFile !== undefined && certFile === undefined) {
+    report([...path, 'keyFile'], 'has no effect without certFile');
+  }
+  if (certFile !== undefined && caFile === undefined) {
+    report([...path, 'certFile'], 'has no effect without caFile');
   }
 }
 

@@ -221,6 +221,10 @@ function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
     ...(config.tls === undefined ? {} : { tls: ofTls(['tls'], config.tls) }),
     listeners: config.listeners.map(ofListener),
     ...(config.cluster === undefined ? {} : { cluster: ofCluster(config.cluster) }),
+    ...definedOnly({
+      cassandra:
+        config.cassandra && withFiles(['cassandra'], config.cassandra, clusterFiles),
+    }),
     admin: {
       ...withFiles(['admin'], admin, ['tokensFile']),
       ...(admin.tls === undefined ? {} : { tls: withFiles(['admin', 'tls'], admin.tls, tlsFiles) }),

@@ -20,6 +20,7 @@ import {
   quotas,
 } from './access-schema.ts';
 import { parseAdminUrl, parseListenerUrl, refuseCidr, refuseOrigin } from './address.ts';
+import { cassandra } from './cassandra-schema.ts';
 import { cluster } from './cluster-schema.ts';
 import {
   type AdminConfig,
@@ -249,6 +250,9 @@ export const schema: z.ZodType<Config> = z.strictObject({
   }),
   cluster: cluster.optional().meta({
     description: 'Makes this node one of a datacenter that shares sessions over a Redis.',
+  }),
+  cassandra: cassandra.optional().meta({
+    description: 'Keeps retained messages in a Cassandra that all regions share.',
   }),
   admin: admin.prefault({} as AdminConfig),
   log: log.prefault({} as LogConfig),

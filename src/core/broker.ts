@@ -24,6 +24,7 @@ import { PublishEncoder } from './publish-encoder.ts';
 import { Publisher } from './publisher.ts';
 import { Remote } from './remote.ts';
 import { RetainedReplay } from './retained-replay.ts';
+import { RetainedView } from './retained-view.ts';
 import type { ParkedOwner, Services } from './services.ts';
 import { Sessions } from './sessions.ts';
 import type { Stats } from './stats.ts';
@@ -61,6 +62,7 @@ export class Broker implements Acceptor {
       publisher,
       sessions: new Sessions(core, delivery, publisher),
       replay: new RetainedReplay(core, delivery, encoder, publisher),
+      retainedView: new RetainedView(core, publisher),
       inbound: new Publication(),
       parked: new Set<ParkedOwner>(),
       connections: new Set<Connection>(),
@@ -76,6 +78,10 @@ export class Broker implements Acceptor {
     const remote = new Remote(this.#services, bus, this.#services.sessions.tenure!);
     bus.sessions.listen(remote);
     return remote;
+  }
+
+  get retained(): RetainedView {
+    return this.#services.retainedView;
   }
 
   get stats(): Stats {

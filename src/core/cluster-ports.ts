@@ -228,6 +228,11 @@ export interface Bus {
     awaited: Awaited | null,
   ): RetainedVersion;
   /**
+   * A change that was found in the record all regions share: taken over where it is newer, here and at the
+   * other nodes, with the version it has. False: that is no good.
+   */
+  takeRetained(topic: string, message: Message | null, version: RetainedVersion): boolean;
+  /**
    * No message of the topic up to this version may come back: found cleared at start, or expired here.
    * Nobody is told.
    */

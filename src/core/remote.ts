@@ -297,14 +297,8 @@ export class Remote implements RemoteSide, SharedEvents {
     return { tailSeq: session.tailSeq, messages: session.queuedMessages };
   }
 
-  *retained(): Iterable<Message> {
-    const walk = this.#services.core.retained.walk('#');
-    const found: Message[] = [];
-    while (!walk.done) {
-      walk.take(1000, found);
-      yield* found;
-      found.length = 0;
-    }
+  retained(): Iterable<Message> {
+    return this.#services.retainedView.all();
   }
 
   publishWill(will: WillOfAbsent, awaited: Awaited): void {

@@ -10,6 +10,7 @@ import type { OutletOwner } from './outlet.ts';
 import type { Publication } from './publication.ts';
 import type { Publisher } from './publisher.ts';
 import type { RetainedReplay } from './retained-replay.ts';
+import type { RetainedView } from './retained-view.ts';
 import type { Sessions } from './sessions.ts';
 
 /** A connection with acks that wait for a commit. */
@@ -24,6 +25,7 @@ export interface Services {
   readonly publisher: Publisher;
   readonly sessions: Sessions;
   readonly replay: RetainedReplay;
+  readonly retainedView: RetainedView;
   /** The packet a client is publishing right now. */
   readonly inbound: Publication;
   /** Connections with acks that wait for a ticket. */

@@ -299,6 +299,14 @@ export class FakeNode implements Bus, SharedSessions, Store {
 
   readonly buried: Map<string, RetainedVersion> = new Map();
 
+  takeRetained(topic: string, message: Message | null, version: RetainedVersion): boolean {
+    this.#broadcast((remote) => {
+      remote.applyRetained(topic, message === null ? null : cloned(message), version);
+    });
+    this.remote.applyRetained(topic, message, version);
+    return true;
+  }
+
   buryRetained(topic: string, version: RetainedVersion): void {
     this.buried.set(topic, version);
   }

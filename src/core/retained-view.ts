@@ -1,0 +1,48 @@
+/**
+ * Retained messages for whoever compares them with the record all regions share: what is here, and a way
+ * to take over what is newer there. Handed out by `broker.ts`.
+ */
+import type { Core } from './core.ts';
+import type { Message } from './message.ts';
+import type { Publisher } from './publisher.ts';
+import type { RetainedVersion } from './retained-version.ts';
+
+const SLICE = 1000;
+
+export class RetainedView {
+  readonly #core: Core;
+  readonly #publisher: Publisher;
+
+  constructor(core: Core, publisher: Publisher) {
+    this.#core = core;
+    this.#publisher = publisher;
+  }
+
+  /** Also one that has expired and was not looked at since. */
+  get(topic: string): Message | null {
+    return this.#core.retained.get(topic);
+  }
+
+  get size(): number {
+    return this.#core.stats.retainedMessages;
+  }
+
+  /** May be walked in slices over several turns. */
+  *all(): Iterable<Message> {
+    const walk = this.#core.retained.walk('#');
+    const found: Message[] = [];
+    while (!walk.done) {
+      walk.take(SLICE, found);
+      yield* found;
+      found.length = 0;
+    }
+  }
+
+  /** Taken over where it is newer, here and at the other nodes. False: its version is no good. */
+  apply(topic: string, message: Message | null, version: RetainedVersion): boolean {
+    const { bus } = this.#core;
+    if (bus !== null) return bus.takeRetained(topic, message, version);
+    this.#publisher.applyRetained(topic, message, version);
+    return true;
+  }
+}
