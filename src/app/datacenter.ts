@@ -25,6 +25,7 @@ import { systemClock, systemRandom, systemScheduler } from '../listeners/schedul
 import type { Subject } from '../quota/quota.ts';
 import type { JournalSink } from '../store/journal/journal-ports.ts';
 import { RedisStore, type RedisStoreLimits } from '../store/redis/redis-store.ts';
+import { CLOCK_SKEW_MS } from './clock-skew.ts';
 import { DatacenterStore } from './datacenter-store.ts';
 import { DatacenterView } from './datacenter-view.ts';
 import { NodeJournal } from './node-journal.ts';
@@ -48,8 +49,6 @@ const ROLE_CHECKS_PER_LEASE = 3;
 /** ADR 0012: the largest message, with room for what is around it. */
 const FRAME_BYTES_MAX = 272 * 1024 * 1024;
 const TOMBSTONES_MAX = 1_000_000;
-/** Clocks of nodes that differ by more are wrong. */
-const CLOCK_SKEW_MS = 60_000;
 /** How often a node that waits for others says so. */
 const SAID_MS = 10_000;
 /** A stranger who calls may be a member since just now; who calls more often is none. */

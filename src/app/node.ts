@@ -12,7 +12,7 @@ import { compareConfigs } from '../config/difference.ts';
 import type { Problem } from '../config/layer.ts';
 import { ConfigError, DEFAULT_ORIGIN, type LoadedConfig } from '../config/load.ts';
 import { Broker } from '../core/broker.ts';
-import type { Acceptor, Log } from '../core/ports.ts';
+import type { Acceptor, Log, Store } from '../core/ports.ts';
 import { createListener } from '../listeners/create-listener.ts';
 import type { Listener, ListenerOptions } from '../listeners/listener.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
@@ -22,6 +22,7 @@ import { listenerOptions, nameOf } from './listener-options.ts';
 import type { NodeLog } from './logger.ts';
 import { type OpenStore, openStore } from './open-store.ts';
 import { OperatorDoor } from './operator-door.ts';
+import type { RegionRetained } from './region-retained.ts';
 import { mergeReloadable } from './reload.ts';
 import { Rights } from './rights.ts';
 import { ServingDoor } from './serving-door.ts';
@@ -52,6 +53,8 @@ export class BrokerNode {
   readonly #door: OperatorDoor;
   /** Null: this node is alone. */
   readonly #datacenter: Datacenter | null;
+  /** Null: retained messages are on the nodes alone. */
+  readonly #region: RegionRetained | null;
   /** What listeners hand their sockets to. */
   readonly #acceptor: Acceptor;
   /** Open ones, each with its entry of the configuration. */
@@ -68,6 +71,7 @@ export class BrokerNode {
     options: NodeOptions,
     store: OpenStore,
     rights: Rights,
+    region: RegionRetained | null,
     datacenter: Datacenter | null,
   ) {
     const { config, originOf } = options.loaded;
@@ -77,6 +81,7 @@ export class BrokerNode {
     this.#loaded = options.loaded;
     this.#store = store;
     this.#rights = rights;
+    this.#region = region;
     this.#datacenter = datacenter;
     this.#broker = new Broker({
       limits: config.limits,
@@ -87,7 +92,7 @@ export class BrokerNode {
       random: systemRandom,
       scheduler: systemScheduler,
       log,
-      store: datacenter?.store ?? store.store,
+      store: datacenter?.store ?? region?.store ?? store.store,
       gate: this.#rights.gate,
       observer: null,
       bus: datacenter?.bus ?? null,
@@ -152,11 +157,12 @@ export class BrokerNode {
       retained: () => broker?.admin.kept() ?? [],
     });
     const store = await openStore(config, log);
-    const datacenter = await openDatacenter(options, store);
+    const region = await openRegion(options, store);
+    const datacenter = await openDatacenter(options, region?.store ?? store.store, region);
     if (control !== null && datacenter !== null) {
       control.movesHere = (subject) => datacenter.isElsewhere(subject);
     }
-    const node = new BrokerNode(options, store, rights, datacenter);
+    const node = new BrokerNode(options, store, rights, region, datacenter);
     broker = node.#broker;
     try {
       await rights.start();
@@ -171,6 +177,7 @@ export class BrokerNode {
       // Nothing but the store is opened there.
       await rights.stop();
       await datacenter?.close();
+      region?.close();
       throw new StartError('STORE', (error as Error).message, error);
     }
     node.#isStoreOpen = true;
@@ -178,6 +185,11 @@ export class BrokerNode {
       if (datacenter !== null) await node.#join(datacenter, control);
       // Told to stop while it waited: whoever asked stops it.
       if (node.#isStopAsked) return node;
+      await region?.begin({
+        view: node.#broker.retained,
+        roles: datacenter?.roles ?? null,
+        hasOthers: () => datacenter?.hasOthers === true,
+      });
       await node.#listen();
       node.#door.startPublishing();
       // In a datacenter it is open already: it says what the node waits for.
@@ -192,6 +204,7 @@ export class BrokerNode {
   async #closeStore(): Promise<void> {
     await (this.#datacenter?.store ?? this.#store.store).stop();
     await this.#datacenter?.close();
+    this.#region?.close();
   }
 
   /** Resolves when this node may have clients, or is to stop. */
@@ -345,10 +358,12 @@ export class BrokerNode {
     this.#door.stopPublishing();
     await Promise.all(this.#listeners.map(({ listener }) => listener.stop()));
     if (this.#datacenter !== null) await this.#moveClients(this.#datacenter, deadlineMs);
+    this.#region?.end();
     await this.#broker.stop(Math.max(0, deadlineMs - performance.now()));
     await this.#rights.stop();
     this.#isStoreOpen = false;
     await this.#datacenter?.close();
+    this.#region?.close();
     // A process that ends resets what is still open, and a reset destroys the last packet.
     while (this.#broker.stats.connections > 0 && performance.now() < deadlineMs) {
       await new Promise((resolve) => setTimeout(resolve, CLOSED_POLL_MS));
@@ -383,7 +398,8 @@ async function openControl({ cluster }: Config, log: Log): Promise<SharedControl
 /** Nothing of it is loaded where a node is alone. */
 async function openDatacenter(
   { loaded, log: { log }, version: release }: NodeOptions,
-  { store: local }: OpenStore,
+  local: Store,
+  region: RegionRetained | null,
 ): Promise<Datacenter | null> {
   const { config } = loaded;
   const { cluster } = config;
@@ -394,6 +410,24 @@ async function openDatacenter(
   } catch (error) {
     // Its database opens by itself once it is made.
     await local.stop();
+    region?.close();
+    throw error;
+  }
+}
+
+/** Nothing of it is loaded where there is no Cassandra. */
+async function openRegion(
+  { loaded: { config }, log: { log } }: NodeOptions,
+  { mirror }: OpenStore,
+): Promise<RegionRetained | null> {
+  const { cassandra, cluster, data } = config;
+  if (cassandra === undefined || mirror === null) return null;
+  try {
+    const { RegionRetained } = await import('./region-retained.ts');
+    const isAlone = cluster === undefined;
+    return await RegionRetained.open({ config: cassandra, data, mirror, isAlone, log });
+  } catch (error) {
+    await mirror.stop();
     throw error;
   }
 }

@@ -22,6 +22,7 @@ const loaders: Readonly<Record<string, () => Promise<Module>>> = {
   ctl: () => import('./commands/ctl.ts'),
   trace: () => import('./commands/trace.ts'),
   import: () => import('./commands/import.ts'),
+  cassandra: () => import('./commands/cassandra.ts'),
   promote: () => import('./commands/promote.ts'),
 };
 

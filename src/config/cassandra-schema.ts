@@ -1,7 +1,8 @@
 /** The options of a node of a region with a Cassandra, for `schema.ts`: docs/adr/0021 says what they do. */
 import { z } from 'zod';
+import { degradedModes } from '../core/limits.ts';
 import type { CassandraConfig } from './cassandra-config.ts';
-import { type LeafText, quantity, text, texts } from './leaf.ts';
+import { choice, type LeafText, quantity, text, texts } from './leaf.ts';
 
 /** A node is what it is until it is started again. */
 const fixed = (help: string): LeafText => ({ help, reloadable: false });
@@ -48,6 +49,13 @@ export const cassandra: z.ZodType<CassandraConfig> = z.strictObject({
   inFlightMax: quantity(
     { unit: 'count', default: 256, min: 1, max: 32_768 },
     fixed('Topics that are written at a time.'),
+  ),
+  degraded: choice(
+    degradedModes,
+    'park',
+    fixed(
+      'Without Cassandra and without any other node: park lets acknowledgements of retained messages wait; local acknowledges what this node has synced.',
+    ),
   ),
   tombstoneS: quantity(
     { unit: 's', default: 10 * 86_400, min: 3600, max: 365 * 86_400 },

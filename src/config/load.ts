@@ -222,8 +222,7 @@ function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
     listeners: config.listeners.map(ofListener),
     ...(config.cluster === undefined ? {} : { cluster: ofCluster(config.cluster) }),
     ...definedOnly({
-      cassandra:
-        config.cassandra && withFiles(['cassandra'], config.cassandra, clusterFiles),
+      cassandra: config.cassandra && withFiles(['cassandra'], config.cassandra, clusterFiles),
     }),
     admin: {
       ...withFiles(['admin'], admin, ['tokensFile']),
