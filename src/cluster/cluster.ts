@@ -132,7 +132,7 @@ export class Cluster implements ReadyEvents {
     // Whoever has served was known to all who serve: one that is not known to them is dead.
     ledger.isDead = (incarnation) =>
       incarnation !== self() && !isMember(incarnation) && this.#membership.mayServe();
-    ledger.mayOpen = (incarnation) => incarnation === self() && mayServe();
+    ledger.mayOpen = (incarnation) => (incarnation === self() ? mayServe() : isMember(incarnation));
     ledger.onSuperseded = (owner, clientId, epoch) =>
       this.#takeover.dispossess(owner, clientId, epoch);
     this.#barrier = new Barrier(mesh, mayServe);

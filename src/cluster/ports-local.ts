@@ -25,7 +25,7 @@ export interface QueueTails {
 export interface OwnerJudge {
   /** It serves no more: what it has claimed it will never do. */
   isDead: (incarnation: Incarnation) => boolean;
-  /** Still this node, and it may serve. */
+  /** Still this node, and it may serve, or another member. */
   mayOpen: (incarnation: Incarnation) => boolean;
   /** Told that a session was taken from `owner`, though nobody here waits for it any more. */
   onSuperseded: (owner: Incarnation, clientId: string, epoch: number) => void;

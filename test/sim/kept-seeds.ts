@@ -92,4 +92,12 @@ export const keptSeeds: readonly KeptSeed[] = [
     deafMs: 1500,
     why: 'a woken node carried out the CONNECT of a client that had gone elsewhere',
   },
+  {
+    seed: 147,
+    faults: 3,
+    kinds: kits.safe,
+    isShort: true,
+    deafMs: 2500,
+    why: 'a woken node wrote a session in its name that survivors had taken from it',
+  },
 ];

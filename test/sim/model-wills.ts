@@ -6,7 +6,7 @@ export const lookTwin: Twin = (db, keys, args, nowMs) => {
   const [by] = args as [string];
   if (db.peekHash(keys[0]!) === undefined) return ['gone'];
   const meta = db.hash(keys[0]!);
-  if (meta.get('owner') !== '') return ['owned'];
+  if (meta.get('owner') !== '') return ['owned', meta.get('owner')!];
   const claim = (field: 'oby' | 'wby'): string | null => {
     const claimer = meta.get(field);
     if (claimer !== undefined && claimer !== '' && claimer !== by) return claimer;

@@ -40,11 +40,6 @@ export const openFaults: readonly OpenFault[] = [
     seedsMax: 2,
     isIt: (report) => all(report, /Redis still has sim:o:\{/),
   },
-  {
-    name: 'S15: after a failover Redis names an owner that has closed the session',
-    seedsMax: 1,
-    isIt: (report) => /^ {2}failover /m.test(report) && all(report, /FAULT sessions in Redis: /),
-  },
 ];
 
 /** By name: how many of the reports; and those that nothing explains. */

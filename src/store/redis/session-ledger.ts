@@ -84,6 +84,8 @@ const OPEN_PATIENCE_MS = 5000;
 const BUSY_RETRY_MS = 25;
 const BUSY_RETRIES_MAX = 80;
 const ASK_PATIENCE_MS = 2000;
+/** A session in the name of a node that may be dead is looked at again then. */
+const DEAD_OWNER_MS = 1000;
 /** A will is being published: whoever does it is asked again then. */
 const WILL_MS = 5000;
 const SEEN_MAX = 10_000;
@@ -94,7 +96,7 @@ const nothing = (): void => {};
 export class RedisLedger {
   /** Who will never do any more what it has claimed. */
   isDead: (incarnation: Incarnation) => boolean = () => false;
-  /** A node that has lost its lease meanwhile must not take a session from a live one. */
+  /** May have sessions in Redis: a node that has lost its lease must not take one from a live one. */
   mayOpen: (incarnation: Incarnation) => boolean = () => true;
   /** Took a session from `owner` when nobody waited for it any more, and gives it back. */
   onSuperseded: (owner: Incarnation, clientId: string, epoch: number) => void = () => {};
@@ -471,8 +473,14 @@ export class RedisLedger {
         return { kind: 'wait', untilMs };
       }
       case 'owned':
-        next(0);
-        return { kind: 'wait', untilMs: 0 };
+        if (!this.isDead(reply.owner)) {
+          next(0);
+          return { kind: 'wait', untilMs: 0 };
+        }
+        // It was written in its owner's name when survivors had been through with what that one left.
+        next(this.#wallMs + DEAD_OWNER_MS);
+        this.#orphanAll(reply.owner, [clientId], 1, false, nothing);
+        return { kind: 'wait', untilMs: this.#wallMs + DEAD_OWNER_MS };
       case 'wait':
         next(reply.untilMs);
         return reply;
@@ -536,16 +544,29 @@ export class RedisLedger {
             return;
           }
           indexes.add(clientId);
-          // Its time counts from now; whoever looks finds out.
-          if (owner === null) indexes.due(clientId, this.#wallMs + 1000);
+          // Its time counts from now, or its owner has died meanwhile; whoever looks finds out.
+          if (owner === null || !this.mayOpen(owner)) {
+            indexes.due(clientId, this.#wallMs + DEAD_OWNER_MS);
+          }
           done(isWritten);
         },
       );
     };
     // Not behind a close that came later: it would have an owner again that has left it.
     this.#line.run(clientId, (finished) => {
-      if (owner === null) write(finished);
-      else indexes.addMany(ownedKey(prefix, owner), [clientId], () => write(finished));
+      if (owner === null) {
+        write(finished);
+        return;
+      }
+      indexes.addMany(ownedKey(prefix, owner), [clientId], () => {
+        // Survivors may be through with what it has left: nobody would take it from a dead one again.
+        if (this.mayOpen(owner)) {
+          write(finished);
+          return;
+        }
+        finished();
+        done(null);
+      });
     });
   }
 

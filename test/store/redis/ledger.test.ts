@@ -364,6 +364,43 @@ t.test('S8: an open that has waited is not made for a node that may not serve', 
   t.same(members(world, ownedKey('cw:', 'b')), []);
 });
 
+t.test('S15: nothing is written in the name of a node whose lease is over', async (t) => {
+  const world = new World(17);
+  const node = world.join('a');
+  const opened = world.take(node, 1, 'c');
+  close(world, node, 'c', opened, 3600, -1);
+  const { sid, epoch } = opened;
+  // Survivors are through with what it had: to them it is dead.
+  let mayServe = true;
+  node.store.mayOpen = () => mayServe;
+  const image = {
+    ...{ clientId: 'c', sid, epoch, counter: 0, owner: 'a' },
+    ...{ identity: null, tenant: '', expiryIntervalS: 3600, subscriptions: [] },
+  };
+  const answers: (boolean | null)[] = [];
+  node.act(() => node.store.assert(image, 0, (isWritten) => answers.push(isWritten)));
+  mayServe = false;
+  world.pass(200);
+  t.same(answers, [null]);
+  t.match(load(world, node), [{ clientId: 'c', sid, epoch, owner: null }]);
+});
+
+t.test('S15: whoever looks at a session that a dead node has takes it from it', async (t) => {
+  const world = new World(18);
+  const a = world.join('a');
+  const b = world.join('b');
+  world.take(a, 1, 'c', { will: will('last words') });
+  world.kernel.kill(a.sim);
+  t.equal(look(world, b, 'c').kind, 'wait');
+  world.pass(2000);
+  t.match(load(world, b), [{ owner: 'a' }], 'it may be alive');
+  b.store.isDead = (incarnation) => incarnation === 'a';
+  t.equal(look(world, b, 'c').kind, 'wait');
+  world.pass(100);
+  t.match(load(world, b), [{ owner: null }]);
+  t.equal(look(world, b, 'c').kind, 'will');
+});
+
 t.test('what is given back takes its claim of the old will along', async (t) => {
   const world = new World(14);
   const a = world.join('a');

@@ -12,7 +12,7 @@ import { bytesOf, listOf, numberOf, type RedisCall, textOf, unexpected } from '.
 import { identityOf } from './session-open.ts';
 
 /**
- * Keys: m q x i d. Arguments: by. Answers `['gone']`; `['owned']`: somebody has it; `['will', will,
+ * Keys: m q x i d. Arguments: by. Answers `['gone']`; `['owned', owner]`: somebody has it; `['will', will,
  * willSid, willEpoch, ident, tenant]`: the caller is to publish it, and is told again when it asks again;
  * `['claimed', by]`: that node is publishing one; `['ended', sid, epoch]`: its time was over, it was
  * removed; `['wait', ms]`: then (0: never).
@@ -24,7 +24,7 @@ local m, by = KEYS[1], ARGV[1]
 local has = call('HMGET', m, 'sid', 'epoch', 'owner', 'ident', 'tenant', 'expiry', 'gone', 'will',
   'wdue', 'wby', 'owill', 'osid', 'oepoch', 'oby', 'oident', 'otenant')
 if not has[1] then return {'gone'} end
-if has[3] ~= '' then return {'owned'} end
+if has[3] ~= '' then return {'owned', has[3]} end
 if has[11] then
   local oby = has[14] or ''
   if oby ~= '' and oby ~= by then return {'claimed', oby} end
@@ -56,7 +56,8 @@ export function lookCall(keys: SessionKeys, by: string): RedisCall {
 }
 
 export type LookReply =
-  | { readonly kind: 'gone' | 'owned' }
+  | { readonly kind: 'gone' }
+  | { readonly kind: 'owned'; readonly owner: string }
   | {
       readonly kind: 'will';
       readonly will: Buffer;
@@ -76,8 +77,9 @@ export function lookReply(reply: RedisReply): LookReply {
   const kind = textOf(name, list[0]);
   switch (kind) {
     case 'gone':
-    case 'owned':
       return { kind };
+    case 'owned':
+      return { kind, owner: textOf(name, list[1]) };
     case 'claimed':
       return { kind, by: textOf(name, list[1]) };
     case 'ended':
