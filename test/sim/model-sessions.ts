@@ -88,6 +88,7 @@ export const openTwin: Twin = (db, keys, args, nowMs) => {
     ];
   };
 
+  if (known === undefined && args[12] === '1') return ['never'];
   if (known === undefined && args[11] === '1') return ['absent'];
   let oldWill: KeptWill | null = null;
   let isEnded = true;
@@ -100,6 +101,7 @@ export const openTwin: Twin = (db, keys, args, nowMs) => {
     if (request === newSid && previousOwner === owner && goneMs === 0) {
       return answer(before.join(':'), Number(wasPresent));
     }
+    if (args[12] === '1') return ['never'];
     const wasExpiryS = numberIn(known, 'expiry');
     const endsMs = endingMs(goneMs, wasExpiryS);
     const isExpired = endsMs > 0 && endsMs <= nowMs;

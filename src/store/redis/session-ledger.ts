@@ -165,7 +165,7 @@ export class RedisLedger {
     finished: () => void,
   ): void {
     const { calls, indexes, prefix } = this.#options;
-    const call = openCall(sessionKeys(prefix, clientId), open);
+    const keys = sessionKeys(prefix, clientId);
     let busyLeft = BUSY_RETRIES_MAX;
     let isDue = false;
     /** Not known whether it was done: it is asked for until it is, and then given back. */
@@ -176,10 +176,13 @@ export class RedisLedger {
       answer({ kind });
     };
     const attempt = (): void => {
-      if (!isUnknown && !this.mayOpen(open.owner)) {
+      // The session may have been given to others since: it must not be taken from them late.
+      const isGivenUp = isAnswered() || !this.mayOpen(open.owner);
+      if (isGivenUp && !isUnknown) {
         failed('unavailable');
         return;
       }
+      const call = openCall(keys, { ...open, isGivenUp });
       calls.call(sessionOpen, call, openReply, (failure, reply) => {
         if (failure !== null) {
           isUnknown ||= failure.outcome === 'unknown';
@@ -209,7 +212,8 @@ export class RedisLedger {
           if (by !== '' && this.isDead(by)) this.unclaim(clientId, by, attempt);
           else calls.after(BUSY_RETRY_MS, attempt);
         } else {
-          failed(reply!.kind === 'busy' ? 'unavailable' : reply!.kind);
+          const { kind } = reply!;
+          failed(kind === 'busy' || kind === 'never' ? 'unavailable' : kind);
         }
       });
     };

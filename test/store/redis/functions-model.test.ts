@@ -38,7 +38,7 @@ const SEEN: Set<string> = new Set();
 
 const WANTED = [
   ...['stored', 'absent', 'replaced', 'gap', 'skipped', 'refused', 'dropped', 'holes'],
-  ...['foreign', 'busy', 'opened', 'present', 'old will', 'pending', 'released'],
+  ...['foreign', 'busy', 'never', 'opened', 'present', 'old will', 'pending', 'released'],
   ...['settled out of order', 'close closed', 'close ended', 'close fenced', 'close gone'],
   ...['look gone', 'look owned', 'look will', 'look claimed', 'look ended', 'look wait'],
 ];
@@ -161,6 +161,7 @@ class Run {
           version: 5,
           will: this.chance(0.5) ? this.bytes(80) : null,
           willDelayS: this.pick([0, 0, 3, 600]),
+          isGivenUp: this.chance(0.1),
         }),
       ),
     );

@@ -273,6 +273,18 @@ t.test('session_open repeated, as its answer was lost, answers the same', async 
   t.not((await both.open(options)).epoch, first.epoch, 'not when another had it meanwhile');
 });
 
+t.test('session_open that is given up takes nothing from anybody', async (t) => {
+  const both = await Both.begin(t);
+  const options = { owner: 'n2', newSid: 'feed' };
+  t.same(await both.tryOpen({ ...options, isGivenUp: true }), { kind: 'never' }, 'nor makes any');
+  const first = await both.open({ owner: 'n1' });
+  t.same(await both.tryOpen({ ...options, isGivenUp: true }), { kind: 'never' });
+  await both.append(first.sid, [[1, 'x']]);
+  t.equal((await both.open({ owner: 'n1' })).present, true, 'it is as it was');
+  const taken = await both.open(options);
+  t.same(await both.tryOpen({ ...options, isGivenUp: true }), taken, 'unless it was carried out');
+});
+
 t.test('session_open and who may have it', async (t) => {
   const both = await Both.begin(t);
   const own = await both.open({ identity: 'u', tenant: 't' });

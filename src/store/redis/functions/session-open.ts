@@ -18,10 +18,10 @@ import {
 
 /**
  * Keys: m q x i d. Arguments: owner, hlcMs, newSid, ident (`-` or `+name`), tenant, isTenantProven,
- * cleanStart (1, 0), expiryS, version, will (empty: none), willDelayS, isKnown (1, 0).
+ * cleanStart (1, 0), expiryS, version, will (empty: none), willDelayS, isKnown (1, 0), isGivenUp (1, 0).
  *
  * Answers `['foreign']`; `['absent']`: isKnown, and there is none: the caller finds out whether it has
- * ended or Redis has lost it; `['busy', by]`: a will of the session is just being published by that node
+ * ended or Redis has lost it; `['never']`: isGivenUp, and it was not carried out before; `['busy', by]`: a will of the session is just being published by that node
  * (empty: nobody has begun), open again soon; or `['opened', epoch, previousOwner, present, sid, rec,
  * cnt, head, tail, bytes, pseq, [x pairs], [i pairs], oldWill, oldWillSid, oldWillEpoch]`.
  *
@@ -37,6 +37,7 @@ local m, q, x, i, d = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local owner, hlc, newSid, ident, tenant = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local isProven, cleanStart, expiry = ARGV[6] == '1', ARGV[7] == '1', tonumber(ARGV[8])
 local version, will, willDelay, isKnown = ARGV[9], ARGV[10], ARGV[11], ARGV[12] == '1'
+local isGivenUp = ARGV[13] == '1'
 local now = clock()
 
 local has = call('HMGET', m, 'sid', 'epoch', 'owner', 'ident', 'tenant', 'expiry', 'gone', 'rec',
@@ -65,6 +66,7 @@ if sid and was == owner and gone == 0 and has[21] then
   end
 end
 
+if isGivenUp then return {'never'} end
 if isKnown and not sid then return {'absent'} end
 local isEnded = true
 if sid then
@@ -138,6 +140,8 @@ export interface OpenArguments {
   readonly willDelayS: number;
   /** None is made when there is none. */
   readonly isKnown?: boolean;
+  /** Nobody wants it any more: only whether it was carried out is asked for. */
+  readonly isGivenUp?: boolean;
 }
 
 /** An identity as it is in Redis: a name cannot be mistaken for nobody. */
@@ -165,6 +169,7 @@ export function openCall(keys: SessionKeys, open: OpenArguments): RedisCall {
       open.will ?? '',
       open.willDelayS,
       open.isKnown === true ? 1 : 0,
+      open.isGivenUp === true ? 1 : 0,
     ],
   };
 }
@@ -183,7 +188,7 @@ export interface OldWill {
 }
 
 export type OpenReply =
-  | { readonly kind: 'foreign' | 'absent' }
+  | { readonly kind: 'foreign' | 'absent' | 'never' }
   | { readonly kind: 'busy'; readonly by: string }
   | {
       readonly kind: 'opened';
@@ -211,7 +216,7 @@ export function openReply(reply: RedisReply): OpenReply {
   const { name } = sessionOpen;
   const list = listOf(name, reply);
   const kind = textOf(name, list[0]);
-  if (kind === 'foreign' || kind === 'absent') return { kind };
+  if (kind === 'foreign' || kind === 'absent' || kind === 'never') return { kind };
   if (kind === 'busy') return { kind, by: textOf(name, list[1]) };
   if (kind !== 'opened') throw unexpected(name, 'an unknown word');
   const oldWill = bytesOf(name, list[13]);
