@@ -182,13 +182,14 @@ export class Reassertion {
 
   /** A client wants its session: Redis must have it before it is asked; `isThere`: it has. */
   beforeOpen(clientId: string, then: (isThere: boolean) => void): void {
-    const { clock, remote, ledger } = this.#parts;
+    const { clock, remote, ledger, self } = this.#parts;
     const image = clock.monotonicMs() < this.#windowEndMs ? remote().knownSession(clientId) : null;
     if (image === null) {
       then(true);
       return;
     }
-    const owner = this.#isNobodys(image) ? null : image.owner;
+    // Only an owner knows that it still is: written as nobody's, it may take it, and is asked to let go.
+    const owner = image.owner === self() ? image.owner : null;
     const headSeq = remote().queueOf(clientId)?.tailSeq ?? HEAD_UNKNOWN;
     ledger.assert({ ...image, owner }, headSeq, (isWritten) => then(isWritten !== null));
   }
