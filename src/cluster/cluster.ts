@@ -132,9 +132,10 @@ export class Cluster implements ReadyEvents {
     // Whoever has served was known to all who serve: one that is not known to them is dead.
     ledger.isDead = (incarnation) =>
       incarnation !== self() && !isMember(incarnation) && this.#membership.mayServe();
-    ledger.mayOpen = (incarnation) => (incarnation === self() ? mayServe() : isMember(incarnation));
+    ledger.mayOpen = (incarnation) => incarnation === self() && mayServe();
     ledger.onSuperseded = (owner, clientId, epoch) =>
       this.#takeover.dispossess(owner, clientId, epoch);
+    ledger.onGivenBack = (image) => this.#takeover.givenBack(image);
     this.#barrier = new Barrier(mesh, mayServe);
     this.#announcer = new RoutesAnnouncer({
       mesh,

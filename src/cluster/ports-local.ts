@@ -25,10 +25,12 @@ export interface QueueTails {
 export interface OwnerJudge {
   /** It serves no more: what it has claimed it will never do. */
   isDead: (incarnation: Incarnation) => boolean;
-  /** Still this node, and it may serve, or another member. */
+  /** Still this node, and it may serve. */
   mayOpen: (incarnation: Incarnation) => boolean;
   /** Told that a session was taken from `owner`, though nobody here waits for it any more. */
   onSuperseded: (owner: Incarnation, clientId: string, epoch: number) => void;
+  /** A session was opened though nobody here waits for it any more, and is left like this. */
+  onGivenBack: (image: SessionImage) => void;
 }
 
 /** Renews the lease of `incarnation` through a peer (RENEW_FOR); null: it could not. */

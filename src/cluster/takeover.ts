@@ -395,8 +395,12 @@ export class Takeover {
     }
     if (opening.losses !== losses() && opening.doubts < DOUBTS_MAX) {
       // What was opened may be gone again, and was nobody's yet who would have written it.
-      const { clientId, expiryIntervalS } = opening.request;
-      ledger.giveBack(opening.incarnation, clientId, record.sid, record.epoch, expiryIntervalS);
+      if (record.present) this.#giveBack(opening, record);
+      else {
+        // Made anew in a Redis that had lost it: the others know what there was.
+        const { clientId, expiryIntervalS } = opening.request;
+        ledger.giveBack(opening.incarnation, clientId, record.sid, record.epoch, expiryIntervalS);
+      }
       opening.doubts++;
       this.#write(line, opening);
       return;
@@ -409,12 +413,26 @@ export class Takeover {
   }
 
   /** It was opened for a client that is told otherwise: it must not stay with a node that forgot it. */
-  #giveBack({ request, incarnation }: Opening, { sid, epoch, present }: OpenedRecord): void {
-    const { ledger, announcer } = this.#parts;
-    const { clientId, expiryIntervalS } = request;
-    ledger.giveBack(incarnation, clientId, sid, epoch, expiryIntervalS);
-    // What the others know of it ended with this clean start.
-    if (!present) announcer.end(clientId, '', epoch);
+  #giveBack({ request, incarnation }: Opening, record: OpenedRecord): void {
+    const { clientId, identity, tenant, expiryIntervalS } = request;
+    const { sid, epoch, counter, subscriptions } = record;
+    this.#parts.ledger.giveBack(incarnation, clientId, sid, epoch, expiryIntervalS);
+    this.givenBack({
+      ...{ clientId, sid, epoch, counter, owner: null },
+      ...{ identity, tenant, expiryIntervalS, subscriptions },
+    });
+  }
+
+  /** What it was before this open, or whose, is over: nobody else can say so. */
+  givenBack(image: SessionImage): void {
+    const { remote, announcer } = this.#parts;
+    const { clientId, epoch, expiryIntervalS } = image;
+    if (expiryIntervalS === 0) {
+      announcer.end(clientId, '', epoch);
+      return;
+    }
+    remote().applySession(image);
+    announcer.session(image);
   }
 
   #answer(line: OpenLine, opening: Opening, answer: OpenAnswer): void {

@@ -30,6 +30,7 @@ export class FakeLedger implements SessionLedger {
   isDead: (incarnation: Incarnation) => boolean = () => false;
   mayOpen: (incarnation: Incarnation) => boolean = () => true;
   onSuperseded: (owner: Incarnation, clientId: string, epoch: number) => void = () => {};
+  onGivenBack: (image: SessionImage) => void = () => {};
   readonly due_: Set<string> = new Set();
   readonly calls: string[] = [];
   /** Redis is away. */

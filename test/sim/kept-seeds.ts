@@ -100,4 +100,20 @@ export const keptSeeds: readonly KeptSeed[] = [
     deafMs: 2500,
     why: 'a woken node wrote a session in its name that survivors had taken from it',
   },
+  {
+    seed: 101400,
+    faults: 3,
+    kinds: kits.safe,
+    isShort: true,
+    deafMs: 1500,
+    why: 'only its owner before heard that a session was opened for nobody and given back',
+  },
+  {
+    seed: 100118,
+    faults: 4,
+    kinds: kits.lossy,
+    isShort: true,
+    deafMs: 2500,
+    why: 'a session was written again for a live node that had left it',
+  },
 ];

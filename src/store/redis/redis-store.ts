@@ -444,6 +444,10 @@ export class RedisStore
     this.#ledger.onSuperseded = told;
   }
 
+  set onGivenBack(told: (image: SessionImage) => void) {
+    this.#ledger.onGivenBack = told;
+  }
+
   set mayOpen(mayOpen: (incarnation: Incarnation) => boolean) {
     this.#ledger.mayOpen = mayOpen;
   }

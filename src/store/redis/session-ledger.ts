@@ -100,6 +100,8 @@ export class RedisLedger {
   mayOpen: (incarnation: Incarnation) => boolean = () => true;
   /** Took a session from `owner` when nobody waited for it any more, and gives it back. */
   onSuperseded: (owner: Incarnation, clientId: string, epoch: number) => void = () => {};
+  /** What such a session is like when it was given back. */
+  onGivenBack: (image: SessionImage) => void = () => {};
   readonly #options: LedgerOptions;
   readonly #line: ClientLine = new ClientLine();
   /** When the index says that the client should have been looked at, as `due` found it. */
@@ -196,7 +198,13 @@ export class RedisLedger {
             if (previousOwner !== '' && previousOwner !== open.owner) {
               this.onSuperseded(previousOwner, clientId, epoch);
             }
-            this.#giveBack(open.owner, clientId, sid, epoch, open.expiryIntervalS, finished);
+            const { identity, tenant, expiryIntervalS } = open;
+            const { record } = this.#ledgerAnswer(clientId, reply!);
+            this.#giveBack(open.owner, clientId, sid, epoch, expiryIntervalS, finished);
+            this.onGivenBack({
+              ...{ clientId, sid, epoch, counter: record.counter, owner: null },
+              ...{ identity, tenant, expiryIntervalS, subscriptions: record.subscriptions },
+            });
           } else {
             finished();
             answer(this.#ledgerAnswer(clientId, reply!));
@@ -240,7 +248,10 @@ export class RedisLedger {
     });
   }
 
-  #ledgerAnswer(clientId: string, reply: Extract<OpenReply, { kind: 'opened' }>): LedgerAnswer {
+  #ledgerAnswer(
+    clientId: string,
+    reply: Extract<OpenReply, { kind: 'opened' }>,
+  ): Extract<LedgerAnswer, { kind: 'opened' }> {
     const { quarantine } = this.#options;
     const record = openedRecord(clientId, reply, quarantine);
     const { oldWill } = reply;

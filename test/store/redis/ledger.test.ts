@@ -539,6 +539,8 @@ t.test(
     b.store.onSuperseded = (owner, clientId, later) => {
       told.push(`${owner} ${clientId} ${later > epoch}`);
     };
+    const left: SessionImage[] = [];
+    b.store.onGivenBack = (image) => left.push(image);
     const answers: string[] = [];
     // It is executed, its answer is lost, and nothing else comes through for a while.
     b.port.loseReplies(2);
@@ -554,6 +556,7 @@ t.test(
     world.pass(3000);
     t.same(told, ['a c true']);
     t.match(load(world, a), [{ clientId: 'c', owner: null, sid }], 'it is given back');
+    t.same(left, load(world, a));
   },
 );
 
