@@ -45,6 +45,8 @@ interface Dead {
   readonly incarnation: Incarnation;
   /** Monotonic ms; infinite: a call is under way. */
   nextMs: number;
+  /** Called when nothing is left of what it had. */
+  settled: (() => void) | null;
 }
 
 /** A will that was published here and that Redis may still have. */
@@ -76,11 +78,15 @@ export class Caretaker {
   }
 
   /** The node is dead: its sessions are nobody's, and what it had taken on is free again. */
-  died(incarnation: Incarnation): void {
-    if (this.#dead.has(incarnation)) return;
+  died(incarnation: Incarnation, settled: (() => void) | null = null): void {
+    const known = this.#dead.get(incarnation);
+    if (known !== undefined) {
+      known.settled ??= settled;
+      return;
+    }
     const { clock, random } = this.#parts;
     const nextMs = clock.monotonicMs() + random.below(ORPHAN_SPREAD_MS);
-    this.#dead.set(incarnation, { incarnation, nextMs });
+    this.#dead.set(incarnation, { incarnation, nextMs, settled });
   }
 
   tick(nowMs: number): void {
@@ -113,8 +119,11 @@ export class Caretaker {
         return;
       }
       for (const clientId of answer.clientIds) this.#lookLater(clientId);
-      if (!answer.isMore) this.#dead.delete(dead.incarnation);
-      else if (this.#waiting.length > WAITING_MAX) dead.nextMs = clock.monotonicMs() + DUE_EVERY_MS;
+      if (!answer.isMore) {
+        this.#dead.delete(dead.incarnation);
+        dead.settled?.();
+      } else if (this.#waiting.length > WAITING_MAX)
+        dead.nextMs = clock.monotonicMs() + DUE_EVERY_MS;
       else if (this.#parts.mayServe()) this.#orphan(dead);
       else dead.nextMs = clock.monotonicMs();
     });

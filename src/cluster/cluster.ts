@@ -19,6 +19,7 @@ import { ClusterBus } from './bus.ts';
 import { Caretaker } from './caretaker.ts';
 import { type ClusterCounters, newCounters } from './cluster-counters.ts';
 import { type ClusterState, type NodeState, peerState, selfState } from './cluster-state.ts';
+import { Estates } from './estates.ts';
 import { FrameDesk } from './frame-desk.ts';
 import { Hints } from './hints.ts';
 import { Joining } from './joining.ts';
@@ -89,6 +90,7 @@ export class Cluster implements ReadyEvents {
   readonly #takeover: Takeover;
   readonly #retained: RetainedSync;
   readonly #caretaker: Caretaker;
+  readonly #estates: Estates;
   readonly #reassertion: Reassertion;
   readonly #tails: TailWatch;
   readonly #joining: Joining;
@@ -217,6 +219,13 @@ export class Cluster implements ReadyEvents {
       self,
       mayServe,
       announceEnd: (clientId, sid, epoch) => this.#announcer.end(clientId, sid, epoch),
+    });
+    this.#estates = new Estates({
+      clock,
+      random,
+      membership: () => this.#membership,
+      mayServe,
+      settle: (dead, settled) => this.#caretaker.died(dead, settled),
     });
     this.#tails = new TailWatch({
       tails: ledger,
@@ -390,7 +399,9 @@ export class Cluster implements ReadyEvents {
     this.#reassertion.tick(nowMs);
     this.#tails.tick(nowMs);
     this.#journal?.tick(nowMs);
-    if (!this.#isDraining) this.#caretaker.tick(nowMs);
+    if (this.#isDraining) return;
+    this.#caretaker.tick(nowMs);
+    this.#estates.tick(nowMs);
   }
 
   #heartbeat(nowMs: number): void {
@@ -480,6 +491,7 @@ export class Cluster implements ReadyEvents {
   died(member: Member): void {
     this.#core.ownerDied(member.incarnation);
     this.#caretaker.died(member.incarnation);
+    this.#estates.died();
     this.#tails.hintsLost();
   }
 
@@ -507,6 +519,7 @@ export class Cluster implements ReadyEvents {
     this.#core.lost();
     this.#joining.lost();
     this.#caretaker.lost();
+    this.#estates.lost();
     this.#reassertion.lost();
     this.#tails.lost();
     this.#retained.lost();
@@ -530,6 +543,7 @@ export class Cluster implements ReadyEvents {
 
   ready(): void {
     this.#letGoOn();
+    this.#estates.ready();
     const onFirstReady = this.#onFirstReady;
     this.#onFirstReady = null;
     onFirstReady?.();

@@ -14,6 +14,9 @@ import { HeardPeers } from './heard-peers.ts';
 import { MemberWatch } from './member-watch.ts';
 import {
   buryCall,
+  deadCall,
+  deadReply,
+  forgetCall,
   joinCall,
   joinReply,
   type ListedNode,
@@ -21,6 +24,8 @@ import {
   type NodeKeys,
   type NodeRecord,
   nodeBury,
+  nodeDead,
+  nodeForget,
   nodeJoin,
   nodeKeys,
   nodeLeave,
@@ -296,6 +301,20 @@ export class ClusterMembership implements Membership {
     this.#world.redis.call(nodeRenew, keys, args, (failure, reply) => {
       done(failure === null ? reply : null);
     });
+  }
+
+  /** Who is remembered as dead; null: Redis did not answer. */
+  dead(done: (dead: readonly Incarnation[] | null) => void): void {
+    const { keys, args } = deadCall(this.#keys);
+    this.#world.redis.call(nodeDead, keys, args, (failure, reply) => {
+      done(failure === null ? deadReply(reply) : null);
+    });
+  }
+
+  /** Nothing is left of it: it need not be remembered for ever. */
+  forget(dead: Incarnation): void {
+    const { keys, args } = forgetCall(this.#keys, dead);
+    this.#world.redis.call(nodeForget, keys, args, nothing);
   }
 
   // ------------------------------------------------------------------------------ time

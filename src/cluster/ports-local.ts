@@ -66,6 +66,10 @@ export interface StartedMembership extends Membership {
   ): void;
   /** Asks Redis whether it still knows this node; false: it was emptied; null: nobody can say. */
   confirm(done: (isSame: boolean | null) => void): void;
+  /** All whose death Redis remembers; null: it did not answer. */
+  dead(done: (dead: readonly Incarnation[] | null) => void): void;
+  /** What it had was taken from it. */
+  forget(dead: Incarnation): void;
   redisUp(isOtherServer: boolean): void;
   redisDown(): void;
 }

@@ -23,6 +23,7 @@ const WOKEN = ['pause', 'suspend', 'link_cut', 'redis_slow'] as const;
 const UNLEASED = 'an answer that had waited for Redis left without a second look at the lease';
 const VOID_WILL = 'a goodbye came too late for Redis, its new owner died before it heard of it';
 const FORGOTTEN = 'Redis came back empty when every lease had ended: sessions were lost';
+const LEFT_BEHIND = 'nobody took what a node had left that died unseen, or what came late';
 const MADE_ANEW = 'Redis was emptied under an open, which made the session anew';
 
 export const keptSeeds: readonly KeptSeed[] = [
@@ -116,4 +117,7 @@ export const keptSeeds: readonly KeptSeed[] = [
     deafMs: 2500,
     why: 'a session was written again for a live node that had left it',
   },
+  { seed: 635, faults: 4, kinds: kits.nodes, isShort: true, deafMs: 2500, why: LEFT_BEHIND },
+  { seed: 100301, faults: 4, kinds: kits.nodes, isShort: true, deafMs: 2500, why: LEFT_BEHIND },
+  { seed: 101213, faults: 4, kinds: kits.redis, isShort: true, deafMs: 6000, why: LEFT_BEHIND },
 ];

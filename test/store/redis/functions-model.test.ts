@@ -41,6 +41,7 @@ const WANTED = [
   ...['foreign', 'busy', 'never', 'opened', 'present', 'old will', 'pending', 'released'],
   ...['settled out of order', 'close closed', 'close ended', 'close fenced', 'close gone'],
   ...['look gone', 'look owned', 'look will', 'look claimed', 'look ended', 'look wait'],
+  'dead forgotten',
 ];
 
 class Run {
@@ -137,6 +138,11 @@ class Run {
 
   #timePasses(): void {
     this.model.nowMs += this.pick([1, 7, 500, 5000, 3_700_000]) * (1 + this.below(3));
+    this.real.at(this.model.nowMs);
+  }
+
+  #dayPasses(): void {
+    this.model.nowMs += 86_400_001;
     this.real.at(this.model.nowMs);
   }
 
@@ -306,8 +312,15 @@ class Run {
   #nodes(): void {
     const keys = nodeKeys('p:');
     const [node, other] = [`n${this.below(5)}`, `n${this.below(5)}`];
-    const what = this.below(10);
-    if (what < 3) {
+    const what = this.below(12);
+    if (what >= 11) {
+      if (this.chance(0.5)) this.#dayPasses();
+      const [dead = node] = nodes.deadReply(this.call(nodes.nodeDead, nodes.deadCall(keys)));
+      const isGone = this.call(nodes.nodeForget, nodes.forgetCall(keys, dead)) === 1;
+      if (isGone) SEEN.add('dead forgotten');
+    } else if (what >= 10) {
+      nodes.deadReply(this.call(nodes.nodeDead, nodes.deadCall(keys)));
+    } else if (what < 3) {
       const card = { nodeId: node, address: 'h:1', release: '1.0.0', protocol: 1 };
       const call = nodes.joinCall(keys, node, card, `g${this.below(2)}`, 'secret');
       nodes.joinReply(this.call(nodes.nodeJoin, call));

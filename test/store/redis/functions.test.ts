@@ -5,10 +5,15 @@
 import t, { type Test } from 'tap';
 import {
   buryCall,
+  deadCall,
+  deadReply,
+  forgetCall,
   joinCall,
   joinReply,
   leaveCall,
   nodeBury,
+  nodeDead,
+  nodeForget,
   nodeJoin,
   nodeKeys,
   nodeLeave,
@@ -870,7 +875,11 @@ t.test('membership: joins, renewals, deaths, roles', async (t) => {
   both.at(START_MS + 86_400_001);
   t.equal(await both.call(nodeLeave, leaveCall(keys, 'b')), 1);
   t.equal(await both.call(nodeLeave, leaveCall(keys, 'b')), 0);
-  t.equal(await real.send(['ZCARD', keys.dead]), 1, 'deaths are remembered for a day');
+  const dead = async (): Promise<string[]> => deadReply(await both.call(nodeDead, deadCall(keys)));
+  const forget = (who: string): Promise<RedisReply> => both.call(nodeForget, forgetCall(keys, who));
+  t.same(await dead(), ['a', 'c', 'b'], 'until somebody has taken what they had');
+  t.same([await forget('a'), await forget('b')], [1, 0], 'and for a day');
+  t.same([await forget('a'), await dead()], [0, ['c', 'b']]);
   t.equal(await role('b'), 0);
   await both.same();
   t.throws(() => recordText({ ...card, nodeId: 'two\nlines' }), RangeError);
