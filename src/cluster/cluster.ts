@@ -41,7 +41,7 @@ import { Renewals } from './renewals.ts';
 import { RetainedSync } from './retained-sync.ts';
 import { RoutesAnnouncer } from './routes-announcer.ts';
 import { TailWatch } from './tail-watch.ts';
-import { Takeover } from './takeover.ts';
+import { Takeover, type TakeoverJournal } from './takeover.ts';
 
 export interface ClusterOptions {
   readonly leaseMs: number;
@@ -74,6 +74,12 @@ export interface ClusterParts {
 }
 
 const TICK_MS = 50;
+const NO_JOURNAL: TakeoverJournal = {
+  isOwed: false,
+  keepers: () => [],
+  hasKeptOf: () => false,
+  whenWritten: (_clientId, then) => then(),
+};
 const HEARTBEATS_PER_LEASE = 6;
 
 export class Cluster implements ReadyEvents {
@@ -183,6 +189,7 @@ export class Cluster implements ReadyEvents {
       hlcMs: () => Math.floor(this.hybridClock.nextUs() / 1000),
       beforeOpen: (clientId, then) =>
         this.#whenReplayed(() => this.#reassertion.beforeOpen(clientId, then)),
+      journal: this.#journal ?? NO_JOURNAL,
       beforeTaken: (then) => {
         let hasWaited = false;
         this.#whenReplayed(() => {
@@ -398,7 +405,7 @@ export class Cluster implements ReadyEvents {
     this.#retained.tick(nowMs);
     this.#reassertion.tick(nowMs);
     this.#tails.tick(nowMs);
-    this.#journal?.tick(nowMs);
+    this.#journal?.tick();
     if (this.#isDraining) return;
     this.#caretaker.tick(nowMs);
     this.#estates.tick(nowMs);

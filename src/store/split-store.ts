@@ -3,7 +3,7 @@
  * by app/ in a datacenter. Both number their commits; the core sees one line of tickets over both, and is
  * told of retained messages besides as soon as the disk has them.
  */
-import type { SharedEvents, SharedSessions } from '../core/cluster-ports.ts';
+import type { Awaited, SharedEvents, SharedSessions } from '../core/cluster-ports.ts';
 import type { Message } from '../core/message.ts';
 import type {
   RestoreVisitor,
@@ -165,20 +165,23 @@ export class SplitStore implements Store, SharedSessions {
     this.#sessions.enqueue(sessionNumber, append);
   }
 
-  /** Its ticket, too, is one of the line the core knows. */
   beginInbound(
     sessionNumber: number,
     packetId: number,
     message: Message,
     choices: GroupChoices,
     seq: number,
-  ): Ticket {
-    const inner = this.#sessions.beginInbound(sessionNumber, packetId, message, choices, seq);
-    return this.#sessionTickets.of(inner);
+    awaited: Awaited,
+  ): void {
+    this.#sessions.beginInbound(sessionNumber, packetId, message, choices, seq, awaited);
   }
 
   inboundDone(sessionNumber: number, packetId: number): void {
     this.#sessions.inboundDone(sessionNumber, packetId);
+  }
+
+  endInbound(sessionNumber: number, packetId: number, awaited: Awaited | null): void {
+    this.#sessions.endInbound(sessionNumber, packetId, awaited);
   }
 
   // ------------------------------------------------------------------ the rest of Store

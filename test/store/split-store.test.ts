@@ -26,15 +26,13 @@ class SlowStore extends MemoryStore implements SharedSessions {
     return ++this.#ticket;
   }
 
-  beginInbound(): Ticket {
-    return ++this.#ticket;
-  }
-
   listen(): void {}
   bind(): void {}
   unbind(): void {}
   enqueue(): void {}
+  beginInbound(): void {}
   inboundDone(): void {}
+  endInbound(): void {}
 
   override stop(): Promise<void> {
     this.isStopped = true;
@@ -94,19 +92,6 @@ t.test('it takes writes when both do, and stops both', async (t) => {
   sessions.stop = () => Promise.reject(new Error('stuck'));
   await t.rejects(store.stop(), /stuck/);
   t.ok(retained.isStopped);
-});
-
-t.test('a QoS 2 message that is stored first has a ticket of the same line', async (t) => {
-  const { store, sessions, retained, events, time } = await split();
-  t.equal(store.putRetained(textMessage('r')), 1);
-  const ticket = store.beginInbound(1, 7, textMessage('m'), new Map(), 1);
-  t.equal(ticket, 2, 'not the number the store of sessions gave it');
-  sessions.events!.committed(1, null);
-  time.settle();
-  t.equal(events.committedTicket, 0, 'the retained one comes first');
-  retained.events!.committed(1, null);
-  time.settle();
-  t.equal(events.committedTicket, 2);
 });
 
 t.test('what is retained is told apart, whatever sessions wait for', async (t) => {

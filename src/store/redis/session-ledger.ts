@@ -75,6 +75,8 @@ export interface LedgerOptions {
   readonly onOpened: (opened: OpenedSession) => void;
   /** Calls back when what its owner has written before is written. */
   readonly flushed: (clientId: string, sid: string, epoch: number, then: () => void) => void;
+  /** Calls back when what was promised of its packet ids is written. */
+  readonly recalled: (clientId: string, then: () => void) => void;
   /** What is known of a session that is open here. */
   readonly opened: (clientId: string, sid: string) => OpenedSession | null;
 }
@@ -141,7 +143,7 @@ export class RedisLedger {
       done(what);
     };
     const cancel = calls.after(OPEN_PATIENCE_MS, () => answer(unavailable));
-    this.#line.run(clientId, (finished) => {
+    const own = (finished: () => void): void => {
       if (isAnswered) {
         finished();
         return;
@@ -156,7 +158,8 @@ export class RedisLedger {
         finished();
         answer(unavailable);
       });
-    });
+    };
+    this.#line.run(clientId, (finished) => this.#options.recalled(clientId, () => own(finished)));
   }
 
   #open(

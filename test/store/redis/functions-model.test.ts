@@ -16,6 +16,7 @@ import * as open from '../../../src/store/redis/functions/session-open.ts';
 import * as queue from '../../../src/store/redis/functions/session-queue.ts';
 import * as record from '../../../src/store/redis/functions/session-record.ts';
 import * as will from '../../../src/store/redis/functions/session-will.ts';
+import { InboundChange } from '../../../src/store/redis/inbound-change.ts';
 import {
   clientIndexKey,
   dueKey,
@@ -242,14 +243,19 @@ class Run {
   }
 
   #inbound(keys: SessionKeys, sid: string, epoch: number): void {
-    const call = new inbound.InboundCall(keys, sid, epoch);
+    const isRecalled = this.chance(0.3);
+    const call = new inbound.InboundCall(keys, sid, epoch, isRecalled);
+    let number = this.below(12);
     for (let i = 0; i < 1 + this.below(4); i++) {
       const id = 1 + this.below(6);
       const op = this.below(4);
-      if (op === 0) call.pending(id, this.below(1000), this.bytes(100));
-      else if (op === 1) call.done(id);
-      else if (op === 2) call.add(id);
-      else call.remove(id);
+      number++;
+      if (op === 0) {
+        const seq = this.below(1000);
+        call.change(new InboundChange('pending', id, number, seq, this.bytes(100)));
+      } else {
+        call.change(new InboundChange(op === 1 ? 'done' : op === 2 ? 'add' : 'remove', id, number));
+      }
     }
     this.call(inbound.sessionInbound, call);
   }

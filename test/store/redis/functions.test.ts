@@ -53,7 +53,11 @@ import {
   sessionOrphan,
   sessionRemove,
 } from '../../../src/store/redis/functions/session-end.ts';
-import { InboundCall, sessionInbound } from '../../../src/store/redis/functions/session-inbound.ts';
+import {
+  InboundCall,
+  inboundAnswer,
+  sessionInbound,
+} from '../../../src/store/redis/functions/session-inbound.ts';
 import {
   type OpenArguments,
   type OpenReply,
@@ -93,6 +97,7 @@ import {
   unclaimCall,
   willDoneCall,
 } from '../../../src/store/redis/functions/session-will.ts';
+import { InboundChange } from '../../../src/store/redis/inbound-change.ts';
 import { sessionKeys } from '../../../src/store/redis/keys.ts';
 import { SeededRandom } from '../../core/manual-time.ts';
 import { comparable, Model, RealRedis } from './functions-harness.ts';
@@ -560,7 +565,7 @@ t.test('who does not own a session writes nothing', async (t) => {
   await both.append(old.sid, [[1, 'a']]);
   const answers = async (epoch: number, sid: string): Promise<RedisReply[]> => {
     const inbound = new InboundCall(K, sid, epoch);
-    inbound.pending(1, 1, Buffer.from('p'));
+    inbound.change(new InboundChange('pending', 1, 1, 1, Buffer.from('p')));
     return [
       await both.call(sessionSave, saveCall(K, sid, epoch, 5, 9, Buffer.from('r'))),
       await both.call(sessionSettle, settleCall(K, sid, epoch, 1, [1], [1])),
@@ -599,22 +604,79 @@ t.test('session_inbound: what is pending is the next owner’s [hard case 10]', 
   };
   const big = Buffer.alloc(200, ':');
   await write((call) => {
-    call.pending(7, 41, Buffer.from('first:one'));
-    call.pending(65_535, 42, big);
-    call.add(9);
+    call.change(new InboundChange('pending', 7, 1, 41, Buffer.from('first:one')));
+    call.change(new InboundChange('pending', 65_535, 2, 42, big));
+    call.change(new InboundChange('add', 9, 3));
   });
   await write((call) => {
-    call.done(7);
-    call.done(8);
-    call.remove(9);
+    call.change(new InboundChange('done', 7, 4));
+    call.change(new InboundChange('done', 8, 5));
+    call.change(new InboundChange('remove', 9, 6));
   });
   const next = await both.open({ owner: 'n2' });
   t.equal(next.publisherSeq, 42);
   t.same(next.inbound, [
     { packetId: 7, pending: null },
-    { packetId: 65_535, pending: { publisherSeq: 42, value: big } },
+    {
+      packetId: 65_535,
+      pending: { publisherSeq: 42, publisherEpoch: session.epoch, value: big },
+    },
   ]);
   await both.same();
+});
+
+t.test('session_inbound: what was promised is written whoever has the session, once', async (t) => {
+  const both = await Both.begin(t);
+  const session = await both.open();
+  const write = async (
+    epoch: number,
+    isRecalled: boolean,
+    changes: readonly InboundChange[],
+    sid = session.sid,
+  ): Promise<string> => {
+    const call = new InboundCall(K, sid, epoch, isRecalled);
+    for (const change of changes) call.change(change);
+    return inboundAnswer(await both.call(sessionInbound, call));
+  };
+  const pending = (id: number, number: number, seq: number): InboundChange =>
+    new InboundChange('pending', id, number, seq, Buffer.from(`m${seq}`));
+  t.equal(await write(session.epoch, false, [pending(1, 1, 1)]), 'done');
+  const next = await both.open({ owner: 'n2' });
+  t.equal(await write(session.epoch, false, [pending(2, 2, 2)]), 'fenced');
+  const promised = [new InboundChange('remove', 1, 2), pending(2, 3, 2), pending(3, 4, 3)];
+  t.equal(await write(session.epoch, true, promised), 'done', 'though another has it');
+  const again = await both.open({ owner: 'n2' });
+  t.same(
+    again.inbound.map(({ packetId, pending }) => [
+      packetId,
+      pending?.publisherSeq,
+      pending?.publisherEpoch,
+    ]),
+    [
+      [2, 2, session.epoch],
+      [3, 3, session.epoch],
+    ],
+  );
+  t.equal(again.publisherSeq, 3);
+  const settled = [new InboundChange('done', 2, 5), new InboundChange('remove', 3, 6)];
+  t.equal(await write(session.epoch, true, settled), 'done');
+  t.equal(await write(session.epoch, true, [...promised, ...settled]), 'done', 'nothing twice');
+  const last = await both.open({ owner: 'n2' });
+  t.same(last.inbound, [{ packetId: 2, pending: null }]);
+  t.equal(await write(last.epoch, false, [pending(3, 1, 9)]), 'done', 'the id is used again');
+  t.equal(await write(next.epoch, true, [new InboundChange('remove', 3, 7)]), 'done');
+  const owner = await both.open({ owner: 'n3' });
+  t.match(
+    owner.inbound,
+    [{ packetId: 2 }, { packetId: 3, pending: { publisherSeq: 9 } }],
+    'nothing behind a change of a later owner',
+  );
+  t.equal(await write(session.epoch, true, settled, 'ffff'), 'fenced', 'another session');
+  await real.empty();
+  const none = new Both(t);
+  const call = new InboundCall(K, session.sid, session.epoch, true);
+  call.change(settled[0]!);
+  t.equal(inboundAnswer(await none.call(sessionInbound, call)), 'gone');
 });
 
 t.test('session_save: an older record does not replace a newer one', async (t) => {

@@ -67,6 +67,7 @@ t.test(
     const first = world.take(a, 1, 'c', { identity: 'user' });
     t.match(first, { present: false, subscriptions: [], headSeq: 1, tailSeq: 0, oldWill: null });
     let ticket = 0;
+    const awaited = { unsafeCount: 0, waiter: null, failed: false };
     a.act(() => {
       const subscriptions = [subscription];
       ticket = a.store.saveSession(sessionRecord(1, 'c', { subscriptions, counter: 3 }));
@@ -77,11 +78,12 @@ t.test(
         [10, 3],
       ] as const) {
         const choices = new Map([['$share/g/é', `m${seq}`]]);
-        ticket = a.store.beginInbound(1, packetId, textMessage(`p${seq}`), choices, seq);
+        a.store.beginInbound(1, packetId, textMessage(`p${seq}`), choices, seq, awaited);
       }
       a.store.inboundDone(1, 20);
     });
-    world.until(() => a.node.events.committedTicket >= ticket);
+    world.until(() => awaited.unsafeCount === 0 && a.node.events.committedTicket >= ticket);
+    t.notOk(awaited.failed);
     const answer = world.answer(b, 'c', { identity: 'user' });
     if (answer.kind !== 'opened') throw new Error(answer.kind);
     t.equal(answer.previousOwner, 'a');

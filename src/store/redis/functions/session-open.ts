@@ -177,7 +177,12 @@ export function openCall(keys: SessionKeys, open: OpenArguments): RedisCall {
 /** An inbound QoS 2 packet id; with a value its fan-out is not known to be done. */
 export interface InboundId {
   readonly packetId: number;
-  readonly pending: { readonly publisherSeq: number; readonly value: Buffer } | null;
+  readonly pending: {
+    readonly publisherSeq: number;
+    /** Of the owner that took it. */
+    readonly publisherEpoch: number;
+    readonly value: Buffer;
+  } | null;
 }
 
 /** The will of an earlier connection; sid and epoch are that connection's. */
@@ -255,8 +260,18 @@ function inboundOf(pairs: readonly RedisReply[]): InboundId[] {
     }
     const colon = stored.indexOf(COLON);
     if (colon < 1) throw unexpected(name, 'a pending message without its sequence');
-    const publisherSeq = numberOf(name, stored.subarray(0, colon));
-    ids.push({ packetId, pending: { publisherSeq, value: stored.subarray(colon + 1) } });
+    const [publisherSeq, publisherEpoch] = stored.latin1Slice(0, colon).split('.').map(Number);
+    if (!Number.isSafeInteger(publisherSeq) || !Number.isSafeInteger(publisherEpoch)) {
+      throw unexpected(name, 'a pending message without its name');
+    }
+    ids.push({
+      packetId,
+      pending: {
+        publisherSeq: publisherSeq!,
+        publisherEpoch: publisherEpoch!,
+        value: stored.subarray(colon + 1),
+      },
+    });
   }
   return ids.sort((a, b) => a.packetId - b.packetId);
 }
