@@ -382,7 +382,7 @@ export class Takeover {
    * or this node has while it asked. Then what is known is written there before it is asked again.
    */
   #doubt(line: OpenLine, opening: Opening): void {
-    const { confirm, ledger, remote, isMember, self, losses } = this.#parts;
+    const { confirm, ledger, remote, self, losses } = this.#parts;
     const { clientId } = opening.request;
     opening.doubts++;
     confirm((isSame) => {
@@ -397,8 +397,8 @@ export class Takeover {
         return;
       }
       opening.losses = losses();
-      const { owner } = known;
-      const isOwned = owner !== null && (owner === self() || isMember(owner));
+      // Another owner comes to its own, and is asked to let go.
+      const isOwned = known.owner === self();
       const headSeq = remote().queueOf(clientId)?.tailSeq ?? -1;
       ledger.assert(isOwned ? known : { ...known, owner: null }, headSeq, (isWritten) =>
         this.#written(line, opening, isWritten !== null),

@@ -3,8 +3,8 @@
  * that gives epochs. Called by the ledger; the old owner is made to let go by the cluster afterwards.
  */
 import type { RedisFunction, RedisReply } from '../../../drivers/redis/redis-port.ts';
-import type { SessionKeys } from '../keys.ts';
-import { LUA_BASE, LUA_TIMES } from './lua-parts.ts';
+import { allOf, type SessionKeys } from '../keys.ts';
+import { LUA_BASE, LUA_ENDS, LUA_TIMES } from './lua-parts.ts';
 import {
   bytesOf,
   listOf,
@@ -17,7 +17,7 @@ import {
 } from './reply.ts';
 
 /**
- * Keys: m q x i d. Arguments: owner, hlcMs, newSid, ident (`-` or `+name`), tenant, isTenantProven,
+ * Keys: m q x i d e. Arguments: owner, hlcMs, newSid, ident (`-` or `+name`), tenant, isTenantProven,
  * cleanStart (1, 0), expiryS, version, will (empty: none), willDelayS, isKnown (1, 0), isGivenUp (1, 0).
  *
  * Answers `['foreign']`; `['absent']`: isKnown, and there is none: the caller finds out whether it has
@@ -32,7 +32,7 @@ import {
  */
 export const sessionOpen: RedisFunction = {
   name: 'session_open_1',
-  lua: `${LUA_BASE}${LUA_TIMES}
+  lua: `${LUA_BASE}${LUA_TIMES}${LUA_ENDS}
 local m, q, x, i, d = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local owner, hlc, newSid, ident, tenant = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local isProven, cleanStart, expiry = ARGV[6] == '1', ARGV[7] == '1', tonumber(ARGV[8])
@@ -113,6 +113,7 @@ end
 
 if isEnded then
   if sid then call('DEL', m, q, x, i, d) end
+  if has[10] then bury(KEYS[6], epoch) end
   call('HSET', m, unpack(set))
   if expiry > 0 then call('RPUSH', q, '') end
   return opened(was, 0, newSid, nextEpoch, '', '0', expiry > 0 and '0', '0', '0')
@@ -155,7 +156,7 @@ export function identityOf(text: string): string | null {
 
 export function openCall(keys: SessionKeys, open: OpenArguments): RedisCall {
   return {
-    keys: [keys.meta, keys.queue, keys.marks, keys.inbound, keys.writers],
+    keys: allOf(keys),
     args: [
       open.owner,
       open.hlcMs,
