@@ -107,9 +107,12 @@ export class OwnerWriter {
     if (lane.isHeld && this.#options.calls.isUp) this.#letGo(lane);
   }
 
-  /** Calls back, now or later, when all that is known now is written or void. */
+  /**
+   * Calls back, now or later, when all that is known now is written or void; or when Redis has lost the
+   * session: it is written again as it is, perhaps behind this.
+   */
   whenIdle(lane: OwnerLane, then: () => void): void {
-    if (lane.isIdle) {
+    if (lane.isIdle || lane.absentSinceMs > 0) {
       then();
       return;
     }
@@ -257,6 +260,7 @@ export class OwnerWriter {
       this.end(lane, new Error('Redis will not run a function'));
     } else if (flight.outcome === 'gone' && this.#isAwaited(lane)) {
       this.#hold(lane, ABSENT_RETRY_MS);
+      this.#goOn(lane);
     } else {
       this.#fenced(lane);
     }
@@ -380,6 +384,10 @@ export class OwnerWriter {
     // Nothing has to be written for what a read has found to be gone from the queue.
     this.#options.counters.settleConfirmed += lane.settledCount;
     lane.settledCount = 0;
+    this.#goOn(lane);
+  }
+
+  #goOn(lane: OwnerLane): void {
     const waiting = lane.onIdle;
     lane.onIdle = [];
     for (const then of waiting) then();
