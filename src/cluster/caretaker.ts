@@ -25,6 +25,7 @@ export interface CaretakerParts {
   readonly remote: () => RemoteSide;
   readonly self: () => Incarnation;
   readonly mayServe: () => boolean;
+  readonly isMember: (incarnation: Incarnation) => boolean;
   /** Tells all others that the session is over. */
   readonly announceEnd: (clientId: string, sid: string, epoch: number) => void;
 }
@@ -109,8 +110,14 @@ export class Caretaker {
   // ------------------------------------------------------------------------------ dead nodes
 
   #orphan(dead: Dead): void {
-    const { ledger, clock } = this.#parts;
+    const { ledger, clock, self, isMember } = this.#parts;
     const life = this.#life;
+    if (isMember(dead.incarnation) || dead.incarnation === self()) {
+      // A joiner read its name in Redis before it was listed again, or heard.
+      this.#dead.delete(dead.incarnation);
+      dead.settled?.();
+      return;
+    }
     dead.nextMs = Number.POSITIVE_INFINITY;
     ledger.orphan(dead.incarnation, ORPHANS_MAX, (answer) => {
       if (life !== this.#life) return;

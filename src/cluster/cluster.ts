@@ -159,7 +159,9 @@ export class Cluster implements ReadyEvents {
       log,
       counters,
       remote,
+      isMember,
       heardOf: (clientId, epoch) => this.#heardOf(clientId, epoch),
+      closed: (image) => this.#reassertion.closed(image),
     });
     this.#reassertion = new Reassertion({
       ledger,
@@ -170,6 +172,7 @@ export class Cluster implements ReadyEvents {
       self,
       isMember,
       announce: (image) => this.#announcer.session(image),
+      written: () => this.#countAllIn(),
     });
     this.#takeover = new Takeover({
       ledger,
@@ -200,6 +203,7 @@ export class Cluster implements ReadyEvents {
         hasWaited = true;
       },
       losses: () => this.#reassertion.losses,
+      forgotten: (image) => this.#reassertion.closed(image),
       confirm: (done) => this.#membership.confirm(done),
       linkGraceMs: options.linkGraceMs,
     });
@@ -225,6 +229,7 @@ export class Cluster implements ReadyEvents {
       remote,
       self,
       mayServe,
+      isMember,
       announceEnd: (clientId, sid, epoch) => this.#announcer.end(clientId, sid, epoch),
     });
     this.#estates = new Estates({
@@ -465,10 +470,11 @@ export class Cluster implements ReadyEvents {
     if (!this.#hasForgotten) return;
     this.#hasForgotten = false;
     for (const member of this.#members.keys()) if (this.#formerMembers.has(member)) return;
-    this.#reassertion.remember(() => {
-      for (const peer of this.#peers.values()) this.#countIn(peer);
-      this.#joining.check();
-    });
+    this.#reassertion.remember(() => this.#joining.check());
+  }
+
+  #countAllIn(): void {
+    for (const peer of this.#peers.values()) this.#countIn(peer);
   }
 
   #memberGone(incarnation: Incarnation): void {
@@ -496,6 +502,7 @@ export class Cluster implements ReadyEvents {
   }
 
   died(member: Member): void {
+    this.#reassertion.ownerDied(member.incarnation);
     this.#core.ownerDied(member.incarnation);
     this.#caretaker.died(member.incarnation);
     this.#estates.died();
@@ -610,7 +617,7 @@ export class Cluster implements ReadyEvents {
   #countIn(peer: PeerNode): void {
     const { incarnation } = peer;
     // It would take what it does not find for what has never been.
-    if (this.#reassertion.isRemembering) return;
+    if (this.#reassertion.isUnderWay) return;
     if (peer.isCountingIn || this.#barrier.isCounted(incarnation) || !this.#isTold(peer)) return;
     peer.isCountingIn = true;
     this.#barrier.whenApplied((isApplied) => {

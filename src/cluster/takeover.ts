@@ -48,6 +48,8 @@ export interface TakeoverParts {
   readonly beforeOpen: (clientId: string, then: (isThere: boolean) => void) => void;
   /** How often Redis has lost data, as far as this node knows. */
   readonly losses: () => number;
+  /** Redis had lost a session when it was left. */
+  readonly forgotten: (image: SessionImage) => void;
   /** What dead nodes had journaled is in the queues, or has been waited for long enough (P5). */
   readonly beforeTaken: (then: () => void) => void;
   readonly journal: TakeoverJournal;
@@ -608,6 +610,10 @@ export class Takeover {
         if (isHandedOver) return;
         isHandedOver = true;
         ledger.close(clientId, sid, knownBy, expiryIntervalS, willDelayS, (outcome) => {
+          if (outcome === 'gone') {
+            const image = this.#parts.remote().knownSession(clientId);
+            if (image !== null) this.#parts.forgotten(image);
+          }
           if (outcome !== 'fenced') {
             if (this.#goodbyes.get(clientId)?.epoch === epoch) this.#goodbyes.delete(clientId);
           } else if (willDelayS < 0) {

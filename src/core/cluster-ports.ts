@@ -289,14 +289,17 @@ export interface SessionLedger {
     done: (answer: LedgerAnswer) => void,
   ): void;
   oldWillSettled(clientId: string, sid: string, epoch: number): void;
-  /** `ended`: it was removed, as its expiry interval is 0. Repeated until Redis has answered. */
+  /**
+   * `ended`: it was removed, as its expiry interval is 0; `gone`: Redis has lost it. Repeated until Redis has
+   * answered.
+   */
   close(
     clientId: string,
     sid: string,
     epoch: number,
     expiryIntervalS: number,
     willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced') => void,
+    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
   ): void;
   /** What `owner` opened for nobody; the old will that came with it is anybody's again. */
   giveBack(

@@ -40,6 +40,20 @@ t.test(
   },
 );
 
+t.test('nothing is taken from a member that was taken for dead', async (t) => {
+  const site = new FakeSite();
+  const [a, b] = [site.node(), site.node()];
+  const image = site.image(b, 'c', 5, 'x');
+  site.ledger.put(image, WILL);
+  b.remote.owns(image);
+  site.time.settle();
+  site.dead = [b.membership.incarnation];
+  a.membership.links.events.ready();
+  site.time.pass(1000);
+  t.equal(site.ledger.count('orphan'), 0);
+  t.equal(site.ledger.rows.get('c')?.image.owner, b.incarnation);
+});
+
 t.test('S11: what those have left who died unseen is taken by whoever is ready next', async (t) => {
   const site = new FakeSite();
   const dead = ['0a', '0b'].map((digits) => digits.repeat(16));

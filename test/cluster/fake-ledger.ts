@@ -150,7 +150,7 @@ export class FakeLedger implements SessionLedger {
     epoch: number,
     expiryIntervalS: number,
     willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced') => void,
+    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
   ): void {
     this.calls.push(`close ${clientId} ${epoch} ${willDelayS}`);
     const row = this.rows.get(clientId);

@@ -453,7 +453,7 @@ export class RedisStore
     epoch: number,
     expiryIntervalS: number,
     willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced') => void,
+    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
   ): void {
     this.#ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, done);
   }

@@ -278,7 +278,7 @@ export class RedisLedger {
     epoch: number,
     expiryIntervalS: number,
     willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced') => void,
+    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
   ): void {
     this.#line.run(clientId, (finished) => {
       this.#options.flushed(clientId, sid, epoch, () =>
@@ -293,15 +293,14 @@ export class RedisLedger {
     epoch: number,
     expiryIntervalS: number,
     willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced') => void,
+    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
     finished: () => void,
   ): void {
     const { calls, indexes, prefix } = this.#options;
     const call = closeCall(sessionKeys(prefix, clientId), sid, epoch, expiryIntervalS, willDelayS);
     calls.until(sessionClose, call, closeReply, (reply) => {
       if (reply.kind === 'ended') indexes.remove(clientId);
-      // Redis was emptied: whoever asserts the session does so without an owner by now.
-      done(reply.kind === 'gone' ? 'closed' : reply.kind);
+      done(reply.kind);
       // Until somebody is to look at it, survivors would find it by its owner.
       indexes.due(clientId, reply.kind === 'closed' ? reply.nextLookMs : 0, () => {
         indexes.disown(clientId, epoch);

@@ -366,6 +366,27 @@ t.test('S8: an open that has waited is not made for a node that may not serve', 
   t.same(members(world, ownedKey('cw:', 'b')), []);
 });
 
+t.test('S7: a close does not wait for a session that Redis has lost', async (t) => {
+  const world = new World(19);
+  const node = world.join('a');
+  const { sid, epoch } = world.take(node, 1, 'c');
+  world.redis.flushAll();
+  const outcomes: string[] = [];
+  const image = {
+    ...{ clientId: 'c', sid, epoch, counter: 1, owner: null },
+    ...{ identity: null, tenant: '', expiryIntervalS: 3600, subscriptions: [] },
+  };
+  const answers: (boolean | null)[] = [];
+  node.act(() => {
+    node.store.saveSession(sessionRecord(1, 'c', { counter: 1 }));
+    node.store.close('c', sid, epoch, 3600, -1, (outcome) => outcomes.push(outcome));
+    node.store.assert(image, 0, (isWritten) => answers.push(isWritten));
+  });
+  world.pass(500);
+  t.same([outcomes, answers], [['gone'], [true]]);
+  t.match(load(world, node), [{ clientId: 'c', sid, epoch, counter: 1, owner: null }]);
+});
+
 t.test('S15: nothing is written in the name of a node whose lease is over', async (t) => {
   const world = new World(17);
   const node = world.join('a');
