@@ -42,6 +42,11 @@ export class Cluster {
     return node;
   }
 
+  /** By SIGKILL, on purpose. */
+  async kill(node: number): Promise<void> {
+    await this.nodes[node]!.kill();
+  }
+
   /** Of all nodes together, in seconds. */
   brokerCpuS(): number {
     return this.nodes.reduce((sum, { pid }) => sum + cpuSeconds(pid), 0);

@@ -25,6 +25,11 @@ export class OwnClients {
     return client;
   }
 
+  /** Closed with the others; it is open already. */
+  adopt(client: Client): void {
+    this.#open.add(client);
+  }
+
   /** Throws what the client says went wrong, or that nothing came. */
   async done(outcome: Promise<string | undefined>, what: string): Promise<void> {
     let timer: NodeJS.Timeout | undefined;

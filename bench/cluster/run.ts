@@ -15,6 +15,7 @@ import { ClusterContext } from './cluster-context.ts';
 import { proveCluster } from './proof.ts';
 import type { ClusterScenario, ClusterSizes } from './scenario.ts';
 import { away } from './scenarios/away.ts';
+import { death } from './scenarios/death.ts';
 import { routes } from './scenarios/routes.ts';
 import { suback } from './scenarios/suback.ts';
 import { takeover } from './scenarios/takeover.ts';
@@ -22,7 +23,14 @@ import { trafficScenarios } from './scenarios/traffic.ts';
 import type { Stack } from './stack.ts';
 import { stacks } from './stack.ts';
 
-const scenarios: readonly ClusterScenario[] = [...trafficScenarios, away, suback, takeover, routes];
+const scenarios: readonly ClusterScenario[] = [
+  ...trafficScenarios,
+  away,
+  suback,
+  takeover,
+  death,
+  routes,
+];
 
 const usage = `node bench/cluster/run.ts [options]
 
@@ -37,6 +45,7 @@ const usage = `node bench/cluster/run.ts [options]
   --away N             messages stored for clients that are away (5000)
   --subscribes N       SUBSCRIBEs that are timed (500)
   --takeovers N        sessions taken over (500)
+  --sessions N         sessions of a node that is killed (1000)
   --routes N           subscriptions of the route scenario (100000)
   --causeway-bin FILE  measure this executable instead of the source
   --broker-core N      CPU of all nodes, or none (0)
@@ -64,6 +73,7 @@ function readPlan(parameters: readonly string[]): Plan {
     away: '5000',
     subscribes: '500',
     takeovers: '500',
+    sessions: '1000',
     routes: '100000',
   };
   const rest: string[] = [];
@@ -91,6 +101,7 @@ function readPlan(parameters: readonly string[]): Plan {
       away: count(wanted.away),
       subscribes: count(wanted.subscribes),
       takeovers: count(wanted.takeovers),
+      sessions: count(wanted.sessions),
       routes: count(wanted.routes),
     },
   };

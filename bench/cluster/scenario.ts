@@ -11,6 +11,8 @@ export interface ClusterSizes {
   readonly away: number;
   readonly subscribes: number;
   readonly takeovers: number;
+  /** Sessions of a node that is killed. */
+  readonly sessions: number;
   readonly routes: number;
 }
 

@@ -118,7 +118,7 @@ export const clusterMetricTable: readonly ClusterMetricSpec[] = [
   // The journal
   gauge(
     'causeway_journal_messages',
-    'Messages in the journal of this node until Redis has them; above 0 it is degraded.',
+    'Messages, and changes to QoS 2 packet ids, in the journal of this node until Redis has them.',
     ({ degraded }) => degraded.journaledMessages,
   ),
   gauge('causeway_journal_bytes', 'Bytes of these.', ({ degraded }) => degraded.journaledBytes),

@@ -25,6 +25,7 @@ export interface CaretakerParts {
   readonly remote: () => RemoteSide;
   readonly self: () => Incarnation;
   readonly mayServe: () => boolean;
+  readonly isMember: (incarnation: Incarnation) => boolean;
   /** Tells all others that the session is over. */
   readonly announceEnd: (clientId: string, sid: string, epoch: number) => void;
 }
@@ -45,6 +46,8 @@ interface Dead {
   readonly incarnation: Incarnation;
   /** Monotonic ms; infinite: a call is under way. */
   nextMs: number;
+  /** Called when nothing is left of what it had. */
+  settled: (() => void) | null;
 }
 
 /** A will that was published here and that Redis may still have. */
@@ -76,11 +79,15 @@ export class Caretaker {
   }
 
   /** The node is dead: its sessions are nobody's, and what it had taken on is free again. */
-  died(incarnation: Incarnation): void {
-    if (this.#dead.has(incarnation)) return;
+  died(incarnation: Incarnation, settled: (() => void) | null = null): void {
+    const known = this.#dead.get(incarnation);
+    if (known !== undefined) {
+      known.settled ??= settled;
+      return;
+    }
     const { clock, random } = this.#parts;
     const nextMs = clock.monotonicMs() + random.below(ORPHAN_SPREAD_MS);
-    this.#dead.set(incarnation, { incarnation, nextMs });
+    this.#dead.set(incarnation, { incarnation, nextMs, settled });
   }
 
   tick(nowMs: number): void {
@@ -103,8 +110,14 @@ export class Caretaker {
   // ------------------------------------------------------------------------------ dead nodes
 
   #orphan(dead: Dead): void {
-    const { ledger, clock } = this.#parts;
+    const { ledger, clock, self, isMember } = this.#parts;
     const life = this.#life;
+    if (isMember(dead.incarnation) || dead.incarnation === self()) {
+      // A joiner read its name in Redis before it was listed again, or heard.
+      this.#dead.delete(dead.incarnation);
+      dead.settled?.();
+      return;
+    }
     dead.nextMs = Number.POSITIVE_INFINITY;
     ledger.orphan(dead.incarnation, ORPHANS_MAX, (answer) => {
       if (life !== this.#life) return;
@@ -113,8 +126,11 @@ export class Caretaker {
         return;
       }
       for (const clientId of answer.clientIds) this.#lookLater(clientId);
-      if (!answer.isMore) this.#dead.delete(dead.incarnation);
-      else if (this.#waiting.length > WAITING_MAX) dead.nextMs = clock.monotonicMs() + DUE_EVERY_MS;
+      if (!answer.isMore) {
+        this.#dead.delete(dead.incarnation);
+        dead.settled?.();
+      } else if (this.#waiting.length > WAITING_MAX)
+        dead.nextMs = clock.monotonicMs() + DUE_EVERY_MS;
       else if (this.#parts.mayServe()) this.#orphan(dead);
       else dead.nextMs = clock.monotonicMs();
     });

@@ -19,6 +19,7 @@ import { ClusterBus } from './bus.ts';
 import { Caretaker } from './caretaker.ts';
 import { type ClusterCounters, newCounters } from './cluster-counters.ts';
 import { type ClusterState, type NodeState, peerState, selfState } from './cluster-state.ts';
+import { Estates } from './estates.ts';
 import { FrameDesk } from './frame-desk.ts';
 import { Hints } from './hints.ts';
 import { Joining } from './joining.ts';
@@ -40,7 +41,7 @@ import { Renewals } from './renewals.ts';
 import { RetainedSync } from './retained-sync.ts';
 import { RoutesAnnouncer } from './routes-announcer.ts';
 import { TailWatch } from './tail-watch.ts';
-import { Takeover } from './takeover.ts';
+import { Takeover, type TakeoverJournal } from './takeover.ts';
 
 export interface ClusterOptions {
   readonly leaseMs: number;
@@ -73,6 +74,12 @@ export interface ClusterParts {
 }
 
 const TICK_MS = 50;
+const NO_JOURNAL: TakeoverJournal = {
+  isOwed: false,
+  keepers: () => [],
+  hasKeptOf: () => false,
+  whenWritten: (_clientId, then) => then(),
+};
 const HEARTBEATS_PER_LEASE = 6;
 
 export class Cluster implements ReadyEvents {
@@ -89,6 +96,7 @@ export class Cluster implements ReadyEvents {
   readonly #takeover: Takeover;
   readonly #retained: RetainedSync;
   readonly #caretaker: Caretaker;
+  readonly #estates: Estates;
   readonly #reassertion: Reassertion;
   readonly #tails: TailWatch;
   readonly #joining: Joining;
@@ -135,6 +143,7 @@ export class Cluster implements ReadyEvents {
     ledger.mayOpen = (incarnation) => incarnation === self() && mayServe();
     ledger.onSuperseded = (owner, clientId, epoch) =>
       this.#takeover.dispossess(owner, clientId, epoch);
+    ledger.onGivenBack = (image) => this.#takeover.givenBack(image);
     this.#barrier = new Barrier(mesh, mayServe);
     this.#announcer = new RoutesAnnouncer({
       mesh,
@@ -150,7 +159,9 @@ export class Cluster implements ReadyEvents {
       log,
       counters,
       remote,
+      isMember,
       heardOf: (clientId, epoch) => this.#heardOf(clientId, epoch),
+      closed: (image) => this.#reassertion.closed(image),
     });
     this.#reassertion = new Reassertion({
       ledger,
@@ -161,6 +172,7 @@ export class Cluster implements ReadyEvents {
       self,
       isMember,
       announce: (image) => this.#announcer.session(image),
+      written: () => this.#countAllIn(),
     });
     this.#takeover = new Takeover({
       ledger,
@@ -180,6 +192,7 @@ export class Cluster implements ReadyEvents {
       hlcMs: () => Math.floor(this.hybridClock.nextUs() / 1000),
       beforeOpen: (clientId, then) =>
         this.#whenReplayed(() => this.#reassertion.beforeOpen(clientId, then)),
+      journal: this.#journal ?? NO_JOURNAL,
       beforeTaken: (then) => {
         let hasWaited = false;
         this.#whenReplayed(() => {
@@ -190,6 +203,7 @@ export class Cluster implements ReadyEvents {
         hasWaited = true;
       },
       losses: () => this.#reassertion.losses,
+      forgotten: (image) => this.#reassertion.closed(image),
       confirm: (done) => this.#membership.confirm(done),
       linkGraceMs: options.linkGraceMs,
     });
@@ -215,7 +229,15 @@ export class Cluster implements ReadyEvents {
       remote,
       self,
       mayServe,
+      isMember,
       announceEnd: (clientId, sid, epoch) => this.#announcer.end(clientId, sid, epoch),
+    });
+    this.#estates = new Estates({
+      clock,
+      random,
+      membership: () => this.#membership,
+      mayServe,
+      settle: (dead, settled) => this.#caretaker.died(dead, settled),
     });
     this.#tails = new TailWatch({
       tails: ledger,
@@ -388,8 +410,10 @@ export class Cluster implements ReadyEvents {
     this.#retained.tick(nowMs);
     this.#reassertion.tick(nowMs);
     this.#tails.tick(nowMs);
-    this.#journal?.tick(nowMs);
-    if (!this.#isDraining) this.#caretaker.tick(nowMs);
+    this.#journal?.tick();
+    if (this.#isDraining) return;
+    this.#caretaker.tick(nowMs);
+    this.#estates.tick(nowMs);
   }
 
   #heartbeat(nowMs: number): void {
@@ -446,10 +470,11 @@ export class Cluster implements ReadyEvents {
     if (!this.#hasForgotten) return;
     this.#hasForgotten = false;
     for (const member of this.#members.keys()) if (this.#formerMembers.has(member)) return;
-    this.#reassertion.remember(() => {
-      for (const peer of this.#peers.values()) this.#countIn(peer);
-      this.#joining.check();
-    });
+    this.#reassertion.remember(() => this.#joining.check());
+  }
+
+  #countAllIn(): void {
+    for (const peer of this.#peers.values()) this.#countIn(peer);
   }
 
   #memberGone(incarnation: Incarnation): void {
@@ -477,8 +502,10 @@ export class Cluster implements ReadyEvents {
   }
 
   died(member: Member): void {
+    this.#reassertion.ownerDied(member.incarnation);
     this.#core.ownerDied(member.incarnation);
     this.#caretaker.died(member.incarnation);
+    this.#estates.died();
     this.#tails.hintsLost();
   }
 
@@ -506,6 +533,7 @@ export class Cluster implements ReadyEvents {
     this.#core.lost();
     this.#joining.lost();
     this.#caretaker.lost();
+    this.#estates.lost();
     this.#reassertion.lost();
     this.#tails.lost();
     this.#retained.lost();
@@ -529,6 +557,7 @@ export class Cluster implements ReadyEvents {
 
   ready(): void {
     this.#letGoOn();
+    this.#estates.ready();
     const onFirstReady = this.#onFirstReady;
     this.#onFirstReady = null;
     onFirstReady?.();
@@ -588,7 +617,7 @@ export class Cluster implements ReadyEvents {
   #countIn(peer: PeerNode): void {
     const { incarnation } = peer;
     // It would take what it does not find for what has never been.
-    if (this.#reassertion.isRemembering) return;
+    if (this.#reassertion.isUnderWay) return;
     if (peer.isCountingIn || this.#barrier.isCounted(incarnation) || !this.#isTold(peer)) return;
     peer.isCountingIn = true;
     this.#barrier.whenApplied((isApplied) => {

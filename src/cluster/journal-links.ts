@@ -29,6 +29,7 @@ export interface LinkedJournal {
   memberGone(peer: Incarnation): void;
   lost(): void;
   owed(): Iterable<Incarnation>;
+  whenWritten(clientId: string, then: () => void): void;
 }
 
 export interface JournalLinksParts {
@@ -49,15 +50,12 @@ const states: Readonly<Record<Word, JournalState>> = {
   queued: JournalState.QUEUED,
 };
 const words: readonly Word[] = ['stored', 'failed', 'replayed', 'queued'];
-/** Opens wait for what dead nodes have left so long at most: their keeper may be without Redis. */
+/** Opens wait for what a dead node has left so long at most, once: its keeper may be without Redis. */
 const OPEN_WAIT_MS = 5000;
+/** Nodes that had journaled something, oldest forgotten first. */
+const KEPT_OF_MAX = 256;
 /** As a keeper: it is the same over all its incarnations. */
 const THIS_NODE = '';
-
-interface WaitingOpen {
-  readonly untilMs: number;
-  readonly then: () => void;
-}
 
 export class JournalLinks implements JournalPeer {
   journal: LinkedJournal | null = null;
@@ -66,7 +64,10 @@ export class JournalLinks implements JournalPeer {
   readonly #lacking: Set<Incarnation> = new Set();
   /** By keeper: whose entries it has. */
   readonly #owing: Map<Incarnation, Set<Incarnation>> = new Map();
-  readonly #opens: Ring<WaitingOpen> = new Ring();
+  readonly #keptOf: Set<Incarnation> = new Set();
+  /** Since when opens know that a dead node has left something (monotonic ms). */
+  readonly #awaitedSinceMs: Map<Incarnation, number> = new Map();
+  readonly #opens: Ring<() => void> = new Ring();
 
   /** Once, by cluster.ts. */
   bind(parts: JournalLinksParts): void {
@@ -144,12 +145,16 @@ export class JournalLinks implements JournalPeer {
   memberGone(incarnation: Incarnation): void {
     this.#lacking.delete(incarnation);
     this.#owing.delete(incarnation);
+    for (const writer of this.#awaitedSinceMs.keys()) {
+      if (!this.#isOwedOf(writer)) this.#awaitedSinceMs.delete(writer);
+    }
     this.journal?.memberGone(incarnation);
     this.#release();
   }
 
   lost(): void {
     for (const keeper of this.#owing.keys()) if (keeper !== THIS_NODE) this.#owing.delete(keeper);
+    this.#awaitedSinceMs.clear();
     this.journal?.lost();
     this.#release();
   }
@@ -159,6 +164,7 @@ export class JournalLinks implements JournalPeer {
   #note(keeper: Incarnation, dead: Incarnation, isOwing: boolean): void {
     let owed = this.#owing.get(keeper);
     if (isOwing) {
+      this.#noteKept(dead);
       if (owed === undefined) {
         owed = new Set();
         this.#owing.set(keeper, owed);
@@ -167,11 +173,17 @@ export class JournalLinks implements JournalPeer {
       return;
     }
     owed?.delete(dead);
+    if (!this.#isOwedOf(dead)) this.#awaitedSinceMs.delete(dead);
     this.#release();
   }
 
+  #isOwedOf(writer: Incarnation): boolean {
+    for (const owed of this.#owing.values()) if (owed.has(writer)) return true;
+    return false;
+  }
+
   /** Somebody has entries of a node that is no member any more. */
-  get #isOwed(): boolean {
+  get isOwed(): boolean {
     if (this.#owing.size === 0) return false;
     for (const owed of this.#owing.values()) {
       for (const incarnation of owed) if (!this.#isThere(incarnation)) return true;
@@ -179,22 +191,65 @@ export class JournalLinks implements JournalPeer {
     return false;
   }
 
-  /** What dead nodes have left stays in front of what their clients send elsewhere. */
-  whenNothingIsOwed(then: () => void): void {
-    if (!this.#isOwed) then();
-    else this.#opens.push({ untilMs: this.#parts!.clock.monotonicMs() + OPEN_WAIT_MS, then });
-  }
-
-  tick(nowMs: number): void {
-    if (this.#opens.length === 0) return;
-    this.#release();
-    while ((this.#opens.at(0)?.untilMs ?? Number.POSITIVE_INFINITY) <= nowMs) {
-      this.#opens.shift()!.then();
+  /** Other members that have such entries. */
+  *keepers(): Iterable<Incarnation> {
+    for (const [keeper, owed] of this.#owing) {
+      if (keeper === THIS_NODE) continue;
+      for (const incarnation of owed) {
+        if (this.#isThere(incarnation)) continue;
+        yield keeper;
+        break;
+      }
     }
   }
 
+  #noteKept(writer: Incarnation): void {
+    this.#keptOf.delete(writer);
+    this.#keptOf.add(writer);
+    if (this.#keptOf.size <= KEPT_OF_MAX) return;
+    for (const oldest of this.#keptOf) {
+      this.#keptOf.delete(oldest);
+      return;
+    }
+  }
+
+  hasKeptOf(incarnation: Incarnation): boolean {
+    return this.#keptOf.has(incarnation);
+  }
+
+  /** What this node keeps of the client's packet ids is in Redis. */
+  whenWritten(clientId: string, then: () => void): void {
+    if (this.journal === null) then();
+    else this.journal.whenWritten(clientId, then);
+  }
+
+  /** What dead nodes have left stays in front of what their clients send elsewhere. */
+  whenNothingIsOwed(then: () => void): void {
+    if (this.#isAwaited) this.#opens.push(then);
+    else then();
+  }
+
+  get #isAwaited(): boolean {
+    if (this.#owing.size === 0) return false;
+    const nowMs = this.#parts!.clock.monotonicMs();
+    let isAwaited = false;
+    for (const owed of this.#owing.values()) {
+      for (const incarnation of owed) {
+        if (this.#isThere(incarnation)) continue;
+        const sinceMs = this.#awaitedSinceMs.get(incarnation) ?? nowMs;
+        if (sinceMs === nowMs) this.#awaitedSinceMs.set(incarnation, nowMs);
+        if (nowMs - sinceMs < OPEN_WAIT_MS) isAwaited = true;
+      }
+    }
+    return isAwaited;
+  }
+
+  tick(): void {
+    this.#release();
+  }
+
   #release(): void {
-    if (this.#opens.length === 0 || this.#isOwed) return;
-    for (let left = this.#opens.length; left > 0; left--) this.#opens.shift()!.then();
+    if (this.#opens.length === 0 || this.#isAwaited) return;
+    for (let left = this.#opens.length; left > 0; left--) this.#opens.shift()!();
   }
 }

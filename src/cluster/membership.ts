@@ -14,6 +14,9 @@ import { HeardPeers } from './heard-peers.ts';
 import { MemberWatch } from './member-watch.ts';
 import {
   buryCall,
+  deadCall,
+  deadReply,
+  forgetCall,
   joinCall,
   joinReply,
   type ListedNode,
@@ -21,6 +24,8 @@ import {
   type NodeKeys,
   type NodeRecord,
   nodeBury,
+  nodeDead,
+  nodeForget,
   nodeJoin,
   nodeKeys,
   nodeLeave,
@@ -126,8 +131,9 @@ export class ClusterMembership implements Membership {
   #isBurying = false;
   #redisTimeMs = 0;
   #redisTimeAtMs = 0;
-  /** Who asserts what nobody owns after Redis was emptied. */
+  /** Who asserts what nobody owns after Redis was emptied: one that was there before. */
   #asserter: Incarnation | null = null;
+  #witnesses: ReadonlySet<Incarnation> = new Set();
   #emptiedMs = 0;
   #stopTicks: (() => void) | null = null;
 
@@ -298,6 +304,20 @@ export class ClusterMembership implements Membership {
     });
   }
 
+  /** Who is remembered as dead; null: Redis did not answer. */
+  dead(done: (dead: readonly Incarnation[] | null) => void): void {
+    const { keys, args } = deadCall(this.#keys);
+    this.#world.redis.call(nodeDead, keys, args, (failure, reply) => {
+      done(failure === null ? deadReply(reply) : null);
+    });
+  }
+
+  /** Nothing is left of it: it need not be remembered for ever. */
+  forget(dead: Incarnation): void {
+    const { keys, args } = forgetCall(this.#keys, dead);
+    this.#world.redis.call(nodeForget, keys, args, nothing);
+  }
+
   // ------------------------------------------------------------------------------ time
 
   readonly #tick = (): void => {
@@ -435,10 +455,13 @@ export class ClusterMembership implements Membership {
     const nowMs = this.#nowMs();
     // It may have been emptied once more before this was executed.
     this.#watch.hold(nowMs);
+    this.#witnesses = new Set(this.#watch.members.map(({ incarnation }) => incarnation));
     this.#registered(nodes, nowMs);
     this.#listed(nodes, askedMs);
     this.#emptiedMs = nowMs;
-    this.#asserter = this.#lowest();
+    // Nobody waits for one that may not come back: who is the first to do so asserts, and a lower one again.
+    const isBack = new Set(nodes.map(({ incarnation }) => incarnation));
+    this.#asserter = this.#lowest((witness) => isBack.has(witness));
     const isLowest = this.#asserter === this.#incarnation;
     this.#world.log.warn({ generation: this.#generation }, 'Redis was empty: registered again');
     this.#events.emptied(this.#generation, isLowest);
@@ -452,9 +475,13 @@ export class ClusterMembership implements Membership {
     this.#ownCounter = own?.counter ?? -1;
   }
 
-  #lowest(): Incarnation {
-    const first = this.#watch.members[0]?.incarnation;
-    return first === undefined || this.#incarnation < first ? this.#incarnation : first;
+  /** Of this node and those who know what there was. */
+  #lowest(isCandidate: (witness: Incarnation) => boolean): Incarnation {
+    let lowest = this.#incarnation;
+    for (const witness of this.#witnesses) {
+      if (witness < lowest && isCandidate(witness)) lowest = witness;
+    }
+    return lowest;
   }
 
   // ------------------------------------------------------------------------------ renewing
@@ -587,7 +614,7 @@ export class ClusterMembership implements Membership {
     if (this.#nowMs() - this.#emptiedMs > ASSERT_MS) {
       this.#asserter = null;
     } else if (this.#asserter !== this.#incarnation && !this.#watch.has(this.#asserter)) {
-      this.#asserter = this.#lowest();
+      this.#asserter = this.#lowest((witness) => this.#watch.has(witness));
       if (this.#asserter === this.#incarnation) this.#events.emptied(this.#generation, true);
     }
   }

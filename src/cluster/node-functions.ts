@@ -38,7 +38,7 @@ export interface NodeCall {
   readonly args: readonly RedisArgument[];
 }
 
-/** How long a death is remembered. */
+/** How long a death is remembered at least. */
 const DEAD_MS = 86_400_000;
 
 const LUA = `
@@ -62,9 +62,7 @@ end
 local function bury(incarnation)
   call('HDEL', KEYS[1], incarnation)
   call('HDEL', KEYS[2], incarnation)
-  local now = clock()
-  call('ZADD', KEYS[3], digits(now), incarnation)
-  call('ZREMRANGEBYSCORE', KEYS[3], '-inf', digits(now - ${DEAD_MS}))
+  call('ZADD', KEYS[3], digits(clock()), incarnation)
 end
 `;
 
@@ -174,6 +172,45 @@ export function buryCall(
     keys: [keys.members, keys.counters, keys.dead],
     args: [incarnation, counterSeen, force ? 1 : 0, by],
   };
+}
+
+/** Keys: m dead. Answers the incarnations that are remembered as dead, and are no members. */
+export const nodeDead: RedisFunction = {
+  name: 'node_dead_1',
+  lua: `
+local dead = {}
+for _, incarnation in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
+  if redis.call('HEXISTS', KEYS[1], incarnation) == 0 then dead[#dead + 1] = incarnation end
+end
+return dead
+`,
+};
+
+export function deadCall(keys: NodeKeys): NodeCall {
+  return { keys: [keys.members, keys.dead], args: [] };
+}
+
+export function deadReply(reply: RedisReply): string[] {
+  const { name } = nodeDead;
+  return listOf(name, reply).map((each) => textOf(name, each));
+}
+
+/**
+ * Keys: m c dead. Arguments: incarnation: somebody has taken from it what it had. Answers 1: it is
+ * forgotten, as it died more than a day ago; 0.
+ */
+export const nodeForget: RedisFunction = {
+  name: 'node_forget_1',
+  lua: `${LUA}
+local died = call('ZSCORE', KEYS[3], ARGV[1])
+if not died or tonumber(died) > clock() - ${DEAD_MS} then return 0 end
+if call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 0 end
+return call('ZREM', KEYS[3], ARGV[1])
+`,
+};
+
+export function forgetCall(keys: NodeKeys, incarnation: string): NodeCall {
+  return { keys: [keys.members, keys.counters, keys.dead], args: [incarnation] };
 }
 
 /**

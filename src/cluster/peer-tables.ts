@@ -3,7 +3,12 @@
  * member, whose digest its heartbeats are compared with. On a difference it asks for the tables again.
  * Called by cluster.ts for each frame of that kind; damage in a frame is thrown as the codec throws it.
  */
-import { Interest, type RemoteSide } from '../core/cluster-ports.ts';
+import {
+  type Incarnation,
+  Interest,
+  type RemoteSide,
+  type SessionImage,
+} from '../core/cluster-ports.ts';
 import type { Clock, Log } from '../core/ports.ts';
 import type { ClusterCounters } from './cluster-counters.ts';
 import {
@@ -29,8 +34,11 @@ export interface PeerTablesParts {
   readonly log: Log;
   readonly counters: ClusterCounters;
   readonly remote: () => RemoteSide;
+  readonly isMember: (incarnation: Incarnation) => boolean;
   /** A member tells of a session: who owned it before does not any more; it was heard of. */
   readonly heardOf: (clientId: string, epoch: number) => void;
+  /** A session that was somebody's is nobody's. */
+  readonly closed: (image: SessionImage) => void;
 }
 
 export class PeerTables {
@@ -66,7 +74,18 @@ export class PeerTables {
       else peer.table.removeOwned(clientId);
     }
     this.#heardOf(peer, clientId, epoch);
-    this.#parts.remote().applySession(image);
+    const { remote, closed, isMember } = this.#parts;
+    const known = remote().knownSession(clientId);
+    const owner = known?.owner ?? null;
+    if (image.owner !== null || owner === null) {
+      remote().applySession(image);
+      return;
+    }
+    // Written again as nobody's by one that could not know: only its owner says that it has left it.
+    const isOwners = owner === peer.incarnation || epoch > known!.epoch || !isMember(owner);
+    if (!isOwners) return;
+    remote().applySession(image);
+    closed(image);
   }
 
   #heardOf({ news }: PeerNode, clientId: string, epoch: number): void {

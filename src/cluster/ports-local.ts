@@ -29,6 +29,8 @@ export interface OwnerJudge {
   mayOpen: (incarnation: Incarnation) => boolean;
   /** Told that a session was taken from `owner`, though nobody here waits for it any more. */
   onSuperseded: (owner: Incarnation, clientId: string, epoch: number) => void;
+  /** A session was opened though nobody here waits for it any more, and is left like this. */
+  onGivenBack: (image: SessionImage) => void;
 }
 
 /** Renews the lease of `incarnation` through a peer (RENEW_FOR); null: it could not. */
@@ -64,6 +66,10 @@ export interface StartedMembership extends Membership {
   ): void;
   /** Asks Redis whether it still knows this node; false: it was emptied; null: nobody can say. */
   confirm(done: (isSame: boolean | null) => void): void;
+  /** All whose death Redis remembers; null: it did not answer. */
+  dead(done: (dead: readonly Incarnation[] | null) => void): void;
+  /** What it had was taken from it. */
+  forget(dead: Incarnation): void;
   redisUp(isOtherServer: boolean): void;
   redisDown(): void;
 }

@@ -23,6 +23,8 @@ export interface ReassertionParts {
   readonly isMember: (incarnation: Incarnation) => boolean;
   /** Whoever read Redis before it was written has not heard of it. */
   readonly announce: (image: SessionImage) => void;
+  /** All that is known is written. */
+  readonly written: () => void;
 }
 
 /** Only its owner knows how far a queue has come. */
@@ -108,6 +110,30 @@ export class Reassertion {
     this.#more();
   }
 
+  /**
+   * It was left, and Redis may have lost it before its owner wrote it: whoever writes what is nobody's may
+   * have been past it.
+   */
+  closed(image: SessionImage): void {
+    const { clock } = this.#parts;
+    if (clock.monotonicMs() >= this.#windowEndMs) return;
+    this.#again.push(image);
+    this.#againMs = clock.monotonicMs();
+  }
+
+  /**
+   * It did not come to write what it owned, or wrote it and Redis was emptied once more. Before the core
+   * hears of its death.
+   */
+  ownerDied(dead: Incarnation): void {
+    const { clock, remote } = this.#parts;
+    if (clock.monotonicMs() >= this.#windowEndMs) return;
+    for (const image of remote().knownSessions()) {
+      if (image.owner === dead) this.#again.push(image);
+    }
+    this.#againMs = clock.monotonicMs();
+  }
+
   tick(nowMs: number): void {
     if (this.#again.length > 0 && nowMs >= this.#againMs) this.#more();
   }
@@ -139,6 +165,7 @@ export class Reassertion {
       });
     }
     if (this.isUnderWay) return;
+    this.#parts.written();
     const done = this.#onRemembered;
     this.#onRemembered = null;
     done?.();
@@ -148,12 +175,12 @@ export class Reassertion {
   }
 
   #next(): SessionImage | null {
-    const { clock, remote } = this.#parts;
-    if (this.#again.length > 0 && clock.monotonicMs() >= this.#againMs) {
+    const { clock, remote, self } = this.#parts;
+    while (this.#again.length > 0 && clock.monotonicMs() >= this.#againMs) {
       const { clientId } = this.#again.pop()!;
-      // As it is by now.
+      // As it is by now; who else has it writes it.
       const image = remote().knownSession(clientId);
-      return image ?? this.#next();
+      if (image !== null && (image.owner === self() || this.#isNobodys(image))) return image;
     }
     for (let walk = this.#walks[0]; walk !== undefined; walk = this.#walks[0]) {
       const next = walk.images.next();
@@ -182,13 +209,14 @@ export class Reassertion {
 
   /** A client wants its session: Redis must have it before it is asked; `isThere`: it has. */
   beforeOpen(clientId: string, then: (isThere: boolean) => void): void {
-    const { clock, remote, ledger } = this.#parts;
+    const { clock, remote, ledger, self } = this.#parts;
     const image = clock.monotonicMs() < this.#windowEndMs ? remote().knownSession(clientId) : null;
     if (image === null) {
       then(true);
       return;
     }
-    const owner = this.#isNobodys(image) ? null : image.owner;
+    // Only an owner knows that it still is: written as nobody's, it may take it, and is asked to let go.
+    const owner = image.owner === self() ? image.owner : null;
     const headSeq = remote().queueOf(clientId)?.tailSeq ?? HEAD_UNKNOWN;
     ledger.assert({ ...image, owner }, headSeq, (isWritten) => then(isWritten !== null));
   }

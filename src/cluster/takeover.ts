@@ -4,9 +4,8 @@
  * this node go on. And the other side: what this node does when it is asked. Called by the bus; answers to
  * clients are the core's business.
  *
- * A request has an even number, or the next: it was sent to all, as there is no Redis to ask who has the
- * client. Its answer is the even number, or the next: the client had said goodbye to the old owner, whose
- * `close` came to Redis too late, so the will that `open` handed out is void.
+ * A request has a number that four divides, or the next: it was sent to all, as there is no Redis to ask who
+ * has the client. Its answer is that number and what `Answer` says of it.
  */
 import type {
   Incarnation,
@@ -49,18 +48,43 @@ export interface TakeoverParts {
   readonly beforeOpen: (clientId: string, then: (isThere: boolean) => void) => void;
   /** How often Redis has lost data, as far as this node knows. */
   readonly losses: () => number;
+  /** Redis had lost a session when it was left. */
+  readonly forgotten: (image: SessionImage) => void;
   /** What dead nodes had journaled is in the queues, or has been waited for long enough (P5). */
   readonly beforeTaken: (then: () => void) => void;
+  readonly journal: TakeoverJournal;
   /** Asks Redis whether it still is the one that knows this node: it may have been emptied just now. */
   readonly confirm: (done: (isSame: boolean | null) => void) => void;
   readonly linkGraceMs: number;
 }
+
+/** What nodes had promised while Redis was away, and who is to write it there. */
+export interface TakeoverJournal {
+  /** Somebody has entries of a node that is no member any more. */
+  readonly isOwed: boolean;
+  keepers(): Iterable<Incarnation>;
+  /** Somebody has, or had, entries of it. */
+  hasKeptOf(incarnation: Incarnation): boolean;
+  /** What this node keeps of the packet ids of that client is in Redis. */
+  whenWritten(clientId: string, then: () => void): void;
+}
+
+/** What the answer of an old owner says besides. */
+const Answer = {
+  /** The client had said goodbye to it, and its `close` came to Redis too late: its will is void. */
+  WILL_VOID: 1,
+  /** It had promised something while Redis was away, and has written it there perhaps after the open. */
+  STALE: 2,
+} as const;
+const REQUEST_STEP = 4;
 
 const SID_BYTES = 8;
 /** An open that waits for a close of the same client to reach Redis is given up after this. */
 const CLOSE_WAIT_MS = 5000;
 /** A Redis that is emptied while it is asked is asked again, so often. */
 const DOUBTS_MAX = 3;
+/** What is opened only to be opened again ends no earlier than this, should its node die in between. */
+const REOPEN_EXPIRY_S = 60;
 /** How long it is remembered that a client had said goodbye. */
 const GOODBYE_MS = 30_000;
 
@@ -73,6 +97,9 @@ interface Opening {
   doubts: number;
   /** `losses` when Redis was asked. */
   losses: number;
+  /** What Redis answered may lack what a node had promised. */
+  isStale: boolean;
+  isReread: boolean;
 }
 
 /** Openings of one client id; the first one is under way. */
@@ -91,7 +118,8 @@ interface Asked {
   readonly epoch: number;
   /** All members are, as Redis is away. */
   readonly isToAll: boolean;
-  readonly answered: (isWillVoid: boolean) => void;
+  /** Bits of `Answer`. */
+  readonly answered: (bits: number) => void;
 }
 
 /** What a bounded waiting ends at. */
@@ -115,7 +143,7 @@ export class Takeover {
   readonly #lines: Map<string, OpenLine> = new Map();
   readonly #closings: Map<string, Set<Closing>> = new Map();
   readonly #asked: Map<number, Asked> = new Map();
-  #nextRequest = 2;
+  #nextRequest = REQUEST_STEP;
   /** In order of time, as all are given the same. */
   readonly #deadlines: Ring<Deadline> = new Ring();
   /** By client id, oldest first. */
@@ -167,6 +195,8 @@ export class Takeover {
       incarnation: this.#parts.self(),
       doubts: 0,
       losses: 0,
+      isStale: false,
+      isReread: false,
     };
     if (line !== undefined) {
       line.openings.push(opening);
@@ -213,8 +243,9 @@ export class Takeover {
   }
 
   #ask(line: OpenLine, opening: Opening): void {
-    const { ledger, random, hlcMs, self, mayServe } = this.#parts;
+    const { ledger, random, hlcMs, self, mayServe, journal } = this.#parts;
     const { request, incarnation } = opening;
+    opening.isStale = journal.isOwed;
     // Its client may be elsewhere by now, with a session that this would take, or end.
     const isWanted = request.isWanted?.() ?? true;
     if (!isWanted || incarnation !== self() || !mayServe()) {
@@ -272,10 +303,10 @@ export class Takeover {
     clientId: string,
     epoch: number,
     isToAll: boolean,
-    answered: (isWillVoid: boolean) => void,
+    answered: (bits: number) => void,
   ): void {
     const request = this.#nextRequest;
-    this.#nextRequest += 2;
+    this.#nextRequest += REQUEST_STEP;
     this.#asked.set(request, { peer, clientId, epoch, isToAll, answered });
     this.#send(request);
   }
@@ -295,24 +326,28 @@ export class Takeover {
     }
     counters.takeovers++;
     let left = owners.length;
-    let isAnyVoid = false;
+    let all = 0;
     for (const owner of owners) {
-      this.#letGo(owner, clientId, epoch, false, (isWillVoid) => {
-        isAnyVoid ||= isWillVoid;
+      this.#letGo(owner, clientId, epoch, false, (bits) => {
+        all |= bits;
         left--;
-        if (left === 0) this.#taken(line, opening, record, isAnyVoid);
+        if (left > 0) return;
+        if ((all & Answer.STALE) !== 0) opening.isStale = true;
+        this.#taken(line, opening, record, (all & Answer.WILL_VOID) !== 0);
       });
     }
   }
 
   /**
    * Who may have it: the owner Redis names; one that took it while it had no Redis; and the one that is
-   * known here, who may not have let go yet when somebody between the two died or gave it back.
+   * known here, who may not have let go yet when somebody between the two died or gave it back. And whoever
+   * is still to write what a dead one had promised.
    */
   #ownersBefore(clientId: string, named: Incarnation | null, epoch: number): Incarnation[] {
-    const { remote, isMember } = this.#parts;
+    const { remote, isMember, journal } = this.#parts;
     const known = remote().knownSession(clientId);
     const owners = new Set([named, this.#unregistered.ownerElsewhere(clientId)]);
+    for (const keeper of journal.keepers()) owners.add(keeper);
     if (known !== null && known.epoch < epoch) owners.add(known.owner);
     return [...owners].filter((owner) => owner !== null && isMember(owner)) as Incarnation[];
   }
@@ -349,7 +384,7 @@ export class Takeover {
    * or this node has while it asked. Then what is known is written there before it is asked again.
    */
   #doubt(line: OpenLine, opening: Opening): void {
-    const { confirm, ledger, remote, isMember, self, losses } = this.#parts;
+    const { confirm, ledger, remote, self, losses } = this.#parts;
     const { clientId } = opening.request;
     opening.doubts++;
     confirm((isSame) => {
@@ -364,8 +399,8 @@ export class Takeover {
         return;
       }
       opening.losses = losses();
-      const { owner } = known;
-      const isOwned = owner !== null && (owner === self() || isMember(owner));
+      // Another owner comes to its own, and is asked to let go.
+      const isOwned = known.owner === self();
       const headSeq = remote().queueOf(clientId)?.tailSeq ?? -1;
       ledger.assert(isOwned ? known : { ...known, owner: null }, headSeq, (isWritten) =>
         this.#written(line, opening, isWritten !== null),
@@ -375,7 +410,10 @@ export class Takeover {
 
   /** Nobody else has it any more. */
   #taken(line: OpenLine, opening: Opening, record: OpenedRecord, isWillVoid: boolean): void {
-    this.#parts.beforeTaken(() => this.#adopt(line, opening, record, isWillVoid));
+    const { journal, beforeTaken } = this.#parts;
+    journal.whenWritten(opening.request.clientId, () =>
+      beforeTaken(() => this.#adopt(line, opening, record, isWillVoid)),
+    );
   }
 
   #adopt(line: OpenLine, opening: Opening, record: OpenedRecord, isWillVoid: boolean): void {
@@ -395,9 +433,20 @@ export class Takeover {
     }
     if (opening.losses !== losses() && opening.doubts < DOUBTS_MAX) {
       // What was opened may be gone again, and was nobody's yet who would have written it.
-      const { clientId, expiryIntervalS } = opening.request;
-      ledger.giveBack(opening.incarnation, clientId, record.sid, record.epoch, expiryIntervalS);
+      if (record.present) this.#giveBack(opening, record);
+      else {
+        // Made anew in a Redis that had lost it: the others know what there was.
+        const { clientId, expiryIntervalS } = opening.request;
+        ledger.giveBack(opening.incarnation, clientId, record.sid, record.epoch, expiryIntervalS);
+      }
       opening.doubts++;
+      this.#write(line, opening);
+      return;
+    }
+    if (opening.isStale && record.present && !opening.isReread) {
+      // All that was promised is there by now: packet ids, and what is still to be handed on.
+      opening.isReread = true;
+      this.#giveBack(opening, record, REOPEN_EXPIRY_S);
       this.#write(line, opening);
       return;
     }
@@ -409,12 +458,27 @@ export class Takeover {
   }
 
   /** It was opened for a client that is told otherwise: it must not stay with a node that forgot it. */
-  #giveBack({ request, incarnation }: Opening, { sid, epoch, present }: OpenedRecord): void {
-    const { ledger, announcer } = this.#parts;
-    const { clientId, expiryIntervalS } = request;
-    ledger.giveBack(incarnation, clientId, sid, epoch, expiryIntervalS);
-    // What the others know of it ended with this clean start.
-    if (!present) announcer.end(clientId, '', epoch);
+  #giveBack({ request, incarnation }: Opening, record: OpenedRecord, expiryMinS = 0): void {
+    const { clientId, identity, tenant } = request;
+    const expiryIntervalS = Math.max(request.expiryIntervalS, expiryMinS);
+    const { sid, epoch, counter, subscriptions } = record;
+    this.#parts.ledger.giveBack(incarnation, clientId, sid, epoch, expiryIntervalS);
+    this.givenBack({
+      ...{ clientId, sid, epoch, counter, owner: null },
+      ...{ identity, tenant, expiryIntervalS, subscriptions },
+    });
+  }
+
+  /** What it was before this open, or whose, is over: nobody else can say so. */
+  givenBack(image: SessionImage): void {
+    const { remote, announcer } = this.#parts;
+    const { clientId, epoch, expiryIntervalS } = image;
+    if (expiryIntervalS === 0) {
+      announcer.end(clientId, '', epoch);
+      return;
+    }
+    remote().applySession(image);
+    announcer.session(image);
   }
 
   #answer(line: OpenLine, opening: Opening, answer: OpenAnswer): void {
@@ -430,12 +494,12 @@ export class Takeover {
   // ------------------------------------------------------------------------------ asked by this node
 
   answered(from: Incarnation, number: number): void {
-    const request = number - (number % 2);
+    const request = number - (number % REQUEST_STEP);
     const asked = this.#asked.get(request);
     // Answered twice after a link session was lost, or somebody else's.
     if (asked === undefined || asked.peer !== from) return;
     this.#asked.delete(request);
-    asked.answered(number !== request);
+    asked.answered(number - request);
   }
 
   /** Its session was taken from it under this epoch, for nobody: it finds out now. */
@@ -444,7 +508,7 @@ export class Takeover {
     if (peer === self() || !isMember(peer)) return;
     // Nobody waits for its answer.
     mesh.send(peer, encodeLetGo(this.#nextRequest, clientId, epoch));
-    this.#nextRequest += 2;
+    this.#nextRequest += REQUEST_STEP;
   }
 
   /** A link session with the peer was lost, in either direction: question or answer may be. */
@@ -463,7 +527,8 @@ export class Takeover {
     for (const [request, asked] of [...this.#asked]) {
       if (asked.peer !== peer) continue;
       this.#asked.delete(request);
-      asked.answered(false);
+      // What it had promised is for its keeper to write.
+      asked.answered(this.#parts.journal.hasKeptOf(peer) ? Answer.STALE : 0);
     }
   }
 
@@ -474,15 +539,17 @@ export class Takeover {
    * what was sent of it over the links is applied (P5) before the answer.
    */
   asked(from: Incarnation, { request: number, clientId, epoch }: LetGoFrame): void {
-    const { remote, announcer, mesh, isMember, self } = this.#parts;
-    const request = number - (number % 2);
+    const { remote, announcer, mesh, isMember, self, journal } = this.#parts;
+    const request = number - (number % REQUEST_STEP);
     if (request !== number) this.#unregistered.tookElsewhere(clientId, from);
     const held = announcer.own.owned.get(clientId);
+    let isStale = false;
     const answer = (): void => {
       if (!isMember(from)) return;
       const goodbye = this.#goodbyes.get(clientId);
       const isWillVoid = goodbye !== undefined && goodbye.epoch < epoch;
-      mesh.send(from, encodeLetGoDone(isWillVoid ? request + 1 : request));
+      const bits = (isWillVoid ? Answer.WILL_VOID : 0) | (isStale ? Answer.STALE : 0);
+      mesh.send(from, encodeLetGoDone(request + bits));
     };
     // It was opened here again since.
     if (held !== undefined && held.epoch >= epoch) {
@@ -493,10 +560,14 @@ export class Takeover {
     if (line !== undefined) line.supersededBy = Math.max(line.supersededBy, epoch);
     const incarnation = self();
     const will = this.#unregistered.takenAway(clientId, epoch);
-    remote().letGo(clientId, epoch, () => {
+    const written = (): void => {
       if (incarnation !== self()) return;
       if (will === null) this.#bounded(answer);
       else publishWill(remote(), will, () => this.#bounded(answer));
+    };
+    remote().letGo(clientId, epoch, (hasPromised) => {
+      isStale = hasPromised === true;
+      journal.whenWritten(clientId, written);
     });
     announcer.release(clientId, epoch);
   }
@@ -539,6 +610,10 @@ export class Takeover {
         if (isHandedOver) return;
         isHandedOver = true;
         ledger.close(clientId, sid, knownBy, expiryIntervalS, willDelayS, (outcome) => {
+          if (outcome === 'gone') {
+            const image = this.#parts.remote().knownSession(clientId);
+            if (image !== null) this.#parts.forgotten(image);
+          }
           if (outcome !== 'fenced') {
             if (this.#goodbyes.get(clientId)?.epoch === epoch) this.#goodbyes.delete(clientId);
           } else if (willDelayS < 0) {
@@ -590,7 +665,7 @@ export class Takeover {
   lost(): void {
     const asked = [...this.#asked.values()];
     this.#asked.clear();
-    for (const one of asked) one.answered(false);
+    for (const one of asked) one.answered(0);
     this.#unregistered.lost();
   }
 }

@@ -8,7 +8,7 @@ import type { Awaited } from './awaited.ts';
 import type { Incarnation } from './incarnation.ts';
 import type { Message } from './message.ts';
 import type { Audience } from './outlet.ts';
-import type { SubscriptionRecord, Ticket, WillRecord } from './ports.ts';
+import type { SubscriptionRecord, WillRecord } from './ports.ts';
 import type { Publication } from './publication.ts';
 import type { RetainedVersion } from './retained-version.ts';
 import type { GroupChoices, SharedAppend } from './shared-append.ts';
@@ -87,6 +87,8 @@ export interface PendingInbound {
   readonly choices: GroupChoices;
   /** Position among the QoS 2 messages of this publisher's session; queues drop what they had. */
   readonly publisherSeq: number;
+  /** Of the owner that took it: with the position its name (see `inboundIdentity`). */
+  readonly publisherEpoch: number;
 }
 
 export interface OpenedRecord {
@@ -142,16 +144,22 @@ export interface SharedSessions {
    * come before.
    */
   enqueue(sessionNumber: number, append: SharedAppend): void;
-  /** Inbound QoS 2 of an owned session: id, body and "fan-out pending", before anything leaves. */
+  /**
+   * Inbound QoS 2 of an owned session: id, body and "fan-out pending", before anything leaves. `awaited`
+   * is told later when it is stored, or a journal has it.
+   */
   beginInbound(
     sessionNumber: number,
     packetId: number,
     message: Message,
     choices: GroupChoices,
     seq: number,
-  ): Ticket;
+    awaited: Awaited,
+  ): void;
   /** Its fan-out is safe; the id stays until PUBREL. */
   inboundDone(sessionNumber: number, packetId: number): void;
+  /** PUBREL came: the id is forgotten. `awaited` as above; null: nobody waits. */
+  endInbound(sessionNumber: number, packetId: number, awaited: Awaited | null): void;
 }
 
 export interface SharedEvents {
@@ -168,6 +176,10 @@ export interface SharedEvents {
   kept(sessionNumber: number, append: SharedAppend): void;
   /** What was kept is in the queue, as another node has put it there; `queued` or `enqueueFailed` follows. */
   keptQueued(append: SharedAppend): void;
+  /** A journal has, or will have, a change to the packet ids of this client's session. */
+  inboundKept(clientId: string): void;
+  /** Redis has what was kept so; once for each. */
+  inboundWritten(clientId: string): void;
   /** `gone`: the session of that sid is no more: nothing is owed. Else the store could not keep it. */
   enqueueFailed(sessionNumber: number, append: SharedAppend, why: 'gone' | 'full' | 'failed'): void;
   /** Another node has taken the session. */
@@ -282,14 +294,17 @@ export interface SessionLedger {
     done: (answer: LedgerAnswer) => void,
   ): void;
   oldWillSettled(clientId: string, sid: string, epoch: number): void;
-  /** `ended`: it was removed, as its expiry interval is 0. Repeated until Redis has answered. */
+  /**
+   * `ended`: it was removed, as its expiry interval is 0; `gone`: Redis has lost it. Repeated until Redis has
+   * answered.
+   */
   close(
     clientId: string,
     sid: string,
     epoch: number,
     expiryIntervalS: number,
     willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced') => void,
+    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
   ): void;
   /** What `owner` opened for nobody; the old will that came with it is anybody's again. */
   giveBack(
@@ -355,8 +370,9 @@ export interface RemoteSide {
   /**
    * Another node has taken the session: its connection is closed (0x8E), its will is the new owner's.
    * `done` when what was read from it is settled: appends answered, live copies handed to the links.
+   * `hasPromised`: something of it was only in a journal of late, and came to Redis perhaps after the open.
    */
-  letGo(clientId: string, epoch: number, done: () => void): void;
+  letGo(clientId: string, epoch: number, done: (hasPromised?: boolean) => void): void;
   /** The tail of an owned session's queue; ignored when it is not owned here. */
   hint(clientId: string, sid: string, tailSeq: number): void;
   /** This incarnation is dead: closes every connection without wills, owns nothing any more. */

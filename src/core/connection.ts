@@ -263,7 +263,7 @@ export class Connection
     return this.#deferred !== null;
   }
 
-  /** Hands the message on once its ticket is durable, in order. */
+  /** Hands the message on once it is stored, in order. */
   defer(deferred: DeferredPublish): void {
     this.#deferred ??= new Ring();
     this.#deferred.push(deferred);
@@ -273,7 +273,6 @@ export class Connection
   }
 
   #releaseDeferred(): void {
-    const { core } = this.services;
     const deferred = this.#deferred;
     while (deferred !== null && deferred.length > 0 && !this.closed) {
       // It is matched now.
@@ -281,14 +280,14 @@ export class Connection
       const first = deferred.at(0)!;
       if (!first.hasBegun) {
         if (this.#parkedPubacks > 0) return;
-        first.begin();
+        first.begin(this);
       }
-      if (first.ticket > core.settledTicket) {
+      if (first.awaited.unsafeCount > 0) {
         this.#beginDeferred(deferred);
         return;
       }
       deferred.shift();
-      first.go(core.failedTickets.has(first.ticket));
+      first.go();
     }
     this.#deferred = null;
   }
@@ -299,7 +298,7 @@ export class Connection
     for (let i = 1; i < deferred.length; i++) {
       const next = deferred.at(i)!;
       if (!next.isStored) return;
-      if (!next.hasBegun) next.begin();
+      if (!next.hasBegun) next.begin(this);
     }
   }
 
@@ -401,7 +400,7 @@ export class Connection
   #forgetInbound(packetId: number): void {
     const { session } = this;
     if (!session?.inboundIds?.delete(packetId) || !session.durable) return;
-    this.services.core.store.removeInboundId(session.number, packetId);
+    this.services.sessions.endInbound(session, packetId);
   }
 
   // ------------------------------------------------------------------ audience

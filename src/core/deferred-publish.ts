@@ -4,31 +4,32 @@
  * only when the QoS 1 messages before it are safe: a later owner hands it on at once, and those would
  * come behind it. Made by the PUBLISH handler, kept in order by the connection.
  */
-import type { Ticket } from './ports.ts';
+import type { Awaited } from './awaited.ts';
 
 export class DeferredPublish {
   /** QoS 2, stored before it is handed on. */
   readonly isStored: boolean;
-  /** 0: waits only for those before it, or has not begun. */
-  ticket: Ticket = 0;
+  /** That it is stored. */
+  readonly awaited: Awaited = { unsafeCount: 0, waiter: null, failed: false };
   hasBegun: boolean;
-  readonly #store: (() => Ticket) | null;
+  readonly #store: ((awaited: Awaited) => void) | null;
   readonly #handOn: (failed: boolean) => void;
 
   /** `store` null: there is nothing to store. */
-  constructor(store: (() => Ticket) | null, handOn: (failed: boolean) => void) {
+  constructor(store: ((awaited: Awaited) => void) | null, handOn: (failed: boolean) => void) {
     this.isStored = store !== null;
     this.hasBegun = store === null;
     this.#store = store;
     this.#handOn = handOn;
   }
 
-  begin(): void {
+  begin(waiter: Awaited['waiter']): void {
     this.hasBegun = true;
-    this.ticket = this.#store?.() ?? 0;
+    this.awaited.waiter = waiter;
+    this.#store?.(this.awaited);
   }
 
-  go(failed: boolean): void {
-    this.#handOn(failed);
+  go(): void {
+    this.#handOn(this.awaited.failed);
   }
 }

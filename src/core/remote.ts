@@ -24,7 +24,7 @@ import { Ownership } from './ownership.ts';
 import { Publication } from './publication.ts';
 import type { Services } from './services.ts';
 import { Session } from './session.ts';
-import type { SharedAppend } from './shared-append.ts';
+import { type SharedAppend, willIdentity } from './shared-append.ts';
 import { imageOf, type Tenure } from './tenure.ts';
 
 /** How long the end of a session outweighs late news of it; and how many ends are kept. */
@@ -217,14 +217,19 @@ export class Remote implements RemoteSide, SharedEvents {
     return ownership !== null && !ownership.isLost && ownership.owner === this.#bus.incarnation;
   }
 
-  letGo(clientId: string, epoch: number, done: () => void): void {
+  letGo(clientId: string, epoch: number, done: (hasPromised?: boolean) => void): void {
     const session = this.#services.core.sessions.get(clientId);
     const ownership = session?.ownership ?? null;
     if (ownership !== null && ownership.epoch >= epoch) {
       done();
       return;
     }
-    const settled = (): void => this.#tenure.unqueued.whenQueued(clientId, done);
+    const { unqueued } = this.#tenure;
+    const { clock } = this.#services.core;
+    const settled = (): void =>
+      unqueued.whenQueued(clientId, () =>
+        done(unqueued.hadPromised(clientId, clock.monotonicMs())),
+      );
     if (session === undefined || ownership === null) {
       settled();
       return;
@@ -310,7 +315,8 @@ export class Remote implements RemoteSide, SharedEvents {
       if (awaited.unsafeCount === 0) awaited.waiter?.messageSafe();
     };
     const principal = { clientId, identity, tenant };
-    this.#services.sessions.publishWill(principal, null, message, `w${sid}`, will.epoch, settled);
+    const name = willIdentity(sid, will.epoch);
+    this.#services.sessions.publishWill(principal, null, message, name, settled);
   }
 
   // ------------------------------------------------------------------ SharedEvents
@@ -349,6 +355,16 @@ export class Remote implements RemoteSide, SharedEvents {
     if (!append.isUnqueued) return;
     append.isUnqueued = false;
     this.#tenure.unqueued.queued(append.fromId);
+  }
+
+  inboundKept(clientId: string): void {
+    this.#tenure.unqueued.kept(clientId);
+  }
+
+  inboundWritten(clientId: string): void {
+    const { unqueued } = this.#tenure;
+    unqueued.promised(clientId, this.#services.core.clock.monotonicMs());
+    unqueued.queued(clientId);
   }
 
   enqueueFailed(

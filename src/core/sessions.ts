@@ -22,6 +22,7 @@ import type { Principal } from './principal.ts';
 import type { Publisher } from './publisher.ts';
 import { EntryState } from './queue-entry.ts';
 import { Session, Subscription } from './session.ts';
+import type { AppendIdentity } from './shared-append.ts';
 import { type OpenOptions, Tenure, whenSafe } from './tenure.ts';
 
 /** Session Expiry Interval that means never [MQTT5-3.1.2.11.2]. */
@@ -226,6 +227,12 @@ export class Sessions {
     return this.save(session);
   }
 
+  /** An inbound packet id was taken for nothing. */
+  endInbound(session: Session, packetId: number): void {
+    if (session.ownership !== null) this.tenure!.endInbound(session, packetId, null);
+    else this.#core.store.removeInboundId(session.number, packetId);
+  }
+
   /** The ticket of a change to its record that is not durable yet; 0: none. */
   pendingSave(session: Session): Ticket {
     return session.saveTicket > this.#core.settledTicket ? session.saveTicket : 0;
@@ -424,8 +431,7 @@ export class Sessions {
     principal: Principal,
     willGate: ClientGate | null,
     will: Message,
-    publisherSid: string,
-    publisherSeq: number,
+    identity: AppendIdentity,
     settled: (failed: boolean) => void,
   ): void {
     this.#askForWill(principal, willGate, will, (message) => {
@@ -434,7 +440,7 @@ export class Sessions {
         return;
       }
       const from = this.#core.sessions.get(principal.clientId) ?? null;
-      this.#publisher.publishAs(message, from, { publisherSid, publisherSeq });
+      this.#publisher.publishAs(message, from, identity);
       whenSafe(message, () => settled(message.failed));
     });
   }

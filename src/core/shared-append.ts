@@ -6,10 +6,28 @@ import type { Message } from './message.ts';
 
 /** How a queued message is named, so that the queue drops a repetition of its append. */
 export interface AppendIdentity {
-  /** Null: the store's running number for this node; else the sid of a publisher's session (QoS 2). */
+  /** Null: the store's running number for this node; else a name as the functions below give it. */
   readonly publisherSid: string | null;
   /** Rising per publisherSid; 0 when that is null. */
   readonly publisherSeq: number;
+}
+
+/**
+ * Of a QoS 2 message of a session: its next owner hands on under this name what is pending, and names its
+ * own differently, whatever a journal brings to the queues later (docs/adr/0017).
+ */
+export function inboundIdentity(sid: string, epoch: number, seq: number): AppendIdentity {
+  return { publisherSid: sid + hexOf(epoch), publisherSeq: seq };
+}
+
+/** Of the will of one connection, whoever publishes it. */
+export function willIdentity(sid: string, epoch: number): AppendIdentity {
+  return { publisherSid: `w${sid}${hexOf(epoch)}`, publisherSeq: 1 };
+}
+
+/** Of even length: queues store names of hex digits as bytes. */
+function hexOf(epoch: number): string {
+  return epoch.toString(16).padStart(14, '0');
 }
 
 export const OWN_IDENTITY: AppendIdentity = { publisherSid: null, publisherSeq: 0 };

@@ -16,11 +16,16 @@ import type { Core } from './core.ts';
 import type { Delivery } from './delivery.ts';
 import type { Message } from './message.ts';
 import { Ownership } from './ownership.ts';
-import type { ClientGate, SubscriptionRecord, Ticket, WillRecord } from './ports.ts';
+import type { ClientGate, SubscriptionRecord, WillRecord } from './ports.ts';
 import type { Principal } from './principal.ts';
 import type { Publisher } from './publisher.ts';
 import { Session, type Subscription, type Will } from './session.ts';
-import type { AppendIdentity, GroupChoices } from './shared-append.ts';
+import {
+  type AppendIdentity,
+  type GroupChoices,
+  inboundIdentity,
+  willIdentity,
+} from './shared-append.ts';
 import { Unqueued } from './unqueued.ts';
 
 export interface OpenOptions {
@@ -44,8 +49,7 @@ export interface TenureHost {
     principal: Principal,
     willGate: ClientGate | null,
     will: Message,
-    publisherSid: string,
-    publisherSeq: number,
+    identity: AppendIdentity,
     settled: (failed: boolean) => void,
   ): void;
 }
@@ -159,14 +163,15 @@ export class Tenure {
       settled();
       return;
     }
-    this.#sessions.publishWill(session.principal, null, old.message, `w${sid}`, epoch, settled);
+    const identity = willIdentity(sid, epoch);
+    this.#sessions.publishWill(session.principal, null, old.message, identity, settled);
   }
 
   /** What an owner before had accepted and perhaps not handed on (hard case 10). */
   #replay(session: Session, pending: PendingInbound): void {
-    const { packetId, message, choices, publisherSeq } = pending;
-    const { sid } = session.ownership!;
-    this.#publisher.publishAs(message, session, { publisherSid: sid, publisherSeq }, choices);
+    const { packetId, message, choices, publisherSeq, publisherEpoch } = pending;
+    const identity = inboundIdentity(session.ownership!.sid, publisherEpoch, publisherSeq);
+    this.#publisher.publishAs(message, session, identity, choices);
     whenSafe(message, () => this.#bus.sessions.inboundDone(session.number, packetId));
   }
 
@@ -232,7 +237,8 @@ export class Tenure {
       close(will.delayS);
     } else {
       // A crash before it is safe leaves it to the survivors.
-      this.#sessions.publishWill(session.principal, willGate, will.message, `w${sid}`, epoch, () =>
+      const identity = willIdentity(sid, epoch);
+      this.#sessions.publishWill(session.principal, willGate, will.message, identity, () =>
         close(-1),
       );
     }
@@ -293,7 +299,7 @@ export class Tenure {
   /** The name of the next QoS 2 message of the session: queues take it once. */
   nameInbound(session: Session): AppendIdentity {
     const ownership = session.ownership!;
-    return { publisherSid: ownership.sid, publisherSeq: ++ownership.publisherSeq };
+    return inboundIdentity(ownership.sid, ownership.epoch, ++ownership.publisherSeq);
   }
 
   /** Stores a QoS 2 message before anything of it leaves (hard case 10). */
@@ -303,8 +309,15 @@ export class Tenure {
     message: Message,
     choices: GroupChoices,
     seq: number,
-  ): Ticket {
-    return this.#bus.sessions.beginInbound(session.number, packetId, message, choices, seq);
+    awaited: Awaited,
+  ): void {
+    const { sessions } = this.#bus;
+    sessions.beginInbound(session.number, packetId, message, choices, seq, awaited);
+  }
+
+  /** Forgets a packet id of an owned session. */
+  endInbound(session: Session, packetId: number, awaited: Awaited | null): void {
+    this.#bus.sessions.endInbound(session.number, packetId, awaited);
   }
 }
 

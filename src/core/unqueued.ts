@@ -4,6 +4,13 @@
  * tenure.ts; there is an entry only while there are such messages.
  */
 
+/**
+ * Whoever opens a session asks its owner before within this time of Redis: longer ago, and what was promised
+ * was there before it was opened.
+ */
+const LATELY_MS = 60_000;
+const LATELY_MAX = 100_000;
+
 interface OfClient {
   count: number;
   readonly waiting: (() => void)[];
@@ -11,6 +18,24 @@ interface OfClient {
 
 export class Unqueued {
   readonly #clients: Map<string, OfClient> = new Map();
+
+  /** By client id, oldest first: a change to packet ids was only in a journal then (monotonic ms). */
+  readonly #promised: Map<string, number> = new Map();
+
+  promised(clientId: string, nowMs: number): void {
+    const promised = this.#promised;
+    promised.delete(clientId);
+    promised.set(clientId, nowMs);
+    for (const [oldest, atMs] of promised) {
+      if (promised.size <= LATELY_MAX && nowMs - atMs < LATELY_MS) break;
+      promised.delete(oldest);
+    }
+  }
+
+  hadPromised(clientId: string, nowMs: number): boolean {
+    const atMs = this.#promised.get(clientId);
+    return atMs !== undefined && nowMs - atMs < LATELY_MS;
+  }
 
   kept(clientId: string): void {
     const of = this.#clients.get(clientId);

@@ -3,7 +3,7 @@
  * Cassandra with it). Used by app/ in a datacenter. Each has tickets of its own: who waits for a retained
  * message does not wait for Redis, nor the other way round.
  */
-import type { SharedEvents, SharedSessions } from '../core/cluster-ports.ts';
+import type { Awaited, SharedEvents, SharedSessions } from '../core/cluster-ports.ts';
 import type { Message } from '../core/message.ts';
 import type {
   RestoreVisitor,
@@ -126,12 +126,17 @@ export class SplitStore implements Store, SharedSessions {
     message: Message,
     choices: GroupChoices,
     seq: number,
-  ): Ticket {
-    return this.#sessions.beginInbound(sessionNumber, packetId, message, choices, seq);
+    awaited: Awaited,
+  ): void {
+    this.#sessions.beginInbound(sessionNumber, packetId, message, choices, seq, awaited);
   }
 
   inboundDone(sessionNumber: number, packetId: number): void {
     this.#sessions.inboundDone(sessionNumber, packetId);
+  }
+
+  endInbound(sessionNumber: number, packetId: number, awaited: Awaited | null): void {
+    this.#sessions.endInbound(sessionNumber, packetId, awaited);
   }
 
   // ------------------------------------------------------------------ the rest of Store

@@ -192,6 +192,8 @@ export class Reader {
       queued: () => {},
       kept: () => {},
       keptQueued: () => {},
+      inboundKept: () => {},
+      inboundWritten: () => {},
       enqueueFailed: () => {},
       fenced: () => {},
     });

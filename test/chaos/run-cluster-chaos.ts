@@ -3,7 +3,7 @@
  * by the seed, and the books. Clients reconnect to whichever node answers, as real ones do. Called by
  * run-cluster.ts and the tests.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { RedisServer } from '../support/redis-server.ts';
@@ -42,7 +42,7 @@ export interface ClusterChaosOptions {
   readonly program?: readonly string[];
   readonly flags?: readonly string[];
   readonly log?: (line: string) => void;
-  /** Folder for what nodes have said, written when the run is not clean. */
+  /** Folder for what nodes have said, what clients had and what Redis has, when the run is not clean. */
   readonly logs?: string;
 }
 
@@ -84,6 +84,7 @@ class ClusterChaos {
   readonly #stage: Stage;
   readonly #cast: ReturnType<typeof cast>;
   readonly #happened: Record<string, number> = {};
+  readonly #trace: string[] = [];
   readonly #lines: Set<{ close: () => void; heardMs: number }> = new Set();
   #timer: NodeJS.Timeout | undefined;
   #debt = 0;
@@ -112,6 +113,7 @@ class ClusterChaos {
       isClosing: false,
       isOver: false,
       onMoment: () => {},
+      ...(options.logs === undefined ? {} : { trace: (who, text) => this.#noted(who, text) }),
     };
     this.#cast = cast(this.#stage);
   }
@@ -121,6 +123,11 @@ class ClusterChaos {
     this.#stage.isOver = true;
     for (const one of [...this.#cast.publishers, ...this.#cast.subscribers]) one.close();
     await this.#site.end();
+  }
+
+  #noted(who: string, text: string): void {
+    const at = `${new Date().toISOString().slice(11, 23)} (${Math.round(performance.now())} ms)`;
+    this.#trace.push(`${at} ${who} ${text}`);
   }
 
   /** To some node; a client whose node went silent goes elsewhere, as a keep-alive would make it. */
@@ -202,9 +209,12 @@ class ClusterChaos {
   }
 
   #keepLogs(): void {
-    const { logs, seed } = this.#options;
+    const { logs, seed, redis } = this.#options;
     if (logs === undefined) return;
     mkdirSync(logs, { recursive: true });
+    writeFileSync(join(logs, `${seed}-clients.log`), `${this.#trace.join('\n')}\n`);
+    // All that was ever written, in its order.
+    cpSync(redis.folder, join(logs, `${seed}-redis`), { recursive: true });
     for (const node of this.#site.nodes) {
       writeFileSync(join(logs, `${seed}-${node.name}.log`), `${saidBy(node).join('\n')}\n`);
     }

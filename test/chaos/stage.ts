@@ -35,6 +35,8 @@ export interface Stage {
   isOver: boolean;
   /** Called inside the handler of the packet, before anything else happens. */
   onMoment: (moment: Moment) => void;
+  /** Who had what under which packet id, for whoever looks for a cause; absent: nobody asks. */
+  readonly trace?: (clientId: string, text: string) => void;
 }
 
 /** What a payload says: stream and number, then filling. */

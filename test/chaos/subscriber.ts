@@ -134,6 +134,7 @@ export class Subscriber {
 
   #closed(): void {
     const { prng, isClosing } = this.#stage;
+    this.#stage.trace?.(this.options.clientId, 'closed');
     this.#link = null;
     this.#isUp = false;
     this.#late = [];
@@ -160,6 +161,7 @@ export class Subscriber {
         this.#publish(packet);
         return;
       case 'PUBREL':
+        this.#stage.trace?.(this.options.clientId, `PUBREL #${packetId}`);
         this.#received.delete(packetId);
         this.#stage.onMoment('released');
         this.#answer(ack('PUBCOMP', packetId));
@@ -179,6 +181,8 @@ export class Subscriber {
   #connected(packet: ReadPacket): void {
     const { ledger, prng } = this.#stage;
     const { clientId, temper } = this.options;
+    const { reasonCode, sessionPresent } = packet;
+    this.#stage.trace?.(clientId, `CONNACK ${reasonCode} ${sessionPresent ? 'present' : ''}`);
     if (packet.reasonCode !== 0) {
       if (!this.#stage.refusals.has(packet.reasonCode)) {
         ledger.fault(`${clientId}: CONNACK 0x${packet.reasonCode.toString(16)}`);
@@ -259,6 +263,10 @@ export class Subscriber {
     const { stream, seq } = readPayload(packet.payload);
     const what = `${stream}:${seq}`;
     const known = qos === 2 ? this.#received.get(packetId) : undefined;
+    this.#stage.trace?.(
+      this.options.clientId,
+      `PUBLISH #${packetId} ${qos} ${what} ${known ?? ''}`,
+    );
     if (known !== undefined && known !== what) {
       const text = `#${packetId} was ${known} and not released, now it is ${what}`;
       ledger.fault(`${this.options.clientId}: ${text}`);

@@ -40,6 +40,47 @@ t.test(
   },
 );
 
+t.test('nothing is taken from a member that was taken for dead', async (t) => {
+  const site = new FakeSite();
+  const [a, b] = [site.node(), site.node()];
+  const image = site.image(b, 'c', 5, 'x');
+  site.ledger.put(image, WILL);
+  b.remote.owns(image);
+  site.time.settle();
+  site.dead = [b.membership.incarnation];
+  a.membership.links.events.ready();
+  site.time.pass(1000);
+  t.equal(site.ledger.count('orphan'), 0);
+  t.equal(site.ledger.rows.get('c')?.image.owner, b.incarnation);
+});
+
+t.test('S11: what those have left who died unseen is taken by whoever is ready next', async (t) => {
+  const site = new FakeSite();
+  const dead = ['0a', '0b'].map((digits) => digits.repeat(16));
+  site.dead = null;
+  const a = site.node();
+  site.time.pass(1000);
+  t.equal(site.ledger.count('orphan'), 0, 'nobody can say who has died');
+  site.dead = dead;
+  const orphaned = (): string[] => site.ledger.calls.filter((call) => call.startsWith('orphan'));
+  site.time.pass(5000);
+  t.same(
+    orphaned(),
+    dead.map((each) => `orphan ${each}`),
+  );
+  t.same(site.forgotten, dead);
+  // What one of them had on its way may come behind all that.
+  const b = site.node();
+  site.time.pass(1000);
+  const before = orphaned().length;
+  site.dead = [...dead, b.membership.incarnation];
+  site.kill(b);
+  site.bury(b.membership.incarnation);
+  site.time.pass(10_000);
+  t.equal(a.isReady, true);
+  t.equal(orphaned().length - before, 4, 'its own at once, and all of them once more');
+});
+
 t.test('Redis away: a dead node is looked after when it is back', async (t) => {
   const { site, a, b } = withDead(3);
   site.ledger.isAway = true;

@@ -30,6 +30,7 @@ export class FakeLedger implements SessionLedger {
   isDead: (incarnation: Incarnation) => boolean = () => false;
   mayOpen: (incarnation: Incarnation) => boolean = () => true;
   onSuperseded: (owner: Incarnation, clientId: string, epoch: number) => void = () => {};
+  onGivenBack: (image: SessionImage) => void = () => {};
   readonly due_: Set<string> = new Set();
   readonly calls: string[] = [];
   /** Redis is away. */
@@ -149,7 +150,7 @@ export class FakeLedger implements SessionLedger {
     epoch: number,
     expiryIntervalS: number,
     willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced') => void,
+    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
   ): void {
     this.calls.push(`close ${clientId} ${epoch} ${willDelayS}`);
     const row = this.rows.get(clientId);

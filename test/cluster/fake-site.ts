@@ -90,6 +90,14 @@ export class FakeMembership implements StartedMembership {
     this.#site.time.nextTurn(() => done(this.isSameRedis));
   }
 
+  dead(done: (dead: readonly Incarnation[] | null) => void): void {
+    this.#site.time.nextTurn(() => done(this.#site.dead));
+  }
+
+  forget(dead: Incarnation): void {
+    this.#site.forgotten.push(dead);
+  }
+
   redisUp(): void {}
   redisDown(): void {}
 }
@@ -165,6 +173,9 @@ export class FakeSite {
   readonly network: FakeNetwork = new FakeNetwork(this.time);
   readonly ledger: FakeLedger = new FakeLedger(this.time);
   readonly nodes: SiteNode[] = [];
+  /** Whose deaths Redis remembers. */
+  dead: readonly Incarnation[] | null = [];
+  readonly forgotten: Incarnation[] = [];
   #nextIncarnation = 1;
   generation = 'g1';
 

@@ -294,10 +294,11 @@ t.test('an emptied Redis is filled again under the same incarnations (hard case 
     t.ok(world.isSettled());
     t.strictSame(ids(world), before);
     t.equal(world.counts.get('emptied'), 4);
-    t.equal(world.counts.get('asserts'), 1, 'one asserts what nobody owns');
     const lowest = [...before].sort()[0];
-    const asserter = world.running.find((one) => one.asserted);
-    t.equal(asserter?.membership.incarnation, lowest);
+    const asserters = world.running.filter((one) => one.asserted);
+    const names = asserters.map((one) => one.membership.incarnation);
+    t.ok(names.includes(lowest!), 'the lowest asserts what nobody owns');
+    t.ok(names.length < 4, 'of the others only who was back before a lower one');
     t.equal(world.counts.get('fenced') ?? 0, 0);
     t.equal(world.counts.get('died') ?? 0, 0);
   }
@@ -309,8 +310,12 @@ t.test('who was to assert and died is replaced', async (t) => {
   const asserter = world.machines.find((one) => one.process.membership.incarnation === lowest)!;
   world.kill(asserter);
   world.redis.flushAll();
-  world.run(8000);
-  t.equal(world.running.filter((one) => one.asserted).length, 1);
+  world.run(1000);
+  t.ok(
+    world.running.some((one) => one.asserted),
+    'nobody waits for one that is not back',
+  );
+  world.run(7000);
   t.ok(world.isSettled());
 });
 

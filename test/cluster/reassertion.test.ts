@@ -246,6 +246,41 @@ t.test(
   },
 );
 
+t.test('S7: what is left, or whose owner dies, is written by those who know it', async (t) => {
+  const { site, a, b } = two();
+  own(site, a, 'left', 5);
+  own(site, a, 'died', 5);
+  site.time.settle();
+  site.ledger.flush();
+  // b has been through with what is nobody's.
+  b.membership.links.events.emptied('g2', true);
+  site.time.settle();
+  t.equal(site.ledger.rows.size, 0);
+  a.remote.owns({ ...a.remote.sessions.get('left')!, owner: null });
+  site.time.pass(200);
+  t.equal(site.ledger.rows.get('left')?.image.owner, null);
+  t.equal(site.ledger.rows.has('died'), false);
+  const { incarnation } = a;
+  site.kill(a);
+  site.bury(incarnation);
+  site.time.pass(200);
+  t.equal(site.ledger.rows.get('died')?.image.owner, null);
+});
+
+t.test('nobody’s is what only its owner says of a session', async (t) => {
+  const { site, a, b } = two();
+  const c = site.node();
+  own(site, a, 'c', 5);
+  site.time.settle();
+  // As b writes what it remembers.
+  b.cluster.bus.announceSession({ ...a.remote.sessions.get('c')!, owner: null });
+  site.time.settle();
+  t.equal(c.remote.sessions.get('c')?.owner, a.incarnation);
+  a.remote.owns({ ...a.remote.sessions.get('c')!, owner: null });
+  site.time.settle();
+  t.equal(c.remote.sessions.get('c')?.owner, null);
+});
+
 t.test('a node that is buried meanwhile writes nothing more', async (t) => {
   const { site, a } = two();
   for (let i = 0; i < 300; i++) own(site, a, `a${i}`, 5);
@@ -257,5 +292,5 @@ t.test('a node that is buried meanwhile writes nothing more', async (t) => {
   const before = site.ledger.count('assert');
   site.ledger.goOn();
   site.time.pass(2000);
-  t.equal(site.ledger.count('assert'), before);
+  t.equal(site.ledger.count('assert'), before + 300, 'the other one writes what it has left');
 });

@@ -283,8 +283,9 @@ t.test('a node that is buried meanwhile opens nothing under its old name', async
 
 t.test('a clean start that is not wanted any more has still ended what was', async (t) => {
   const { site, a, b } = two();
-  a.remote.owns(site.image(a, 'c', 5, 'x'));
-  site.ledger.put(site.image(a, 'c', 5, 'x'));
+  const before = site.image(a, 'c', 5, 'x');
+  a.remote.owns(before);
+  site.ledger.put(before);
   site.time.settle();
   a.remote.holdsLetGo = true;
   site.open(b, 'c', { cleanStart: true });
@@ -292,7 +293,31 @@ t.test('a clean start that is not wanted any more has still ended what was', asy
   b.membership.serves = false;
   for (const done of a.remote.heldLetGo) done();
   site.time.settle();
-  t.equal(a.remote.sessions.has('c'), false);
+  const made = site.ledger.rows.get('c')!.image;
+  t.not(made.sid, before.sid);
+  t.match(a.remote.sessions.get('c'), { sid: made.sid, owner: null, subscriptions: [] });
+});
+
+t.test('what is opened and given back is nobody’s to all', async (t) => {
+  const { site, a, b } = two();
+  const c = site.node();
+  const before = site.image(a, 'c', 5, 'x');
+  a.remote.owns(before);
+  site.ledger.put(before);
+  site.time.settle();
+  t.equal(c.remote.sessions.get('c')?.owner, a.incarnation);
+  a.remote.holdsLetGo = true;
+  site.open(b, 'c');
+  site.time.settle();
+  b.membership.serves = false;
+  for (const done of a.remote.heldLetGo) done();
+  site.time.settle();
+  const { epoch } = site.ledger.rows.get('c')!.image;
+  t.ok(epoch > 5);
+  for (const { remote } of [b, c]) {
+    t.match(remote.sessions.get('c'), { sid: before.sid, epoch, owner: null });
+    t.equal(remote.sessions.get('c')?.subscriptions.length, before.subscriptions.length);
+  }
 });
 
 t.test('a close waits for the links, and no longer than the grace', async (t) => {

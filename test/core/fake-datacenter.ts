@@ -354,11 +354,18 @@ export class FakeNode implements Bus, SharedSessions, Store {
     message: Message,
     choices: GroupChoices,
     publisherSeq: number,
-  ): Ticket {
-    return this.#write(sessionNumber, (row) => {
+    awaited: Awaited,
+  ): void {
+    const { epoch: publisherEpoch } = this.#bound.get(sessionNumber)!;
+    const named = { publisherSeq, publisherEpoch };
+    this.#writeFor(awaited, sessionNumber, (row) => {
       row.publisherSeq = publisherSeq;
-      row.inbound.set(packetId, { packetId, message: cloned(message), choices, publisherSeq });
+      row.inbound.set(packetId, { packetId, message: cloned(message), choices, ...named });
     });
+  }
+
+  endInbound(sessionNumber: number, packetId: number, awaited: Awaited | null): void {
+    this.#writeFor(awaited, sessionNumber, (row) => row.inbound.delete(packetId));
   }
 
   inboundDone(sessionNumber: number, packetId: number): void {
@@ -462,6 +469,23 @@ export class FakeNode implements Bus, SharedSessions, Store {
   #row(clientId: string, sid: string, epoch: number): Row | null {
     const row = this.#site.rows.get(clientId);
     return row !== undefined && row.sid === sid && row.epoch === epoch ? row : null;
+  }
+
+  /** A write that somebody waits for, beside the line of tickets. */
+  #writeFor(awaited: Awaited | null, sessionNumber: number, change: (row: Row) => unknown): void {
+    const { clientId, sid, epoch } = this.#bound.get(sessionNumber)!;
+    if (awaited !== null) awaited.unsafeCount++;
+    this.#site.later(() => {
+      const row = this.#row(clientId, sid, epoch);
+      if (row !== null) change(row);
+      this.#answer(() => {
+        if (row === null) this.#events.fenced(sessionNumber);
+        if (awaited === null) return;
+        if (row === null) awaited.failed = true;
+        awaited.unsafeCount--;
+        if (awaited.unsafeCount === 0) awaited.waiter?.messageSafe();
+      });
+    });
   }
 
   /** A write of an owner: refused once another has the session. */

@@ -221,6 +221,18 @@ t.test('out of memory: refused, then not done, until there is some', async (t) =
   t.strictSame(await listOf(server.port), [2]);
 });
 
+t.test('WAIT: without replicas it says so, also when a login may not last as long', async (t) => {
+  const server = await RedisServer.start(t);
+  const times = { connectTimeoutMs: 400, waitMs: 800, heartbeatTimeoutMs: 2000 };
+  const caller = openCaller(t, server.url, { functions: [PUSH], replicasMin: 1, ...times });
+  await until(() => caller.link.status()[0]?.state === 'tripped', 'the breaker opens');
+  t.match(caller.link.problem, /0 of 1 replicas/);
+  t.strictSame(
+    caller.problems.filter((why) => /login/.test(why)),
+    [],
+  );
+});
+
 t.test('WAIT: answers wait for the replicas, and say when there are too few', async (t) => {
   const server = await RedisServer.start(t);
   const link = { functions: [PUSH], replicasMin: 1, waitMs: 1000, heartbeatTimeoutMs: 4000 };

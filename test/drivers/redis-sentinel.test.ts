@@ -59,7 +59,11 @@ t.test('Sentinel: failovers', async (t) => {
         await sleep(2);
       }
     })();
-    while (!(await sentinels.failover())) await sleep(50);
+    const endMs = performance.now() + 20_000;
+    while (!(await sentinels.failover())) {
+      if (performance.now() > endMs) throw new Error('the Sentinels have no replica to take over');
+      await sleep(50);
+    }
     await until(isMovedFrom(old), 'the new master is found', 20_000);
     const others = caller.heard.filter((word) => word === 'up other').length;
     await joinAgain(old);

@@ -30,6 +30,8 @@ export interface BrokerOptions {
   /** Put before the command line, for limits and the like: `sh -c 'ulimit …; exec "$@"' sh`. */
   readonly wrap?: readonly string[];
   readonly cwd?: string;
+  /** To be ready, on a machine that may be busy. */
+  readonly startMsMax?: number;
   readonly env?: NodeJS.ProcessEnv;
 }
 
@@ -108,7 +110,7 @@ export class Broker {
       });
       child.once('exit', (code, signal) => ended({ code, signal }));
     });
-    this.ready = this.entry('ready', () => true, START_MS).then(async () => {
+    this.ready = this.entry('ready', () => true, options.startMsMax ?? START_MS).then(async () => {
       if (options.hasAdmin === true) await this.entry('listening', (one) => isHttp(one.address));
     });
     // Who kills it while it starts does not wait for it.

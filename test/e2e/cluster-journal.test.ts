@@ -2,6 +2,7 @@
 // disks, and nothing of them is lost when Redis and killed nodes are back, in the order they were sent (P6).
 import t from 'tap';
 import type { Client } from '../conformance/client.ts';
+import { ack, publish } from '../conformance/packets.ts';
 import { DURABLE } from '../support/redis-server.ts';
 import { sleep, TestCluster, until } from './cluster-kit.ts';
 
@@ -98,6 +99,67 @@ for (const how of ['stopped', 'killed'] as const) {
     t.strictSame(cluster.errors(), []);
   });
 }
+
+t.test('QoS 2 of a durable publisher while Redis is away', async (t) => {
+  const cluster = await TestCluster.start(t, { names: ['a', 'b', 'c'], redisArgs: DURABLE });
+  const { redis } = cluster;
+  const sub = await cluster.durable('b', 'sub');
+  await sub.subscribed('q/#', { qos: 2 });
+  const pubs = [];
+  for (const name of ['stays', 'moves', 'mourns']) {
+    pubs.push(await cluster.durable(name === 'mourns' ? 'a' : 'c', name));
+  }
+  const [stays, moves, mourns] = pubs as [Client, Client, Client];
+  for (const pub of pubs) await pub.publish('q/x', 'before', { qos: 2 });
+  for (let left = pubs.length; left > 0; left--) await sub.message();
+
+  await redis.stop('SIGKILL');
+  const taken = new Map<Client, number>();
+  for (const pub of pubs) {
+    const startMs = performance.now();
+    const whole = pub.sendPublish('q/x', 'whole', { qos: 2 });
+    await pub.waitFor('PUBREC', { packetId: whole }, ACK_MS);
+    pub.send(ack('PUBREL', whole));
+    await pub.waitFor('PUBCOMP', { packetId: whole }, ACK_MS);
+    // Taken, and not released: whoever has its session next must know the packet id.
+    const packetId = pub.sendPublish(`q/${pubs.indexOf(pub)}`, 'once', { qos: 2 });
+    await pub.waitFor('PUBREC', { packetId }, ACK_MS);
+    taken.set(pub, packetId);
+    t.ok(performance.now() - startMs < 2000, 'from two disks, at once');
+  }
+  await cluster.node('a').kill();
+  moves.destroy();
+  stays.destroy();
+  await redis.resume();
+
+  for (const [name, at, pub] of [
+    ['stays', 'c', stays],
+    ['moves', 'b', moves],
+    ['mourns', 'b', mourns],
+  ] as const) {
+    const { client } = await cluster.resumed(at, name);
+    const packetId = taken.get(pub)!;
+    t.ok(client.connack.sessionPresent, name);
+    const topic = `q/${pubs.indexOf(pub)}`;
+    client.send(publish({ version: 5, topic, payload: 'once', qos: 2, packetId, dup: true }));
+    await client.waitFor('PUBREC', { packetId }, 5000);
+    client.send(ack('PUBREL', packetId));
+    await client.waitFor('PUBCOMP', { packetId }, 5000);
+    await client.publish(topic, 'after', { qos: 2 });
+  }
+  const got: string[] = [];
+  while (got.length < 3 * 3) {
+    const message = await sub.message({}, { timeoutMs: 10_000 });
+    got.push(`${message.topic} ${message.payload.toString()}`);
+  }
+  await sub.expectSilence(300);
+  const wanted = pubs.flatMap((_, at) => ['q/x whole', `q/${at} once`, `q/${at} after`]);
+  t.strictSame(got.toSorted(), wanted.toSorted(), 'each once');
+  for (const at of [0, 1, 2]) {
+    t.ok(got.indexOf(`q/${at} once`) < got.indexOf(`q/${at} after`), 'in order');
+  }
+  t.strictSame(cluster.errors(), []);
+});
 
 t.test('a node that was killed with its journal, and its peer too', async (t) => {
   const cluster = await TestCluster.start(t, { names: ['a', 'b'], redisArgs: DURABLE });

@@ -73,6 +73,8 @@ export class ClusterFaults {
   readonly happened: string[] = [];
   /** Redis has lost data: how often. */
   losses = 0;
+  /** When all that was inflicted is over, virtual ms. */
+  overMs = 0;
   /** When a frame was swallowed, virtual ms. */
   readonly driftsMs: number[] = [];
   readonly #parts: FaultParts;
@@ -85,6 +87,8 @@ export class ClusterFaults {
     const { kernel, site, plan } = this.#parts;
     const machine = plan.pick(site.machines);
     const forMs = plan.between(50, 6000);
+    // Nodes are stopped for twice as long.
+    this.overMs = Math.max(this.overMs, kernel.nowMs + forMs * 2);
     this.happened.push(`${fault} ${machine.name} ${forMs} ms at ${Math.round(kernel.nowMs)}`);
     kernel.trace(null, `FAULT ${this.happened.at(-1)}`);
     if (fault.startsWith('redis_') || fault === 'failover') this.#redis(fault, machine, forMs);

@@ -216,6 +216,7 @@ export const sessionCases: readonly HardCase[] = [
         members.push(await scene.subscriber(name, index, '$share/g/a', 2, DURABLE));
       }
       const publisher = await scene.connected('p', 2, DURABLE);
+      withoutJournal(scene.life(2));
       const first = publisher.publish('a', 'first', 2);
       await scene.until('a turn is over', () => publisher.count('PUBCOMP', first) > 0);
       // It is in the queue of one of them, and its node dies before it hears so.
@@ -252,6 +253,11 @@ function loseAppend({ redis }: SimLife): { count: number } {
   return lost;
 }
 
+/** It is full: what waits for Redis waits. */
+function withoutJournal({ journal }: SimLife): void {
+  Object.defineProperty(journal, 'hasRoom', { value: false });
+}
+
 /** Somebody who has had two messages, and one who sends more. */
 async function outbound(scene: Scene) {
   const subscriber = await scene.subscriber('s', 0, 'a', 2, DURABLE);
@@ -274,6 +280,7 @@ async function inbound(scene: Scene): Promise<boolean> {
   const subscriber = await scene.subscriber('s', 1, 'a', 2, DURABLE);
   const publisher = await scene.connected('p', 0, DURABLE);
   publisher.isAcking = false;
+  withoutJournal(scene.life(0));
   scene.site.redis.refuse('OOM', ['session_append_1']);
   const packetId = publisher.publish('a', 'once', 2);
   await scene.pass(500);

@@ -2,6 +2,7 @@
 // name. Each is played for a few seeds: the promise holds in all; with its rule taken out it breaks.
 import t from 'tap';
 import type { HardCase } from './hard-case.ts';
+import { journalCases } from './hard-cases-journal.ts';
 import { nodeCases } from './hard-cases-nodes.ts';
 import { sessionCases } from './hard-cases-sessions.ts';
 import type { Planted } from './planting.ts';
@@ -9,7 +10,7 @@ import { Scene } from './scene.ts';
 
 t.setTimeout(120_000);
 
-const cases = [...nodeCases, ...sessionCases];
+const cases = [...nodeCases, ...sessionCases, ...journalCases];
 const SEEDS = [1, 2, 3, 4];
 
 async function isKept({ promise, options }: HardCase, seed: number, planted: Planted) {

@@ -23,6 +23,9 @@ const WOKEN = ['pause', 'suspend', 'link_cut', 'redis_slow'] as const;
 const UNLEASED = 'an answer that had waited for Redis left without a second look at the lease';
 const VOID_WILL = 'a goodbye came too late for Redis, its new owner died before it heard of it';
 const FORGOTTEN = 'Redis came back empty when every lease had ended: sessions were lost';
+const LEFT_BEHIND = 'nobody took what a node had left that died unseen, or what came late';
+const NOBODYS = 'a session written again as nobody’s was so to others that knew its owner';
+const LEFT = 'a session was left while Redis was emptied, behind whoever wrote it again';
 const MADE_ANEW = 'Redis was emptied under an open, which made the session anew';
 
 export const keptSeeds: readonly KeptSeed[] = [
@@ -92,4 +95,50 @@ export const keptSeeds: readonly KeptSeed[] = [
     deafMs: 1500,
     why: 'a woken node carried out the CONNECT of a client that had gone elsewhere',
   },
+  {
+    seed: 147,
+    faults: 3,
+    kinds: kits.safe,
+    isShort: true,
+    deafMs: 2500,
+    why: 'a woken node wrote a session in its name that survivors had taken from it',
+  },
+  {
+    seed: 101400,
+    faults: 3,
+    kinds: kits.safe,
+    isShort: true,
+    deafMs: 1500,
+    why: 'only its owner before heard that a session was opened for nobody and given back',
+  },
+  {
+    seed: 100118,
+    faults: 4,
+    kinds: kits.lossy,
+    isShort: true,
+    deafMs: 2500,
+    why: 'a session was written again for a live node that had left it',
+  },
+  {
+    seed: 70012,
+    faults: 3,
+    kinds: kits.lossy,
+    isShort: true,
+    deafMs: 2500,
+    why: 'who was to write what nobody owned had not lasted, and a newcomer was taken for it',
+  },
+  {
+    seed: 66092,
+    faults: 3,
+    kinds: kits.lossy,
+    isShort: true,
+    deafMs: 6000,
+    why: 'sessions were taken from a live member that a joiner had not found in an emptied Redis',
+  },
+  { seed: 66139, faults: 3, kinds: kits.lossy, isShort: true, deafMs: 6000, why: NOBODYS },
+  { seed: 70622, faults: 3, kinds: kits.lossy, isShort: true, deafMs: 2500, why: NOBODYS },
+  { seed: 70582, faults: 3, kinds: kits.lossy, isShort: true, deafMs: 2500, why: LEFT },
+  { seed: 635, faults: 4, kinds: kits.nodes, isShort: true, deafMs: 2500, why: LEFT_BEHIND },
+  { seed: 100301, faults: 4, kinds: kits.nodes, isShort: true, deafMs: 2500, why: LEFT_BEHIND },
+  { seed: 101213, faults: 4, kinds: kits.redis, isShort: true, deafMs: 6000, why: LEFT_BEHIND },
 ];

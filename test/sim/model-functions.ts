@@ -8,6 +8,8 @@ import {
   indexRemoveTwin,
   indexScanTwin,
   nodeBuryTwin,
+  nodeDeadTwin,
+  nodeForgetTwin,
   nodeJoinTwin,
   nodeLeaveTwin,
   nodeRenewTwin,
@@ -50,5 +52,7 @@ export const TWINS: ReadonlyMap<string, Twin> = new Map([
   ['node_renew_1', nodeRenewTwin],
   ['node_leave_1', nodeLeaveTwin],
   ['node_bury_1', nodeBuryTwin],
+  ['node_dead_1', nodeDeadTwin],
+  ['node_forget_1', nodeForgetTwin],
   ['role_take_1', roleTakeTwin],
 ]);

@@ -61,9 +61,7 @@ function bury(
 ): ModelReply {
   db.hash(keys[0]!).delete(incarnation);
   db.hash(keys[1]!).delete(incarnation);
-  const dead = db.scores(keys[2]!);
-  dead.set(incarnation, nowMs);
-  for (const [old, ms] of dead) if (ms <= nowMs - DEAD_MS) dead.delete(old);
+  db.scores(keys[2]!).set(incarnation, nowMs);
   return 1;
 }
 
@@ -106,6 +104,19 @@ export const nodeBuryTwin: Twin = (db, keys, args, nowMs) => {
   }
   if ((db.hash(keys[1]!).get(incarnation) ?? '0') !== counter) return 0;
   return bury(db, keys, incarnation, nowMs);
+};
+
+export const nodeDeadTwin: Twin = (db, keys) => {
+  const dead = [...db.scores(keys[1]!)].filter(([name]) => !db.hash(keys[0]!).has(name));
+  dead.sort(([a, aMs], [b, bMs]) => aMs - bMs || (a < b ? -1 : 1));
+  return dead.map(([name]) => name);
+};
+
+export const nodeForgetTwin: Twin = (db, keys, args, nowMs) => {
+  const diedMs = db.scores(keys[2]!).get(args[0]!) ?? Number.POSITIVE_INFINITY;
+  if (diedMs > nowMs - DEAD_MS || db.hash(keys[0]!).has(args[0]!)) return 0;
+  db.scores(keys[2]!).delete(args[0]!);
+  return 1;
 };
 
 export const roleTakeTwin: Twin = (db, keys, args, nowMs) => {

@@ -195,15 +195,29 @@ export const settleTwin: Twin = (db, keys, args) => {
 
 export const inboundTwin: Twin = (db, keys, args) => {
   const known = db.peekHash(keys[0]!);
-  const refused = refusal(known, args[0], args[1]);
-  if (refused !== null) return refused;
+  const [sid, epoch] = args as [string, string];
+  const isRecalled = args[3] === '1';
+  const [ofEpoch, number] = (known?.get('inb') ?? '0:0').split(':').map(Number) as [number, number];
+  if (isRecalled) {
+    if (known === undefined) return 'gone';
+    if (known.get('sid') !== sid) return 'fenced';
+    if (ofEpoch > Number(epoch)) return 1;
+  } else {
+    const refused = refusal(known, sid, epoch);
+    if (refused !== null) return refused;
+  }
+  const last = isRecalled && ofEpoch === Number(epoch) ? number : 0;
   if (Number(args[2]) > numberIn(known!, 'pseq')) db.hash(keys[0]!).set('pseq', args[2]!);
   const ids = db.hash(keys[1]!);
-  for (let at = 3; at < args.length; at += 4) {
-    const [id, op, seq, value] = args.slice(at, at + 4) as [string, string, string, string];
-    if (op === 'p') ids.set(id, `${seq}:${value}`);
+  let highest = last;
+  for (let at = 4; at < args.length; at += 5) {
+    const [id, op, name, value] = args.slice(at, at + 4) as [string, string, string, string];
+    if (Number(args[at + 4]) <= last) continue;
+    highest = Number(args[at + 4]);
+    if (op === 'p') ids.set(id, `${name}:${value}`);
     else if (op === 'a' || (op === 'd' && ids.has(id))) ids.set(id, '');
     else if (op === 'r') ids.delete(id);
   }
+  if (highest > last) db.hash(keys[0]!).set('inb', `${epoch}:${highest}`);
   return 1;
 };

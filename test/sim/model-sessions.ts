@@ -2,7 +2,7 @@
  * Twins of the functions that make, leave, end and list sessions (src/store/redis/functions), over the
  * model's data. test/store/redis/functions.test.ts holds them against Redis.
  */
-import type { ModelReply, Twin } from './model-db.ts';
+import type { ModelDb, ModelReply, Twin } from './model-db.ts';
 
 const NEVER_S = 4294967295;
 
@@ -56,6 +56,20 @@ interface KeptWill {
   readonly tenant: string;
 }
 
+const END_MS = 120_000;
+/** All but the end of the session before. */
+const SESSION_KEYS = 5;
+
+/** Its end outlasts a durable session for a while. */
+export function endSession(db: ModelDb, keys: readonly string[], nowMs: number): void {
+  const { head, epoch } = Object.fromEntries(db.peekHash(keys[0]!) ?? []);
+  db.remove(keys.slice(0, SESSION_KEYS));
+  if (head === undefined) return;
+  db.hash(keys[SESSION_KEYS]!)
+    .set('epoch', epoch!)
+    .set('until', `${nowMs + END_MS}`);
+}
+
 export const openTwin: Twin = (db, keys, args, nowMs) => {
   const [metaKey, queueKey, marksKey, inboundKey] = keys as [string, string, string, string];
   const [owner, hlcMs, newSid, ident, tenant, isProven, cleanStart] = args as [
@@ -88,6 +102,7 @@ export const openTwin: Twin = (db, keys, args, nowMs) => {
     ];
   };
 
+  if (known === undefined && args[12] === '1') return ['never'];
   if (known === undefined && args[11] === '1') return ['absent'];
   let oldWill: KeptWill | null = null;
   let isEnded = true;
@@ -100,6 +115,7 @@ export const openTwin: Twin = (db, keys, args, nowMs) => {
     if (request === newSid && previousOwner === owner && goneMs === 0) {
       return answer(before.join(':'), Number(wasPresent));
     }
+    if (args[12] === '1') return ['never'];
     const wasExpiryS = numberIn(known, 'expiry');
     const endsMs = endingMs(goneMs, wasExpiryS);
     const isExpired = endsMs > 0 && endsMs <= nowMs;
@@ -144,7 +160,7 @@ export const openTwin: Twin = (db, keys, args, nowMs) => {
     epoch = Math.max(numberIn(known, 'epoch') + 1, epoch);
   }
 
-  if (isEnded && known !== undefined) db.remove(keys);
+  if (isEnded && known !== undefined) endSession(db, keys, nowMs);
   const meta = db.hash(metaKey);
   forget(meta, OWN_WILL);
   meta.set('epoch', `${epoch}`).set('owner', owner).set('ident', ident).set('tenant', tenant);
@@ -178,17 +194,17 @@ export const closeTwin: Twin = (db, keys, args, nowMs) => {
   if (delayS < 0 && !meta.has('wby')) forget(meta, OWN_WILL);
   const expiryS = numberIn(meta, 'expiry');
   if (expiryS === 0 && !meta.has('will') && !meta.has('owill')) {
-    db.remove(keys);
+    endSession(db, keys, nowMs);
     return ['ended'];
   }
   const endsMs = endingMs(numberIn(meta, 'gone'), expiryS);
   return ['closed', nextLookMs(nowMs, meta.has('owill'), numberIn(meta, 'wdue'), endsMs)];
 };
 
-export const removeTwin: Twin = (db, keys, args) => {
+export const removeTwin: Twin = (db, keys, args, nowMs) => {
   const refused = refusal(db.peekHash(keys[0]!), args[0], args[1]);
   if (refused !== null) return refused;
-  db.remove(keys);
+  endSession(db, keys, nowMs);
   return 1;
 };
 
@@ -250,10 +266,13 @@ export const assertTwin: Twin = (db, keys, args, nowMs) => {
     const isNobodys = owner !== '' && known.get('owner') === '' && known.get('sid') === sid;
     const knownEpoch = numberIn(known, 'epoch');
     if (knownEpoch > Number(epoch) || (knownEpoch === Number(epoch) && !isNobodys)) return 0;
+  } else {
+    const ended = db.peekHash(keys[SESSION_KEYS]!) ?? new Map();
+    if (numberIn(ended, 'epoch') >= Number(epoch) && numberIn(ended, 'until') > nowMs) return 0;
   }
   const goneMs = owner !== '' ? 0 : args[10] === '0' ? nowMs : Number(args[10]);
   const isSame = known !== undefined && known.get('sid') === sid && known.has('head');
-  if (known !== undefined && !isSame) db.remove(keys);
+  if (known !== undefined && !isSame) db.remove(keys.slice(0, SESSION_KEYS));
   const meta = db.hash(metaKey);
   forget(meta, OWN_WILL);
   meta.set('sid', sid).set('epoch', epoch).set('owner', owner).set('ident', args[3]!);

@@ -1,12 +1,20 @@
 /** Twins of `session_look` and what belongs to it: wills and ends of sessions nobody owns. */
 import type { Twin } from './model-db.ts';
-import { endingMs, forget, nextLookMs, numberIn, OLD_WILL, OWN_WILL } from './model-sessions.ts';
+import {
+  endingMs,
+  endSession,
+  forget,
+  nextLookMs,
+  numberIn,
+  OLD_WILL,
+  OWN_WILL,
+} from './model-sessions.ts';
 
 export const lookTwin: Twin = (db, keys, args, nowMs) => {
   const [by] = args as [string];
   if (db.peekHash(keys[0]!) === undefined) return ['gone'];
   const meta = db.hash(keys[0]!);
-  if (meta.get('owner') !== '') return ['owned'];
+  if (meta.get('owner') !== '') return ['owned', meta.get('owner')!];
   const claim = (field: 'oby' | 'wby'): string | null => {
     const claimer = meta.get(field);
     if (claimer !== undefined && claimer !== '' && claimer !== by) return claimer;
@@ -37,7 +45,7 @@ export const lookTwin: Twin = (db, keys, args, nowMs) => {
     return ['will', meta.get('will')!, sid, epoch, meta.get('ident')!, meta.get('tenant')!];
   }
   if (!isEnded) return ['wait', nextLookMs(nowMs, false, wdueMs, endsMs)];
-  db.remove(keys);
+  endSession(db, keys, nowMs);
   return ['ended', sid, epoch];
 };
 

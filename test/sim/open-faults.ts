@@ -35,16 +35,6 @@ export const openFaults: readonly OpenFault[] = [
     isIt: (report) =>
       (report.match(/^ {2}redis_(flush|empty) /gm)?.length ?? 0) > 1 && all(report, /^ {2}order: /),
   },
-  {
-    name: 'S11: what a dead node had owned is remembered when nobody was there to bury it',
-    seedsMax: 2,
-    isIt: (report) => all(report, /Redis still has sim:o:\{/),
-  },
-  {
-    name: 'S15: after a failover Redis names an owner that has closed the session',
-    seedsMax: 1,
-    isIt: (report) => /^ {2}failover /m.test(report) && all(report, /FAULT sessions in Redis: /),
-  },
 ];
 
 /** By name: how many of the reports; and those that nothing explains. */

@@ -110,6 +110,13 @@ function handlePubrel(connection: Connection, session: Session): void {
   }
   session.unanswered?.delete(packetId);
   // The id is forgotten before PUBCOMP: else a crash would take its next use for a repetition.
+  const { tenure } = connection.services.sessions;
+  if (tenure !== null && session.durable && session.ownership !== null) {
+    const awaited = { unsafeCount: 0, waiter: null, failed: false };
+    tenure.endInbound(session, packetId, awaited);
+    connection.ackWhenSafe(PacketType.PUBCOMP, packetId, 0, 0, awaited);
+    return;
+  }
   const ticket = session.durable ? core.store.removeInboundId(session.number, packetId) : 0;
   connection.ackWhenSafe(PacketType.PUBCOMP, packetId, 0, ticket, null);
 }

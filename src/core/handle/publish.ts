@@ -7,6 +7,7 @@ import { PacketType } from '../../wire/packet-type.ts';
 import { ProtocolError } from '../../wire/protocol-error.ts';
 import { decodePublish } from '../../wire/publish.ts';
 import { ReasonCode } from '../../wire/reason-code.ts';
+import type { Awaited } from '../awaited.ts';
 import { type Connection, Hold } from '../connection.ts';
 import { DeferredPublish } from '../deferred-publish.ts';
 import type { Message } from '../message.ts';
@@ -204,10 +205,11 @@ function sendDeferred(
   const isStored = qos === 2 && session.durable;
   const identity = isStored ? sessions.tenure!.nameInbound(session) : OWN_IDENTITY;
   let choices: GroupChoices | null = null;
-  const store = (): Ticket => {
+  const store = (awaited: Awaited): void => {
     choices = fanout.chooseMembers(message.topic, connection.clientId, 2);
     const { publisherSeq } = identity;
-    return sessions.tenure!.beginInbound(session, packetId, message, choices, publisherSeq);
+    const { tenure } = sessions;
+    tenure!.beginInbound(session, packetId, message, choices, publisherSeq, awaited);
   };
   const handOn = (failed: boolean): void => {
     const type = qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;

@@ -7,6 +7,7 @@ import type { Incarnation } from '../../core/incarnation.ts';
 import type { CommitLine } from './commit-line.ts';
 import { copyKey, copyRange } from './journal-keys.ts';
 import type { JournalCourier, JournalRow } from './journal-ports.ts';
+import { publisherOf } from './journal-record.ts';
 import { type ReplayParts, replayRange } from './journal-replay.ts';
 import type { JournalBounds } from './own-journal.ts';
 
@@ -32,6 +33,9 @@ class Writer {
   queued = 0;
   isReplaying = false;
   isOwed = false;
+  /** Of whose packet ids something is held, up to which position; forgotten when nothing is held. */
+  readonly publishers: Map<string, number> = new Map();
+  dropped = 0;
 
   constructor(incarnation: Incarnation) {
     this.incarnation = incarnation;
@@ -45,15 +49,16 @@ export class CopyKeeper {
   readonly #writers: Map<Incarnation, Writer> = new Map();
   #rows: JournalRow[] = [];
   #touched: Map<Writer, number> = new Map();
+  #waiting: { readonly clientId: string; readonly then: () => void }[] = [];
 
   constructor(parts: CopyKeeperParts) {
     this.#parts = parts;
   }
 
   /** Found on the disk at the start. */
-  found(incarnation: Incarnation, position: number, bytes: number): void {
+  found(incarnation: Incarnation, position: number, record: Buffer): void {
     const writer = this.#writerOf(incarnation);
-    this.#hold(writer, position, bytes);
+    this.#hold(writer, position, record);
     writer.stored = Math.max(writer.stored, position);
   }
 
@@ -71,8 +76,14 @@ export class CopyKeeper {
     return writer;
   }
 
-  #hold(writer: Writer, position: number, bytes: number): void {
+  #hold(writer: Writer, position: number, record: Buffer): void {
+    const bytes = record.length;
     const before = writer.held.get(position);
+    const publisher = publisherOf(record);
+    if (publisher !== null) {
+      const last = writer.publishers.get(publisher) ?? 0;
+      writer.publishers.set(publisher, Math.max(last, position));
+    }
     if (before === undefined) this.messages++;
     this.bytes += bytes - (before ?? 0);
     writer.held.set(position, bytes);
@@ -94,6 +105,35 @@ export class CopyKeeper {
       this.messages--;
       this.bytes -= bytes;
     }
+    writer.dropped = Math.max(writer.dropped, to);
+    if (writer.held.size === 0) writer.publishers.clear();
+    this.#release();
+  }
+
+  // ------------------------------------------------------------------ who takes a publisher's session
+
+  /**
+   * Calls back when all that is held of its packet ids is in Redis, and all that was journaled before is
+   * in the queues: whoever takes its session then knows what was promised.
+   */
+  whenWritten(clientId: string, then: () => void): void {
+    if (this.#isHeld(clientId)) this.#waiting.push({ clientId, then });
+    else then();
+  }
+
+  #isHeld(clientId: string): boolean {
+    for (const { publishers, queued, dropped } of this.#writers.values()) {
+      const last = publishers.get(clientId);
+      if (last !== undefined && last > queued && last > dropped) return true;
+    }
+    return false;
+  }
+
+  #release(): void {
+    if (this.#waiting.length === 0) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { clientId, then } of waiting) this.whenWritten(clientId, then);
   }
 
   // ------------------------------------------------------------------ from the writer
@@ -118,7 +158,7 @@ export class CopyKeeper {
     }
     writer.last = position;
     counters.copied++;
-    this.#hold(writer, position, record.length);
+    this.#hold(writer, position, record);
     this.#rows.push({ key: copyKey(from, position), value: record });
     this.#touched.set(writer, position);
     if (this.#rows.length === 1) this.#parts.endOfTurn(() => this.#commit());
@@ -187,6 +227,7 @@ export class CopyKeeper {
       // The next tick tries again.
       if (!isWhole) return;
       writer.queued = Math.max(writer.queued, stored);
+      this.#release();
       if (courier.isMember(incarnation)) courier.done(incarnation, stored, 'queued');
       this.#replay(writer);
     });
@@ -203,5 +244,6 @@ export class CopyKeeper {
     this.#parts.line.remove(from, to);
     this.#writers.delete(writer.incarnation);
     this.#nothingHeld(writer);
+    this.#release();
   }
 }

@@ -6,9 +6,11 @@
  */
 import { RecordDamage } from '../embedded/damage.ts';
 import { openSealed, SEAL_BYTES, seal } from '../embedded/seal.ts';
-import { VARINT_BYTES_MAX, writeVarint } from '../embedded/varint.ts';
+import { Cursor, VARINT_BYTES_MAX, writeVarint } from '../embedded/varint.ts';
 
 const VERSION = 1;
+/** First letter of the writer of a change to packet ids (store/redis/inbound-change.ts). */
+export const INBOUND_MARK: number = 0x69;
 
 export interface JournalRecord {
   readonly clientId: string;
@@ -35,6 +37,21 @@ export function encodeRecord({ clientId, sid, writer, seq, value }: JournalRecor
   pos = writeVarint(out, pos, value.length);
   pos += value.copy(out, pos);
   return out.subarray(0, seal(out, 0, pos));
+}
+
+/**
+ * Whose packet ids it changes; null: it is an append. Only looks: whether it is damaged is found when it
+ * is decoded.
+ */
+export function publisherOf(bytes: Buffer): string | null {
+  const cursor = new Cursor(bytes, 1, bytes.length);
+  try {
+    const clientId = cursor.string();
+    cursor.bytes(cursor.varint());
+    return cursor.bytes(cursor.varint())[0] === INBOUND_MARK ? clientId : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Throws RecordDamage. The value is a view. */

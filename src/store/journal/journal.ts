@@ -92,7 +92,7 @@ export class Journal implements AppendJournal {
       const incarnation = incarnationOf(key);
       const position = numberOf(key);
       if (incarnation !== null && position !== null) {
-        this.#copies.found(incarnation, position, value.length);
+        this.#copies.found(incarnation, position, value);
       }
     };
     this.#each(OWN_FIRST, OWN_LAST, own, (ownError) => {
@@ -226,6 +226,11 @@ export class Journal implements AppendJournal {
       default:
         this.#copies.replayed(from, position);
     }
+  }
+
+  /** See CopyKeeper. */
+  whenWritten(clientId: string, then: () => void): void {
+    this.#copies.whenWritten(clientId, then);
   }
 
   /** A link session towards the peer begins. */

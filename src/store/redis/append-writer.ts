@@ -63,7 +63,7 @@ const HELD_RETRY_MS = 100;
 const ACKED_RETRY_MS = 1000;
 /** An append that Redis has not answered for so long goes to the journal; at once when Redis is away. */
 export const JOURNAL_AFTER_MS = 250;
-const JOURNAL_LOOK_MS = 50;
+export const JOURNAL_LOOK_MS = 50;
 
 /** Neighbouring appends of one writer to one session: one slice of a call. */
 interface Slice {
@@ -486,12 +486,9 @@ export class AppendWriter {
   }
 }
 
-/**
- * What is named by this node. A name that a publisher's session gives may be used by its next owner, who
- * hands on what is pending in Redis: an older one that came later would be taken for a repetition.
- */
+/** What is written again for a new server was answered once, and what is replayed is in a journal. */
 function isJournaled({ append }: WaitingAppend): boolean {
-  return append !== null && append.identity.publisherSid === null;
+  return append !== null;
 }
 
 function isSame(a: SharedAppend, b: SharedAppend): boolean {

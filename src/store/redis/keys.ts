@@ -10,6 +10,7 @@ export interface SessionKeys {
   readonly marks: string;
   readonly inbound: string;
   readonly writers: string;
+  readonly end: string;
 }
 
 export const CLIENT_INDEXES = 64;
@@ -39,7 +40,13 @@ export function sessionKeys(prefix: string, clientId: string): SessionKeys {
     marks: `${stem}x`,
     inbound: `${stem}i`,
     writers: `${stem}d`,
+    end: `${stem}e`,
   };
+}
+
+/** For functions that make or end a session, in the order they expect. */
+export function allOf(keys: SessionKeys): string[] {
+  return [keys.meta, keys.queue, keys.marks, keys.inbound, keys.writers, keys.end];
 }
 
 /** The set that has the client's id when it has a durable session. */

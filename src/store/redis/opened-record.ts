@@ -53,11 +53,12 @@ export function openedRecord(
       'inbound message',
     );
     if (found !== null) {
-      pending.push({ packetId, ...found, publisherSeq: waiting.publisherSeq });
+      const { publisherSeq, publisherEpoch } = waiting;
+      pending.push({ packetId, ...found, publisherSeq, publisherEpoch });
     }
   }
   // Queues drop what is not above the last of this publisher: the order it was sent in.
-  pending.sort((a, b) => a.publisherSeq - b.publisherSeq);
+  pending.sort((a, b) => a.publisherEpoch - b.publisherEpoch || a.publisherSeq - b.publisherSeq);
   const { oldWill } = reply;
   const will =
     oldWill === null

@@ -4,6 +4,7 @@
  * repeated before anything newer. State only; owner-writer.ts sends it.
  */
 import type { SubscriptionRecord, Ticket } from '../../core/ports.ts';
+import type { InboundChange } from './inbound-change.ts';
 import type { SessionKeys } from './keys.ts';
 import { SettledPositions, type SettleNews } from './settled-positions.ts';
 
@@ -12,15 +13,6 @@ export interface SavedRecord {
   readonly counter: number;
   readonly subscriptions: readonly SubscriptionRecord[];
 }
-
-export type InboundChange =
-  | { readonly op: 'add' | 'remove' | 'done'; readonly packetId: number }
-  | {
-      readonly op: 'pending';
-      readonly packetId: number;
-      readonly publisherSeq: number;
-      readonly value: Buffer;
-    };
 
 /** What one flight of calls writes. */
 export interface Flight {
@@ -45,6 +37,10 @@ export class OwnerLane {
   readonly positions: SettledPositions = new SettledPositions();
   record: SavedRecord | null = null;
   inbound: InboundChange[] = [];
+  /** Number of the next change to inbound ids. */
+  nextChange = 1;
+  /** Changes before those are in the journal, and not in Redis yet. */
+  isBehindJournal = false;
   isRemoving = false;
   tickets: Ticket[] = [];
   settledCount = 0;
@@ -60,6 +56,8 @@ export class OwnerLane {
   isRemoved = false;
   /** Redis had no such session, since then; 0: it has. */
   absentSinceMs = 0;
+  /** Redis has answered nothing of what waits, since then (monotonic ms); 0: nothing waits for long. */
+  stuckSinceMs = 0;
   refusals = 0;
   /** Called once when nothing is left to be written. */
   onIdle: (() => void)[] = [];
@@ -81,7 +79,7 @@ export class OwnerLane {
   get hasNews(): boolean {
     return (
       this.record !== null ||
-      this.inbound.length > 0 ||
+      (this.inbound.length > 0 && !this.isBehindJournal) ||
       this.isRemoving ||
       this.tickets.length > 0 ||
       this.positions.hasNews
@@ -89,16 +87,18 @@ export class OwnerLane {
   }
 
   get isIdle(): boolean {
-    return this.flight === null && (this.isOver || !this.hasNews);
+    if (this.flight !== null || this.isBehindJournal) return false;
+    return this.isOver || !this.hasNews;
   }
 
   /** Takes all that is to be written. */
   take(): Flight {
     const { isRemoving, positions } = this;
+    const inbound = this.isBehindJournal ? [] : this.inbound;
     const flight: Flight = {
       isRemoval: isRemoving,
       record: isRemoving ? null : this.record,
-      inbound: isRemoving ? [] : this.inbound,
+      inbound,
       settled: isRemoving || !positions.hasNews ? null : positions.take(),
       tickets: this.tickets,
       settledCount: this.settledCount,
@@ -107,7 +107,7 @@ export class OwnerLane {
     };
     this.settledCount = 0;
     this.record = null;
-    this.inbound = [];
+    if (!this.isBehindJournal) this.inbound = [];
     this.isRemoving = false;
     this.tickets = [];
     this.flight = flight;
@@ -117,7 +117,8 @@ export class OwnerLane {
   /** Puts back what was not done, or may not have been. */
   undo(flight: Flight): void {
     this.record ??= flight.record;
-    if (flight.inbound.length > 0) this.inbound = [...flight.inbound, ...this.inbound];
+    const inbound = flight.inbound.filter(({ isJournaled }) => !isJournaled);
+    if (inbound.length > 0) this.inbound = [...inbound, ...this.inbound];
     if (flight.settled !== null) this.positions.undo(flight.settled);
     if (flight.isRemoval) this.isRemoving = true;
     this.tickets = [...flight.tickets, ...this.tickets];

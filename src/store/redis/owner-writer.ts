@@ -6,12 +6,16 @@
 import type { SharedEvents } from '../../core/cluster-ports.ts';
 import type { Log, Scheduler } from '../../core/ports.ts';
 import type { RedisFunction } from '../../drivers/redis/redis-port.ts';
+import type { AppendJournal } from '../journal/journal-ports.ts';
+import { JOURNAL_AFTER_MS, JOURNAL_LOOK_MS } from './append-writer.ts';
 import { type FencedAnswer, fencedAnswer, type RedisCall } from './functions/reply.ts';
 import { removeCall, sessionRemove } from './functions/session-end.ts';
 import { InboundCall, sessionInbound } from './functions/session-inbound.ts';
 import { sessionSettle, settleCall } from './functions/session-queue.ts';
 import { saveCall, sessionSave } from './functions/session-record.ts';
-import type { Flight, InboundChange, OwnerLane } from './owner-lane.ts';
+import { inboundRecord } from './inbound-change.ts';
+import type { InboundRecall } from './inbound-recall.ts';
+import type { Flight, OwnerLane } from './owner-lane.ts';
 import { passes, type RedisCalls } from './redis-calls.ts';
 import type { SettleNews } from './settled-positions.ts';
 import type { StoreCounters } from './store-counters.ts';
@@ -26,6 +30,10 @@ export interface OwnerWriterOptions {
   readonly tickets: TicketLine;
   /** A session Redis does not know is waited for, as Redis may have been emptied (ADR 0010). */
   readonly absentMsMax: number;
+  /** Null: there is none, and what waits for Redis waits. */
+  readonly journal: AppendJournal | null;
+  /** Writes what the journal has. */
+  readonly recall: InboundRecall;
 }
 
 /** Changes of one session in one call. */
@@ -44,7 +52,8 @@ export class OwnerWriter {
   #dirty: OwnerLane[] = [];
   readonly #held: Set<OwnerLane> = new Set();
   #isScheduled = false;
-  #flights = 0;
+  readonly #flying: Set<OwnerLane> = new Set();
+  #stopLooking: (() => void) | null = null;
   /** With nothing to write but what is settled, which nobody waits for. */
   #lazy: OwnerLane[] = [];
 
@@ -53,7 +62,7 @@ export class OwnerWriter {
   }
 
   get isIdle(): boolean {
-    return this.#flights === 0 && this.#dirty.length === 0 && this.#lazy.length === 0;
+    return this.#flying.size === 0 && this.#dirty.length === 0 && this.#lazy.length === 0;
   }
 
   /** A position was settled: many cost Redis hardly more than one, so they wait a moment for each other. */
@@ -98,9 +107,12 @@ export class OwnerWriter {
     if (lane.isHeld && this.#options.calls.isUp) this.#letGo(lane);
   }
 
-  /** Calls back, now or later, when all that is known now is written or void. */
+  /**
+   * Calls back, now or later, when all that is known now is written or void; or when Redis has lost the
+   * session: it is written again as it is, perhaps behind this.
+   */
   whenIdle(lane: OwnerLane, then: () => void): void {
-    if (lane.isIdle) {
+    if (lane.isIdle || lane.absentSinceMs > 0) {
       then();
       return;
     }
@@ -115,6 +127,9 @@ export class OwnerWriter {
     const { tickets } = lane;
     lane.tickets = [];
     for (const ticket of tickets) this.#options.tickets.settle(ticket, error);
+    const { inbound } = lane;
+    lane.inbound = [];
+    for (const change of inbound) change.tell(error !== null);
     this.#held.delete(lane);
     this.#idle(lane);
   }
@@ -125,8 +140,11 @@ export class OwnerWriter {
     this.#dirty = [];
     for (const lane of lanes) {
       lane.isDirty = false;
-      if (lane.isOver || lane.isHeld || lane.flight !== null) continue;
-      if (!lane.hasNews) this.#idle(lane);
+      if (lane.isOver) continue;
+      if (lane.inbound.length > 0) this.#keepOrder(lane);
+      if (lane.isHeld || lane.flight !== null) continue;
+      if (lane.isIdle) this.#idle(lane);
+      else if (!lane.hasNews) continue;
       else if (this.#options.calls.isUp) this.#fly(lane);
       else this.#hold(lane, 0);
     }
@@ -135,7 +153,9 @@ export class OwnerWriter {
   #fly(lane: OwnerLane): void {
     const { keys, sid, epoch } = lane;
     const flight = lane.take();
-    this.#flights++;
+    this.#flying.add(lane);
+    if (lane.stuckSinceMs === 0) lane.stuckSinceMs = this.#options.calls.nowMs;
+    if (flight.inbound.length > 0) this.#lookAtJournal();
     // Held by itself until all its calls are made.
     flight.callsLeft = 1;
     const { record, inbound, settled } = flight;
@@ -150,9 +170,10 @@ export class OwnerWriter {
         flight.record = null;
       });
     }
-    for (let from = 0; from < inbound.length; from += CHANGES_PER_CALL) {
+    const changes = flight.isRemoval ? [] : inbound;
+    for (let from = 0; from < changes.length; from += CHANGES_PER_CALL) {
       const call = new InboundCall(keys, sid, epoch);
-      for (const change of inbound.slice(from, from + CHANGES_PER_CALL)) addChange(call, change);
+      for (const change of changes.slice(from, from + CHANGES_PER_CALL)) call.change(change);
       this.#call(lane, flight, sessionInbound, call, () => {});
     }
     if (settled !== null) this.#settle(lane, flight, settled);
@@ -203,21 +224,23 @@ export class OwnerWriter {
   #landed(lane: OwnerLane, flight: Flight): void {
     flight.callsLeft--;
     if (flight.callsLeft > 0) return;
-    this.#flights--;
+    this.#flying.delete(lane);
     lane.flight = null;
     const { counters, tickets } = this.#options;
     if (flight.outcome === 'done') {
       lane.absentSinceMs = 0;
       lane.refusals = 0;
+      lane.stuckSinceMs = 0;
       counters.settleConfirmed += flight.settledCount;
       if (flight.settled !== null) lane.positions.confirm(flight.settled);
       for (const ticket of flight.tickets) tickets.settle(ticket, null);
+      for (const change of flight.inbound) change.tell(false);
       if (flight.isRemoval) {
         lane.isRemoved = true;
         this.end(lane, null);
       } else if (lane.hasNews) {
         this.touch(lane);
-      } else {
+      } else if (lane.isIdle) {
         this.#idle(lane);
       }
       return;
@@ -237,6 +260,7 @@ export class OwnerWriter {
       this.end(lane, new Error('Redis will not run a function'));
     } else if (flight.outcome === 'gone' && this.#isAwaited(lane)) {
       this.#hold(lane, ABSENT_RETRY_MS);
+      this.#goOn(lane);
     } else {
       this.#fenced(lane);
     }
@@ -260,7 +284,12 @@ export class OwnerWriter {
     lane.isHeld = true;
     this.#held.add(lane);
     const { calls } = this.#options;
-    if (!calls.isUp) return;
+    if (lane.stuckSinceMs === 0) lane.stuckSinceMs = calls.nowMs;
+    if (lane.inbound.length > 0) this.#lookAtJournal();
+    if (!calls.isUp) {
+      this.#journal(lane);
+      return;
+    }
     calls.after(delayMs, () => {
       if (calls.isUp) this.#letGo(lane);
     });
@@ -272,10 +301,93 @@ export class OwnerWriter {
     this.touch(lane);
   }
 
+  // ------------------------------------------------------------------ the journal
+
+  stop(): void {
+    this.#stopLooking?.();
+    this.#stopLooking = null;
+  }
+
+  /** What the journal has of the client is written first. */
+  #keepOrder(lane: OwnerLane): void {
+    const { calls, recall } = this.#options;
+    if (recall.isBusy(lane.clientId)) this.#goBehind(lane);
+    if (lane.isBehindJournal || (lane.isHeld && !calls.isUp)) this.#journal(lane);
+    if (lane.isHeld || lane.flight !== null) this.#lookAtJournal();
+  }
+
+  /** Looks for what waits for too long, as long as something waits. */
+  #lookAtJournal(): void {
+    const { journal, scheduler, calls } = this.#options;
+    if (journal === null || this.#stopLooking !== null) return;
+    const stop = scheduler.every(JOURNAL_LOOK_MS, () => {
+      if (this.#flying.size === 0 && this.#held.size === 0) {
+        this.#stopLooking = null;
+        stop();
+        return;
+      }
+      const { isUp, nowMs } = calls;
+      const look = (lane: OwnerLane): void => {
+        if (!isUp || nowMs - lane.stuckSinceMs >= JOURNAL_AFTER_MS) this.#journal(lane);
+      };
+      for (const lane of this.#flying) look(lane);
+      for (const lane of this.#held) look(lane);
+    });
+    this.#stopLooking = stop;
+  }
+
+  /** All changes to inbound ids, in their order, as far as there is room; nothing else goes there. */
+  #journal(lane: OwnerLane): void {
+    const { journal, recall } = this.#options;
+    if (journal === null || lane.isRemoving || lane.flight?.isRemoval === true) return;
+    const { clientId, sid, epoch } = lane;
+    const underWay = lane.flight?.inbound.filter(({ isJournaled }) => !isJournaled) ?? [];
+    const events = this.events!;
+    for (const change of [...underWay, ...lane.inbound]) {
+      if (!journal.hasRoom) break;
+      let isOwed = true;
+      const written = (): void => {
+        if (isOwed) events.inboundWritten(clientId);
+        isOwed = false;
+      };
+      const entry = journal.keep(
+        inboundRecord(clientId, sid, epoch, change),
+        () => change.tell(false),
+        written,
+      );
+      if (entry === null) break;
+      change.isJournaled = true;
+      events.inboundKept(clientId);
+      const answered = (): void => {
+        journal.answered(entry);
+        change.tell(false);
+        written();
+      };
+      recall.add({ clientId, sid, epoch, change, answered });
+    }
+    lane.inbound = lane.inbound.filter(({ isJournaled }) => !isJournaled);
+    if (recall.isBusy(clientId)) this.#goBehind(lane);
+  }
+
+  #goBehind(lane: OwnerLane): void {
+    if (lane.isBehindJournal) return;
+    lane.isBehindJournal = true;
+    this.#options.recall.whenIdle(lane.clientId, () => {
+      lane.isBehindJournal = false;
+      // Also one that is over: somebody may wait for all of it to be written.
+      if (lane.isOver) this.#idle(lane);
+      else this.touch(lane);
+    });
+  }
+
   #idle(lane: OwnerLane): void {
     // Nothing has to be written for what a read has found to be gone from the queue.
     this.#options.counters.settleConfirmed += lane.settledCount;
     lane.settledCount = 0;
+    this.#goOn(lane);
+  }
+
+  #goOn(lane: OwnerLane): void {
     const waiting = lane.onIdle;
     lane.onIdle = [];
     for (const then of waiting) then();
@@ -286,12 +398,4 @@ const SEVERITY = ['done', 'again', 'refused', 'gone', 'fenced'] as const;
 
 function worsen(flight: Flight, outcome: Flight['outcome']): void {
   if (SEVERITY.indexOf(outcome) > SEVERITY.indexOf(flight.outcome)) flight.outcome = outcome;
-}
-
-function addChange(call: InboundCall, change: InboundChange): void {
-  const { packetId } = change;
-  if (change.op === 'pending') call.pending(packetId, change.publisherSeq, change.value);
-  else if (change.op === 'add') call.add(packetId);
-  else if (change.op === 'remove') call.remove(packetId);
-  else call.done(packetId);
 }

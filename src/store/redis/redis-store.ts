@@ -5,6 +5,7 @@
  * turns are handed in. It does not listen to its RedisPort: whoever does tells it `redisUp`.
  */
 import type {
+  Awaited,
   Incarnation,
   LedgerAnswer,
   LookAnswer,
@@ -32,10 +33,12 @@ import type { JournalRecord } from '../journal/journal-record.ts';
 import { AppendLane } from './append-lane.ts';
 import { type AppendLimits, AppendWriter } from './append-writer.ts';
 import { listCall, listReply, sessionList } from './functions/session-record.ts';
+import { InboundChange, inboundOf, isInbound } from './inbound-change.ts';
+import { InboundRecall } from './inbound-recall.ts';
 import { checkPrefix, sessionKeys } from './keys.ts';
 import { encodePending } from './message-value.ts';
-import type { Quarantine } from './opened-record.ts';
-import { type InboundChange, OwnerLane } from './owner-lane.ts';
+import { type Quarantine, soundOrNull } from './opened-record.ts';
+import { OwnerLane } from './owner-lane.ts';
 import { OwnerWriter } from './owner-writer.ts';
 import { QueueReader } from './queue-reader.ts';
 import { NewerRecord } from './record-version.ts';
@@ -115,6 +118,7 @@ export class RedisStore
   readonly #tickets: TicketLine;
   readonly #appends: AppendWriter;
   readonly #owners: OwnerWriter;
+  readonly #recall: InboundRecall;
   readonly #reader: QueueReader;
   readonly #ledger: RedisLedger;
   readonly #bindings: Map<number, Binding> = new Map();
@@ -152,13 +156,17 @@ export class RedisStore
       counters,
       journal,
     });
+    const { absentMsMax } = limits;
+    this.#recall = new InboundRecall({ calls, prefix: options.keyPrefix, absentMsMax });
     this.#owners = new OwnerWriter({
       calls,
       scheduler,
       log,
       counters,
       tickets: this.#tickets,
-      absentMsMax: limits.absentMsMax,
+      absentMsMax,
+      journal,
+      recall: this.#recall,
     });
     const quarantine = this.#quarantine;
     this.#reader = new QueueReader({
@@ -178,6 +186,7 @@ export class RedisStore
       quarantine,
       onOpened: (opened) => this.#onOpened(opened),
       flushed: (clientId, sid, epoch, then) => this.#flushed(clientId, sid, epoch, then),
+      recalled: (clientId, then) => this.#recall.whenIdle(clientId, then),
       opened: (clientId, sid) => this.#openedOf(clientId, sid),
     });
   }
@@ -225,6 +234,7 @@ export class RedisStore
     this.whenWritten(() => {
       this.#isStopped = true;
       this.#appends.stop();
+      this.#owners.stop();
       this.#calls.stop();
       done();
     });
@@ -235,7 +245,10 @@ export class RedisStore
     const { clock, scheduler } = this.#options;
     const endMs = clock.monotonicMs() + STOP_MS_MAX;
     const isOver = (): boolean =>
-      (this.#appends.isIdle && this.#owners.isIdle && this.#tickets.waiting === 0) ||
+      (this.#appends.isIdle &&
+        this.#owners.isIdle &&
+        this.#recall.isIdle &&
+        this.#tickets.waiting === 0) ||
       !this.#calls.isUp ||
       clock.monotonicMs() >= endMs;
     const stopTicks = scheduler.every(STOP_TICK_MS, () => {
@@ -333,15 +346,34 @@ export class RedisStore
     message: Message,
     choices: GroupChoices,
     seq: number,
-  ): Ticket {
+    awaited: Awaited,
+  ): void {
     const value = encodePending(message, choices);
-    return this.#inbound(sessionNumber, { op: 'pending', packetId, publisherSeq: seq, value });
+    this.#changeInbound(
+      sessionNumber,
+      (number) => new InboundChange('pending', packetId, number, seq, value, awaited),
+    );
   }
 
   inboundDone(sessionNumber: number, packetId: number): void {
+    this.#changeInbound(sessionNumber, (number) => new InboundChange('done', packetId, number));
+  }
+
+  endInbound(sessionNumber: number, packetId: number, awaited: Awaited | null): void {
+    this.#changeInbound(
+      sessionNumber,
+      (number) => new InboundChange('remove', packetId, number, 0, null, awaited),
+    );
+  }
+
+  #changeInbound(sessionNumber: number, numbered: (number: number) => InboundChange): void {
     const lane = this.#ownerLane(sessionNumber);
-    if (lane === null || lane.isOver) return;
-    lane.inbound.push({ op: 'done', packetId });
+    const change = numbered(lane === null ? 0 : lane.nextChange++);
+    if (lane === null || lane.isOver) {
+      this.#options.scheduler.nextTurn(() => change.tell(true));
+      return;
+    }
+    lane.inbound.push(change);
     this.#owners.touch(lane);
   }
 
@@ -392,11 +424,11 @@ export class RedisStore
   }
 
   addInboundId(sessionNumber: number, packetId: number): Ticket {
-    return this.#inbound(sessionNumber, { op: 'add', packetId });
+    return this.#inbound(sessionNumber, 'add', packetId);
   }
 
   removeInboundId(sessionNumber: number, packetId: number): Ticket {
-    return this.#inbound(sessionNumber, { op: 'remove', packetId });
+    return this.#inbound(sessionNumber, 'remove', packetId);
   }
 
   // ------------------------------------------------------------------ SessionLedger
@@ -421,7 +453,7 @@ export class RedisStore
     epoch: number,
     expiryIntervalS: number,
     willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced') => void,
+    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
   ): void {
     this.#ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, done);
   }
@@ -442,6 +474,10 @@ export class RedisStore
 
   set onSuperseded(told: (owner: Incarnation, clientId: string, epoch: number) => void) {
     this.#ledger.onSuperseded = told;
+  }
+
+  set onGivenBack(told: (image: SessionImage) => void) {
+    this.#ledger.onGivenBack = told;
   }
 
   set mayOpen(mayOpen: (incarnation: Incarnation) => boolean) {
@@ -501,7 +537,14 @@ export class RedisStore
   }
 
   /** In the order of the calls, for each session. */
-  replay({ clientId, sid, writer, seq, value }: JournalRecord, answered: () => void): void {
+  replay(record: JournalRecord, answered: () => void): void {
+    const { clientId, sid, writer, seq, value } = record;
+    if (isInbound(record)) {
+      const found = soundOrNull(() => inboundOf(record), this.#quarantine, clientId, 'journal');
+      if (found === null) answered();
+      else this.#recall.add({ clientId, sid, ...found, answered });
+      return;
+    }
     const name = `${sid} ${clientId}`;
     let replay = this.#replays.get(name);
     if (replay === undefined) {
@@ -551,8 +594,10 @@ export class RedisStore
     this.#owners.settled(lane);
   }
 
-  #inbound(sessionNumber: number, change: InboundChange): Ticket {
-    return this.#owned(sessionNumber, (lane) => lane.inbound.push(change));
+  #inbound(sessionNumber: number, op: 'add' | 'remove', packetId: number): Ticket {
+    return this.#owned(sessionNumber, (lane) =>
+      lane.inbound.push(new InboundChange(op, packetId, lane.nextChange++)),
+    );
   }
 
   /** A change that somebody waits for. */

@@ -75,6 +75,8 @@ export interface LedgerOptions {
   readonly onOpened: (opened: OpenedSession) => void;
   /** Calls back when what its owner has written before is written. */
   readonly flushed: (clientId: string, sid: string, epoch: number, then: () => void) => void;
+  /** Calls back when what was promised of its packet ids is written. */
+  readonly recalled: (clientId: string, then: () => void) => void;
   /** What is known of a session that is open here. */
   readonly opened: (clientId: string, sid: string) => OpenedSession | null;
 }
@@ -84,6 +86,8 @@ const OPEN_PATIENCE_MS = 5000;
 const BUSY_RETRY_MS = 25;
 const BUSY_RETRIES_MAX = 80;
 const ASK_PATIENCE_MS = 2000;
+/** A session in the name of a node that may be dead is looked at again then. */
+const DEAD_OWNER_MS = 1000;
 /** A will is being published: whoever does it is asked again then. */
 const WILL_MS = 5000;
 const SEEN_MAX = 10_000;
@@ -94,10 +98,12 @@ const nothing = (): void => {};
 export class RedisLedger {
   /** Who will never do any more what it has claimed. */
   isDead: (incarnation: Incarnation) => boolean = () => false;
-  /** A node that has lost its lease meanwhile must not take a session from a live one. */
+  /** May have sessions in Redis: a node that has lost its lease must not take one from a live one. */
   mayOpen: (incarnation: Incarnation) => boolean = () => true;
   /** Took a session from `owner` when nobody waited for it any more, and gives it back. */
   onSuperseded: (owner: Incarnation, clientId: string, epoch: number) => void = () => {};
+  /** What such a session is like when it was given back. */
+  onGivenBack: (image: SessionImage) => void = () => {};
   readonly #options: LedgerOptions;
   readonly #line: ClientLine = new ClientLine();
   /** When the index says that the client should have been looked at, as `due` found it. */
@@ -137,7 +143,7 @@ export class RedisLedger {
       done(what);
     };
     const cancel = calls.after(OPEN_PATIENCE_MS, () => answer(unavailable));
-    this.#line.run(clientId, (finished) => {
+    const own = (finished: () => void): void => {
       if (isAnswered) {
         finished();
         return;
@@ -152,7 +158,8 @@ export class RedisLedger {
         finished();
         answer(unavailable);
       });
-    });
+    };
+    this.#line.run(clientId, (finished) => this.#options.recalled(clientId, () => own(finished)));
   }
 
   #open(
@@ -163,7 +170,7 @@ export class RedisLedger {
     finished: () => void,
   ): void {
     const { calls, indexes, prefix } = this.#options;
-    const call = openCall(sessionKeys(prefix, clientId), open);
+    const keys = sessionKeys(prefix, clientId);
     let busyLeft = BUSY_RETRIES_MAX;
     let isDue = false;
     /** Not known whether it was done: it is asked for until it is, and then given back. */
@@ -174,10 +181,13 @@ export class RedisLedger {
       answer({ kind });
     };
     const attempt = (): void => {
-      if (!isUnknown && !this.mayOpen(open.owner)) {
+      // The session may have been given to others since: it must not be taken from them late.
+      const isGivenUp = isAnswered() || !this.mayOpen(open.owner);
+      if (isGivenUp && !isUnknown) {
         failed('unavailable');
         return;
       }
+      const call = openCall(keys, { ...open, isGivenUp });
       calls.call(sessionOpen, call, openReply, (failure, reply) => {
         if (failure !== null) {
           isUnknown ||= failure.outcome === 'unknown';
@@ -191,7 +201,13 @@ export class RedisLedger {
             if (previousOwner !== '' && previousOwner !== open.owner) {
               this.onSuperseded(previousOwner, clientId, epoch);
             }
-            this.#giveBack(open.owner, clientId, sid, epoch, open.expiryIntervalS, finished);
+            const { identity, tenant, expiryIntervalS } = open;
+            const { record } = this.#ledgerAnswer(clientId, reply!);
+            this.#giveBack(open.owner, clientId, sid, epoch, expiryIntervalS, finished);
+            this.onGivenBack({
+              ...{ clientId, sid, epoch, counter: record.counter, owner: null },
+              ...{ identity, tenant, expiryIntervalS, subscriptions: record.subscriptions },
+            });
           } else {
             finished();
             answer(this.#ledgerAnswer(clientId, reply!));
@@ -207,7 +223,8 @@ export class RedisLedger {
           if (by !== '' && this.isDead(by)) this.unclaim(clientId, by, attempt);
           else calls.after(BUSY_RETRY_MS, attempt);
         } else {
-          failed(reply!.kind === 'busy' ? 'unavailable' : reply!.kind);
+          const { kind } = reply!;
+          failed(kind === 'busy' || kind === 'never' ? 'unavailable' : kind);
         }
       });
     };
@@ -234,7 +251,10 @@ export class RedisLedger {
     });
   }
 
-  #ledgerAnswer(clientId: string, reply: Extract<OpenReply, { kind: 'opened' }>): LedgerAnswer {
+  #ledgerAnswer(
+    clientId: string,
+    reply: Extract<OpenReply, { kind: 'opened' }>,
+  ): Extract<LedgerAnswer, { kind: 'opened' }> {
     const { quarantine } = this.#options;
     const record = openedRecord(clientId, reply, quarantine);
     const { oldWill } = reply;
@@ -258,7 +278,7 @@ export class RedisLedger {
     epoch: number,
     expiryIntervalS: number,
     willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced') => void,
+    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
   ): void {
     this.#line.run(clientId, (finished) => {
       this.#options.flushed(clientId, sid, epoch, () =>
@@ -273,15 +293,14 @@ export class RedisLedger {
     epoch: number,
     expiryIntervalS: number,
     willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced') => void,
+    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
     finished: () => void,
   ): void {
     const { calls, indexes, prefix } = this.#options;
     const call = closeCall(sessionKeys(prefix, clientId), sid, epoch, expiryIntervalS, willDelayS);
     calls.until(sessionClose, call, closeReply, (reply) => {
       if (reply.kind === 'ended') indexes.remove(clientId);
-      // Redis was emptied: whoever asserts the session does so without an owner by now.
-      done(reply.kind === 'gone' ? 'closed' : reply.kind);
+      done(reply.kind);
       // Until somebody is to look at it, survivors would find it by its owner.
       indexes.due(clientId, reply.kind === 'closed' ? reply.nextLookMs : 0, () => {
         indexes.disown(clientId, epoch);
@@ -471,8 +490,14 @@ export class RedisLedger {
         return { kind: 'wait', untilMs };
       }
       case 'owned':
-        next(0);
-        return { kind: 'wait', untilMs: 0 };
+        if (!this.isDead(reply.owner)) {
+          next(0);
+          return { kind: 'wait', untilMs: 0 };
+        }
+        // It was written in its owner's name when survivors had been through with what that one left.
+        next(this.#wallMs + DEAD_OWNER_MS);
+        this.#orphanAll(reply.owner, [clientId], 1, false, nothing);
+        return { kind: 'wait', untilMs: this.#wallMs + DEAD_OWNER_MS };
       case 'wait':
         next(reply.untilMs);
         return reply;
@@ -536,16 +561,29 @@ export class RedisLedger {
             return;
           }
           indexes.add(clientId);
-          // Its time counts from now; whoever looks finds out.
-          if (owner === null) indexes.due(clientId, this.#wallMs + 1000);
+          // Its time counts from now, or its owner has died meanwhile; whoever looks finds out.
+          if (owner === null || !this.mayOpen(owner)) {
+            indexes.due(clientId, this.#wallMs + DEAD_OWNER_MS);
+          }
           done(isWritten);
         },
       );
     };
     // Not behind a close that came later: it would have an owner again that has left it.
     this.#line.run(clientId, (finished) => {
-      if (owner === null) write(finished);
-      else indexes.addMany(ownedKey(prefix, owner), [clientId], () => write(finished));
+      if (owner === null) {
+        write(finished);
+        return;
+      }
+      indexes.addMany(ownedKey(prefix, owner), [clientId], () => {
+        // Survivors may be through with what it has left: nobody would take it from a dead one again.
+        if (this.mayOpen(owner)) {
+          write(finished);
+          return;
+        }
+        finished();
+        done(null);
+      });
     });
   }
 

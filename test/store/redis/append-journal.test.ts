@@ -65,7 +65,7 @@ t.test('Redis is away: all goes to the journal, in order, and is queued once', a
   t.same(world.texts(node, 1), texts);
 });
 
-t.test('what a publisher’s session names is not journaled', async (t) => {
+t.test('what a publisher’s session names is journaled under that name', async (t) => {
   const world = new World(32);
   const journal = new Notebook();
   const node = world.join('node', {}, journal);
@@ -80,7 +80,7 @@ t.test('what a publisher’s session names is not journaled', async (t) => {
   world.pass(JOURNAL_AFTER_MS + 200);
   t.same(
     journal.kept.map(({ writer, seq }) => `${writer} ${seq}`),
-    ['node 1', 'node 2'],
+    ['ab 1', 'node 1', 'ab 2', 'node 2'],
   );
   node.act(() => node.port.heal());
   world.until(() => node.node.told.length === 4);
@@ -134,4 +134,56 @@ t.test('replayed by its node and by two others: in the queue once, in order', as
     world.until(() => node.node.told.length === 200 && answered === 400);
     t.same(world.texts(node, 1), texts, `seed ${seed}`);
   }
+});
+
+t.test('packet ids of a publisher: kept by the journal, written by whoever has them', async (t) => {
+  const world = new World(35);
+  const journal = new Notebook();
+  const node = world.join('node', {}, journal);
+  const keeper = world.join('keeper');
+  const opened = world.take(node, 1, 'p');
+  const waits = () => ({ unsafeCount: 0, waiter: null, failed: false });
+  const [first, second, released] = [waits(), waits(), waits()];
+  const message = textMessage('m');
+  const store = node.node.store;
+  node.act(() => store.beginInbound(1, 7, message, new Map(), 1, first));
+  world.pass(50);
+  t.equal(first.unsafeCount, 0);
+  t.equal(journal.kept.length, 0, 'nothing while Redis answers');
+  node.act(() => node.port.partition());
+  node.act(() => {
+    store.inboundDone(1, 7);
+    store.endInbound(1, 7, released);
+    store.beginInbound(1, 8, message, new Map(), 2, second);
+  }, 1);
+  world.pass(JOURNAL_AFTER_MS + 200);
+  t.equal(journal.kept.length, 3);
+  t.same(node.node.promised, ['p', 'p', 'p']);
+  t.equal(second.unsafeCount, 1);
+  for (const entry of journal.open) entry.kept?.();
+  t.match(
+    [second, released],
+    [
+      { unsafeCount: 0, failed: false },
+      { unsafeCount: 0, failed: false },
+    ],
+  );
+  // Its peer has the copy, and writes it though another has the session by then.
+  const record = world.take(keeper, 1, 'p');
+  t.same(record.inboundIds, [7], 'read before that');
+  let answers = 0;
+  keeper.act(() => {
+    for (const entry of journal.kept) keeper.node.store.replay(entry, () => answers++);
+  });
+  world.until(() => answers === 3);
+  const next = world.take(keeper, 1, 'p');
+  t.same(next.inboundIds, [8]);
+  t.match(next.pending, [{ packetId: 8, publisherSeq: 2, publisherEpoch: opened.epoch }]);
+  keeper.act(() => keeper.node.store.inboundDone(1, 8));
+  world.pass(100);
+  node.act(() => node.port.heal());
+  world.until(() => journal.open.size === 0);
+  t.same(node.node.promised, []);
+  const last = world.take(keeper, 1, 'p');
+  t.same([last.inboundIds, last.pending], [[8], []], 'nothing behind what its next owner wrote');
 });

@@ -16,6 +16,7 @@ import * as open from '../../../src/store/redis/functions/session-open.ts';
 import * as queue from '../../../src/store/redis/functions/session-queue.ts';
 import * as record from '../../../src/store/redis/functions/session-record.ts';
 import * as will from '../../../src/store/redis/functions/session-will.ts';
+import { InboundChange } from '../../../src/store/redis/inbound-change.ts';
 import {
   clientIndexKey,
   dueKey,
@@ -38,9 +39,10 @@ const SEEN: Set<string> = new Set();
 
 const WANTED = [
   ...['stored', 'absent', 'replaced', 'gap', 'skipped', 'refused', 'dropped', 'holes'],
-  ...['foreign', 'busy', 'opened', 'present', 'old will', 'pending', 'released'],
+  ...['foreign', 'busy', 'never', 'opened', 'present', 'old will', 'pending', 'released'],
   ...['settled out of order', 'close closed', 'close ended', 'close fenced', 'close gone'],
   ...['look gone', 'look owned', 'look will', 'look claimed', 'look ended', 'look wait'],
+  'dead forgotten',
 ];
 
 class Run {
@@ -140,6 +142,11 @@ class Run {
     this.real.at(this.model.nowMs);
   }
 
+  #dayPasses(): void {
+    this.model.nowMs += 86_400_001;
+    this.real.at(this.model.nowMs);
+  }
+
   #expiryS(): number {
     return this.pick([0, 0, 5, 60, 86_400, 4294967295, 4294967295]);
   }
@@ -161,6 +168,7 @@ class Run {
           version: 5,
           will: this.chance(0.5) ? this.bytes(80) : null,
           willDelayS: this.pick([0, 0, 3, 600]),
+          isGivenUp: this.chance(0.1),
         }),
       ),
     );
@@ -235,14 +243,19 @@ class Run {
   }
 
   #inbound(keys: SessionKeys, sid: string, epoch: number): void {
-    const call = new inbound.InboundCall(keys, sid, epoch);
+    const isRecalled = this.chance(0.3);
+    const call = new inbound.InboundCall(keys, sid, epoch, isRecalled);
+    let number = this.below(12);
     for (let i = 0; i < 1 + this.below(4); i++) {
       const id = 1 + this.below(6);
       const op = this.below(4);
-      if (op === 0) call.pending(id, this.below(1000), this.bytes(100));
-      else if (op === 1) call.done(id);
-      else if (op === 2) call.add(id);
-      else call.remove(id);
+      number++;
+      if (op === 0) {
+        const seq = this.below(1000);
+        call.change(new InboundChange('pending', id, number, seq, this.bytes(100)));
+      } else {
+        call.change(new InboundChange(op === 1 ? 'done' : op === 2 ? 'add' : 'remove', id, number));
+      }
     }
     this.call(inbound.sessionInbound, call);
   }
@@ -305,8 +318,15 @@ class Run {
   #nodes(): void {
     const keys = nodeKeys('p:');
     const [node, other] = [`n${this.below(5)}`, `n${this.below(5)}`];
-    const what = this.below(10);
-    if (what < 3) {
+    const what = this.below(12);
+    if (what >= 11) {
+      if (this.chance(0.5)) this.#dayPasses();
+      const [dead = node] = nodes.deadReply(this.call(nodes.nodeDead, nodes.deadCall(keys)));
+      const isGone = this.call(nodes.nodeForget, nodes.forgetCall(keys, dead)) === 1;
+      if (isGone) SEEN.add('dead forgotten');
+    } else if (what >= 10) {
+      nodes.deadReply(this.call(nodes.nodeDead, nodes.deadCall(keys)));
+    } else if (what < 3) {
       const card = { nodeId: node, address: 'h:1', release: '1.0.0', protocol: 1 };
       const call = nodes.joinCall(keys, node, card, `g${this.below(2)}`, 'secret');
       nodes.joinReply(this.call(nodes.nodeJoin, call));

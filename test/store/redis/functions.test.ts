@@ -5,10 +5,15 @@
 import t, { type Test } from 'tap';
 import {
   buryCall,
+  deadCall,
+  deadReply,
+  forgetCall,
   joinCall,
   joinReply,
   leaveCall,
   nodeBury,
+  nodeDead,
+  nodeForget,
   nodeJoin,
   nodeKeys,
   nodeLeave,
@@ -48,7 +53,11 @@ import {
   sessionOrphan,
   sessionRemove,
 } from '../../../src/store/redis/functions/session-end.ts';
-import { InboundCall, sessionInbound } from '../../../src/store/redis/functions/session-inbound.ts';
+import {
+  InboundCall,
+  inboundAnswer,
+  sessionInbound,
+} from '../../../src/store/redis/functions/session-inbound.ts';
 import {
   type OpenArguments,
   type OpenReply,
@@ -88,6 +97,7 @@ import {
   unclaimCall,
   willDoneCall,
 } from '../../../src/store/redis/functions/session-will.ts';
+import { InboundChange } from '../../../src/store/redis/inbound-change.ts';
 import { sessionKeys } from '../../../src/store/redis/keys.ts';
 import { SeededRandom } from '../../core/manual-time.ts';
 import { comparable, Model, RealRedis } from './functions-harness.ts';
@@ -236,7 +246,8 @@ class Both {
   async same(): Promise<number> {
     const [here, there] = [await real.dump(), this.model.dump()];
     this.#t.same(Object.fromEntries(here), Object.fromEntries(there), 'the same keys');
-    return here.size;
+    // That a session has ended outlasts it.
+    return [...here.keys()].filter((key) => key !== K.end).length;
   }
 }
 
@@ -271,6 +282,18 @@ t.test('session_open repeated, as its answer was lost, answers the same', async 
   t.same(await both.open(options), { ...first, oldWill: null });
   await both.open({ owner: 'n3' });
   t.not((await both.open(options)).epoch, first.epoch, 'not when another had it meanwhile');
+});
+
+t.test('session_open that is given up takes nothing from anybody', async (t) => {
+  const both = await Both.begin(t);
+  const options = { owner: 'n2', newSid: 'feed' };
+  t.same(await both.tryOpen({ ...options, isGivenUp: true }), { kind: 'never' }, 'nor makes any');
+  const first = await both.open({ owner: 'n1' });
+  t.same(await both.tryOpen({ ...options, isGivenUp: true }), { kind: 'never' });
+  await both.append(first.sid, [[1, 'x']]);
+  t.equal((await both.open({ owner: 'n1' })).present, true, 'it is as it was');
+  const taken = await both.open(options);
+  t.same(await both.tryOpen({ ...options, isGivenUp: true }), taken, 'unless it was carried out');
 });
 
 t.test('session_open and who may have it', async (t) => {
@@ -543,7 +566,7 @@ t.test('who does not own a session writes nothing', async (t) => {
   await both.append(old.sid, [[1, 'a']]);
   const answers = async (epoch: number, sid: string): Promise<RedisReply[]> => {
     const inbound = new InboundCall(K, sid, epoch);
-    inbound.pending(1, 1, Buffer.from('p'));
+    inbound.change(new InboundChange('pending', 1, 1, 1, Buffer.from('p')));
     return [
       await both.call(sessionSave, saveCall(K, sid, epoch, 5, 9, Buffer.from('r'))),
       await both.call(sessionSettle, settleCall(K, sid, epoch, 1, [1], [1])),
@@ -582,22 +605,79 @@ t.test('session_inbound: what is pending is the next owner’s [hard case 10]', 
   };
   const big = Buffer.alloc(200, ':');
   await write((call) => {
-    call.pending(7, 41, Buffer.from('first:one'));
-    call.pending(65_535, 42, big);
-    call.add(9);
+    call.change(new InboundChange('pending', 7, 1, 41, Buffer.from('first:one')));
+    call.change(new InboundChange('pending', 65_535, 2, 42, big));
+    call.change(new InboundChange('add', 9, 3));
   });
   await write((call) => {
-    call.done(7);
-    call.done(8);
-    call.remove(9);
+    call.change(new InboundChange('done', 7, 4));
+    call.change(new InboundChange('done', 8, 5));
+    call.change(new InboundChange('remove', 9, 6));
   });
   const next = await both.open({ owner: 'n2' });
   t.equal(next.publisherSeq, 42);
   t.same(next.inbound, [
     { packetId: 7, pending: null },
-    { packetId: 65_535, pending: { publisherSeq: 42, value: big } },
+    {
+      packetId: 65_535,
+      pending: { publisherSeq: 42, publisherEpoch: session.epoch, value: big },
+    },
   ]);
   await both.same();
+});
+
+t.test('session_inbound: what was promised is written whoever has the session, once', async (t) => {
+  const both = await Both.begin(t);
+  const session = await both.open();
+  const write = async (
+    epoch: number,
+    isRecalled: boolean,
+    changes: readonly InboundChange[],
+    sid = session.sid,
+  ): Promise<string> => {
+    const call = new InboundCall(K, sid, epoch, isRecalled);
+    for (const change of changes) call.change(change);
+    return inboundAnswer(await both.call(sessionInbound, call));
+  };
+  const pending = (id: number, number: number, seq: number): InboundChange =>
+    new InboundChange('pending', id, number, seq, Buffer.from(`m${seq}`));
+  t.equal(await write(session.epoch, false, [pending(1, 1, 1)]), 'done');
+  const next = await both.open({ owner: 'n2' });
+  t.equal(await write(session.epoch, false, [pending(2, 2, 2)]), 'fenced');
+  const promised = [new InboundChange('remove', 1, 2), pending(2, 3, 2), pending(3, 4, 3)];
+  t.equal(await write(session.epoch, true, promised), 'done', 'though another has it');
+  const again = await both.open({ owner: 'n2' });
+  t.same(
+    again.inbound.map(({ packetId, pending }) => [
+      packetId,
+      pending?.publisherSeq,
+      pending?.publisherEpoch,
+    ]),
+    [
+      [2, 2, session.epoch],
+      [3, 3, session.epoch],
+    ],
+  );
+  t.equal(again.publisherSeq, 3);
+  const settled = [new InboundChange('done', 2, 5), new InboundChange('remove', 3, 6)];
+  t.equal(await write(session.epoch, true, settled), 'done');
+  t.equal(await write(session.epoch, true, [...promised, ...settled]), 'done', 'nothing twice');
+  const last = await both.open({ owner: 'n2' });
+  t.same(last.inbound, [{ packetId: 2, pending: null }]);
+  t.equal(await write(last.epoch, false, [pending(3, 1, 9)]), 'done', 'the id is used again');
+  t.equal(await write(next.epoch, true, [new InboundChange('remove', 3, 7)]), 'done');
+  const owner = await both.open({ owner: 'n3' });
+  t.match(
+    owner.inbound,
+    [{ packetId: 2 }, { packetId: 3, pending: { publisherSeq: 9 } }],
+    'nothing behind a change of a later owner',
+  );
+  t.equal(await write(session.epoch, true, settled, 'ffff'), 'fenced', 'another session');
+  await real.empty();
+  const none = new Both(t);
+  const call = new InboundCall(K, session.sid, session.epoch, true);
+  call.change(settled[0]!);
+  t.equal(inboundAnswer(await none.call(sessionInbound, call)), 'gone');
 });
 
 t.test('session_save: an older record does not replace a newer one', async (t) => {
@@ -746,6 +826,39 @@ t.test(
   },
 );
 
+t.test('session_assert: a session that has ended is not written again', async (t) => {
+  const ends: Record<string, (both: Both, session: Opened) => Promise<unknown>> = {
+    'a clean start': async (both, session) => {
+      const clean = { owner: 'n2', newSid: 'cc', cleanStart: true, expiryIntervalS: 0 };
+      const after = await both.open(clean);
+      t.equal(await both.assert({ sid: session.sid, epoch: session.epoch }), 0, 'another is there');
+      await both.close(after, 0);
+    },
+    'a close': (both, session) => both.close(session, 0),
+    'its owner': (both, { sid, epoch }) => both.call(sessionRemove, removeCall(K, sid, epoch)),
+    'its time': async (both, session) => {
+      await both.close(session, 10);
+      both.at(both.nowMs + 10_000);
+      t.equal((await both.look('n3')).kind, 'ended');
+    },
+  };
+  for (const [name, end] of Object.entries(ends)) {
+    const both = await Both.begin(t);
+    const session = await both.open();
+    await end(both, session);
+    const { sid, epoch } = session;
+    // A node that has not heard of it, when Redis has restarted.
+    t.equal(await both.assert({ sid, epoch }), 0, name);
+    t.equal(await both.assert({ sid, epoch, owner: 'n1' }), 0, name);
+    t.equal(await both.same(), 0, `nothing is left: ${name}`);
+    t.equal(await both.assert({ sid: 'bb', epoch: epoch + 9 }), 1, `a later one: ${name}`);
+    await both.call(sessionRemove, removeCall(K, 'bb', epoch + 9));
+    both.at(both.nowMs + 120_001);
+    t.equal(await both.assert({ sid, epoch }), 1, `nobody is behind any more: ${name}`);
+    await both.same();
+  }
+});
+
 t.test('session_open: what is known is not made anew', async (t) => {
   const both = await Both.begin(t);
   t.same(await both.tryOpen({ isKnown: true }), { kind: 'absent' });
@@ -858,7 +971,11 @@ t.test('membership: joins, renewals, deaths, roles', async (t) => {
   both.at(START_MS + 86_400_001);
   t.equal(await both.call(nodeLeave, leaveCall(keys, 'b')), 1);
   t.equal(await both.call(nodeLeave, leaveCall(keys, 'b')), 0);
-  t.equal(await real.send(['ZCARD', keys.dead]), 1, 'deaths are remembered for a day');
+  const dead = async (): Promise<string[]> => deadReply(await both.call(nodeDead, deadCall(keys)));
+  const forget = (who: string): Promise<RedisReply> => both.call(nodeForget, forgetCall(keys, who));
+  t.same(await dead(), ['a', 'c', 'b'], 'until somebody has taken what they had');
+  t.same([await forget('a'), await forget('b')], [1, 0], 'and for a day');
+  t.same([await forget('a'), await dead()], [0, ['c', 'b']]);
   t.equal(await role('b'), 0);
   await both.same();
   t.throws(() => recordText({ ...card, nodeId: 'two\nlines' }), RangeError);

@@ -67,6 +67,7 @@ t.test(
     const first = world.take(a, 1, 'c', { identity: 'user' });
     t.match(first, { present: false, subscriptions: [], headSeq: 1, tailSeq: 0, oldWill: null });
     let ticket = 0;
+    const awaited = { unsafeCount: 0, waiter: null, failed: false };
     a.act(() => {
       const subscriptions = [subscription];
       ticket = a.store.saveSession(sessionRecord(1, 'c', { subscriptions, counter: 3 }));
@@ -77,11 +78,12 @@ t.test(
         [10, 3],
       ] as const) {
         const choices = new Map([['$share/g/é', `m${seq}`]]);
-        ticket = a.store.beginInbound(1, packetId, textMessage(`p${seq}`), choices, seq);
+        a.store.beginInbound(1, packetId, textMessage(`p${seq}`), choices, seq, awaited);
       }
       a.store.inboundDone(1, 20);
     });
-    world.until(() => a.node.events.committedTicket >= ticket);
+    world.until(() => awaited.unsafeCount === 0 && a.node.events.committedTicket >= ticket);
+    t.notOk(awaited.failed);
     const answer = world.answer(b, 'c', { identity: 'user' });
     if (answer.kind !== 'opened') throw new Error(answer.kind);
     t.equal(answer.previousOwner, 'a');
@@ -364,6 +366,64 @@ t.test('S8: an open that has waited is not made for a node that may not serve', 
   t.same(members(world, ownedKey('cw:', 'b')), []);
 });
 
+t.test('S7: a close does not wait for a session that Redis has lost', async (t) => {
+  const world = new World(19);
+  const node = world.join('a');
+  const { sid, epoch } = world.take(node, 1, 'c');
+  world.redis.flushAll();
+  const outcomes: string[] = [];
+  const image = {
+    ...{ clientId: 'c', sid, epoch, counter: 1, owner: null },
+    ...{ identity: null, tenant: '', expiryIntervalS: 3600, subscriptions: [] },
+  };
+  const answers: (boolean | null)[] = [];
+  node.act(() => {
+    node.store.saveSession(sessionRecord(1, 'c', { counter: 1 }));
+    node.store.close('c', sid, epoch, 3600, -1, (outcome) => outcomes.push(outcome));
+    node.store.assert(image, 0, (isWritten) => answers.push(isWritten));
+  });
+  world.pass(500);
+  t.same([outcomes, answers], [['gone'], [true]]);
+  t.match(load(world, node), [{ clientId: 'c', sid, epoch, counter: 1, owner: null }]);
+});
+
+t.test('S15: nothing is written in the name of a node whose lease is over', async (t) => {
+  const world = new World(17);
+  const node = world.join('a');
+  const opened = world.take(node, 1, 'c');
+  close(world, node, 'c', opened, 3600, -1);
+  const { sid, epoch } = opened;
+  // Survivors are through with what it had: to them it is dead.
+  let mayServe = true;
+  node.store.mayOpen = () => mayServe;
+  const image = {
+    ...{ clientId: 'c', sid, epoch, counter: 0, owner: 'a' },
+    ...{ identity: null, tenant: '', expiryIntervalS: 3600, subscriptions: [] },
+  };
+  const answers: (boolean | null)[] = [];
+  node.act(() => node.store.assert(image, 0, (isWritten) => answers.push(isWritten)));
+  mayServe = false;
+  world.pass(200);
+  t.same(answers, [null]);
+  t.match(load(world, node), [{ clientId: 'c', sid, epoch, owner: null }]);
+});
+
+t.test('S15: whoever looks at a session that a dead node has takes it from it', async (t) => {
+  const world = new World(18);
+  const a = world.join('a');
+  const b = world.join('b');
+  world.take(a, 1, 'c', { will: will('last words') });
+  world.kernel.kill(a.sim);
+  t.equal(look(world, b, 'c').kind, 'wait');
+  world.pass(2000);
+  t.match(load(world, b), [{ owner: 'a' }], 'it may be alive');
+  b.store.isDead = (incarnation) => incarnation === 'a';
+  t.equal(look(world, b, 'c').kind, 'wait');
+  world.pass(100);
+  t.match(load(world, b), [{ owner: null }]);
+  t.equal(look(world, b, 'c').kind, 'will');
+});
+
 t.test('what is given back takes its claim of the old will along', async (t) => {
   const world = new World(14);
   const a = world.join('a');
@@ -502,6 +562,8 @@ t.test(
     b.store.onSuperseded = (owner, clientId, later) => {
       told.push(`${owner} ${clientId} ${later > epoch}`);
     };
+    const left: SessionImage[] = [];
+    b.store.onGivenBack = (image) => left.push(image);
     const answers: string[] = [];
     // It is executed, its answer is lost, and nothing else comes through for a while.
     b.port.loseReplies(2);
@@ -517,5 +579,40 @@ t.test(
     world.pass(3000);
     t.same(told, ['a c true']);
     t.match(load(world, a), [{ clientId: 'c', owner: null, sid }], 'it is given back');
+    t.same(left, load(world, a));
   },
 );
+
+t.test('an open of a node that may not serve any more is not carried out late', async (t) => {
+  const world = new World(18);
+  const a = world.join('a');
+  const b = world.join('b');
+  const { sid, epoch } = world.take(a, 1, 'c');
+  let mayOpen = true;
+  b.store.mayOpen = () => mayOpen;
+  const told: string[] = [];
+  b.store.onSuperseded = (owner) => told.push(owner);
+  const answers: string[] = [];
+  // It does not arrive, and nobody knows: it is asked for again.
+  let opens = 0;
+  const call = b.port.call.bind(b.port);
+  b.port.call = (fn, keys, args, done) => {
+    call(fn, keys, args, done);
+    if (fn.name !== 'session_open_1') return;
+    opens++;
+    if (opens === 1) b.port.reset('gone');
+  };
+  b.act(() =>
+    b.store.open('b', 2, 'eeee', { ...request, clientId: 'c' }, ({ kind }) => answers.push(kind)),
+  );
+  world.until(() => opens === 1 && !b.port.isUp);
+  b.port.partition();
+  mayOpen = false;
+  world.pass(3000);
+  b.port.heal();
+  world.pass(3000);
+  t.same([opens, answers], [2, ['unavailable']]);
+  t.match(load(world, a), [{ clientId: 'c', owner: 'a', sid, epoch }], 'a still has it');
+  t.same(told, []);
+  t.same(members(world, ownedKey('cw:', 'b')), []);
+});

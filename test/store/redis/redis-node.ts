@@ -62,6 +62,8 @@ export class RedisNode implements SharedEvents {
   readonly told: Queued[] = [];
   readonly fencedNumbers: number[] = [];
   readonly kepts: SharedAppend[] = [];
+  /** A client id for each change to its packet ids that a journal has and Redis not. */
+  readonly promised: string[] = [];
   readonly tails: { readonly clientId: string; readonly tailSeq: number }[] = [];
   readonly #waiting: Map<SharedAppend, (queued: Queued) => void> = new Map();
 
@@ -99,6 +101,14 @@ export class RedisNode implements SharedEvents {
   }
 
   keptQueued(): void {}
+
+  inboundKept(clientId: string): void {
+    this.promised.push(clientId);
+  }
+
+  inboundWritten(clientId: string): void {
+    this.promised.splice(this.promised.indexOf(clientId), 1);
+  }
 
   enqueueFailed(
     sessionNumber: number,

@@ -61,7 +61,9 @@ const shape = object('The datacenter as this node sees it.', {
     mode: oneOf('What acks do when neither Redis nor a peer can keep a message.', degradedModes),
     isActive: boolean('Something is missing.'),
     reason: string("What; '' when nothing is."),
-    journaledMessages: integer('Messages in the journal of this node until Redis has them.'),
+    journaledMessages: integer(
+      'Messages, and changes to QoS 2 packet ids, in the journal of this node until Redis has them.',
+    ),
     journaledBytes: integer('Bytes of these.'),
     journalCopies: integer('Messages this node keeps for others.'),
   }),

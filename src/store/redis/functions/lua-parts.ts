@@ -41,6 +41,24 @@ local function inSlices(list, each)
 end
 `;
 
+/** A node that is further behind than this counts as dead. */
+const END_MS = 120_000;
+
+/**
+ * The end of a durable session outlasts it for a while, by its epoch: `bury(e, epoch)`, `isBuried(e,
+ * epoch)`. Whoever has not heard of it yet would write it again into a Redis that has restarted.
+ */
+export const LUA_ENDS: string = `
+local function bury(e, epoch)
+  call('HSET', e, 'epoch', epoch, 'until', digits(clock() + ${END_MS}))
+  call('PEXPIRE', e, ${END_MS})
+end
+local function isBuried(e, epoch)
+  local has = call('HMGET', e, 'epoch', 'until')
+  return has[1] and tonumber(has[1]) >= tonumber(epoch) and tonumber(has[2]) > clock()
+end
+`;
+
 /**
  * `fence(m, sid, epoch)`: nil, or the answer for who may not write: `fenced`: another has the session;
  * `gone`: Redis has none of that client.

@@ -4,21 +4,22 @@
  * looked after with session-will.ts.
  */
 import type { RedisFunction, RedisReply } from '../../../drivers/redis/redis-port.ts';
-import type { SessionKeys } from '../keys.ts';
-import { LUA_BASE, LUA_FENCE, LUA_TIMES } from './lua-parts.ts';
+import { allOf, type SessionKeys } from '../keys.ts';
+import { LUA_BASE, LUA_ENDS, LUA_FENCE, LUA_TIMES } from './lua-parts.ts';
 import { listOf, numberOf, type RedisCall, textOf, unexpected } from './reply.ts';
 
 /**
- * Keys: m q x i d. Arguments: sid, epoch, expiryS, willDelayS (-1: there is no will any more). Answers
+ * Keys: m q x i d e. Arguments: sid, epoch, expiryS, willDelayS (-1: there is no will any more). Answers
  * `['closed', nextLookMs]` (0: never), `['ended']`, `fenced`, `gone`. With expiry 0 the session ends
  * here, unless a will is to be published first: whoever looks then does both. Repeated, it changes
  * nothing but that a will may be taken back.
  */
 export const sessionClose: RedisFunction = {
   name: 'session_close_1',
-  lua: `${LUA_BASE}${LUA_TIMES}
+  lua: `${LUA_BASE}${LUA_TIMES}${LUA_ENDS}
 local m = KEYS[1]
-local has = call('HMGET', m, 'sid', 'epoch', 'gone', 'expiry', 'will', 'wdue', 'wby', 'owill')
+local has = call('HMGET', m, 'sid', 'epoch', 'gone', 'expiry', 'will', 'wdue', 'wby', 'owill',
+  'head')
 local expiry, delay = tonumber(ARGV[3]), tonumber(ARGV[4])
 if not has[1] then
   if expiry == 0 then return {'ended'} end
@@ -44,6 +45,7 @@ end
 local hasOldWill = has[8] and true or false
 if expiry == 0 and not hasWill and not hasOldWill then
   call('DEL', m, KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+  if has[9] then bury(KEYS[6], has[2]) end
   return {'ended'}
 end
 return {'closed', nextLook(now, hasOldWill, wdue, ending(gone, expiry))}
@@ -74,13 +76,15 @@ export function closeReply(reply: RedisReply): CloseReply {
   return { kind, nextLookMs: numberOf(name, list[1]) };
 }
 
-/** Keys: m q x i d. Arguments: sid, epoch. Answers 1: removed with all it has; `fenced`, `gone`. */
+/** Keys: m q x i d e. Arguments: sid, epoch. Answers 1: removed with all it has; `fenced`, `gone`. */
 export const sessionRemove: RedisFunction = {
   name: 'session_remove_1',
-  lua: `${LUA_BASE}${LUA_FENCE}
+  lua: `${LUA_BASE}${LUA_FENCE}${LUA_ENDS}
 local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
 if refusal then return refusal end
+local isDurable = call('HEXISTS', KEYS[1], 'head') == 1
 call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+if isDurable then bury(KEYS[6], ARGV[2]) end
 return 1
 `,
 };
@@ -136,8 +140,4 @@ export function orphanReply(reply: RedisReply): OrphanReply {
   const kind = textOf(name, list[0]);
   if (kind !== 'orphaned' && kind !== 'not') throw unexpected(name, 'an unknown word');
   return { isOrphaned: kind === 'orphaned', nextLookMs: numberOf(name, list[1]) };
-}
-
-function allOf(keys: SessionKeys): string[] {
-  return [keys.meta, keys.queue, keys.marks, keys.inbound, keys.writers];
 }

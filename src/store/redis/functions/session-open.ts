@@ -3,8 +3,8 @@
  * that gives epochs. Called by the ledger; the old owner is made to let go by the cluster afterwards.
  */
 import type { RedisFunction, RedisReply } from '../../../drivers/redis/redis-port.ts';
-import type { SessionKeys } from '../keys.ts';
-import { LUA_BASE, LUA_TIMES } from './lua-parts.ts';
+import { allOf, type SessionKeys } from '../keys.ts';
+import { LUA_BASE, LUA_ENDS, LUA_TIMES } from './lua-parts.ts';
 import {
   bytesOf,
   listOf,
@@ -17,11 +17,11 @@ import {
 } from './reply.ts';
 
 /**
- * Keys: m q x i d. Arguments: owner, hlcMs, newSid, ident (`-` or `+name`), tenant, isTenantProven,
- * cleanStart (1, 0), expiryS, version, will (empty: none), willDelayS, isKnown (1, 0).
+ * Keys: m q x i d e. Arguments: owner, hlcMs, newSid, ident (`-` or `+name`), tenant, isTenantProven,
+ * cleanStart (1, 0), expiryS, version, will (empty: none), willDelayS, isKnown (1, 0), isGivenUp (1, 0).
  *
  * Answers `['foreign']`; `['absent']`: isKnown, and there is none: the caller finds out whether it has
- * ended or Redis has lost it; `['busy', by]`: a will of the session is just being published by that node
+ * ended or Redis has lost it; `['never']`: isGivenUp, and it was not carried out before; `['busy', by]`: a will of the session is just being published by that node
  * (empty: nobody has begun), open again soon; or `['opened', epoch, previousOwner, present, sid, rec,
  * cnt, head, tail, bytes, pseq, [x pairs], [i pairs], oldWill, oldWillSid, oldWillEpoch]`.
  *
@@ -32,11 +32,12 @@ import {
  */
 export const sessionOpen: RedisFunction = {
   name: 'session_open_1',
-  lua: `${LUA_BASE}${LUA_TIMES}
+  lua: `${LUA_BASE}${LUA_TIMES}${LUA_ENDS}
 local m, q, x, i, d = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local owner, hlc, newSid, ident, tenant = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4], ARGV[5]
 local isProven, cleanStart, expiry = ARGV[6] == '1', ARGV[7] == '1', tonumber(ARGV[8])
 local version, will, willDelay, isKnown = ARGV[9], ARGV[10], ARGV[11], ARGV[12] == '1'
+local isGivenUp = ARGV[13] == '1'
 local now = clock()
 
 local has = call('HMGET', m, 'sid', 'epoch', 'owner', 'ident', 'tenant', 'expiry', 'gone', 'rec',
@@ -65,6 +66,7 @@ if sid and was == owner and gone == 0 and has[21] then
   end
 end
 
+if isGivenUp then return {'never'} end
 if isKnown and not sid then return {'absent'} end
 local isEnded = true
 if sid then
@@ -111,6 +113,7 @@ end
 
 if isEnded then
   if sid then call('DEL', m, q, x, i, d) end
+  if has[10] then bury(KEYS[6], epoch) end
   call('HSET', m, unpack(set))
   if expiry > 0 then call('RPUSH', q, '') end
   return opened(was, 0, newSid, nextEpoch, '', '0', expiry > 0 and '0', '0', '0')
@@ -138,6 +141,8 @@ export interface OpenArguments {
   readonly willDelayS: number;
   /** None is made when there is none. */
   readonly isKnown?: boolean;
+  /** Nobody wants it any more: only whether it was carried out is asked for. */
+  readonly isGivenUp?: boolean;
 }
 
 /** An identity as it is in Redis: a name cannot be mistaken for nobody. */
@@ -151,7 +156,7 @@ export function identityOf(text: string): string | null {
 
 export function openCall(keys: SessionKeys, open: OpenArguments): RedisCall {
   return {
-    keys: [keys.meta, keys.queue, keys.marks, keys.inbound, keys.writers],
+    keys: allOf(keys),
     args: [
       open.owner,
       open.hlcMs,
@@ -165,6 +170,7 @@ export function openCall(keys: SessionKeys, open: OpenArguments): RedisCall {
       open.will ?? '',
       open.willDelayS,
       open.isKnown === true ? 1 : 0,
+      open.isGivenUp === true ? 1 : 0,
     ],
   };
 }
@@ -172,7 +178,12 @@ export function openCall(keys: SessionKeys, open: OpenArguments): RedisCall {
 /** An inbound QoS 2 packet id; with a value its fan-out is not known to be done. */
 export interface InboundId {
   readonly packetId: number;
-  readonly pending: { readonly publisherSeq: number; readonly value: Buffer } | null;
+  readonly pending: {
+    readonly publisherSeq: number;
+    /** Of the owner that took it. */
+    readonly publisherEpoch: number;
+    readonly value: Buffer;
+  } | null;
 }
 
 /** The will of an earlier connection; sid and epoch are that connection's. */
@@ -183,7 +194,7 @@ export interface OldWill {
 }
 
 export type OpenReply =
-  | { readonly kind: 'foreign' | 'absent' }
+  | { readonly kind: 'foreign' | 'absent' | 'never' }
   | { readonly kind: 'busy'; readonly by: string }
   | {
       readonly kind: 'opened';
@@ -211,7 +222,7 @@ export function openReply(reply: RedisReply): OpenReply {
   const { name } = sessionOpen;
   const list = listOf(name, reply);
   const kind = textOf(name, list[0]);
-  if (kind === 'foreign' || kind === 'absent') return { kind };
+  if (kind === 'foreign' || kind === 'absent' || kind === 'never') return { kind };
   if (kind === 'busy') return { kind, by: textOf(name, list[1]) };
   if (kind !== 'opened') throw unexpected(name, 'an unknown word');
   const oldWill = bytesOf(name, list[13]);
@@ -250,8 +261,18 @@ function inboundOf(pairs: readonly RedisReply[]): InboundId[] {
     }
     const colon = stored.indexOf(COLON);
     if (colon < 1) throw unexpected(name, 'a pending message without its sequence');
-    const publisherSeq = numberOf(name, stored.subarray(0, colon));
-    ids.push({ packetId, pending: { publisherSeq, value: stored.subarray(colon + 1) } });
+    const [publisherSeq, publisherEpoch] = stored.latin1Slice(0, colon).split('.').map(Number);
+    if (!Number.isSafeInteger(publisherSeq) || !Number.isSafeInteger(publisherEpoch)) {
+      throw unexpected(name, 'a pending message without its name');
+    }
+    ids.push({
+      packetId,
+      pending: {
+        publisherSeq: publisherSeq!,
+        publisherEpoch: publisherEpoch!,
+        value: stored.subarray(colon + 1),
+      },
+    });
   }
   return ids.sort((a, b) => a.packetId - b.packetId);
 }

@@ -3,8 +3,8 @@
  * Redis has lost it (ADR 0010, 0013).
  */
 import type { RedisFunction, RedisReply } from '../../../drivers/redis/redis-port.ts';
-import type { SessionKeys } from '../keys.ts';
-import { LUA_BASE, LUA_SLICES } from './lua-parts.ts';
+import { allOf, type SessionKeys } from '../keys.ts';
+import { LUA_BASE, LUA_ENDS, LUA_SLICES } from './lua-parts.ts';
 import { bytesOf, listOf, numberOf, type RedisCall, textOf } from './reply.ts';
 import { identityOf, identityText } from './session-open.ts';
 
@@ -99,16 +99,16 @@ export function listReply(reply: RedisReply): ListedSession | null {
 }
 
 /**
- * Keys: m q x i d. Arguments: owner or empty, sid, epoch, ident, tenant, version, expiryS, cnt, rec, head,
+ * Keys: m q x i d e. Arguments: owner or empty, sid, epoch, ident, tenant, version, expiryS, cnt, rec, head,
  * gone (ms; 0: connected, or now when there is no owner), will (empty: none), willDelayS. Answers 1:
  * written; 0: Redis has one with a higher epoch, or with this one, unless it was written there as nobody's
- * and its owner has come. Positions go on after `head`, and after any
+ * and its owner has come; or that session has ended. Positions go on after `head`, and after any
  * that is there: an older record of the same session keeps its queue, filled up with holes, as a
  * failover may have taken back positions that were given and sent.
  */
 export const sessionAssert: RedisFunction = {
   name: 'session_assert_1',
-  lua: `${LUA_BASE}${LUA_SLICES}
+  lua: `${LUA_BASE}${LUA_SLICES}${LUA_ENDS}
 local m, q, x = KEYS[1], KEYS[2], KEYS[3]
 local owner, sid, epoch, head, gone = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[10]), ARGV[11]
 local has = call('HMGET', m, 'sid', 'epoch', 'head', 'owner')
@@ -116,7 +116,7 @@ if has[1] then
   local isNobodys = owner ~= '' and has[4] == '' and has[1] == sid
   local known, new = tonumber(has[2]), tonumber(epoch)
   if known > new or (known == new and not isNobodys) then return 0 end
-end
+elseif isBuried(KEYS[6], epoch) then return 0 end
 if owner ~= '' then gone = '0' elseif gone == '0' then gone = digits(clock()) end
 local set = {'sid', sid, 'epoch', epoch, 'owner', owner, 'ident', ARGV[4], 'tenant', ARGV[5],
   'ver', ARGV[6], 'expiry', ARGV[7], 'cnt', ARGV[8], 'rec', ARGV[9], 'gone', gone}
@@ -183,7 +183,7 @@ export interface AssertArguments {
 
 export function assertCall(keys: SessionKeys, session: AssertArguments): RedisCall {
   return {
-    keys: [keys.meta, keys.queue, keys.marks, keys.inbound, keys.writers],
+    keys: allOf(keys),
     args: [
       session.owner,
       session.sid,

@@ -6,25 +6,25 @@
  * A will is named by sid and epoch of the connection that left it, whatever session it is kept in.
  */
 import type { RedisFunction, RedisReply } from '../../../drivers/redis/redis-port.ts';
-import type { SessionKeys } from '../keys.ts';
-import { LUA_BASE, LUA_TIMES } from './lua-parts.ts';
+import { allOf, type SessionKeys } from '../keys.ts';
+import { LUA_BASE, LUA_ENDS, LUA_TIMES } from './lua-parts.ts';
 import { bytesOf, listOf, numberOf, type RedisCall, textOf, unexpected } from './reply.ts';
 import { identityOf } from './session-open.ts';
 
 /**
- * Keys: m q x i d. Arguments: by. Answers `['gone']`; `['owned']`: somebody has it; `['will', will,
+ * Keys: m q x i d e. Arguments: by. Answers `['gone']`; `['owned', owner]`: somebody has it; `['will', will,
  * willSid, willEpoch, ident, tenant]`: the caller is to publish it, and is told again when it asks again;
  * `['claimed', by]`: that node is publishing one; `['ended', sid, epoch]`: its time was over, it was
  * removed; `['wait', ms]`: then (0: never).
  */
 export const sessionLook: RedisFunction = {
   name: 'session_look_1',
-  lua: `${LUA_BASE}${LUA_TIMES}
+  lua: `${LUA_BASE}${LUA_TIMES}${LUA_ENDS}
 local m, by = KEYS[1], ARGV[1]
 local has = call('HMGET', m, 'sid', 'epoch', 'owner', 'ident', 'tenant', 'expiry', 'gone', 'will',
-  'wdue', 'wby', 'owill', 'osid', 'oepoch', 'oby', 'oident', 'otenant')
+  'wdue', 'wby', 'owill', 'osid', 'oepoch', 'oby', 'oident', 'otenant', 'head')
 if not has[1] then return {'gone'} end
-if has[3] ~= '' then return {'owned'} end
+if has[3] ~= '' then return {'owned', has[3]} end
 if has[11] then
   local oby = has[14] or ''
   if oby ~= '' and oby ~= by then return {'claimed', oby} end
@@ -42,6 +42,7 @@ if has[8] and wdue > 0 and (isEnded or wdue <= now) then
 end
 if isEnded then
   call('DEL', m, KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+  if has[17] then bury(KEYS[6], has[2]) end
   return {'ended', has[1], tonumber(has[2])}
 end
 return {'wait', nextLook(now, false, wdue, ends)}
@@ -49,14 +50,12 @@ return {'wait', nextLook(now, false, wdue, ends)}
 };
 
 export function lookCall(keys: SessionKeys, by: string): RedisCall {
-  return {
-    keys: [keys.meta, keys.queue, keys.marks, keys.inbound, keys.writers],
-    args: [by],
-  };
+  return { keys: allOf(keys), args: [by] };
 }
 
 export type LookReply =
-  | { readonly kind: 'gone' | 'owned' }
+  | { readonly kind: 'gone' }
+  | { readonly kind: 'owned'; readonly owner: string }
   | {
       readonly kind: 'will';
       readonly will: Buffer;
@@ -76,8 +75,9 @@ export function lookReply(reply: RedisReply): LookReply {
   const kind = textOf(name, list[0]);
   switch (kind) {
     case 'gone':
-    case 'owned':
       return { kind };
+    case 'owned':
+      return { kind, owner: textOf(name, list[1]) };
     case 'claimed':
       return { kind, by: textOf(name, list[1]) };
     case 'ended':
