@@ -7,7 +7,13 @@ import { cassandraFailure } from '../../src/drivers/cassandra/cassandra-error.ts
 import { cassandraSettings } from '../../src/drivers/cassandra/cassandra-options.ts';
 import type { CassandraPort, CassandraRow } from '../../src/drivers/cassandra/cassandra-port.ts';
 import { CassandraFailure } from '../../src/drivers/cassandra/cassandra-port.ts';
-import { cutRing, shareOf, TOKEN_MAX, TOKEN_MIN } from '../../src/drivers/cassandra/token-ring.ts';
+import {
+  cutRing,
+  shareOf,
+  shareUnserved,
+  TOKEN_MAX,
+  TOKEN_MIN,
+} from '../../src/drivers/cassandra/token-ring.ts';
 import { TokenScan } from '../../src/drivers/cassandra/token-scan.ts';
 
 t.test('the ring is cut without gap or overlap', async (t) => {
@@ -36,6 +42,35 @@ t.test('the ring is cut without gap or overlap', async (t) => {
     t.ok(Math.abs(share - 1) < 1e-9);
   }
   t.strictSame(cutRing([], 4), cutRing([], 4), 'the same for everybody');
+});
+
+t.test('how much of the ring is not served', async (t) => {
+  const quarter = 2n ** 62n;
+  const ends = [-quarter, 0n, quarter, 2n * quarter - 1n];
+  t.equal(
+    shareUnserved(ends, () => true),
+    0,
+  );
+  t.equal(
+    shareUnserved(ends, () => false),
+    1,
+  );
+  t.equal(
+    shareUnserved(ends, (end) => end !== 0n),
+    0.25,
+  );
+  const around = shareUnserved(ends, (end) => end !== -quarter);
+  t.ok(Math.abs(around - 0.25) < 1e-9, 'over the end of the ring');
+  t.equal(
+    shareUnserved([7n], () => false),
+    1,
+    'one token owns all',
+  );
+  t.equal(
+    shareUnserved([], () => false),
+    0,
+    'nothing is known',
+  );
 });
 
 /** Rows whose key is their token; fails where told to. */

@@ -12,6 +12,7 @@ import {
   type CassandraStatement,
   type CassandraValue,
 } from './cassandra-port.ts';
+import { shareUnserved } from './token-ring.ts';
 
 type Library = typeof import('cassandra-driver');
 
@@ -154,20 +155,12 @@ export class CassandraSession {
   #shareWithout(present: ReadonlySet<string>): number {
     const { keyspace, localDatacenter } = this.#settings;
     if (keyspace === null) return 0;
-    let without = 0;
-    const ends = this.tokens();
-    for (const [index, end] of ends.entries()) {
-      const replicas = this.#replicas(keyspace, `${end}`).filter(
-        (host) => host.datacenter === localDatacenter,
-      );
+    return shareUnserved(this.tokens(), (end) => {
+      const all = this.#replicas(keyspace, `${end}`);
+      const replicas = all.filter((host) => host.datacenter === localDatacenter);
       const alive = replicas.filter(({ address }) => present.has(address)).length;
-      if (replicas.length === 0 || alive >= Math.floor(replicas.length / 2) + 1) continue;
-      const before = ends.at(index - 1) as bigint;
-      without += Number(BigInt.asUintN(64, end - before)) / 2 ** 64;
-      // One token owns all of it: the difference with itself says none.
-      if (ends.length === 1) without = 1;
-    }
-    return Math.min(1, without);
+      return replicas.length === 0 || alive >= Math.floor(replicas.length / 2) + 1;
+    });
   }
 
   #replicas(keyspace: string, token: string): Host[] {

@@ -38,3 +38,18 @@ export function cutRing(tokens: readonly bigint[], pieces: number): TokenRange[]
 export function shareOf({ after, upTo }: TokenRange): number {
   return Number(upTo - after) / 2 ** 64;
 }
+
+/**
+ * How much of the ring, in [0, 1], ends at one of the `ends` (sorted) that is not served: from the one
+ * before it, around the ring.
+ */
+export function shareUnserved(ends: readonly bigint[], isServed: (end: bigint) => boolean): number {
+  let share = 0;
+  for (const [index, end] of ends.entries()) {
+    if (isServed(end)) continue;
+    const before = ends.at(index - 1) as bigint;
+    // One alone owns all of it, and its difference with itself is none.
+    share += ends.length === 1 ? 1 : Number(BigInt.asUintN(64, end - before)) / 2 ** 64;
+  }
+  return Math.min(1, share);
+}
