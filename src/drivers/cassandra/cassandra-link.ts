@@ -56,7 +56,7 @@ const TROUBLE_MS = 10_000;
  * Rolls that nobody answers, one after the other, until the session is given up and opened anew from the
  * contact points: the driver's own way back from having lost every node leaves things behind.
  */
-const EMPTY_ROLLS_MAX = 2;
+const EMPTY_ROLLS_MAX = 3;
 const RETRY_MIN_MS = 50;
 const RETRY_MAX_MS = 1000;
 /** Beyond the driver's own limit, for an attempt that it forgot. */

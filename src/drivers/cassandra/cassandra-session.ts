@@ -3,7 +3,14 @@
  * datacenter whether it is there, and knows the ring. What to retry and what all that means is for
  * `cassandra-link.ts`. The driver is loaded here, when the first session is opened.
  */
-import type { Client, Host, QueryOptions, types } from 'cassandra-driver';
+import type {
+  Client,
+  ExecutionOptions,
+  Host,
+  policies,
+  QueryOptions,
+  types,
+} from 'cassandra-driver';
 import { cassandraFailure } from './cassandra-error.ts';
 import type { CassandraSettings } from './cassandra-options.ts';
 import {
@@ -15,6 +22,9 @@ import {
 import { shareUnserved } from './token-ring.ts';
 
 type Library = typeof import('cassandra-driver');
+
+/** By address: rolls a node has missed, one after the other; only those that have. */
+type MissedRolls = Map<string, number>;
 
 export interface Attempt {
   readonly statement: CassandraStatement;
@@ -41,8 +51,12 @@ export interface Roll {
 /** Each step of it has its own limit; this is for a step that forgets. */
 const OPEN_MS_MAX = 60_000;
 const COMMAND_TIMEOUT_MS = 30_000;
-/** A connection with this many unanswered requests is replaced. */
-const UNANSWERED_MAX = 2;
+/**
+ * Rolls that a node misses, one after the other, until its connection is replaced. The driver would do so
+ * after some unanswered requests, and cut off a node that is only slow, with all that it was about to do.
+ */
+const MISSED_ROLLS_MAX = 5;
+const NEVER = 2 ** 31;
 const LONG_BITS = 32n;
 const PROBE = 'SELECT key FROM system.local';
 const NOTHING: AttemptResult = { rows: [], next: null };
@@ -51,15 +65,20 @@ export class CassandraSession {
   readonly #library: Library;
   readonly #client: Client;
   readonly #settings: CassandraSettings;
+  readonly #missed: MissedRolls;
   #isClosed = false;
 
-  constructor(library: Library, client: Client, settings: CassandraSettings) {
+  constructor(library: Library, client: Client, settings: CassandraSettings, missed: MissedRolls) {
+    this.#missed = missed;
     this.#library = library;
     this.#client = client;
     this.#settings = settings;
     // A node that is gone, or that was met again after all were lost, leaves its predecessor behind,
     // which would go on connecting for ever (4.10.0).
-    client.on('hostRemove', (host: Host) => retire(host));
+    client.on('hostRemove', (host: Host) => {
+      missed.delete(host.address);
+      retire(host);
+    });
     // It was finding its way back while it was closed.
     client.on('hostAdd', (host: Host) => {
       if (!this.#isClosed) return;
@@ -75,10 +94,11 @@ export class CassandraSession {
   static async open(settings: CassandraSettings): Promise<CassandraSession> {
     // A tenth of a second and more, which a node without Cassandra does not spend.
     const library = await import('cassandra-driver');
-    const client = newClient(library, settings);
+    const missed: MissedRolls = new Map();
+    const client = newClient(library, settings, missed);
     try {
       await inTime(client.connect(), OPEN_MS_MAX);
-      return new CassandraSession(library, client, settings);
+      return new CassandraSession(library, client, settings, missed);
     } catch (error) {
       client.shutdown().catch(() => {});
       forgetFirstConnection(client);
@@ -118,10 +138,18 @@ export class CassandraSession {
   async callRoll(timeoutMs: number): Promise<Roll> {
     const hosts = this.#localHosts();
     const isPresent = await Promise.all(hosts.map((host) => this.#answers(host, timeoutMs)));
+    for (const [index, host] of hosts.entries()) this.#note(host, isPresent[index] === true);
     const present = hosts.filter((_, index) => isPresent[index]).map(({ address }) => address);
     const absent = hosts.filter((_, index) => !isPresent[index]).map(({ address }) => address);
     const shareWithoutQuorum = absent.length === 0 ? 0 : this.#shareWithout(new Set(present));
     return { present, absent, shareWithoutQuorum };
+  }
+
+  #note(host: Host, isPresent: boolean): void {
+    const rolls = (this.#missed.get(host.address) ?? 0) + 1;
+    if (isPresent) this.#missed.delete(host.address);
+    else this.#missed.set(host.address, rolls);
+    if (!isPresent && rolls % MISSED_ROLLS_MAX === 0) replaceConnection(host);
   }
 
   tokens(): bigint[] {
@@ -179,8 +207,7 @@ export class CassandraSession {
   }
 }
 
-function newClient(library: Library, settings: CassandraSettings): Client {
-  const { policies } = library;
+function newClient(library: Library, settings: CassandraSettings, missed: MissedRolls): Client {
   const { username, password, tls, keyspace, attemptTimeoutMs } = settings;
   return new library.Client({
     contactPoints: [...settings.contactPoints],
@@ -200,28 +227,64 @@ function newClient(library: Library, settings: CassandraSettings): Client {
           },
         }),
     policies: {
+      loadBalancing: presentFirst(library, missed),
       // The link retries, with the same timestamp and within one deadline.
-      retry: new policies.retry.FallthroughRetryPolicy(),
-      reconnection: new policies.reconnection.ExponentialReconnectionPolicy(
+      retry: new library.policies.retry.FallthroughRetryPolicy(),
+      reconnection: new library.policies.reconnection.ExponentialReconnectionPolicy(
         settings.backoffMinMs,
         settings.backoffMaxMs,
         false,
       ),
     },
-    pooling: {
-      // The roll is called more often, and with a limit.
-      heartBeatInterval: 0,
-      maxRequestsPerConnection: settings.inFlightMax + 16,
-    },
+    // The roll is called more often, and with a limit.
+    pooling: { heartBeatInterval: 0 },
     socketOptions: {
       connectTimeout: settings.connectTimeoutMs,
       readTimeout: attemptTimeoutMs,
-      defunctReadTimeoutThreshold: UNANSWERED_MAX,
+      defunctReadTimeoutThreshold: NEVER,
     },
     // One that is deaf would hold up the first request of each statement.
     prepareOnAllHosts: false,
     encoding: { useBigIntAsLong: true },
   });
+}
+
+/** The driver's own choice, by key and datacenter, but those who missed the last roll come last. */
+function presentFirst(
+  library: Library,
+  missed: MissedRolls,
+): policies.loadBalancing.LoadBalancingPolicy {
+  class PresentFirst extends library.policies.loadBalancing.DefaultLoadBalancingPolicy {
+    override newQueryPlan(
+      keyspace: string,
+      options: ExecutionOptions,
+      callback: (error: Error, iterator: Iterator<Host>) => void,
+    ): void {
+      super.newQueryPlan(keyspace, options, (error: Error, iterator: Iterator<Host>) => {
+        if (error || missed.size === 0) callback(error, iterator);
+        else callback(error, lastOnes(iterator, missed));
+      });
+    }
+  }
+  return new PresentFirst();
+}
+
+function* lastOnes(iterator: Iterator<Host>, missed: MissedRolls): Generator<Host, undefined> {
+  const later: Host[] = [];
+  for (let step = iterator.next(); step.done !== true; step = iterator.next()) {
+    if (missed.has(step.value.address)) later.push(step.value);
+    else yield step.value;
+  }
+  yield* later;
+}
+
+function replaceConnection(host: Host): void {
+  const pool = host as unknown as {
+    getActiveConnection(): object | null;
+    removeFromPool(connection: object): void;
+  };
+  const connection = pool.getActiveConnection();
+  if (connection !== null) pool.removeFromPool(connection);
 }
 
 function retire(host: Host): void {
