@@ -125,9 +125,9 @@ export const plants: readonly Plant[] = [
   {
     name: 'images of sessions are believed whatever their epoch',
     hardCase: 6,
-    kinds: ['link_block'],
-    faults: 4,
-    seed: 7,
+    kinds: ['link_block', 'suspend', 'kill', 'redis_slow'],
+    faults: 5,
+    seed: 3,
     planted: inNodes(({ broker }) => {
       const remote = broker.remote!;
       const apply = remote.applySession.bind(remote);
@@ -176,7 +176,7 @@ export const plants: readonly Plant[] = [
     hardCase: 9,
     kinds: ['kill', 'restart'],
     faults: 3,
-    seed: 25,
+    seed: 55,
     planted: inRedis('session_open_1', restarting),
   },
   {

@@ -209,7 +209,9 @@ export class InboundConnection implements LinkSocketEvents, ProvenConnection {
 
   /** Until it has proved itself. */
   tick(nowMs: number): void {
-    if (this.#phase === HELD && nowMs >= this.#heldUntilMs) {
+    // A node that waits for an empty Redis to fill has no name yet: it will be the one that is meant.
+    const isNamed = this.#world.self !== '';
+    if (this.#phase === HELD && nowMs >= this.#heldUntilMs && isNamed) {
       this.#refuse(this.#whyNot(this.#hello!) ?? Refusal.STRANGER, this.#hello!);
     } else if (nowMs - this.#sinceMs > HANDSHAKE_MS) {
       this.close();

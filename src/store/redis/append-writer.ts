@@ -321,6 +321,8 @@ export class AppendWriter {
       return;
     }
     const { lane, appends, why } = told;
+    // What comes for it later is not to be taken for as old.
+    lane.absentSinceMs = 0;
     for (const waiting of appends) {
       this.#settled(lane, waiting);
       const { append, value } = waiting;

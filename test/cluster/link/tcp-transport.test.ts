@@ -23,7 +23,7 @@ import {
 } from '../../../src/cluster/link/tcp-transport.ts';
 import { Certificates } from '../../listeners/certificates.ts';
 import { LIMITS } from './mesh-world.ts';
-import { makeMeshes, type TcpMesh, Tearable, type Teardown, until } from './tcp-meshes.ts';
+import { makeMeshes, TcpMesh, Tearable, type Teardown, until } from './tcp-meshes.ts';
 
 const certificates = new Certificates();
 for (const name of ['ours', 'theirs']) {
@@ -275,6 +275,20 @@ t.test('a stranger is held until it is a member', async (t) => {
   const y = { ...a.member, incarnation: 'y', address: '127.0.0.1:9' };
   a.mesh.setMembers('a', [a.member, y]);
   t.strictSame((await heard).types, [LinkType.WELCOME]);
+});
+
+t.test('B3: a node that has no name yet does not refuse who means it', async (t) => {
+  const a = new TcpMesh('a', {});
+  await a.open();
+  t.teardown(() => a.close());
+  const heard = say(a.port, encodeHello(hello('a')), (type, _body, socket) => {
+    if (type === LinkType.WELCOME) socket.destroy();
+  });
+  await new Promise((resolve) => setTimeout(resolve, 1300));
+  const x = { ...a.member, incarnation: 'x', nodeId: 'x', address: '127.0.0.1:9' };
+  a.mesh.setMembers('a', [a.member, x]);
+  const { types, refusal } = await heard;
+  t.strictSame([types, refusal], [[LinkType.WELCOME], '']);
 });
 
 t.test('a wrong proof is refused, and nothing behind it is heard', async (t) => {

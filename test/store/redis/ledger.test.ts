@@ -341,6 +341,39 @@ t.test('S7: what is written late does not give a session back to who has left it
   t.match(load(world, node), [{ clientId: 'c', sid, epoch, owner: null }]);
 });
 
+t.test('B7: a close waits for what its owner writes, and that for the session', async (t) => {
+  const world = new World(18);
+  const node = world.join('node');
+  const { sid, epoch } = world.take(node, 1, 'c');
+  world.redis.flushAll();
+  node.act(() => node.store.saveSession(sessionRecord(1, 'c', { counter: 4 })));
+  world.pass(50);
+  const outcomes: string[] = [];
+  node.act(() => node.store.close('c', sid, epoch, 3600, -1, (outcome) => outcomes.push(outcome)));
+  const image: SessionImage = {
+    clientId: 'c',
+    sid,
+    epoch,
+    counter: 4,
+    owner: null,
+    identity: null,
+    tenant: '',
+    expiryIntervalS: 3600,
+    subscriptions: [subscription],
+  };
+  let isWritten: boolean | null = null;
+  node.act(() =>
+    node.store.assert(image, -1, (answer) => {
+      isWritten = answer;
+    }),
+  );
+  // Writers give up what they have for a session that is not there for ten seconds.
+  world.pass(500);
+  t.equal(isWritten, true, 'it is there again at once');
+  t.match(load(world, node), [{ clientId: 'c', sid, epoch, owner: null }]);
+  t.strictSame(outcomes, ['gone']);
+});
+
 t.test('S8: an open that has waited is not made for a node that may not serve', async (t) => {
   const world = new World(16);
   const a = world.join('a');

@@ -313,8 +313,14 @@ t.test('a session Redis does not know for long, or the node no more, is gone', a
   );
   world.pass(1000);
   t.equal(told(writer).get('m'), 'gone');
+  // Redis may have been emptied since: it is waited for as long.
+  put(writer, 5, ['later']);
+  world.pass(600);
+  t.equal(told(writer).get('later'), undefined);
+  world.pass(1000);
+  t.equal(told(writer).get('later'), 'gone');
   put(writer, 77, ['nobody']);
-  world.until(() => writer.node.told.length === 3);
+  world.until(() => writer.node.told.length === 4);
   t.equal(told(writer).get('nobody'), 'gone');
 });
 
