@@ -52,6 +52,7 @@ export class FakeTable implements RetainedTable {
   readonly #writing: Set<string> = new Set();
   readonly #cells: Map<string, Cell> = new Map();
   #held: (() => void)[] = [];
+  #sorted: string[] | null = null;
   readonly #world: FakeTableWorld;
 
   constructor(world: FakeTableWorld) {
@@ -80,10 +81,12 @@ export class FakeTable implements RetainedTable {
   /** The data is lost. */
   truncate(): void {
     this.#cells.clear();
+    this.#sorted = null;
   }
 
   lose(topic: string): void {
     this.#cells.delete(topic);
+    this.#sorted = null;
   }
 
   /** What is read of the topic now; null: no row. */
@@ -95,7 +98,7 @@ export class FakeTable implements RetainedTable {
 
   get size(): number {
     let rows = 0;
-    for (const topic of this.#cells.keys()) if (this.#live(topic) !== undefined) rows++;
+    for (const topic of [...this.#cells.keys()]) if (this.#live(topic) !== undefined) rows++;
     return rows;
   }
 
@@ -157,16 +160,15 @@ export class FakeTable implements RetainedTable {
         return;
       }
       const ring = this.#ring();
-      const rest = ring.filter((topic) => tokenOf(topic) > cursor);
-      const topics = rest.slice(0, rowsMax);
-      const isLast = topics.length === rest.length;
+      const from = firstAbove(ring, cursor);
+      const topics = ring.slice(from, from + rowsMax).filter((topic) => this.row(topic) !== null);
+      const isLast = from + rowsMax >= ring.length;
       const rows = topics.map((topic) => {
         const row = this.row(topic)!;
         return hasRecords ? row : { ...row, record: null };
       });
-      const read = ring.length - rest.length + topics.length;
-      const next = isLast ? null : tokenOf(topics.at(-1)!);
-      done(null, { rows, next, progress: isLast ? 1 : read / ring.length });
+      const next = isLast ? null : tokenOf(ring[from + rowsMax - 1]!);
+      done(null, { rows, next, progress: isLast ? 1 : (from + rowsMax) / ring.length });
     });
   }
 
@@ -194,18 +196,19 @@ export class FakeTable implements RetainedTable {
     if (cell === undefined || cell.record === null) return undefined;
     if (cell.endsAtMs > 0 && cell.endsAtMs <= this.#world.wallMs()) {
       // Past its grace at once: the worst case.
-      this.#cells.delete(topic);
+      this.lose(topic);
       return undefined;
     }
     return cell;
   }
 
-  #ring(): string[] {
-    const topics: string[] = [];
-    for (const topic of [...this.#cells.keys()]) {
-      if (this.#live(topic) !== undefined) topics.push(topic);
+  /** Topics by token, also of rows that are gone. */
+  #ring(): readonly string[] {
+    if (this.#sorted?.length !== this.#cells.size) {
+      const topics = [...this.#cells.keys()];
+      this.#sorted = topics.sort((a, b) => (tokenOf(a) < tokenOf(b) ? -1 : 1));
     }
-    return topics.sort((a, b) => (tokenOf(a) < tokenOf(b) ? -1 : 1));
+    return this.#sorted;
   }
 
   #merge(topic: string, cell: Cell): void {
@@ -233,6 +236,17 @@ function tokenOf(topic: string): string {
     tokens.set(topic, token);
   }
   return token;
+}
+
+function firstAbove(ring: readonly string[], cursor: string): number {
+  let low = 0;
+  let high = ring.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (tokenOf(ring[middle]!) > cursor) high = middle;
+    else low = middle + 1;
+  }
+  return low;
 }
 
 function errorOf(fate: Fate): TableError {

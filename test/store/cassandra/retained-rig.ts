@@ -26,23 +26,27 @@ export class RegionRig {
   /** Answers of the tables are under way for so long; 0: a turn. */
   latencyMs = 0;
 
+  readonly #due: { readonly atMs: number; readonly task: () => void }[] = [];
+  #stopDue: (() => void) | null = null;
+
   constructor() {
     const { time } = this;
     this.table = new FakeTable({
       later: (task) => {
         if (this.latencyMs === 0) time.nextTurn(task);
-        else after(time, this.latencyMs, task);
+        else this.#after(task);
       },
       wallMs: () => time.wallMs(),
     });
   }
-}
 
-function after(time: ManualTime, ms: number, task: () => void): void {
-  const stop = time.every(ms, () => {
-    stop();
-    task();
-  });
+  #after(task: () => void): void {
+    this.#due.push({ atMs: this.time.nowMs + this.latencyMs, task });
+    this.#stopDue ??= this.time.every(10, () => {
+      const count = this.#due.findIndex(({ atMs }) => atMs > this.time.nowMs);
+      for (const due of this.#due.splice(0, count === -1 ? this.#due.length : count)) due.task();
+    });
+  }
 }
 
 export interface NodeOptions {
