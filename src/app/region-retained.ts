@@ -14,7 +14,7 @@ import { systemClock, systemRandom, systemScheduler } from '../listeners/schedul
 import { CassandraCounters } from '../store/cassandra/cassandra-counters.ts';
 import { CassandraRetained, type MirrorStore } from '../store/cassandra/cassandra-retained.ts';
 import { CqlTable } from '../store/cassandra/cql-table.ts';
-import { Reconciler } from '../store/cassandra/reconciler.ts';
+import { Reconciler, type RetainedView as ReconcilerView } from '../store/cassandra/reconciler.ts';
 import { HybridClock } from '../util/hybrid-clock.ts';
 import { CLOCK_SKEW_MS } from './clock-skew.ts';
 import { openRegionCassandra, schemaProblem } from './region-cassandra.ts';
@@ -52,6 +52,7 @@ export class RegionRetained {
   readonly #link: CassandraLink;
   readonly #table: CqlTable;
   readonly #memory: RoundMemory;
+  readonly #hybridClock: HybridClock = new HybridClock(() => systemClock.wallMs(), CLOCK_SKEW_MS);
   #around: RegionSurroundings | null = null;
   #reconciler: Reconciler | null = null;
   #stopTick: (() => void) | null = null;
@@ -80,7 +81,7 @@ export class RegionRetained {
     this.#link = link;
     this.#memory = memory;
     this.#table = new CqlTable(link);
-    const hybridClock = new HybridClock(() => systemClock.wallMs(), CLOCK_SKEW_MS);
+    const hybridClock = this.#hybridClock;
     this.store = new CassandraRetained({
       mirror,
       table: this.#table,
@@ -153,7 +154,7 @@ export class RegionRetained {
     return new Reconciler({
       table: this.#table,
       lane: this.store.lane,
-      view: this.#around!.view,
+      view: this.#view(this.#around!.view),
       clock: systemClock,
       scheduler: systemScheduler,
       log,
@@ -163,6 +164,18 @@ export class RegionRetained {
       lastRoundMs: this.#memory.beganMs,
       roundEnded: (beganMs) => this.#memory.save(beganMs, log),
     });
+  }
+
+  /** A bus refuses versions ahead of their time; a node alone has none. */
+  #view(view: RetainedView): ReconcilerView {
+    if (!this.#parts.isAlone) return view;
+    return {
+      get: (topic) => view.get(topic),
+      all: () => view.all(),
+      apply: (topic, message, version) =>
+        this.#hybridClock.observe(version.timeUs) === 'observed' &&
+        view.apply(topic, message, version),
+    };
   }
 
   #plan(): void {

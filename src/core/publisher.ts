@@ -122,10 +122,8 @@ export class Publisher {
     const view = publication.view;
     const isReserved = publication.topic.charCodeAt(0) === 0x24;
     if (view.payloadEnd === view.payloadStart) {
-      return this.removeRetained(
-        publication.topic,
-        core.bus !== null && view.qos > 0 ? publication.message() : null,
-      );
+      const isAwaited = view.qos > 0 && (core.bus !== null || core.store.tellsRetained === true);
+      return this.removeRetained(publication.topic, isAwaited ? publication.message() : null);
     }
     const old = retained.get(publication.topic);
     this.retainRefusal = 'retained_full';
@@ -195,11 +193,12 @@ export class Publisher {
     const { retained, bus, store } = this.#core;
     const old = retained.get(topic);
     const isReserved = topic.charCodeAt(0) === 0x24;
-    if (bus === null || isReserved) {
+    // A record elsewhere may have one that this clears and nobody here has heard of.
+    if (isReserved || (bus === null && store.tellsRetained !== true)) {
       return old === null ? 0 : this.#kept(this.#clearRetained(old, null), awaited);
     }
-    // Another node may be about to tell of one that this clears.
-    const version = bus.announceRetained(topic, null, old?.version ?? null, awaited);
+    // So may another node be about to tell of one.
+    const version = bus?.announceRetained(topic, null, old?.version ?? null, awaited) ?? null;
     const ticket =
       old === null ? store.removeRetained(topic, version) : this.#clearRetained(old, version);
     return this.#kept(ticket, awaited);

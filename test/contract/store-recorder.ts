@@ -25,13 +25,19 @@ export interface Reported {
   readonly error: Error | null;
 }
 
+interface Waiting {
+  readonly ticket: Ticket;
+  readonly resolve: () => void;
+}
+
 export class StoreRecorder implements StoreEvents, RestoreVisitor {
   readonly reported: Reported[] = [];
   readonly sessions: Map<string, RestoredSession> = new Map();
   readonly retainedMessages: Map<string, Message> = new Map();
   committedTicket: Ticket = 0;
   lastError: Error | null = null;
-  readonly #waiting: { readonly ticket: Ticket; readonly resolve: () => void }[] = [];
+  readonly #waiting: Waiting[] = [];
+  readonly #waitingRetained: Waiting[] = [];
 
   entryDurable(entry: QueueEntry, sessionNumber: number): void {
     this.reported.push({ kind: 'durable', seq: entry.seq, sessionNumber, ticket: 0, error: null });
@@ -58,6 +64,19 @@ export class StoreRecorder implements StoreEvents, RestoreVisitor {
 
   retainedCommitted(ticket: Ticket, error: Error | null): void {
     this.retainedTold.push({ ticket, error });
+    if (error !== null) this.lastError = error;
+    for (const waiter of this.#waitingRetained.splice(0)) {
+      if (waiter.ticket <= ticket) waiter.resolve();
+      else this.#waitingRetained.push(waiter);
+    }
+  }
+
+  /** As `done`, of a store that `tellsRetained`. */
+  async retainedDone(ticket: Ticket): Promise<void> {
+    if (ticket <= (this.retainedTold.at(-1)?.ticket ?? 0)) return;
+    await new Promise<void>((resolve) => {
+      this.#waitingRetained.push({ ticket, resolve });
+    });
   }
 
   session(session: RestoredSession): void {

@@ -6,8 +6,9 @@
  */
 import type { Test } from 'tap';
 import { Message } from '../../src/core/message.ts';
-import type { RestoredSession } from '../../src/core/ports.ts';
+import type { RestoredSession, Ticket } from '../../src/core/ports.ts';
 import { EntryState, type QueueEntry } from '../../src/core/queue-entry.ts';
+import type { RetainedVersion } from '../../src/core/retained-version.ts';
 import {
   entryOf,
   read,
@@ -31,10 +32,13 @@ export function storeContract(
   {
     isDurable,
     givesPositions = false,
+    stampsRetained = false,
   }: {
     readonly isDurable: boolean;
     /** The queue does, and nodes share it: `append` is nothing for it. */
     readonly givesPositions?: boolean;
+    /** It gives versions itself, and a record elsewhere knows what was cleared. */
+    readonly stampsRetained?: boolean;
   },
 ): void {
   everyStore(t, makeHome);
@@ -44,6 +48,7 @@ export function storeContract(
   appending(t, makeHome);
   reading(t, makeHome, givesPositions);
   reopening(t, makeHome);
+  if (!stampsRetained) keepingTombstones(t, makeHome);
   if (!givesPositions) restoring(t, makeHome);
 }
 
@@ -98,17 +103,23 @@ function everyStore(t: Test, makeHome: (t: Test) => StoreHome): void {
     const { store, events } = subject;
     await subject.create(sessionRecord(1, 'c'));
     const tickets = [store.saveSession(sessionRecord(1, 'c'))];
+    // A store that tells of retained messages apart counts them apart.
+    const retained: Ticket[] = store.tellsRetained === true ? [] : tickets;
     tickets.push(store.addInboundId(1, 7), store.removeInboundId(1, 7));
-    tickets.push(store.putRetained(textMessage('r')), store.removeRetained('a/b', null));
-    await events.done(tickets.at(-1)!);
-    tickets.push(store.saveSession(sessionRecord(1, 'c')), store.putRetained(textMessage('r')));
+    retained.push(store.putRetained(textMessage('r')), store.removeRetained('a/b', null));
+    await retainedDone(subject, retained.at(-1)!);
+    tickets.push(store.saveSession(sessionRecord(1, 'c')));
+    retained.push(store.putRetained(textMessage('r')));
     tickets.push(store.deleteSession(1));
     await events.done(tickets.at(-1)!);
+    await retainedDone(subject, retained.at(-1)!);
     t.equal(events.lastError, null);
-    t.same(
-      tickets,
-      tickets.toSorted((a, b) => a - b),
-    );
+    for (const given of [tickets, retained]) {
+      t.same(
+        given,
+        given.toSorted((a, b) => a - b),
+      );
+    }
     await store.stop();
   });
 
@@ -472,14 +483,15 @@ function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
 
   t.test('retained messages are replaced and removed', async (t) => {
     const home = makeHome(t);
-    let { store, events } = await home.open();
+    const subject = await home.open();
+    let { store, events } = subject;
     store.putRetained(textMessage('old', 'r/1'));
-    await events.done(store.putRetained(textMessage('gone', 'r/2')));
+    await retainedDone(subject, store.putRetained(textMessage('gone', 'r/2')));
     store.putRetained(textMessage('new', 'r/1'));
     const third = textMessage('third', 'r/3');
     third.source = { clientId: 'c/1', identity: 'ü', tenant: 'acme' };
     store.putRetained(third);
-    await events.done(store.removeRetained('r/2', null));
+    await retainedDone(subject, store.removeRetained('r/2', null));
     await store.stop();
     ({ store, events } = await home.open());
     const found = [...events.retainedMessages].map(([topic, message]) => [topic, textOf(message)]);
@@ -491,19 +503,23 @@ function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
     t.equal(events.retainedMessages.get('r/1')!.source, null);
     await store.stop();
   });
+}
 
+/** Of a store whose versions are given: with other nodes, that is. */
+export function keepingTombstones(t: Test, makeHome: (t: Test) => StoreHome): void {
   t.test('tombstones of cleared topics are kept until they are over', async (t) => {
     const home = makeHome(t);
-    let { store, events } = await home.open();
-    store.putRetained(textMessage('gone', 'r/1'));
-    store.putRetained(textMessage('gone', 'r/ü'));
+    const subject = await home.open();
+    let { store, events } = subject;
+    store.putRetained(versioned('gone', 'r/1', 1));
+    store.putRetained(versioned('gone', 'r/ü', 2));
     const first = { timeUs: 1_800_000_000_000_001, writer: 0xffff_ffff };
-    await events.done(store.removeRetained('r/1', first));
+    await retainedDone(subject, store.removeRetained('r/1', first));
     store.removeRetained('r/ü', { timeUs: 5, writer: 0 });
     // Nothing was there: the clear may be told before the message it outweighs.
     store.removeRetained('r/3', { timeUs: 6, writer: 1 });
-    await events.done(store.removeRetained('r/4', { timeUs: 7, writer: 1 }));
-    store.putRetained(textMessage('new', 'r/3'));
+    await retainedDone(subject, store.removeRetained('r/4', { timeUs: 7, writer: 1 }));
+    store.putRetained(versioned('new', 'r/3', 8));
     store.forgetTombstone('r/4');
     await store.stop();
     ({ store, events } = await home.open());
@@ -513,7 +529,7 @@ function reopening(t: Test, makeHome: (t: Test) => StoreHome): void {
       'r/ü': { timeUs: 5, writer: 0 },
     });
     // A message that is on its way to the disk is in the tombstone's place.
-    store.putRetained(textMessage('again', 'r/1'));
+    store.putRetained(versioned('again', 'r/1', first.timeUs + 1));
     store.forgetTombstone('r/1');
     await store.stop();
     ({ store, events } = await home.open());
@@ -556,6 +572,18 @@ function restoring(t: Test, makeHome: (t: Test) => StoreHome): void {
     t.ok(sessionNumber > 0);
     await again.store.stop();
   });
+}
+
+/** Once it was said what became of a retained change. */
+function retainedDone({ store, events }: StoreSubject, ticket: Ticket): Promise<void> {
+  return store.tellsRetained === true ? events.retainedDone(ticket) : events.done(ticket);
+}
+
+function versioned(text: string, topic: string, timeUs: number): Message {
+  const message = textMessage(text, topic);
+  const version: RetainedVersion = { timeUs, writer: 1 };
+  message.version = version;
+  return message;
 }
 
 function theNumber(subject: StoreSubject, clientId: string): number {

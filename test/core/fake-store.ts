@@ -31,6 +31,8 @@ export class FakeDisk {
   readonly sessions: Map<number, StoredSession> = new Map();
   readonly retained: Map<string, Message> = new Map();
   readonly tombstones: Map<string, RetainedVersion> = new Map();
+  /** Of a store that `marksRetained`: what was not confirmed. */
+  readonly marks: Set<string> = new Set();
 }
 
 interface Operation {
@@ -52,6 +54,10 @@ export class FakeStore implements Store {
   #ticket = 1;
   #scheduled = false;
   commits = 0;
+  /** As the option of the embedded store. */
+  marksRetained = false;
+  /** Topics whose message is in the open batch. */
+  #put: Set<string> = new Set();
 
   constructor(time: ManualTime, disk: FakeDisk = new FakeDisk(), commitsAlone = false) {
     this.#time = time;
@@ -74,6 +80,7 @@ export class FakeStore implements Store {
         inboundIds: [...session.inboundIds],
       });
     }
+    for (const topic of this.disk.marks) restore.unconfirmed?.(topic);
     for (const message of this.disk.retained.values()) restore.retained(message);
     for (const [topic, version] of this.disk.tombstones) restore.tombstone?.(topic, version);
     return Promise.resolve();
@@ -83,6 +90,7 @@ export class FakeStore implements Store {
   commit(error: Error | null = null): void {
     const operations = this.#open;
     this.#open = [];
+    this.#put = new Set();
     const ticket = this.#ticket++;
     if (operations.length > 0) this.commits++;
     for (const { apply, entry, sessionNumber } of operations) {
@@ -199,25 +207,45 @@ export class FakeStore implements Store {
   }
 
   putRetained(message: Message): Ticket {
-    return this.#add((disk) => {
-      disk.retained.set(message.topic, message);
-      disk.tombstones.delete(message.topic);
-    }, 0);
+    if (this.marksRetained) this.#mark(message.topic, true);
+    return this.mirrorRetained(message.topic, message);
   }
 
   removeRetained(topic: string, version: RetainedVersion | null = null): Ticket {
+    if (this.marksRetained) this.#mark(topic, true);
+    return this.mirrorRetained(topic, null, version);
+  }
+
+  mirrorRetained(
+    topic: string,
+    message: Message | null,
+    version: RetainedVersion | null = null,
+  ): Ticket {
+    if (message === null) this.#put.delete(topic);
+    else this.#put.add(topic);
     return this.#add((disk) => {
       disk.retained.delete(topic);
-      if (version !== null) disk.tombstones.set(topic, version);
+      disk.tombstones.delete(topic);
+      if (message !== null) disk.retained.set(topic, message);
+      else if (version !== null) disk.tombstones.set(topic, version);
     }, 0);
   }
 
-  mirrorRetained(topic: string, message: Message | null, version: RetainedVersion | null): Ticket {
-    return message === null ? this.removeRetained(topic, version) : this.putRetained(message);
+  /** What is there goes, as in a store that keeps both in one place, but for what is on its way. */
+  forgetTombstone(topic: string): void {
+    if (this.#put.has(topic)) return;
+    this.#add((disk) => {
+      disk.retained.delete(topic);
+      disk.tombstones.delete(topic);
+    }, 0);
   }
 
-  forgetTombstone(topic: string): void {
-    this.#add((disk) => disk.tombstones.delete(topic), 0);
+  confirmRetained(topic: string): void {
+    this.#mark(topic, false);
+  }
+
+  #mark(topic: string, isMarked: boolean): void {
+    this.#add((disk) => (isMarked ? disk.marks.add(topic) : disk.marks.delete(topic)), 0);
   }
 
   stop(): Promise<void> {

@@ -208,3 +208,18 @@ t.test('a store that tells of retained messages apart: acks wait for that alone'
   world.settle();
   t.match(client.receive(), [{ packetId: 3 }, { type: 'puback', packetId: 4, reasonCode: 0x97 }]);
 });
+
+t.test('a record elsewhere may have what nobody here has heard of: its clear is one', async (t) => {
+  const store = new TellingStore();
+  const world = await World.start({ store });
+  const client = world.client(5, 'c');
+  client.connect();
+  world.settle();
+  client.receive();
+  client.publish('unknown', '', { qos: 1, id: 1, retain: true });
+  world.settle();
+  t.strictSame(client.receive(), [], 'the clear alone is waited for');
+  store.events.retainedCommitted!(1, null);
+  world.settle();
+  t.match(client.receive(), [{ packetId: 1, reasonCode: 0x10 }]);
+});

@@ -22,7 +22,7 @@ import type { HybridClock } from '../../util/hybrid-clock.ts';
 import { Ring } from '../../util/ring.ts';
 import { TicketLine } from '../redis/ticket-line.ts';
 import type { CassandraCounters } from './cassandra-counters.ts';
-import { RetainedLane } from './retained-lane.ts';
+import { type Awaiting, RetainedLane } from './retained-lane.ts';
 import type { RetainedTable } from './retained-table.ts';
 
 /** A store that marks what `confirmRetained` has not been called for. */
@@ -57,7 +57,7 @@ const KEPT_AFTER_MS = 250;
 const TICK_MS = 50;
 
 /** One change whose ticket is not settled. */
-class Change {
+class Change implements Awaiting {
   readonly ticket: Ticket;
   /** Of the mirror. */
   readonly inner: Ticket;
@@ -90,6 +90,11 @@ export class CassandraRetained implements Store {
   /** In the order of their tickets: not on the mirror's disk; not settled. */
   readonly #toDisk: Ring<Change> = new Ring();
   readonly #open: Ring<Change> = new Ring();
+  /**
+   * Of a node alone: versions ahead of what its clock may see, found when the clock was set back. What
+   * replaces them must stand above them all the same.
+   */
+  readonly #ahead: Map<string, number> = new Map();
   #events: StoreEvents | null = null;
   #stopTick: (() => void) | null = null;
 
@@ -101,9 +106,11 @@ export class CassandraRetained implements Store {
     );
     this.lane = new RetainedLane({
       ...parts,
-      confirmed: (topic, isOver) => {
+      confirmed: (topic, tombstone) => {
         parts.mirror.confirmRetained(topic);
-        if (isOver || parts.stamps !== null) parts.mirror.forgetTombstone(topic);
+        // Nobody asks a node alone what it has cleared.
+        const isOver = tombstone === 'over' || (tombstone === 'needed' && parts.stamps !== null);
+        if (isOver) parts.mirror.forgetTombstone(topic);
       },
     });
   }
@@ -118,13 +125,13 @@ export class CassandraRetained implements Store {
   }
 
   async start(events: StoreEvents, restore: RestoreVisitor): Promise<void> {
-    const { mirror, scheduler, stamps } = this.#parts;
+    const { mirror, scheduler, clock, stamps } = this.#parts;
     this.#events = events;
     const unconfirmed = new Set<string>();
     const unversioned: Message[] = [];
     const owed: { topic: string; message: Message | null; version: RetainedVersion }[] = [];
     const found = (topic: string, message: Message | null, version: RetainedVersion): void => {
-      stamps?.hybridClock.observe(version.timeUs);
+      this.#observe(topic, version);
       if (unconfirmed.delete(topic)) owed.push({ topic, message, version });
     };
     await mirror.start(
@@ -144,19 +151,25 @@ export class CassandraRetained implements Store {
           restore.retained(message);
         },
         tombstone: (topic, version) => {
+          const isOwed = unconfirmed.has(topic);
           found(topic, null, version);
-          restore.tombstone?.(topic, version);
+          if (stamps === null) restore.tombstone?.(topic, version);
+          // Nobody asks a node alone: it is kept until Cassandra has it.
+          else if (!isOwed) mirror.forgetTombstone(topic);
         },
         unconfirmed: (topic) => unconfirmed.add(topic),
       },
     );
     // Of a time when this node was alone: older than all that has a version, and in no table yet.
+    const nowMs = clock.wallMs();
     for (const message of unversioned) {
+      unconfirmed.delete(message.topic);
+      if (message.expiresAtMs !== 0 && message.expiresAtMs <= nowMs) continue;
       message.version = { timeUs: 1, writer: 0 };
       mirror.putRetained(message);
       owed.push({ topic: message.topic, message, version: message.version });
     }
-    // What is marked and no longer there has expired.
+    // A mark without anything: its record was damaged, or it is from a release that left it behind.
     for (const topic of unconfirmed) mirror.confirmRetained(topic);
     for (const { topic, message, version } of owed) this.lane.put(topic, message, version, null);
     this.#stopTick = scheduler.every(TICK_MS, () => this.#tick());
@@ -164,6 +177,7 @@ export class CassandraRetained implements Store {
 
   async stop(): Promise<void> {
     this.#stopTick?.();
+    this.lane.stop();
     await this.#parts.mirror.stop();
   }
 
@@ -171,18 +185,19 @@ export class CassandraRetained implements Store {
 
   putRetained(message: Message): Ticket {
     const { mirror, stamps } = this.#parts;
-    if (stamps !== null) message.version = stamp(stamps);
-    return this.#changed(message.topic, message, message.version!, mirror.putRetained(message));
+    const { topic, qos } = message;
+    if (stamps !== null) message.version = this.#stamp(stamps, topic, 0);
+    const inner = mirror.putRetained(message);
+    if (qos > 0) return this.#changed(topic, message, message.version!, inner);
+    // Nobody waits for it, however long Cassandra is away.
+    this.lane.put(topic, message, message.version!, null);
+    return 0;
   }
 
   removeRetained(topic: string, given: RetainedVersion | null): Ticket {
     const { mirror, stamps } = this.#parts;
-    let version = given;
-    if (stamps !== null) {
-      const { timeUs, writer } = stamp(stamps);
-      version = { timeUs, writer: writer + CLEARED };
-    }
-    return this.#changed(topic, null, version!, mirror.removeRetained(topic, version));
+    const version = stamps === null ? given! : this.#stamp(stamps, topic, CLEARED);
+    return this.#changed(topic, null, version, mirror.removeRetained(topic, version));
   }
 
   #changed(
@@ -199,11 +214,18 @@ export class CassandraRetained implements Store {
     return ticket;
   }
 
-  mirrorRetained(topic: string, message: Message | null, version: RetainedVersion | null): Ticket {
+  mirrorRetained(topic: string, message: Message | null, given: RetainedVersion | null): Ticket {
     const { mirror, stamps } = this.#parts;
-    // Nobody asks a node alone what it has cleared: Cassandra knows.
-    mirror.mirrorRetained(topic, message, message === null && stamps !== null ? null : version);
-    if (version !== null) stamps?.hybridClock.observe(version.timeUs);
+    const { lane } = this;
+    let version = given;
+    if (message === null && stamps !== null) {
+      // Cassandra knows what a node alone has cleared. But what waits to be written has replaced something
+      // there, which must not come back: its tombstone is written at the next start if it is not before.
+      version = lane.versionOf(topic);
+    }
+    if (given !== null) this.#observe(topic, given);
+    lane.mirrored(topic, message === null ? 'needed' : 'none');
+    mirror.mirrorRetained(topic, message, version);
     return 0;
   }
 
@@ -251,6 +273,23 @@ export class CassandraRetained implements Store {
     while (this.#open.at(0)?.isSettled === true) this.#open.shift();
   }
 
+  // ------------------------------------------------------------------ versions of a node alone
+
+  #observe(topic: string, { timeUs }: RetainedVersion): void {
+    const { stamps } = this.#parts;
+    if (stamps === null || stamps.hybridClock.observe(timeUs) === 'observed') return;
+    this.#ahead.set(topic, Math.max(timeUs, this.#ahead.get(topic) ?? 0));
+  }
+
+  /** Above what it replaces. */
+  #stamp({ hybridClock, writer }: Stamps, topic: string, cleared: number): RetainedVersion {
+    const timeUs = hybridClock.nextUs();
+    const aheadUs = this.#ahead.size === 0 ? undefined : this.#ahead.get(topic);
+    if (aheadUs === undefined || aheadUs < timeUs) return { timeUs, writer: writer + cleared };
+    this.#ahead.set(topic, aheadUs + 1);
+    return { timeUs: aheadUs + 1, writer: writer + cleared };
+  }
+
   // ------------------------------------------------------------------ sessions: the mirror's
 
   saveSession(record: SessionRecord): Ticket {
@@ -290,8 +329,4 @@ export class CassandraRetained implements Store {
   removeInboundId(sessionNumber: number, packetId: number): Ticket {
     return this.#parts.mirror.removeInboundId(sessionNumber, packetId);
   }
-}
-
-function stamp({ hybridClock, writer }: Stamps): RetainedVersion {
-  return { timeUs: hybridClock.nextUs(), writer };
 }

@@ -7,9 +7,10 @@
 import type { Message } from '../../core/message.ts';
 import type { Clock, Log, Scheduler } from '../../core/ports.ts';
 import { CLEARED, type RetainedVersion } from '../../core/retained-version.ts';
+import { EMPTY_BUFFER } from '../../util/bytes.ts';
 import { RecordDamage } from '../embedded/damage.ts';
 import type { CassandraCounters } from './cassandra-counters.ts';
-import type { RetainedLane } from './retained-lane.ts';
+import type { Awaiting, RetainedLane } from './retained-lane.ts';
 import { decodeRecord, type RetainedRecord } from './retained-record.ts';
 import type { RetainedTable, TableError, TablePage, TableRow } from './retained-table.ts';
 
@@ -44,9 +45,15 @@ interface Round {
   /** Whole records are read, as the mirror has next to nothing. */
   readonly hasRecords: boolean;
   cursor: string;
-  /** Messages of the mirror that the table has, as new or newer. */
+  /** Messages of the mirror whose topic has a row, whatever is in it. */
   readonly seen: Set<Message>;
   rows: number;
+  /** Of the last page: rows to be read whole, how often that was tried, and where the ring goes on. */
+  wanted: TableRow[];
+  tries: number;
+  next: string | null;
+  /** Topics that have changed here since the page was asked for: what it says of them may be over. */
+  changed: ReadonlySet<string>;
   /** The walk over the mirror behind the last page. */
   rest: Iterator<Message> | null;
   readonly done: (isWhole: boolean) => void;
@@ -57,11 +64,19 @@ const READS_AT_ONCE = 64;
 const TOPICS_PER_TICK = 2000;
 const TICK_MS = 20;
 const RETRY_MS = 1000;
+const READ_TRIES = 30;
+/** Written again and not confirmed: changes of clients must not wait behind a million of them. */
+const REWRITES_MAX = 1000;
+const REMOVES_MAX = 64;
 const LOG_EVERY_MS = 5000;
 /** The node that stamped a change so lately may be writing it. */
 const UNDER_WAY_MS = 60_000;
+/** Cassandra's clocks, by which tombstones end, and this node's agree that far over their lifetime. */
+const CLOCKS_AGREE = 0.9;
 /** Rows whose message has expired for so long are removed. */
 const EXPIRED_MS = 3_600_000;
+
+const NOTHING: ReadonlySet<string> = new Set();
 
 export class Reconciler {
   readonly #parts: ReconcilerParts;
@@ -69,7 +84,10 @@ export class Reconciler {
   #lastRoundMs: number;
   #nextMs = 0;
   #isReading = false;
-  #loggedMs = 0;
+  #loggedMs = Number.NEGATIVE_INFINITY;
+  #rewriting = 0;
+  #removing = 0;
+  readonly #rewritten: Awaiting = { isSettled: false, confirmed: () => void this.#rewriting-- };
   readonly #stopTick: () => void;
 
   constructor(parts: ReconcilerParts) {
@@ -95,6 +113,10 @@ export class Reconciler {
       cursor: '',
       seen: new Set(),
       rows: 0,
+      wanted: [],
+      tries: 0,
+      next: null,
+      changed: NOTHING,
       rest: null,
       done,
     };
@@ -104,6 +126,7 @@ export class Reconciler {
     const round = this.#round;
     if (round === null) return;
     this.#round = null;
+    this.#parts.lane.unwatch();
     this.#parts.counters.progress = 1;
     round.done(false);
   }
@@ -115,8 +138,8 @@ export class Reconciler {
 
   #tick(): void {
     const round = this.#round;
-    if (round === null || this.#isReading) return;
-    const { clock, table } = this.#parts;
+    if (round === null || this.#isReading || this.#rewriting >= REWRITES_MAX) return;
+    const { clock, table, lane } = this.#parts;
     if (round.rest !== null) {
       this.#sweep(round, round.rest);
       return;
@@ -126,7 +149,12 @@ export class Reconciler {
       this.#nextMs = clock.monotonicMs() + RETRY_MS;
       return;
     }
+    if (round.wanted.length > 0) {
+      this.#readWanted(round);
+      return;
+    }
     this.#isReading = true;
+    round.changed = lane.watch();
     table.page(round.cursor, PAGE_ROWS, round.hasRecords, (error, page) => {
       this.#isReading = false;
       if (this.#round !== round) return;
@@ -149,8 +177,9 @@ export class Reconciler {
     counters.rowsRead += page.rows.length;
     round.rows += page.rows.length;
     counters.progress = Math.min(page.progress, 0.99);
-    const wanted: TableRow[] = [];
-    for (const row of page.rows) this.#compare(round, row, wanted);
+    round.next = page.next;
+    round.tries = 0;
+    for (const row of page.rows) this.#compare(round, row);
     const nowMs = clock.monotonicMs();
     this.#nextMs = nowMs + (page.rows.length * 1000) / rowsPerS;
     if (nowMs - round.beganAt > LOG_EVERY_MS && nowMs - this.#loggedMs >= LOG_EVERY_MS) {
@@ -158,61 +187,93 @@ export class Reconciler {
       const percent = Math.floor(page.progress * 100);
       log.info({ rows: round.rows, percent }, 'reading retained messages from Cassandra');
     }
-    this.#isReading = wanted.length > 0;
-    const next = (): void => {
-      this.#isReading = false;
-      if (this.#round !== round) return;
-      if (page.next === null) round.rest = this.#parts.view.all()[Symbol.iterator]();
-      else round.cursor = page.next;
-    };
-    if (wanted.length === 0) next();
-    else this.#read(round, wanted, next);
+    if (round.wanted.length > 0) this.#readWanted(round);
+    else this.#pageEnded(round);
+  }
+
+  #pageEnded(round: Round): void {
+    if (round.next !== null) {
+      round.cursor = round.next;
+      return;
+    }
+    this.#parts.lane.unwatch();
+    round.rest = this.#parts.view.all()[Symbol.iterator]();
   }
 
   /** Rows to be read whole go into `wanted`. */
-  #compare(round: Round, row: TableRow, wanted: TableRow[]): void {
+  #compare(round: Round, row: TableRow): void {
     const { view, lane } = this.#parts;
     const { topic, timeUs } = row;
     const message = view.get(topic);
-    const ours = message?.version?.timeUs ?? 0;
-    if (message !== null && timeUs > ours && row.expires) {
-      this.#take(topic, { message: null, version: { timeUs, writer: CLEARED } });
-    } else if (timeUs > ours && !row.expires) {
-      // A clear that is on its way there.
-      if (message === null && lane.has(topic)) return;
-      if (row.record === null) wanted.push(row);
-      else this.#takeRow(row);
-    } else if (timeUs === ours && message !== null) {
+    if (message === null && row.expires) return;
+    if (message !== null) {
       round.seen.add(message);
+      const ours = message.version?.timeUs ?? 0;
+      if (timeUs < ours) {
+        this.#rewrite(round, message);
+        return;
+      }
+      // In one microsecond a clear wins.
+      if (timeUs === ours && !row.expires) return;
     }
+    // What is on its way there, or came while the page was, may be newer: the next round tells.
+    if (lane.has(topic) || round.changed.has(topic)) return;
+    if (row.expires) this.#take(topic, { message: null, version: { timeUs, writer: CLEARED } });
+    else if (row.record === null) round.wanted.push(row);
+    else this.#takeRow(row);
   }
 
-  /** Each is answered before the next page is asked for. */
-  #read(round: Round, rows: readonly TableRow[], done: () => void): void {
+  /** Each is answered before the next page is asked for; what could not be read is tried again. */
+  #readWanted(round: Round): void {
     const { table } = this.#parts;
+    const rows = round.wanted;
+    round.wanted = [];
+    round.tries++;
+    this.#isReading = true;
     let next = 0;
     let underWay = 0;
     const more = (): void => {
       while (next < rows.length && underWay < READS_AT_ONCE && this.#round === round) {
+        const wanted = rows[next++]!;
         underWay++;
-        table.read(rows[next++]!.topic, (error, row) => {
+        table.read(wanted.topic, (error, row) => {
           underWay--;
-          // The next round finds it again.
-          if (error !== null) this.#later(error);
-          else if (row !== null) this.#takeRow(row);
-          if (underWay === 0 && (next === rows.length || this.#round !== round)) done();
-          else more();
+          if (this.#round === round) this.#readOne(round, wanted, error, row);
+          if (underWay === 0 && (next === rows.length || this.#round !== round)) {
+            this.#isReading = false;
+            if (this.#round === round && round.wanted.length === 0) this.#pageEnded(round);
+          } else {
+            more();
+          }
         });
       }
     };
     more();
   }
 
+  #readOne(round: Round, wanted: TableRow, error: TableError | null, row: TableRow | null): void {
+    const { counters, log, lane } = this.#parts;
+    const { topic } = wanted;
+    if (error !== null) {
+      this.#later(error);
+      if (round.tries < READ_TRIES) {
+        round.wanted.push(wanted);
+        return;
+      }
+      // Of one topic nothing may hang for ever; the mirror keeps what it has.
+      counters.damaged++;
+      log.error({ err: error, topic }, 'a retained message in Cassandra cannot be read');
+      return;
+    }
+    if (row === null || lane.has(topic) || round.changed.has(topic)) return;
+    this.#takeRow(row);
+  }
+
   #takeRow({ topic, timeUs, record }: TableRow): void {
-    const { counters, log, clock, table } = this.#parts;
+    const { counters, log, clock, view } = this.#parts;
     let found: RetainedRecord;
     try {
-      found = decodeRecord(topic, record!, timeUs);
+      found = decodeRecord(topic, record ?? EMPTY_BUFFER, timeUs);
     } catch (error) {
       if (!(error instanceof RecordDamage)) throw error;
       counters.damaged++;
@@ -220,13 +281,24 @@ export class Reconciler {
       return;
     }
     const expiresAtMs = found.message?.expiresAtMs ?? 0;
-    if (expiresAtMs !== 0 && expiresAtMs <= clock.wallMs()) {
-      if (clock.wallMs() - expiresAtMs < EXPIRED_MS) return;
-      counters.expired++;
-      table.remove(topic, timeUs, () => {});
+    if (expiresAtMs === 0 || expiresAtMs > clock.wallMs()) {
+      this.#take(topic, found);
       return;
     }
-    this.#take(topic, found);
+    // It had replaced what is here.
+    if (view.get(topic) !== null) this.#take(topic, { message: null, version: found.version });
+    if (clock.wallMs() - expiresAtMs >= EXPIRED_MS) this.#remove(topic, timeUs);
+  }
+
+  #remove(topic: string, timeUs: number): void {
+    const { table, counters } = this.#parts;
+    // The next round finds it again.
+    if (this.#removing >= REMOVES_MAX) return;
+    this.#removing++;
+    table.remove(topic, timeUs, (error) => {
+      this.#removing--;
+      if (error === null) counters.expired++;
+    });
   }
 
   #take(topic: string, { message, version }: RetainedRecord): void {
@@ -238,7 +310,7 @@ export class Reconciler {
   // ------------------------------------------------------------------ what the table has not
 
   #sweep(round: Round, rest: Iterator<Message>): void {
-    for (let i = 0; i < TOPICS_PER_TICK; i++) {
+    for (let i = 0; i < TOPICS_PER_TICK && this.#rewriting < REWRITES_MAX; i++) {
       const next = rest.next();
       if (next.done === true) {
         this.#ended(round);
@@ -249,23 +321,41 @@ export class Reconciler {
   }
 
   #missing(round: Round, message: Message): void {
-    const { lane, view, counters, tombstoneS } = this.#parts;
-    const { topic, version } = message;
-    if (version === null || topic.charCodeAt(0) === 0x24 || lane.has(topic)) return;
-    // Changed since its page was read, or so lately that its node is about to write it.
+    const { lane, view, counters, clock } = this.#parts;
+    const { topic, version, expiresAtMs } = message;
+    if (version === null || lane.has(topic)) return;
+    // Changed since the walk has found it; or it goes by itself.
     if (view.get(topic) !== message) return;
-    const atMs = version.timeUs / 1000;
-    if (atMs > round.beganMs - UNDER_WAY_MS) return;
-    const isOld = atMs < round.beganMs - tombstoneS * 1000;
-    // It was written, or is in the lane: it was cleared, and nobody knows of that any more. Before its first
-    // whole round a mirror may come from a time without Cassandra.
-    if (isOld && this.#lastRoundMs > 0) {
-      counters.forgotten++;
-      view.apply(topic, null, { timeUs: version.timeUs + 1, writer: 0 });
+    const nowMs = clock.wallMs();
+    if (expiresAtMs !== 0 && expiresAtMs <= nowMs) return;
+    if (!this.#mayBeCleared(version, nowMs)) {
+      this.#rewrite(round, message);
       return;
     }
+    counters.forgotten++;
+    view.apply(topic, null, { timeUs: version.timeUs + 1, writer: 0 });
+  }
+
+  /**
+   * A tombstone may have come and gone without a round that has seen it: neither since the message nor
+   * since the last whole round is less time than tombstones have. Otherwise Cassandra has lost the row,
+   * or never had it: before its first whole round a mirror may come from a time without Cassandra.
+   */
+  #mayBeCleared({ timeUs }: RetainedVersion, nowMs: number): boolean {
+    const tombstoneMs = this.#parts.tombstoneS * 1000;
+    if (this.#lastRoundMs === 0 || nowMs - timeUs / 1000 < tombstoneMs) return false;
+    return nowMs - this.#lastRoundMs >= tombstoneMs * CLOCKS_AGREE;
+  }
+
+  #rewrite(round: Round, message: Message): void {
+    const { lane, counters } = this.#parts;
+    const { topic, version } = message;
+    if (version === null || topic.charCodeAt(0) === 0x24 || lane.has(topic)) return;
+    // So lately that the node that stamped it is about to write it.
+    if (version.timeUs / 1000 > round.beganMs - UNDER_WAY_MS) return;
     counters.rewritten++;
-    lane.put(topic, message, version, null);
+    this.#rewriting++;
+    lane.put(topic, message, version, this.#rewritten);
   }
 
   #ended(round: Round): void {

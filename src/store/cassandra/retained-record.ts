@@ -83,8 +83,10 @@ export function decodeRecord(topic: string, record: Buffer, timeUs: number): Ret
   const expiresAtMs = (flags & HAS_EXPIRY) === 0 ? 0 : cursor.varint();
   const propertyBytes = (flags & HAS_PROPERTIES) === 0 ? 0 : cursor.varint();
   const fromBytes = (flags & HAS_SOURCE) === 0 ? 0 : cursor.varint();
-  const properties = Buffer.from(cursor.bytes(propertyBytes));
+  // A copy: the bytes are part of a page that nobody else needs.
+  const properties = propertyBytes === 0 ? EMPTY_BUFFER : Buffer.from(cursor.bytes(propertyBytes));
   const source = fromBytes === 0 ? null : parseSource(cursor.bytes(fromBytes));
+  if (cursor.atEnd) throw new RecordDamage('a retained record has neither payload nor clear');
   const payload = cursor.bytes(cursor.end - cursor.pos);
   const message = makeMessage(0, topic, payload, {
     qos: (flags & QOS_BITS) as 0 | 1 | 2,
