@@ -100,6 +100,8 @@ interface Opening {
   /** What Redis answered may lack what a node had promised. */
   isStale: boolean;
   isReread: boolean;
+  /** Session ids that were made for it and given back: it finds one of them when it asks again. */
+  readonly made: string[];
 }
 
 /** Openings of one client id; the first one is under way. */
@@ -197,6 +199,7 @@ export class Takeover {
       losses: 0,
       isStale: false,
       isReread: false,
+      made: [],
     };
     if (line !== undefined) {
       line.openings.push(opening);
@@ -438,6 +441,7 @@ export class Takeover {
         // Made anew in a Redis that had lost it: the others know what there was.
         const { clientId, expiryIntervalS } = opening.request;
         ledger.giveBack(opening.incarnation, clientId, record.sid, record.epoch, expiryIntervalS);
+        opening.made.push(record.sid);
       }
       opening.doubts++;
       this.#write(line, opening);
@@ -453,7 +457,9 @@ export class Takeover {
     const own = this.#unregistered.takenAway(opening.request.clientId, record.epoch);
     const oldWill = record.oldWill ?? (own === null ? null : { ...own, isDue: true });
     const isVoid = isWillVoid && oldWill?.isDue === true;
-    const taken = { ...record, oldWill: isVoid ? { ...oldWill, isDue: false } : oldWill };
+    // Its client has never had it.
+    const present = record.present && !opening.made.includes(record.sid);
+    const taken = { ...record, present, oldWill: isVoid ? { ...oldWill, isDue: false } : oldWill };
     this.#answer(line, opening, { kind: 'opened', record: taken });
   }
 

@@ -38,7 +38,10 @@ export const safeFaults = [
 /** Redis loses what it had: what was queued only there may be missing, and is counted. */
 export const lossyFaults = ['redis_flush', 'redis_empty'] as const;
 
-export type SimFault = (typeof safeFaults)[number] | (typeof lossyFaults)[number];
+/** Only for who names them: what seeds mean stays what it was. */
+export const namedFaults = ['redis_kills'] as const;
+
+export type SimFault = (typeof safeFaults | typeof lossyFaults | typeof namedFaults)[number];
 export const simFaults: readonly SimFault[] = [...safeFaults, ...lossyFaults];
 
 /** What must be known before the run begins: `failover` needs a Redis that remembers. */
@@ -186,6 +189,9 @@ export class ClusterFaults {
         redis.down();
         kernel.after(null, forMs, () => redis.up(true));
         break;
+      case 'redis_kills':
+        this.#killRedis(plan.between(2, 4));
+        break;
       case 'redis_empty':
         if (redis.isDown) break;
         redis.down();
@@ -220,6 +226,23 @@ export class ClusterFaults {
       default:
         if (!redis.isDown) redis.rollBack(plan.between(0, redis.replicaMs));
     }
+  }
+
+  /**
+   * kill -9 of a Redis that syncs each write, some times in a row: what it had executed is there again, also
+   * what it had not answered; nodes find it again one after the other.
+   */
+  #killRedis(left: number): void {
+    const { kernel, plan } = this.#parts;
+    const { redis } = this.#parts.site;
+    if (redis.isDown) return;
+    redis.spreadMs = 1000;
+    redis.down();
+    kernel.after(null, plan.between(0, 1000), () => {
+      redis.up(true);
+      if (left > 1) kernel.after(null, plan.between(100, 700), () => this.#killRedis(left - 1));
+      else redis.spreadMs = 0;
+    });
   }
 
   /** What is in the queues now is nowhere else. */

@@ -49,6 +49,8 @@ export class ModelRedis {
   runId = 1;
   isDown = false;
   slowMs = 0;
+  /** Connections come back one after the other within so long, as pauses between tries have grown. */
+  spreadMs = 0;
   /** Answers wait so long for the replicas (WAIT): `rollBack` by no more loses nothing answered. */
   replicaMs = 0;
   #refusal: { readonly code: string; readonly names: readonly string[] | null } | null = null;
@@ -348,8 +350,10 @@ export class ModelRedisClient implements RedisPort {
   #connectLater(): void {
     if (this.#isConnecting || this.#isClosed) return;
     this.#isConnecting = true;
+    const { spreadMs, world } = this.#server;
     const { reconnectMs } = this.#server.options;
-    this.#after(reconnectMs * (0.5 + this.#server.world.chance() / 2), () => {
+    const spread = spreadMs > 0 ? world.chance() * spreadMs : 0;
+    this.#after(reconnectMs * (0.5 + world.chance() / 2) + spread, () => {
       this.#isConnecting = false;
       if (this.#isClosed || this.isUp) return;
       if (this.#isCut || this.#server.isDown) {

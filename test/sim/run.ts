@@ -7,7 +7,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { type SimFault, simFaults } from './cluster-faults.ts';
+import { namedFaults, type SimFault, simFaults } from './cluster-faults.ts';
 import { addCounts, describeCounts, noCounts } from './seed-outcome.ts';
 import { type SeedPlan, seedPlan } from './seed-plan.ts';
 import { runPool } from './seed-pool.ts';
@@ -37,8 +37,9 @@ function number(name: string, text: string | undefined): number | undefined {
 
 function kindsOf(text: string | undefined): readonly SimFault[] | undefined {
   return text?.split(',').map((name) => {
-    const kind = simFaults.find((fault) => fault === name);
-    if (kind === undefined) throw new Error(`--kinds ${name}: one of ${simFaults.join(', ')}`);
+    const all = [...simFaults, ...namedFaults];
+    const kind = all.find((fault) => fault === name);
+    if (kind === undefined) throw new Error(`--kinds ${name}: one of ${all.join(', ')}`);
     return kind;
   });
 }

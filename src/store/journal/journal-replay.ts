@@ -16,6 +16,11 @@ export interface ReplayParts {
 }
 
 const PAGE_ROWS = 256;
+/**
+ * Handed over and not answered. Some more than a page: what waits for a session that Redis does not have
+ * yet would hold up all others, until opens wait for them no longer and newer messages overtake them.
+ */
+const WAITING_MAX = 8 * PAGE_ROWS;
 
 /** `done(false)`: the disk could not be read; what was handed over is, the rest is not. */
 export function replayRange(
@@ -25,38 +30,47 @@ export function replayRange(
   done: (isWhole: boolean) => void,
 ): void {
   const { disk, log } = parts;
-  const page = (start: string): void => {
+  let start = from;
+  let waiting = 0;
+  let isBusy = false;
+  let isRead = false;
+  let isOver = false;
+  const more = (): void => {
+    if (isBusy || isOver) return;
+    if (isRead) {
+      if (waiting > 0) return;
+      isOver = true;
+      done(true);
+      return;
+    }
+    if (waiting > WAITING_MAX - PAGE_ROWS) return;
+    isBusy = true;
     disk.read(start, to, PAGE_ROWS, (error, rows) => {
       const last = rows.at(-1);
       if (error !== null) {
         log.error({ err: error }, 'the journal cannot be read');
+        isOver = true;
         done(false);
-      } else if (last === undefined) {
-        done(true);
-      } else {
-        handOver(parts, rows, () => page(after(last.key)));
+        return;
       }
+      if (last === undefined) isRead = true;
+      else start = after(last.key);
+      for (const row of rows) {
+        const record = decoded(parts, row);
+        if (record === null) continue;
+        waiting++;
+        parts.counters.replayed++;
+        parts.sink.replay(record, answered);
+      }
+      isBusy = false;
+      more();
     });
   };
-  page(from);
-}
-
-function handOver(parts: ReplayParts, rows: readonly JournalRow[], then: () => void): void {
-  const { sink, counters } = parts;
-  // Counted once itself: what is answered at once must not end it early.
-  let waiting = 1;
   const answered = (): void => {
     waiting--;
-    if (waiting === 0) then();
+    more();
   };
-  for (const row of rows) {
-    const record = decoded(parts, row);
-    if (record === null) continue;
-    waiting++;
-    counters.replayed++;
-    sink.replay(record, answered);
-  }
-  answered();
+  more();
 }
 
 function decoded({ log, counters }: ReplayParts, { key, value }: JournalRow): JournalRecord | null {

@@ -2,8 +2,12 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { RecordDamage } from '../../../src/store/embedded/damage.ts';
+import { JournalCounters } from '../../../src/store/journal/journal-counters.ts';
+import { OWN_FIRST, OWN_LAST, ownKey } from '../../../src/store/journal/journal-keys.ts';
 import { decodeRecord, encodeRecord } from '../../../src/store/journal/journal-record.ts';
-import { JournalWorld } from './journal-world.ts';
+import { replayRange } from '../../../src/store/journal/journal-replay.ts';
+import { LogRecorder } from '../../contract/store-recorder.ts';
+import { FakeDisk, JournalWorld } from './journal-world.ts';
 
 function isDamage(bytes: Buffer): boolean {
   try {
@@ -194,6 +198,42 @@ t.test('a node begins with what it had, before anything new', async (t) => {
   world.pass(300);
   t.equal(again.disk.rows.size, 1, 'only what is new');
   t.strictSame(again.told, ['kept 1']);
+});
+
+t.test('what waits for one session does not hold up the others, and is bounded', async (t) => {
+  for (const isStuck of [false, true]) {
+    const world = new JournalWorld();
+    const rows = new Map<string, Buffer>();
+    for (let seq = 1; seq <= 5000; seq++) {
+      const record = { clientId: 'c', sid: 's', writer: 'w', seq, value: Buffer.from('v') };
+      rows.set(ownKey(seq), encodeRecord(record));
+    }
+    const handed: number[] = [];
+    let first = (): void => {};
+    let outcome: boolean | null = null;
+    const sink = {
+      isUp: true,
+      replay: ({ seq }: { seq: number }, answered: () => void) => {
+        handed.push(seq);
+        if (seq === 1) first = answered;
+        else if (!isStuck) answered();
+      },
+    };
+    const disk = new FakeDisk(world.time, rows);
+    const parts = { disk, sink, log: new LogRecorder(), counters: new JournalCounters() };
+    replayRange(parts, OWN_FIRST, OWN_LAST, (isWhole) => {
+      outcome = isWhole;
+    });
+    world.pass(1000);
+    t.equal(handed.length, isStuck ? 2048 : 5000);
+    t.ok(
+      handed.every((seq, index) => seq === index + 1),
+      'in order',
+    );
+    t.equal(outcome, null, 'one is not answered');
+    first();
+    t.equal(outcome, isStuck ? null : true);
+  }
 });
 
 t.test('only the writer has lost Redis: its keeper puts it into the queues at once', async (t) => {
