@@ -474,6 +474,8 @@ export class RedisShard implements PipeEvents {
   /** Whether a write is possible, and enough replicas have it. */
   #probeWrite(pipe: RedisPipe, ready: () => void): void {
     const { replicasMin, waitMs, probeMs } = this.#host.settings;
+    // It is heard: a WAIT for replicas that are not there may last longer than a login may.
+    pipe.greeted();
     let code: string | null = null;
     const key = this.#host.probeKeyOf(this);
     pipe.query(['SET', key, '1', 'PX', Math.round(probeMs * 10)], (reply) => {
