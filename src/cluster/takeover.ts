@@ -447,10 +447,10 @@ export class Takeover {
       this.#write(line, opening);
       return;
     }
-    if (opening.isStale && record.present && !opening.isReread) {
-      // All that was promised is there by now: packet ids, and what is still to be handed on.
+    if (opening.isStale && !opening.isReread && (record.present || record.oldWill !== null)) {
+      // All that was promised is there by now: packet ids, what is still to be handed on, which wills are void.
       opening.isReread = true;
-      this.#giveBack(opening, record, REOPEN_EXPIRY_S);
+      this.#giveBack(opening, record, record.present ? REOPEN_EXPIRY_S : 0);
       this.#write(line, opening);
       return;
     }

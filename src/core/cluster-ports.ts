@@ -160,6 +160,11 @@ export interface SharedSessions {
   inboundDone(sessionNumber: number, packetId: number): void;
   /** PUBREL came: the id is forgotten. `awaited` as above; null: nobody waits. */
   endInbound(sessionNumber: number, packetId: number, awaited: Awaited | null): void;
+  /**
+   * A connection that was opened under this epoch is gone, and its will is void, or published: `Bus.close`
+   * says so to Redis later, a journal to the survivors should this node die before.
+   */
+  left(clientId: string, sid: string, epoch: number, expiryIntervalS: number): void;
 }
 
 export interface SharedEvents {

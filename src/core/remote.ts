@@ -253,6 +253,7 @@ export class Remote implements RemoteSide, SharedEvents {
 
   lost(): void {
     const { core, connections } = this.#services;
+    this.#tenure.lost();
     for (const session of [...core.sessions.values()]) {
       if (session.ownership === null) continue;
       // What it does not own stays known until the tables of the others replace it.
@@ -265,6 +266,7 @@ export class Remote implements RemoteSide, SharedEvents {
   }
 
   unfenced(): void {
+    this.#tenure.unfenced();
     for (const connection of [...this.#services.connections]) connection.leaseRenewed();
   }
 

@@ -58,8 +58,15 @@ export type Taken =
   | { readonly kind: 'opened'; readonly session: Session; readonly present: boolean }
   | { readonly kind: 'foreign' | 'unavailable' };
 
+/** Clients whose last connection here has left no will, oldest forgotten first. */
+const LEFT_MAX = 100_000;
+
 export class Tenure {
   readonly unqueued: Unqueued = new Unqueued();
+  /** Wills of connections that were gone when others may have counted this node as dead. */
+  #unpublished: (() => void)[] = [];
+  /** Epoch of the connection, by client id: Redis may not have heard that its will is void. */
+  readonly #left: Map<string, number> = new Map();
   readonly #core: Core;
   readonly #bus: Bus;
   readonly #delivery: Delivery;
@@ -158,8 +165,10 @@ export class Tenure {
   #settleOldWill(session: Session, old: NonNullable<OpenedRecord['oldWill']>): void {
     const { clientId } = session;
     const { sid, epoch } = old;
+    const isVoid = this.#left.get(clientId) === epoch;
+    this.#left.delete(clientId);
     const settled = (): void => this.#bus.oldWillSettled(clientId, sid, epoch);
-    if (!old.isDue) {
+    if (!old.isDue || isVoid) {
       settled();
       return;
     }
@@ -225,6 +234,7 @@ export class Tenure {
     const { lingering } = ownership;
     // Whoever takes it next must find what was read from its client in the queues.
     const close = (willDelayS: number): void => {
+      if (willDelayS < 0) this.#leave(clientId, sid, epoch, expiryIntervalS);
       const closed = (): void => this.#bus.close(clientId, sid, epoch, expiryIntervalS, willDelayS);
       const settled = (): void => this.unqueued.whenQueued(clientId, closed);
       if (lingering === null) settled();
@@ -236,12 +246,38 @@ export class Tenure {
       // Whoever looks at the session then publishes it.
       close(will.delayS);
     } else {
-      // A crash before it is safe leaves it to the survivors.
       const identity = willIdentity(sid, epoch);
-      this.#sessions.publishWill(session.principal, willGate, will.message, identity, () =>
-        close(-1),
-      );
+      // A crash before it is safe leaves it to the survivors.
+      const publish = (): void =>
+        this.#sessions.publishWill(session.principal, willGate, will.message, identity, () =>
+          close(-1),
+        );
+      if (this.#bus.mayServe()) publish();
+      else this.#unpublished.push(publish);
     }
+  }
+
+  #leave(clientId: string, sid: string, epoch: number, expiryIntervalS: number): void {
+    const left = this.#left;
+    left.delete(clientId);
+    left.set(clientId, epoch);
+    for (const oldest of left.keys()) {
+      if (left.size <= LEFT_MAX) break;
+      left.delete(oldest);
+    }
+    this.#bus.sessions.left(clientId, sid, epoch, expiryIntervalS);
+  }
+
+  /** The lease goes on: nobody else has published them. */
+  unfenced(): void {
+    const unpublished = this.#unpublished;
+    this.#unpublished = [];
+    for (const publish of unpublished) publish();
+  }
+
+  /** This incarnation is dead: the survivors publish them. */
+  lost(): void {
+    this.#unpublished = [];
   }
 
   /** The session is no more; its record goes with `Bus.close` or `deleteSession`. */

@@ -360,6 +360,8 @@ export class FakeNode implements Bus, SharedSessions, Store {
     this.#writeFor(awaited, sessionNumber, (row) => row.inbound.delete(packetId));
   }
 
+  left(): void {}
+
   inboundDone(sessionNumber: number, packetId: number): void {
     this.#write(
       sessionNumber,

@@ -28,12 +28,13 @@ import type {
 import type { QueueEntry } from '../../core/queue-entry.ts';
 import type { GroupChoices, SharedAppend } from '../../core/shared-append.ts';
 import type { RedisPort, RedisPortEvents } from '../../drivers/redis/redis-port.ts';
+import type { JournalEntry } from '../journal/journal-entry.ts';
 import type { AppendJournal, JournalSink } from '../journal/journal-ports.ts';
 import type { JournalRecord } from '../journal/journal-record.ts';
 import { AppendLane } from './append-lane.ts';
 import { type AppendLimits, AppendWriter } from './append-writer.ts';
 import { listCall, listReply, sessionList } from './functions/session-record.ts';
-import { InboundChange, inboundOf, isInbound } from './inbound-change.ts';
+import { InboundChange, inboundOf, isInbound, leftOf, leftRecord } from './inbound-change.ts';
 import { InboundRecall } from './inbound-recall.ts';
 import { checkPrefix, sessionKeys } from './keys.ts';
 import { encodePending } from './message-value.ts';
@@ -87,6 +88,8 @@ const STOP_MS_MAX = 3000;
 const STOP_TICK_MS = 10;
 const QUARANTINE_LOG_MS = 1000;
 
+const nothing = (): void => {};
+
 /** Nothing of it is told to the core. */
 const NO_SESSION = -1;
 
@@ -127,6 +130,8 @@ export class RedisStore
   readonly #opened: Map<string, OpenedSession> = new Map();
   /** Of journals that are replayed, by client id and sid. */
   readonly #replays: Map<string, ReplayLane> = new Map();
+  /** By client id: the journal says that its connection left no will, until Redis does. */
+  readonly #left: Map<string, { readonly epoch: number; readonly entry: JournalEntry }> = new Map();
   #storeEvents: StoreEvents | null = null;
   #isStopped = false;
   #quarantineLoggedMs = Number.NEGATIVE_INFINITY;
@@ -377,6 +382,18 @@ export class RedisStore
     this.#owners.touch(lane);
   }
 
+  left(clientId: string, sid: string, epoch: number, expiryIntervalS: number): void {
+    const journal = this.#options.journal ?? null;
+    // Else it hears so at once, with the close.
+    if (journal === null || this.#calls.isUp) return;
+    const record = leftRecord(clientId, sid, epoch, expiryIntervalS);
+    const entry = journal.keep(record, nothing, nothing);
+    if (entry === null) return;
+    const before = this.#left.get(clientId);
+    if (before !== undefined) journal.answered(before.entry);
+    this.#left.set(clientId, { epoch, entry });
+  }
+
   // ------------------------------------------------------------------ SessionStore
 
   saveSession(record: SessionRecord): Ticket {
@@ -455,7 +472,14 @@ export class RedisStore
     willDelayS: number,
     done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
   ): void {
-    this.#ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, done);
+    this.#ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, (outcome) => {
+      const left = this.#left.get(clientId);
+      if (left !== undefined && left.epoch <= epoch) {
+        this.#left.delete(clientId);
+        this.#options.journal!.answered(left.entry);
+      }
+      done(outcome);
+    });
   }
 
   giveBack(
@@ -540,6 +564,7 @@ export class RedisStore
   replay(record: JournalRecord, answered: () => void): void {
     const { clientId, sid, writer, seq, value } = record;
     if (isInbound(record)) {
+      if (this.#recallLeft(record, answered)) return;
       const found = soundOrNull(() => inboundOf(record), this.#quarantine, clientId, 'journal');
       if (found === null) answered();
       else this.#recall.add({ clientId, sid, ...found, answered });
@@ -560,6 +585,19 @@ export class RedisStore
       if (replay.waiting === 0) this.#replays.delete(name);
       answered();
     });
+  }
+
+  /** That a dead node's client had left no will: survivors must not find one. */
+  #recallLeft(record: JournalRecord, answered: () => void): boolean {
+    const { clientId, sid } = record;
+    const left = soundOrNull(() => leftOf(record), this.#quarantine, clientId, 'journal');
+    if (left === null) return false;
+    const { epoch, expiryIntervalS } = left;
+    this.#ledger.close(clientId, sid, epoch, expiryIntervalS, -1, (outcome) => {
+      if (outcome === 'fenced') this.#ledger.oldWillSettled(clientId, sid, epoch);
+      answered();
+    });
+    return true;
   }
 
   // ------------------------------------------------------------------ lanes

@@ -159,7 +159,8 @@ export class RedisLedger {
         answer(unavailable);
       });
     };
-    this.#line.run(clientId, (finished) => this.#options.recalled(clientId, () => own(finished)));
+    // Before its line: what is promised may wait for the session to be asserted there.
+    this.#options.recalled(clientId, () => this.#line.run(clientId, own));
   }
 
   #open(
