@@ -151,7 +151,8 @@ export class RedisLedger {
       indexes.own(owner, clientId, (failure) => {
         if (failure === null && !isAnswered) {
           const open = openArguments(owner, hlcMs, newSid, request);
-          this.#open(clientId, open, () => isAnswered, answer, finished);
+          const isWanted = (): boolean => !isAnswered && (request.isWanted?.() ?? true);
+          this.#open(clientId, open, () => isAnswered, isWanted, answer, finished);
           return;
         }
         indexes.disown(clientId, 0);
@@ -167,6 +168,7 @@ export class RedisLedger {
     clientId: string,
     open: OpenArguments,
     isAnswered: () => boolean,
+    isWanted: () => boolean,
     answer: (what: LedgerAnswer) => void,
     finished: () => void,
   ): void {
@@ -183,7 +185,7 @@ export class RedisLedger {
     };
     const attempt = (): void => {
       // The session may have been given to others since: it must not be taken from them late.
-      const isGivenUp = isAnswered() || !this.mayOpen(open.owner);
+      const isGivenUp = !isWanted() || !this.mayOpen(open.owner);
       if (isGivenUp && !isUnknown) {
         failed('unavailable');
         return;
