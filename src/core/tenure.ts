@@ -14,6 +14,7 @@ import type {
 } from './cluster-ports.ts';
 import type { Core } from './core.ts';
 import type { Delivery } from './delivery.ts';
+import { isGroupQueue } from './group-queue-id.ts';
 import type { Message } from './message.ts';
 import { Ownership } from './ownership.ts';
 import type { ClientGate, SubscriptionRecord, WillRecord } from './ports.ts';
@@ -55,7 +56,13 @@ export interface TenureHost {
 }
 
 export type Taken =
-  | { readonly kind: 'opened'; readonly session: Session; readonly present: boolean }
+  | {
+      readonly kind: 'opened';
+      readonly session: Session;
+      readonly present: boolean;
+      /** Of the queue of a shared subscription: to whom QoS 2 messages were given, by batch. */
+      readonly claims: readonly GroupChoices[];
+    }
   | { readonly kind: 'foreign' | 'unavailable' };
 
 /** Clients whose last connection here has left no will, oldest forgotten first. */
@@ -109,7 +116,9 @@ export class Tenure {
           return;
         }
         const session = this.#adopt(options, answer.record);
-        done({ kind: 'opened', session, present: answer.record.present });
+        const { present, pending } = answer.record;
+        const claims = isGroupQueue(clientId) ? pending.map(({ choices }) => choices) : [];
+        done({ kind: 'opened', session, present, claims });
       },
     );
   }
@@ -129,12 +138,11 @@ export class Tenure {
     const { stats } = core;
     if (session === null) {
       session = new Session(clientId, core.nextSessionNumber++, identity, tenant);
-      core.sessions.set(clientId, session);
-      core.sessionsByNumber.set(session.number, session);
-      stats.sessions = core.sessions.size;
+      core.addShared(session);
     }
-    if (record.present) stats.sessionsResumed++;
-    else stats.sessionsCreated++;
+    const isClients = !isGroupQueue(clientId);
+    if (isClients && record.present) stats.sessionsResumed++;
+    else if (isClients) stats.sessionsCreated++;
     const { sid, epoch, counter } = record;
     const ownership = new Ownership(sid, epoch, counter, this.#bus.incarnation);
     ownership.publisherSeq = record.publisherSeq;
@@ -151,13 +159,13 @@ export class Tenure {
     session.unanswered = null;
     this.#bus.sessions.bind(session.number, clientId, sid, epoch);
     this.setSubscriptions(session, record.subscriptions);
-    this.#sessions.countQuota(session);
+    if (isClients) this.#sessions.countQuota(session);
     this.#delivery.adoptQueue(session, record.headSeq, record.tailSeq);
     if (session.durable) this.#bus.announceSession(imageOf(session));
     // Whatever the others know of it has ended with this clean start.
     else if (wasDurable) this.#bus.announceEnd(clientId, '', epoch);
     if (record.oldWill !== null) this.#settleOldWill(session, record.oldWill);
-    for (const pending of record.pending) this.#replay(session, pending);
+    if (isClients) for (const pending of record.pending) this.#replay(session, pending);
     return session;
   }
 
@@ -306,7 +314,8 @@ export class Tenure {
     ownership.isLost = true;
     session.will = null;
     session.willGate = null;
-    if (why === 'session_taken_over') this.#core.stats.sessionsTakenOver++;
+    const isClients = !isGroupQueue(session.clientId);
+    if (isClients && why === 'session_taken_over') this.#core.stats.sessionsTakenOver++;
     owner.close(why);
     this.#delivery.forgetQueue(session);
     endQuota(session);
@@ -327,9 +336,7 @@ export class Tenure {
     }
     endQuota(session);
     this.#bus.sessions.unbind(session.number);
-    if (core.sessions.get(session.clientId) === session) core.sessions.delete(session.clientId);
-    core.sessionsByNumber.delete(session.number);
-    core.stats.sessions = core.sessions.size;
+    core.removeShared(session);
   }
 
   /** The name of the next QoS 2 message of the session: queues take it once. */
