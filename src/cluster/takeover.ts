@@ -605,7 +605,10 @@ export class Takeover {
     const { ledger, clock } = this.#parts;
     const knownBy = this.#unregistered.closed(clientId, epoch);
     // Redis has never heard of it.
-    if (knownBy === 0) return;
+    if (knownBy === 0) {
+      ledger.leftHeard(clientId, epoch);
+      return;
+    }
     if (willDelayS < 0) {
       this.#goodbyes.delete(clientId);
       this.#goodbyes.set(clientId, { epoch, atMs: clock.monotonicMs() });
@@ -626,6 +629,8 @@ export class Takeover {
             // A new owner has been handed the will, and may die before it is told that it is void.
             ledger.oldWillSettled(clientId, sid, epoch);
           }
+          // Redis may know it by another one.
+          ledger.leftHeard(clientId, epoch);
           this.#closed(clientId, closing);
         });
       },

@@ -329,6 +329,8 @@ export interface SessionLedger {
   willDone(clientId: string, sid: string, epoch: number, done: (isDone: boolean) => void): void;
   /** Wills that a dead node had taken to publish may be taken again. */
   unclaim(clientId: string, dead: Incarnation, done: (isDone: boolean) => void): void;
+  /** Nobody asks any more whether the connection of that epoch has left a will; see `left`. */
+  leftHeard(clientId: string, epoch: number): void;
   /** Every durable session, at start; `done(false)`: Redis went away, begin again. */
   load(each: (image: SessionImage) => void, done: (isComplete: boolean) => void): void;
   /** Writes a session that Redis has lost; `headSeq`: where its positions go on. */

@@ -28,13 +28,13 @@ import type {
 import type { QueueEntry } from '../../core/queue-entry.ts';
 import type { GroupChoices, SharedAppend } from '../../core/shared-append.ts';
 import type { RedisPort, RedisPortEvents } from '../../drivers/redis/redis-port.ts';
-import type { JournalEntry } from '../journal/journal-entry.ts';
 import type { AppendJournal, JournalSink } from '../journal/journal-ports.ts';
 import type { JournalRecord } from '../journal/journal-record.ts';
 import { AppendLane } from './append-lane.ts';
 import { type AppendLimits, AppendWriter } from './append-writer.ts';
+import { Farewells } from './farewells.ts';
 import { listCall, listReply, sessionList } from './functions/session-record.ts';
-import { InboundChange, inboundOf, isInbound, leftOf, leftRecord } from './inbound-change.ts';
+import { InboundChange, inboundOf, isInbound, leftOf } from './inbound-change.ts';
 import { InboundRecall } from './inbound-recall.ts';
 import { checkPrefix, sessionKeys } from './keys.ts';
 import { encodePending } from './message-value.ts';
@@ -88,8 +88,6 @@ const STOP_MS_MAX = 3000;
 const STOP_TICK_MS = 10;
 const QUARANTINE_LOG_MS = 1000;
 
-const nothing = (): void => {};
-
 /** Nothing of it is told to the core. */
 const NO_SESSION = -1;
 
@@ -130,8 +128,7 @@ export class RedisStore
   readonly #opened: Map<string, OpenedSession> = new Map();
   /** Of journals that are replayed, by client id and sid. */
   readonly #replays: Map<string, ReplayLane> = new Map();
-  /** By client id: the journal says that its connection left no will, until Redis does. */
-  readonly #left: Map<string, { readonly epoch: number; readonly entry: JournalEntry }> = new Map();
+  readonly #farewells: Farewells;
   #storeEvents: StoreEvents | null = null;
   #isStopped = false;
   #quarantineLoggedMs = Number.NEGATIVE_INFINITY;
@@ -147,6 +144,7 @@ export class RedisStore
     this.#options = options;
     this.#calls = new RedisCalls(redis, scheduler, clock, log, counters);
     const calls = this.#calls;
+    this.#farewells = new Farewells(journal, calls);
     const wallMs = (): number => Math.floor(clock.wallMs());
     this.#tickets = new TicketLine(scheduler, (ticket, error) =>
       this.#storeEvents?.committed(ticket, error),
@@ -203,6 +201,7 @@ export class RedisStore
     this.#appends.up(isOtherServer);
     this.#owners.up();
     this.#calls.up();
+    this.#farewells.up();
   }
 
   /** What is under way is answered by its own callback. */
@@ -383,15 +382,7 @@ export class RedisStore
   }
 
   left(clientId: string, sid: string, epoch: number, expiryIntervalS: number): void {
-    const journal = this.#options.journal ?? null;
-    // Else it hears so at once, with the close.
-    if (journal === null || this.#calls.isUp) return;
-    const record = leftRecord(clientId, sid, epoch, expiryIntervalS);
-    const entry = journal.keep(record, nothing, nothing);
-    if (entry === null) return;
-    const before = this.#left.get(clientId);
-    if (before !== undefined) journal.answered(before.entry);
-    this.#left.set(clientId, { epoch, entry });
+    this.#farewells.say(clientId, sid, epoch, expiryIntervalS);
   }
 
   // ------------------------------------------------------------------ SessionStore
@@ -473,13 +464,13 @@ export class RedisStore
     done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
   ): void {
     this.#ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, (outcome) => {
-      const left = this.#left.get(clientId);
-      if (left !== undefined && left.epoch <= epoch) {
-        this.#left.delete(clientId);
-        this.#options.journal!.answered(left.entry);
-      }
+      this.#farewells.heard(clientId, epoch);
       done(outcome);
     });
+  }
+
+  leftHeard(clientId: string, epoch: number): void {
+    this.#farewells.heard(clientId, epoch);
   }
 
   giveBack(
