@@ -189,7 +189,10 @@ export class GroupQueues {
         session.feed = owned;
         this.#owned.set(fullFilter, owned);
         core.stats.groupQueues = this.#owned.size;
-        owned.pump();
+        const current = this.#membersOf(fullFilter);
+        // It was opened to be ended.
+        if (current.length === 0) this.#keep(owned, current, false);
+        else owned.pump();
       },
     );
   }
