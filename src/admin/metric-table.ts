@@ -314,6 +314,24 @@ export const metricTable: readonly MetricSpec[] = [
     'Shared subscriptions among them.',
     (s) => s.sharedSubscriptions,
   ),
+  ofStats(
+    'causeway_group_queues',
+    'gauge',
+    'Queues of shared subscriptions, of a datacenter, that this node owns.',
+    (s) => s.groupQueues,
+  ),
+  ofStats(
+    'causeway_group_queued_messages_total',
+    'counter',
+    'Messages for queues of shared subscriptions, as no member was connected anywhere.',
+    (s) => s.groupQueuedMessages,
+  ),
+  ofStats(
+    'causeway_group_moved_messages_total',
+    'counter',
+    'Messages that queues of shared subscriptions have given to members.',
+    (s) => s.groupMovedMessages,
+  ),
   ofStats('causeway_retained_messages', 'gauge', 'Retained messages.', (s) => s.retainedMessages),
   ofStats(
     'causeway_retained_bytes',

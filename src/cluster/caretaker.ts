@@ -26,6 +26,8 @@ export interface CaretakerParts {
   readonly self: () => Incarnation;
   readonly mayServe: () => boolean;
   readonly isMember: (incarnation: Incarnation) => boolean;
+  /** Somebody is still to write what it had journaled: which wills are void by now. */
+  readonly isOwedOf: (dead: Incarnation) => boolean;
   /** Tells all others that the session is over. */
   readonly announceEnd: (clientId: string, sid: string, epoch: number) => void;
 }
@@ -39,6 +41,8 @@ const ORPHANS_MAX = 64;
 /** Survivors begin within this time of each other. */
 const ORPHAN_SPREAD_MS = 200;
 const ORPHAN_RETRY_MS = 500;
+/** What it had journaled says which wills are void; its keeper may be without Redis for longer. */
+const OWED_MS = 60_000;
 const WAITING_MAX = 10_000;
 const UNCONFIRMED_MAX = 10_000;
 
@@ -46,6 +50,8 @@ interface Dead {
   readonly incarnation: Incarnation;
   /** Monotonic ms; infinite: a call is under way. */
   nextMs: number;
+  /** What it had journaled is waited for until then. */
+  readonly owedUntilMs: number;
   /** Called when nothing is left of what it had. */
   settled: (() => void) | null;
 }
@@ -87,12 +93,17 @@ export class Caretaker {
     }
     const { clock, random } = this.#parts;
     const nextMs = clock.monotonicMs() + random.below(ORPHAN_SPREAD_MS);
-    this.#dead.set(incarnation, { incarnation, nextMs, settled });
+    const owedUntilMs = clock.monotonicMs() + OWED_MS;
+    this.#dead.set(incarnation, { incarnation, nextMs, owedUntilMs, settled });
   }
 
   tick(nowMs: number): void {
     if (!this.#parts.mayServe()) return;
-    for (const dead of this.#dead.values()) if (dead.nextMs <= nowMs) this.#orphan(dead);
+    const { isOwedOf } = this.#parts;
+    for (const dead of this.#dead.values()) {
+      const isWaiting = nowMs < dead.owedUntilMs && isOwedOf(dead.incarnation);
+      if (dead.nextMs <= nowMs && !isWaiting) this.#orphan(dead);
+    }
     if (nowMs >= this.#nextDueMs) this.#askDue(nowMs);
     this.#lookAtSome();
   }

@@ -230,6 +230,7 @@ export class Cluster implements ReadyEvents {
       self,
       mayServe,
       isMember,
+      isOwedOf: (dead) => this.#journal?.isOwedOf(dead) === true,
       announceEnd: (clientId, sid, epoch) => this.#announcer.end(clientId, sid, epoch),
     });
     this.#estates = new Estates({

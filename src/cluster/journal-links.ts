@@ -146,7 +146,7 @@ export class JournalLinks implements JournalPeer {
     this.#lacking.delete(incarnation);
     this.#owing.delete(incarnation);
     for (const writer of this.#awaitedSinceMs.keys()) {
-      if (!this.#isOwedOf(writer)) this.#awaitedSinceMs.delete(writer);
+      if (!this.isOwedOf(writer)) this.#awaitedSinceMs.delete(writer);
     }
     this.journal?.memberGone(incarnation);
     this.#release();
@@ -173,11 +173,12 @@ export class JournalLinks implements JournalPeer {
       return;
     }
     owed?.delete(dead);
-    if (!this.#isOwedOf(dead)) this.#awaitedSinceMs.delete(dead);
+    if (!this.isOwedOf(dead)) this.#awaitedSinceMs.delete(dead);
     this.#release();
   }
 
-  #isOwedOf(writer: Incarnation): boolean {
+  /** Somebody has entries of that node. */
+  isOwedOf(writer: Incarnation): boolean {
     for (const owed of this.#owing.values()) if (owed.has(writer)) return true;
     return false;
   }

@@ -447,10 +447,10 @@ export class Takeover {
       this.#write(line, opening);
       return;
     }
-    if (opening.isStale && record.present && !opening.isReread) {
-      // All that was promised is there by now: packet ids, and what is still to be handed on.
+    if (opening.isStale && !opening.isReread && (record.present || record.oldWill !== null)) {
+      // All that was promised is there by now: packet ids, what is still to be handed on, which wills are void.
       opening.isReread = true;
-      this.#giveBack(opening, record, REOPEN_EXPIRY_S);
+      this.#giveBack(opening, record, record.present ? REOPEN_EXPIRY_S : 0);
       this.#write(line, opening);
       return;
     }
@@ -605,7 +605,10 @@ export class Takeover {
     const { ledger, clock } = this.#parts;
     const knownBy = this.#unregistered.closed(clientId, epoch);
     // Redis has never heard of it.
-    if (knownBy === 0) return;
+    if (knownBy === 0) {
+      ledger.leftHeard(clientId, epoch);
+      return;
+    }
     if (willDelayS < 0) {
       this.#goodbyes.delete(clientId);
       this.#goodbyes.set(clientId, { epoch, atMs: clock.monotonicMs() });
@@ -626,6 +629,8 @@ export class Takeover {
             // A new owner has been handed the will, and may die before it is told that it is void.
             ledger.oldWillSettled(clientId, sid, epoch);
           }
+          // Redis may know it by another one.
+          ledger.leftHeard(clientId, epoch);
           this.#closed(clientId, closing);
         });
       },

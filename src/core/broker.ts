@@ -8,6 +8,7 @@ import { Core, type CoreOptions } from './core.ts';
 import { Delivery } from './delivery.ts';
 import { Drain, type DrainOptions, type DrainProgress } from './drain.ts';
 import { Fanout } from './fanout.ts';
+import { GroupQueues } from './group-queues.ts';
 import { Inlet } from './inlet.ts';
 import { Inspection } from './inspection.ts';
 import type { Limits, RevokedSubscription } from './limits.ts';
@@ -47,6 +48,8 @@ export class Broker implements Acceptor {
   readonly admin: Inspection;
   /** What other nodes do here; null: alone. */
   readonly remote: Remote | null;
+  /** Null: alone. */
+  readonly #groupQueues: GroupQueues | null;
 
   constructor(options: BrokerOptions) {
     const core = new Core(options);
@@ -70,6 +73,7 @@ export class Broker implements Acceptor {
     };
     this.admin = new Inspection(this.#services);
     this.remote = this.#remoteSide();
+    this.#groupQueues = this.#ofGroups();
   }
 
   #remoteSide(): Remote | null {
@@ -78,6 +82,25 @@ export class Broker implements Acceptor {
     const remote = new Remote(this.#services, bus, this.#services.sessions.tenure!);
     bus.sessions.listen(remote);
     return remote;
+  }
+
+  #ofGroups(): GroupQueues | null {
+    const { core, delivery, parked, sessions } = this.#services;
+    const { bus, interests } = core;
+    const { tenure } = sessions;
+    if (bus === null || interests === null || tenure === null) return null;
+    const groupQueues = new GroupQueues({ core, delivery, parked }, bus, {
+      take: (options, done) => tenure.take(options, false, done),
+      release: (session) => tenure.disconnected(session, false),
+      end: (session) => {
+        const { clientId, queuedMessages } = session;
+        for (let i = 0; i < queuedMessages; i++) core.drop('session_expired', clientId, '');
+        sessions.end(session);
+      },
+      save: (session) => void sessions.save(session),
+    });
+    interests.onGroup = groupQueues.touch;
+    return groupQueues;
   }
 
   get retained(): RetainedView {
@@ -109,6 +132,7 @@ export class Broker implements Acceptor {
     this.#stopClock = core.scheduler.every(WHEEL_TICK_MS, () => {
       const nowMs = core.clock.monotonicMs();
       core.wheel.advance(nowMs);
+      this.#groupQueues?.tick(nowMs);
       if (nowMs - sweptMs < SWEEP_MS || core.stats.retainedMessages === 0) return;
       sweptMs = nowMs;
       this.#services.publisher.sweepRetained();

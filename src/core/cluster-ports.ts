@@ -160,6 +160,11 @@ export interface SharedSessions {
   inboundDone(sessionNumber: number, packetId: number): void;
   /** PUBREL came: the id is forgotten. `awaited` as above; null: nobody waits. */
   endInbound(sessionNumber: number, packetId: number, awaited: Awaited | null): void;
+  /**
+   * A connection that was opened under this epoch is gone, and its will is void, or published: `Bus.close`
+   * says so to Redis later, a journal to the survivors should this node die before.
+   */
+  left(clientId: string, sid: string, epoch: number, expiryIntervalS: number): void;
 }
 
 export interface SharedEvents {
@@ -329,6 +334,8 @@ export interface SessionLedger {
   willDone(clientId: string, sid: string, epoch: number, done: (isDone: boolean) => void): void;
   /** Wills that a dead node had taken to publish may be taken again. */
   unclaim(clientId: string, dead: Incarnation, done: (isDone: boolean) => void): void;
+  /** Nobody asks any more whether the connection of that epoch has left a will; see `left`. */
+  leftHeard(clientId: string, epoch: number): void;
   /** Every durable session, at start; `done(false)`: Redis went away, begin again. */
   load(each: (image: SessionImage) => void, done: (isComplete: boolean) => void): void;
   /** Writes a session that Redis has lost; `headSeq`: where its positions go on. */

@@ -5,8 +5,9 @@
  */
 import { TimerWheel } from '../util/timer-wheel.ts';
 import type { CloseReason } from './close-reason.ts';
-import type { Bus } from './cluster-ports.ts';
+import type { Bus, Incarnation } from './cluster-ports.ts';
 import { Drop, type DropReason } from './drop-reason.ts';
+import { groupFilterOf, isGroupQueue } from './group-queue-id.ts';
 import { Interests } from './interests.ts';
 import type { Limits, QueueOverflow, RevokedSubscription, SharedStrategy } from './limits.ts';
 import { Outbox } from './outbox.ts';
@@ -61,6 +62,10 @@ export class Core {
   /** By client identifier. */
   readonly sessions: Map<string, Session> = new Map();
   readonly sessionsByNumber: Map<number, Session> = new Map();
+  /** Queues of shared subscriptions, by full filter; they are among `sessions` too. Alone: none. */
+  readonly groupQueues: Map<string, Session> = new Map();
+  /** Other nodes that are there. */
+  readonly peers: Set<Incarnation> = new Set();
   nextSequence = 1;
   nextSessionNumber = 1;
   /** All tickets up to this one are settled, durable or failed. */
@@ -94,6 +99,29 @@ export class Core {
     this.outbox = new Outbox(options.scheduler, options.clock, this.stats);
     this.retained = new RetainedIndex(this.stats);
     this.wheel = new TimerWheel(WHEEL_TICK_MS, WHEEL_SLOTS, options.clock.monotonicMs());
+  }
+
+  /** A session of the datacenter that this node knows from now on. */
+  addShared(session: Session): void {
+    const { clientId } = session;
+    this.sessions.set(clientId, session);
+    this.sessionsByNumber.set(session.number, session);
+    if (isGroupQueue(clientId)) this.groupQueues.set(groupFilterOf(clientId), session);
+    this.#countSessions();
+  }
+
+  removeShared(session: Session): void {
+    const { clientId } = session;
+    if (this.sessions.get(clientId) === session) {
+      this.sessions.delete(clientId);
+      if (isGroupQueue(clientId)) this.groupQueues.delete(groupFilterOf(clientId));
+    }
+    this.sessionsByNumber.delete(session.number);
+    this.#countSessions();
+  }
+
+  #countSessions(): void {
+    this.stats.sessions = this.sessions.size - this.groupQueues.size;
   }
 
   /** Refused CONNECTs are worth a line each, but not thousands of lines a second. */

@@ -138,6 +138,18 @@ export class Delivery {
     return Outcome.DONE;
   }
 
+  /** Into the queue of a shared subscription, for whichever member comes first. */
+  deliverToQueue(publication: Publication, queue: Session, qos: 1 | 2, sharedFilter: string): void {
+    const message = publication.message();
+    message.unsafeCount++;
+    const { identity, view, fromId } = publication;
+    const { retain } = view;
+    const append = new SharedAppend(message, qos, retain, null, sharedFilter, identity, fromId);
+    append.isForGroup = true;
+    this.#core.stats.groupQueuedMessages++;
+    this.#core.bus!.sessions.enqueue(queue.number, append);
+  }
+
   /** An append was answered: the message is safe there, or could not be stored. */
   appended(message: Message, failed: boolean): void {
     if (failed) message.failed = true;
@@ -257,7 +269,10 @@ export class Delivery {
   pump(session: Session): void {
     const core = this.#core;
     const outlet = session.outlet;
-    if (outlet === null) return;
+    if (outlet === null) {
+      session.feed?.pump();
+      return;
+    }
     const queue = session.queue;
     if (queue !== null) {
       while (queue.length > 0) {
@@ -290,6 +305,7 @@ export class Delivery {
     } else {
       outlet.slow = false;
       if (outlet.waiters !== null && outlet.pendingBytes === 0) releaseWaiters(outlet);
+      if (session.roomWaiter !== null) tellRoom(session);
     }
     // Waiters may have run meanwhile and begun another queue.
     if (queue?.length === 0 && session.queue === queue && core.store.keepsQueues) {
@@ -325,6 +341,14 @@ export class Delivery {
   /** Nothing more is owed for the entry. */
   settle(session: Session, entry: QueueEntry): void {
     this.#settle(session, entry, false);
+  }
+
+  /** Another queue has the entry by now, the session's connection of that epoch is gone. */
+  settleMoved(session: Session, entry: QueueEntry, epoch: number): void {
+    // A later owner may have sent it already; then both deliver it.
+    if (session.ownership?.epoch !== epoch || !session.durable) return;
+    // Memory has forgotten the queue, and no longer counts it.
+    this.#core.store.settle(session.number, entry);
   }
 
   /** `inFanout`: the publisher who waits must not go on from inside somebody else's fan-out. */
@@ -588,6 +612,11 @@ export class Delivery {
     return false;
   }
 
+  /** Reads on in a queue that nobody is connected to; its feed is told. */
+  fetch(session: Session): void {
+    if (session.spilled) this.#refill(session);
+  }
+
   /** Reads the next entries from the store. */
   #refill(session: Session): void {
     if (session.reading || session.ended) return;
@@ -646,6 +675,13 @@ export class Delivery {
 /** Another node may have sent it before. */
 function mayRepeat(ownership: Ownership, entry: QueueEntry): boolean {
   return entry.seq <= ownership.maybeSentSeq;
+}
+
+/** Its queue is empty: a shared subscription may give it more. */
+function tellRoom(session: Session): void {
+  const waiter = session.roomWaiter;
+  session.roomWaiter = null;
+  waiter?.pump();
 }
 
 /** Lets the publishers go on that waited for this receiver. */

@@ -4,6 +4,7 @@
  */
 import type { Core } from './core.ts';
 import { type Delivery, Outcome } from './delivery.ts';
+import { groupQueueId, isGroupQueue } from './group-queue-id.ts';
 import type { Audience } from './outlet.ts';
 import type { PeerRoute } from './peer-routes.ts';
 import type { Publication } from './publication.ts';
@@ -135,6 +136,8 @@ export class Fanout {
       return Outcome.DONE;
     }
     const chosen = publication.choices?.get(group.fullFilter);
+    const fixed = chosen === undefined || !isGroupQueue(chosen) ? null : this.#queueOf(group);
+    if (fixed !== null) return this.#deliverToQueue(publication, fixed, group);
     const member =
       (chosen === undefined ? null : group.memberOf(chosen)) ??
       group.choose(
@@ -148,9 +151,29 @@ export class Fanout {
       core.drop('no_member', '', publication.topic);
       return Outcome.DONE;
     }
+    // A choice that was stored before stays (hard case 10): its queue may have the message.
+    if (core.bus !== null && chosen === undefined && isAway(member.session)) {
+      const queue = this.#queueOf(group);
+      if (queue !== null) return this.#deliverToQueue(publication, queue, group);
+    }
     const outcome = this.#deliverOrBlame(publication, member, member.fullFilter);
     if (outcome === Outcome.PRESSED) this.pressedBy = member.session.outlet;
     return outcome;
+  }
+
+  /** The queue of the group itself; null: it has none, or this node has not heard of it yet. */
+  #queueOf(group: SharedGroup): Session | null {
+    return this.#core.groupQueues.get(group.fullFilter) ?? null;
+  }
+
+  /** For whichever member comes first (ADR 0019). */
+  #deliverToQueue(publication: Publication, queue: Session, group: SharedGroup): Outcome {
+    const { qos } = publication.view;
+    // Only QoS 1 and 2 have members that are away.
+    if (qos === 0) return Outcome.DONE;
+    this.#delivery.deliverToQueue(publication, queue, qos, group.fullFilter);
+    this.reached++;
+    return Outcome.DONE;
   }
 
   /** Chooses now for a message that is handed on later, perhaps by another node. */
@@ -160,7 +183,10 @@ export class Fanout {
     for (const group of router.match(topic).groups) {
       const hash = sharedStrategy === 'topic' ? hashText(topic) : 0;
       const member = group.choose(sharedStrategy, random, fromId, hash, qos);
-      if (member !== null) choices.set(group.fullFilter, member.session.clientId);
+      if (member === null) continue;
+      const { fullFilter } = group;
+      const isQueued = isAway(member.session) && this.#queueOf(group) !== null;
+      choices.set(fullFilter, isQueued ? groupQueueId(fullFilter) : member.session.clientId);
     }
     return choices;
   }
@@ -171,13 +197,37 @@ export class Fanout {
     this.#deliverToGroup(publication, group);
   }
 
-  /** Gives a message that a leaving member has not acked to another; false: nobody can take it. */
+  /**
+   * Gives a message that a leaving member has not acked to another, or back to the group; false: it stays
+   * where it is.
+   */
   redispatch(publication: Publication, group: SharedGroup, leaving: Session): boolean {
     const core = this.#core;
-    const member = group.choose(core.sharedStrategy, core.random, '', 0, publication.view.qos);
-    if (member === null || member.session === leaving) return false;
-    if (!member.session.connected && !member.session.isElsewhere) return false;
+    const { qos } = publication.view;
+    const member = group.choose(core.sharedStrategy, core.random, '', 0, qos);
+    if (member === null || member.session === leaving || isAway(member.session)) {
+      const queue = core.bus === null ? null : this.#queueOf(group);
+      // Alone it may as well wait in its own queue.
+      const hasOthers = group.members.some((other) => other.session !== leaving && other.qos > 0);
+      if (queue === null || qos === 0 || (leaving.durable && !hasOthers)) return false;
+      this.#deliverToQueue(publication, queue, group);
+      return true;
+    }
     this.#encoder.begin();
     return this.#deliverOrBlame(publication, member, member.fullFilter) !== Outcome.REFUSED;
   }
+
+  /** As when the group had no queue; false: it has no member. */
+  giveToMember(publication: Publication, group: SharedGroup): boolean {
+    const { sharedStrategy, random } = this.#core;
+    const member = group.choose(sharedStrategy, random, '', 0, publication.view.qos);
+    if (member === null) return false;
+    this.#encoder.begin();
+    return this.#deliverOrBlame(publication, member, member.fullFilter) !== Outcome.REFUSED;
+  }
+}
+
+/** Its client is connected nowhere. */
+function isAway(session: Session): boolean {
+  return !session.connected && !session.isElsewhere;
 }

@@ -6,6 +6,7 @@
 import { isValidTopicName, topicLevelCount } from '../wire/topic.ts';
 import type { CloseReason } from './close-reason.ts';
 import { Connection } from './connection.ts';
+import { isGroupQueue } from './group-queue-id.ts';
 import { InflightState } from './inflight.ts';
 import { type Message, makeMessage } from './message.ts';
 import type {
@@ -60,7 +61,9 @@ export class Inspection implements Admin {
   }
 
   *sessions(): Iterable<SessionState> {
-    for (const session of this.#services.core.sessions.values()) yield sessionState(session);
+    for (const session of this.#services.core.sessions.values()) {
+      if (!isGroupQueue(session.clientId)) yield sessionState(session);
+    }
   }
 
   session(clientId: string): SessionState | null {
@@ -217,6 +220,7 @@ export class Inspection implements Admin {
   }
 
   #session(clientId: string): Session | null {
+    if (isGroupQueue(clientId)) return null;
     return this.#services.core.sessions.get(clientId) ?? null;
   }
 

@@ -34,6 +34,8 @@ export class Interests {
   readonly #filters: Map<string, Count> = new Map();
   /** By full filter. */
   readonly #groups: Map<string, GroupCount> = new Map();
+  /** Told of each change in a shared group, by full filter. */
+  onGroup: ((fullFilter: string) => void) | null = null;
 
   constructor(bus: Bus) {
     this.#bus = bus;
@@ -86,6 +88,7 @@ export class Interests {
     count.members += by;
     if (count.members === 0) this.#groups.delete(fullFilter);
     this.#bus.announceGroup(group, filter, count.members);
+    this.onGroup?.(fullFilter);
   }
 
   *filters(): Iterable<readonly [string, Interest]> {

@@ -158,7 +158,7 @@ export const limitTable: { readonly [name in LimitName]: LimitSpec } = {
     0,
     1_000_000_000,
     'by queueOverflow: drop_oldest, drop_newest (PUBACK/PUBREC 0x97), disconnect (0x97)',
-    'Messages waiting for one session, online or offline.',
+    'Messages waiting for one session, online or offline, or for a shared subscription (cluster).',
   ),
   queueBytesMax: spec(
     'bytes',
@@ -166,7 +166,7 @@ export const limitTable: { readonly [name in LimitName]: LimitSpec } = {
     0,
     1024 * GIB,
     'as queueMessagesMax',
-    'Bytes of the messages waiting for one session.',
+    'Bytes of the messages waiting for one session, or for a shared subscription (cluster).',
   ),
   outboxBytesMax: spec(
     'bytes',

@@ -101,6 +101,25 @@ export class Publisher {
   redispatch(message: Message, group: string, filter: string, leaving: Session): Message | null {
     const shared = this.#core.router.groupOf(group, filter);
     if (shared === null) return null;
+    const publication = this.#again(message);
+    return this.#fanout.redispatch(publication, shared, leaving) ? publication.message() : null;
+  }
+
+  /** To a member of a group, away or not, under the same name; null: there is none. */
+  giveToMember(
+    message: Message,
+    group: string,
+    filter: string,
+    identity: AppendIdentity,
+  ): Message | null {
+    const shared = this.#core.router.groupOf(group, filter);
+    if (shared === null) return null;
+    const publication = this.#again(message);
+    publication.identity = identity;
+    return this.#fanout.giveToMember(publication, shared) ? publication.message() : null;
+  }
+
+  #again(message: Message): Publication {
     const publication = this.#publication;
     const sequence = this.#core.nextSequence++;
     // With other nodes it may wait for them: whoever waits for the first one must not be confused.
@@ -109,7 +128,7 @@ export class Publisher {
     publication.from = null;
     publication.fromId = '';
     publication.expiryS = -1;
-    return this.#fanout.redispatch(publication, shared, leaving) ? publication.message() : null;
+    return publication;
   }
 
   /**

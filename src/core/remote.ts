@@ -4,6 +4,7 @@
  * `RemoteSide`; hears from the shared store what became of appends.
  */
 
+import { parseSharedFilter } from '../wire/topic.ts';
 import type {
   Awaited,
   Bus,
@@ -25,7 +26,7 @@ import { Publication } from './publication.ts';
 import type { Services } from './services.ts';
 import { Session } from './session.ts';
 import { type SharedAppend, willIdentity } from './shared-append.ts';
-import { imageOf, type Tenure } from './tenure.ts';
+import { imageOf, type Tenure, whenSafe } from './tenure.ts';
 
 /** How long the end of a session outweighs late news of it; and how many ends are kept. */
 const TOMBSTONE_MS = 600_000;
@@ -104,11 +105,13 @@ export class Remote implements RemoteSide, SharedEvents {
 
   // ------------------------------------------------------------------ routes
 
-  addPeer(_peer: Peer): void {
+  addPeer(peer: Peer): void {
+    this.#services.core.peers.add(peer.incarnation);
     this.#services.core.stats.peers++;
   }
 
   removePeer(peer: Peer): void {
+    this.#services.core.peers.delete(peer.incarnation);
     this.#services.core.stats.peers--;
     this.#services.core.router.removePeer(peer);
   }
@@ -140,9 +143,7 @@ export class Remote implements RemoteSide, SharedEvents {
     }
     if (session === null) {
       session = new Session(clientId, core.nextSessionNumber++, image.identity, image.tenant);
-      core.sessions.set(clientId, session);
-      core.sessionsByNumber.set(session.number, session);
-      core.stats.sessions = core.sessions.size;
+      core.addShared(session);
     }
     session.durable = true;
     session.tenant = image.tenant;
@@ -152,6 +153,13 @@ export class Remote implements RemoteSide, SharedEvents {
     else if (session.disconnectedAtMs === 0) session.disconnectedAtMs = core.clock.wallMs();
     this.#bus.sessions.bind(session.number, clientId, sid, epoch);
     this.#tenure.setSubscriptions(session, image.subscriptions);
+    if (owner !== null && core.groupQueues.size > 0) this.#feed(image);
+  }
+
+  /** A member of a shared subscription is there again. */
+  #feed({ subscriptions }: SessionImage): void {
+    const { groupQueues } = this.#services.core;
+    for (const { filter } of subscriptions) groupQueues.get(filter)?.feed?.pump();
   }
 
   applyChange(change: SubscriptionChange): boolean {
@@ -253,6 +261,7 @@ export class Remote implements RemoteSide, SharedEvents {
 
   lost(): void {
     const { core, connections } = this.#services;
+    this.#tenure.lost();
     for (const session of [...core.sessions.values()]) {
       if (session.ownership === null) continue;
       // What it does not own stays known until the tables of the others replace it.
@@ -265,6 +274,7 @@ export class Remote implements RemoteSide, SharedEvents {
   }
 
   unfenced(): void {
+    this.#tenure.unfenced();
     for (const connection of [...this.#services.connections]) connection.leaseRenewed();
   }
 
@@ -373,14 +383,30 @@ export class Remote implements RemoteSide, SharedEvents {
     why: 'gone' | 'full' | 'failed',
   ): void {
     const { core, delivery } = this.#services;
+    append.refusal = why;
     const session = core.sessionsByNumber.get(sessionNumber);
     const clientId = session?.clientId ?? '';
     if (why === 'full') core.drop('queue_full', clientId, append.message.topic);
     if (why === 'failed') core.drop('store_failed', clientId, append.message.topic);
     // A session that is gone is owed nothing; a full queue is what its bounds are for.
     this.keptQueued(append);
+    if (why === 'gone' && append.isForGroup) {
+      this.#giveToMember(append);
+      return;
+    }
     if (append.isKept) return;
     delivery.appended(append.message, why === 'failed');
+  }
+
+  /** The queue of its group has ended with the last member, and another one came since. */
+  #giveToMember(append: SharedAppend): void {
+    const { delivery, publisher } = this.#services;
+    const { message, identity, isKept } = append;
+    const { group, filter } = parseSharedFilter(append.sharedFilter!)!;
+    const given = publisher.giveToMember(message, group, filter, identity);
+    if (isKept) return;
+    if (given === null) delivery.appended(message, false);
+    else whenSafe(given, () => delivery.appended(message, given.failed));
   }
 
   fenced(sessionNumber: number): void {

@@ -90,6 +90,11 @@ export interface SessionOwner {
   readonly clientId: string;
 }
 
+/** Takes messages out of one queue as others have room for them. */
+export interface Feed {
+  pump(): void;
+}
+
 export class Session {
   readonly clientId: string;
   /** Number in the store; never reused while the session lives. */
@@ -120,6 +125,10 @@ export class Session {
   checksReceive = false;
   /** Null: nothing of it is counted. */
   quota: SessionQuota | null = null;
+  /** What hands on its entries instead of an outlet: the queue of a shared subscription, owned here. */
+  feed: Feed | null = null;
+  /** Told once when its queue is empty again; null: nobody waits for that. */
+  roomWaiter: Feed | null = null;
   /** Told when its quota of delivered bytes has room again; null until it first had none. */
   deliveryWaiter: GateWaiter | null = null;
   /** Rights of the connection that left the will. */

@@ -248,6 +248,8 @@ export class Sessions {
     session.disconnectedAtMs = core.clock.wallMs();
     this.#core.interests?.detach(session);
     this.#delivery.detach(session);
+    // It is no member that is connected somewhere any more.
+    if (session.ownership?.isLost === false) session.ownership.owner = null;
     this.#redispatch(session);
     if (session.ownership !== null) {
       this.tenure!.disconnected(session, publishesWill);
@@ -388,7 +390,8 @@ export class Sessions {
   /** Gives unacked QoS 1 messages of shared subscriptions to members that are there. */
   #redispatch(session: Session): void {
     const queue = session.queue;
-    if (queue === null) return;
+    // Whoever has taken the session sends what is in its queue.
+    if (queue === null || session.ownership?.isLost === true) return;
     for (let i = queue.length; i > 0; i--) {
       const entry = queue.shift()!;
       if (entry.state === EntryState.SETTLED) continue;
@@ -406,7 +409,10 @@ export class Sessions {
         this.#delivery.settle(session, entry);
       } else {
         // Another member's queue must have it first; until then this one's keeps it.
-        whenSafe(moved, () => this.#delivery.settle(session, entry));
+        const epoch = session.ownership.epoch;
+        whenSafe(moved, () => {
+          if (!moved.failed) this.#delivery.settleMoved(session, entry, epoch);
+        });
       }
     }
   }

@@ -50,10 +50,14 @@ export class SharedAppend {
   readonly identity: AppendIdentity;
   /** Client id of the publisher; '': nobody. */
   readonly fromId: string;
+  /** For the queue of the shared subscription itself. */
+  isForGroup = false;
   /** A journal has it: it counts as safe. */
   isKept = false;
   /** A journal has it and no queue. */
   isUnqueued = false;
+  /** Why it is not in the queue; null: it is, or it is not known yet. */
+  refusal: 'gone' | 'full' | 'failed' | null = null;
 
   constructor(
     message: Message,

@@ -45,6 +45,11 @@ export class SharedGroup {
     return this.members.find(({ session }) => session.clientId === clientId) ?? null;
   }
 
+  /** Members whose queue outlives them and may take QoS 1 and 2. */
+  get durableMembers(): Subscription[] {
+    return this.members.filter(({ session, qos }) => session.durable && qos > 0);
+  }
+
   get isEmpty(): boolean {
     return this.members.length === 0 && this.#remote === null;
   }

@@ -43,6 +43,9 @@ export class Stats {
   /** Subscriptions ended because rights were taken back. */
   subscriptionsRevoked = 0;
   willsPublished = 0;
+  /** Messages for queues of shared subscriptions, as no member was there; and those given to members. */
+  groupQueuedMessages = 0;
+  groupMovedMessages = 0;
   /** Entries acked before their commit left, so never written. */
   acksElided = 0;
   /** Times a publisher was paused because its audience could not keep up. */
@@ -66,6 +69,8 @@ export class Stats {
   sessions = 0;
   subscriptions = 0;
   sharedSubscriptions = 0;
+  /** Queues of shared subscriptions that are owned here. */
+  groupQueues = 0;
   retainedMessages = 0;
   retainedBytes = 0;
   queuedMessages = 0;

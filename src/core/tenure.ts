@@ -14,6 +14,7 @@ import type {
 } from './cluster-ports.ts';
 import type { Core } from './core.ts';
 import type { Delivery } from './delivery.ts';
+import { isGroupQueue } from './group-queue-id.ts';
 import type { Message } from './message.ts';
 import { Ownership } from './ownership.ts';
 import type { ClientGate, SubscriptionRecord, WillRecord } from './ports.ts';
@@ -55,11 +56,24 @@ export interface TenureHost {
 }
 
 export type Taken =
-  | { readonly kind: 'opened'; readonly session: Session; readonly present: boolean }
+  | {
+      readonly kind: 'opened';
+      readonly session: Session;
+      readonly present: boolean;
+      /** Of the queue of a shared subscription: to whom QoS 2 messages were given, by batch. */
+      readonly claims: readonly GroupChoices[];
+    }
   | { readonly kind: 'foreign' | 'unavailable' };
+
+/** Clients whose last connection here has left no will, oldest forgotten first. */
+const LEFT_MAX = 100_000;
 
 export class Tenure {
   readonly unqueued: Unqueued = new Unqueued();
+  /** Wills of connections that were gone when others may have counted this node as dead. */
+  #unpublished: (() => void)[] = [];
+  /** Epoch of the connection, by client id: Redis may not have heard that its will is void. */
+  readonly #left: Map<string, number> = new Map();
   readonly #core: Core;
   readonly #bus: Bus;
   readonly #delivery: Delivery;
@@ -102,7 +116,9 @@ export class Tenure {
           return;
         }
         const session = this.#adopt(options, answer.record);
-        done({ kind: 'opened', session, present: answer.record.present });
+        const { present, pending } = answer.record;
+        const claims = isGroupQueue(clientId) ? pending.map(({ choices }) => choices) : [];
+        done({ kind: 'opened', session, present, claims });
       },
     );
   }
@@ -122,12 +138,11 @@ export class Tenure {
     const { stats } = core;
     if (session === null) {
       session = new Session(clientId, core.nextSessionNumber++, identity, tenant);
-      core.sessions.set(clientId, session);
-      core.sessionsByNumber.set(session.number, session);
-      stats.sessions = core.sessions.size;
+      core.addShared(session);
     }
-    if (record.present) stats.sessionsResumed++;
-    else stats.sessionsCreated++;
+    const isClients = !isGroupQueue(clientId);
+    if (isClients && record.present) stats.sessionsResumed++;
+    else if (isClients) stats.sessionsCreated++;
     const { sid, epoch, counter } = record;
     const ownership = new Ownership(sid, epoch, counter, this.#bus.incarnation);
     ownership.publisherSeq = record.publisherSeq;
@@ -144,13 +159,13 @@ export class Tenure {
     session.unanswered = null;
     this.#bus.sessions.bind(session.number, clientId, sid, epoch);
     this.setSubscriptions(session, record.subscriptions);
-    this.#sessions.countQuota(session);
+    if (isClients) this.#sessions.countQuota(session);
     this.#delivery.adoptQueue(session, record.headSeq, record.tailSeq);
     if (session.durable) this.#bus.announceSession(imageOf(session));
     // Whatever the others know of it has ended with this clean start.
     else if (wasDurable) this.#bus.announceEnd(clientId, '', epoch);
     if (record.oldWill !== null) this.#settleOldWill(session, record.oldWill);
-    for (const pending of record.pending) this.#replay(session, pending);
+    if (isClients) for (const pending of record.pending) this.#replay(session, pending);
     return session;
   }
 
@@ -158,8 +173,10 @@ export class Tenure {
   #settleOldWill(session: Session, old: NonNullable<OpenedRecord['oldWill']>): void {
     const { clientId } = session;
     const { sid, epoch } = old;
+    const isVoid = this.#left.get(clientId) === epoch;
+    this.#left.delete(clientId);
     const settled = (): void => this.#bus.oldWillSettled(clientId, sid, epoch);
-    if (!old.isDue) {
+    if (!old.isDue || isVoid) {
       settled();
       return;
     }
@@ -225,6 +242,7 @@ export class Tenure {
     const { lingering } = ownership;
     // Whoever takes it next must find what was read from its client in the queues.
     const close = (willDelayS: number): void => {
+      if (willDelayS < 0) this.#leave(clientId, sid, epoch, expiryIntervalS);
       const closed = (): void => this.#bus.close(clientId, sid, epoch, expiryIntervalS, willDelayS);
       const settled = (): void => this.unqueued.whenQueued(clientId, closed);
       if (lingering === null) settled();
@@ -236,12 +254,38 @@ export class Tenure {
       // Whoever looks at the session then publishes it.
       close(will.delayS);
     } else {
-      // A crash before it is safe leaves it to the survivors.
       const identity = willIdentity(sid, epoch);
-      this.#sessions.publishWill(session.principal, willGate, will.message, identity, () =>
-        close(-1),
-      );
+      // A crash before it is safe leaves it to the survivors.
+      const publish = (): void =>
+        this.#sessions.publishWill(session.principal, willGate, will.message, identity, () =>
+          close(-1),
+        );
+      if (this.#bus.mayServe()) publish();
+      else this.#unpublished.push(publish);
     }
+  }
+
+  #leave(clientId: string, sid: string, epoch: number, expiryIntervalS: number): void {
+    const left = this.#left;
+    left.delete(clientId);
+    left.set(clientId, epoch);
+    for (const oldest of left.keys()) {
+      if (left.size <= LEFT_MAX) break;
+      left.delete(oldest);
+    }
+    this.#bus.sessions.left(clientId, sid, epoch, expiryIntervalS);
+  }
+
+  /** The lease goes on: nobody else has published them. */
+  unfenced(): void {
+    const unpublished = this.#unpublished;
+    this.#unpublished = [];
+    for (const publish of unpublished) publish();
+  }
+
+  /** This incarnation is dead: the survivors publish them. */
+  lost(): void {
+    this.#unpublished = [];
   }
 
   /** The session is no more; its record goes with `Bus.close` or `deleteSession`. */
@@ -270,7 +314,8 @@ export class Tenure {
     ownership.isLost = true;
     session.will = null;
     session.willGate = null;
-    if (why === 'session_taken_over') this.#core.stats.sessionsTakenOver++;
+    const isClients = !isGroupQueue(session.clientId);
+    if (isClients && why === 'session_taken_over') this.#core.stats.sessionsTakenOver++;
     owner.close(why);
     this.#delivery.forgetQueue(session);
     endQuota(session);
@@ -291,9 +336,7 @@ export class Tenure {
     }
     endQuota(session);
     this.#bus.sessions.unbind(session.number);
-    if (core.sessions.get(session.clientId) === session) core.sessions.delete(session.clientId);
-    core.sessionsByNumber.delete(session.number);
-    core.stats.sessions = core.sessions.size;
+    core.removeShared(session);
   }
 
   /** The name of the next QoS 2 message of the session: queues take it once. */

@@ -139,6 +139,10 @@ export class SplitStore implements Store, SharedSessions {
     this.#sessions.endInbound(sessionNumber, packetId, awaited);
   }
 
+  left(clientId: string, sid: string, epoch: number, expiryIntervalS: number): void {
+    this.#sessions.left(clientId, sid, epoch, expiryIntervalS);
+  }
+
   // ------------------------------------------------------------------ the rest of Store
 
   addInboundId(sessionNumber: number, packetId: number): Ticket {

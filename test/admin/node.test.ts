@@ -412,6 +412,9 @@ const elsewhere: ReadonlyMap<string, string> = new Map([
   ['causeway_clients_moved_total', 'the same'],
   [closed('node_fenced'), 'needs a datacenter that goes on without it'],
   ['causeway_peers', 'needs other nodes'],
+  ['causeway_group_queues', 'the same: test/e2e/cluster-groups.test.ts'],
+  ['causeway_group_queued_messages_total', 'the same'],
+  ['causeway_group_moved_messages_total', 'the same'],
 ]);
 
 t.test('every series of the broker was moved here, or there is a reason', async (t) => {

@@ -138,6 +138,8 @@ export class FakeLedger implements SessionLedger {
     this.#later(() => done({ kind: 'opened', previousOwner, record }));
   }
 
+  leftHeard(): void {}
+
   oldWillSettled(clientId: string, sid: string, epoch: number): void {
     this.calls.push(`oldWillSettled ${clientId}`);
     const row = this.rows.get(clientId);

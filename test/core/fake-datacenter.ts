@@ -55,6 +55,7 @@ export class FakeDatacenter {
   readonly rows: Map<string, Row> = new Map();
   readonly nodes: FakeNode[] = [];
   nextSid = 1;
+  epoch = 0;
   /** Answers of the table stand still. */
   isStuck = false;
   readonly #stuck: (() => void)[] = [];
@@ -213,7 +214,9 @@ export class FakeNode implements Bus, SharedSessions, Store {
       const left = row?.will ?? null;
       const name = { sid: row?.sid ?? '', epoch: row?.epoch ?? 0 };
       const present = row !== undefined && !request.cleanStart && row.expiryIntervalS > 0;
-      const epoch = (row?.epoch ?? 0) + 1;
+      // Above that of a session that has ended, too.
+      this.#site.epoch = Math.max(this.#site.epoch, row?.epoch ?? 0) + 1;
+      const { epoch } = this.#site;
       if (!present) {
         row = {
           sid: `sid${this.#site.nextSid++}`,
@@ -367,6 +370,8 @@ export class FakeNode implements Bus, SharedSessions, Store {
   endInbound(sessionNumber: number, packetId: number, awaited: Awaited | null): void {
     this.#writeFor(awaited, sessionNumber, (row) => row.inbound.delete(packetId));
   }
+
+  left(): void {}
 
   inboundDone(sessionNumber: number, packetId: number): void {
     this.#write(

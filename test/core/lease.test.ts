@@ -230,3 +230,24 @@ t.test('a node alone: a DISCONNECT behind a packet that waits for a decision', a
   gate.waiter!.resume();
   t.strictSame(watcher.payloads(), []);
 });
+
+t.test('a will waits for the lease: others may publish it by now [hard case 13]', async (t) => {
+  for (const isLost of [false, true]) {
+    const site = new FakeDatacenter();
+    await site.node();
+    const b = await site.node();
+    const watch = connect(b, 'watch', {});
+    watch.subscribe('w/#', 0);
+    site.time.settle();
+    watch.receive();
+    const client = connect(b, 'c', { ...durable, will: { topic: 'w/c', qos: 1 } } as never);
+    b.serves = false;
+    client.sink.close();
+    site.time.settle();
+    t.strictSame(watch.receive(), [], 'not while it may be counted as dead');
+    if (isLost) b.remote.lost();
+    goesOn(b);
+    const wills = watch.receive().filter(({ type }) => type === 'publish');
+    t.equal(wills.length, isLost ? 0 : 1, isLost ? 'the survivors did' : 'once it goes on');
+  }
+});

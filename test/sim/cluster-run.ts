@@ -35,6 +35,8 @@ export interface ClusterRunOptions extends SimSiteOptions {
   readonly ratePerS?: number;
   /** A part of the cast, chosen by the seed: for many short runs. */
   readonly isShort?: boolean;
+  /** Who subscribes are members of shared groups that come and go: often all are away. */
+  readonly isOfGroups?: boolean;
   /** How long clients stay with a node that says nothing. */
   readonly deafMs?: number;
   /** Between two probes, and how many at most: for runs about SUBACK. */
@@ -145,7 +147,8 @@ class ClusterRun {
       onMoment: () => {},
     };
     const whole = cast(this.#stage);
-    this.#cast = options.isShort === true ? someOf(whole, plan) : whole;
+    const some = options.isShort === true ? someOf(whole, plan) : whole;
+    this.#cast = options.isOfGroups === true ? ofGroups(whole, some) : some;
     this.#faults = new ClusterFaults({
       kernel,
       site,
@@ -380,6 +383,13 @@ function someOf({ publishers, subscribers }: Cast, plan: Prng): Cast {
     publishers: publishers.filter(({ options }) => some.has(options.clientId)),
     subscribers: subscribers.filter(({ options }) => chosen.has(options.clientId)),
   };
+}
+
+function ofGroups({ subscribers }: Cast, { publishers }: Cast): Cast {
+  const members = subscribers.filter(
+    ({ options }) => options.group !== undefined && options.temper !== 'steady',
+  );
+  return { publishers, subscribers: members };
 }
 
 export function describeClusterRun(report: ClusterRunReport): string {

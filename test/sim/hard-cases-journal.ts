@@ -1,11 +1,25 @@
 /** Hard cases 10 and 11 while Redis is away: what a journal promises to publishers of QoS 2 (docs/adr/0017). */
 import { FrameType } from '../../src/cluster/ports.ts';
 import type { JournalRecord } from '../../src/store/journal/journal-record.ts';
-import { type InboundChange, inboundOf, isInbound } from '../../src/store/redis/inbound-change.ts';
-import { DURABLE, type HardCase } from './hard-case.ts';
-import { inNodes, type Planted } from './planting.ts';
+import {
+  type InboundChange,
+  inboundOf,
+  isInbound,
+  leftOf,
+} from '../../src/store/redis/inbound-change.ts';
+import { DURABLE, FLEETING, type HardCase } from './hard-case.ts';
+import { EndlessLease, inNodes, openedAs, type Planted } from './planting.ts';
 import type { Scene } from './scene.ts';
 import type { SimClient } from './sim-client.ts';
+
+/** That a connection has left no will is lost with its node. */
+const leftUnsaid: Planted = inNodes(({ store }) => {
+  const replay = store.replay.bind(store);
+  store.replay = (record, answered) => {
+    if (leftOf(record) !== null) answered();
+    else replay(record, answered);
+  };
+});
 
 export const journalCases: readonly HardCase[] = [
   {
@@ -122,7 +136,94 @@ export const journalCases: readonly HardCase[] = [
     without: 'what a journal has may be written behind what came later',
     planted: again(),
   },
+  {
+    number: 13,
+    title: 'wills without Redis: what a node has published its survivors do not publish again',
+    promise: async (scene) => {
+      const { watch, client } = await willed(scene);
+      client.cut();
+      await scene.until('it is published', () => watch.taken.length > 0, 2000);
+      await scene.pass(300);
+      scene.site.kill(scene.machine(0));
+      scene.site.redis.up(true);
+      await scene.pass(12_000);
+      return watch.taken.join() === 'gone';
+    },
+    without: 'that it was is not in the journal',
+    planted: leftUnsaid,
+  },
+  {
+    number: 13,
+    title: 'wills without Redis: whoever has said goodbye leaves none, though its node dies',
+    promise: async (scene) => {
+      const { watch, client } = await willed(scene);
+      client.leave();
+      await scene.pass(300);
+      scene.site.kill(scene.machine(0));
+      scene.site.redis.up(true);
+      await scene.pass(12_000);
+      return watch.taken.length === 0;
+    },
+    without: 'a goodbye is not in the journal',
+    planted: leftUnsaid,
+  },
+  {
+    number: 13,
+    title: 'wills without Redis: a client that is back at its node has its will published once',
+    promise: async (scene) => {
+      const { watch, client } = await willed(scene);
+      client.cut();
+      await scene.until('it is published', () => watch.taken.length > 0, 2000);
+      // Redis is not told that the connection is gone before what it had published is in the queues.
+      scene.site.redis.refuse('OOM', ['session_append_1']);
+      scene.site.redis.up(true);
+      await connected(scene, client, 0);
+      scene.site.redis.refuse(null);
+      await scene.pass(5000);
+      return watch.taken.join() === 'gone';
+    },
+    without: 'the node does not know its own will again',
+    planted: openedAs((record) => ({
+      ...record,
+      oldWill: record.oldWill && { ...record.oldWill, epoch: record.oldWill.epoch - 1 },
+    })),
+  },
+  {
+    number: 13,
+    title: 'wills: a node that may be counted as dead leaves them to the survivors',
+    promise: async (scene) => {
+      const { network } = scene.site;
+      const there = await scene.subscriber('there', 1, 'will/#', 1, FLEETING);
+      const here = await scene.subscriber('here', 0, 'will/#', 1, FLEETING);
+      const will = { topic: 'will/w', payload: 'gone', qos: 1, properties: [] } as const;
+      const client = await scene.connected('w', 0, { ...DURABLE, will });
+      await scene.pass(500);
+      scene.life(0).redis.partition();
+      for (const other of [1, 2]) {
+        network.block(scene.machine(0).address, scene.machine(other).address);
+        network.block(scene.machine(other).address, scene.machine(0).address);
+      }
+      await scene.pass(4500);
+      client.cut();
+      await scene.pass(8000);
+      return here.taken.length === 0 && there.taken.join() === 'gone';
+    },
+    without: 'its lease never ends',
+    planted: { membershipParts: (clock) => ({ lease: new EndlessLease(clock, 3000, 500) }) },
+  },
 ];
+
+/** One whose will is due at once, at the first node, and Redis is away; one who watches live at the second. */
+async function willed(scene: Scene) {
+  const watch = await scene.subscriber('watch', 1, 'will/#', 1, FLEETING);
+  await scene.subscriber('queue', 1, 'will/#', 1, DURABLE);
+  const will = { topic: 'will/w', payload: 'gone', qos: 1, properties: [] } as const;
+  const client = await scene.connected('w', 0, { ...DURABLE, will });
+  await scene.pass(500);
+  scene.site.redis.down();
+  await scene.pass(100);
+  return { watch, client };
+}
 
 /** A QoS 2 message has its PUBREC while Redis is away; its publisher does not go on by itself. */
 async function promised(scene: Scene) {
@@ -174,7 +275,8 @@ function notReplayed(isLost: (change: InboundChange) => boolean): Planted {
   return inNodes(({ store }) => {
     const replay = store.replay.bind(store);
     store.replay = (record, answered) => {
-      if (isInbound(record) && isLost(inboundOf(record).change)) answered();
+      const isChange = isInbound(record) && leftOf(record) === null;
+      if (isChange && isLost(inboundOf(record).change)) answered();
       else replay(record, answered);
     };
   });

@@ -176,7 +176,7 @@ export const plants: readonly Plant[] = [
     hardCase: 9,
     kinds: ['kill', 'restart'],
     faults: 3,
-    seed: 55,
+    seed: 75,
     planted: inRedis('session_open_1', restarting),
   },
   {
@@ -268,7 +268,7 @@ export const plants: readonly Plant[] = [
     hardCase: 14,
     kinds: ['kill', 'redis_slow', 'redis_oom'],
     faults: 4,
-    seed: 19,
+    seed: 66,
     planted: openedAs((record) => ({
       ...record,
       pending: record.pending.map((pending) => ({ ...pending, choices: new Map() })),

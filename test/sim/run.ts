@@ -1,15 +1,16 @@
 /**
  * `npm run simulate -- [--seeds 100000] [--from 1] [--faults N] [--kinds kill,pause,…] [--jobs CORES]
- * [--probes N] [--trace]`: runs of the datacenter in virtual time. What a seed is like it says itself
+ * [--probes N] [--groups] [--trace]`: runs of the datacenter in virtual time. What a seed is like it says itself
  * (seed-plan.ts), unless faults or kinds are given; `--probes`: until so many messages were published
- * elsewhere at their SUBACK, in runs that do little else. Prints each seed that fails at once, and sums
+ * elsewhere at their SUBACK, in runs that do little else; `--groups`: all who subscribe are members of
+ * shared groups, and often all away. Prints each seed that fails at once, and sums
  * at the end; exit code 1 when any failed. `--trace`: failures come with the last lines of their trace.
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { namedFaults, type SimFault, simFaults } from './cluster-faults.ts';
 import { addCounts, describeCounts, noCounts } from './seed-outcome.ts';
-import { type SeedPlan, seedPlan } from './seed-plan.ts';
+import { OF_GROUPS, type SeedPlan, seedPlan } from './seed-plan.ts';
 import { runPool } from './seed-pool.ts';
 
 const PROBES = { probeEveryMs: [10, 40], probesMax: 200, isShort: true } as const;
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     kinds: { type: 'string' },
     jobs: { type: 'string', default: `${availableParallelism()}` },
     probes: { type: 'string' },
+    groups: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
   },
 });
@@ -65,7 +67,8 @@ function next(): SeedPlan | null {
   if (nextSeed >= from + seeds || (probesWanted !== undefined && sum.probes >= probesWanted)) {
     return null;
   }
-  const plan = seedPlan(nextSeed++, { faults, kinds });
+  const seeded = seedPlan(nextSeed++, { faults, kinds });
+  const plan: SeedPlan = values.groups ? { ...seeded, ...OF_GROUPS } : seeded;
   const traced = values.trace ? { ...plan, isTracing: true } : plan;
   return probesWanted === undefined ? traced : { ...traced, ...PROBES };
 }

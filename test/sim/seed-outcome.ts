@@ -92,10 +92,11 @@ export async function failuresOf(
   from: number,
   count: number,
   sum: SeedCounts = noCounts(),
+  more: Partial<SeedPlan> = {},
 ): Promise<string[]> {
   const failures: string[] = [];
   for (let seed = from; seed < from + count; seed++) {
-    const outcome = await runPlan(seedPlan(seed));
+    const outcome = await runPlan({ ...seedPlan(seed), ...more });
     addCounts(sum, outcome);
     if (outcome.failure !== null) failures.push(outcome.failure);
   }

@@ -32,6 +32,9 @@ const DEAF_MS = [1500, 2500, 6000];
 /** So many short runs to one of the whole cast. */
 const SHORT_RUNS = 30;
 
+/** All who subscribe are members of shared groups that come and go. */
+export const OF_GROUPS: Partial<ClusterRunOptions> = { isShort: true, isOfGroups: true };
+
 export interface SeedPlan extends ClusterRunOptions {
   readonly faults: number;
   readonly kinds: readonly SimFault[];

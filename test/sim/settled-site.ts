@@ -92,7 +92,8 @@ function imagesInRedis(site: SimSite): Map<string, string> {
   for (const [key, value] of site.redis.db.values()) {
     if (!key.startsWith(SESSIONS) || !key.endsWith('}:m') || value.type !== 'hash') continue;
     if (!value.hash.has('head')) continue;
-    const clientId = key.slice(SESSIONS.length, -3);
+    // As keys.ts escapes what is plain ASCII.
+    const clientId = decodeURIComponent(key.slice(SESSIONS.length, -3));
     const owner = value.hash.get('owner')!;
     images.set(
       clientId,

@@ -32,6 +32,7 @@ class SlowStore extends MemoryStore implements SharedSessions {
   beginInbound(): void {}
   inboundDone(): void {}
   endInbound(): void {}
+  left(): void {}
 
   override stop(): Promise<void> {
     this.isStopped = true;

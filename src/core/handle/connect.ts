@@ -298,7 +298,7 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
     refuse(connection, 'identity_mismatch');
     return;
   }
-  if (core.sessions.size >= limits.sessionsMax && !core.sessions.has(clientId)) {
+  if (core.stats.sessions >= limits.sessionsMax && !core.sessions.has(clientId)) {
     refuse(connection, 'sessions_max');
     return;
   }

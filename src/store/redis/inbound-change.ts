@@ -1,7 +1,8 @@
 /**
  * One change to the inbound QoS 2 packet ids of a session: taken with its message, handed on, or forgotten
  * (hard case 10). Made by redis-store.ts for the owner, or from a journal, which has it as an entry whose
- * writer is `i` and the epoch of the owner (docs/adr/0017).
+ * writer is `i` and the epoch of the owner (docs/adr/0017). A journal has `left` as well: the connection of
+ * that epoch is gone, and nobody is to publish its will.
  */
 import type { Awaited } from '../../core/awaited.ts';
 import { RecordDamage } from '../embedded/damage.ts';
@@ -11,6 +12,7 @@ import { INBOUND_MARK, type JournalRecord } from '../journal/journal-record.ts';
 export type InboundOp = 'pending' | 'done' | 'add' | 'remove';
 
 const OPS: readonly InboundOp[] = ['pending', 'done', 'add', 'remove'];
+const LEFT = 4;
 
 export class InboundChange {
   readonly op: InboundOp;
@@ -73,6 +75,30 @@ export function inboundRecord(
   pos = writeVarint(out, pos, publisherSeq);
   pos += body.copy(out, pos);
   return { clientId, sid, writer: `${MARK}${epoch}`, seq: number, value: out.subarray(0, pos) };
+}
+
+/** Of a session that ends, or goes on without owner for so long. */
+export function leftRecord(
+  clientId: string,
+  sid: string,
+  epoch: number,
+  expiryIntervalS: number,
+): JournalRecord {
+  const value = Buffer.allocUnsafe(1 + VARINT_BYTES_MAX);
+  value[0] = LEFT;
+  const end = writeVarint(value, 1, expiryIntervalS);
+  return { clientId, sid, writer: `${MARK}${epoch}`, seq: 0, value: value.subarray(0, end) };
+}
+
+/** Null: it is another record. Throws RecordDamage. */
+export function leftOf(record: JournalRecord): {
+  readonly epoch: number;
+  readonly expiryIntervalS: number;
+} | null {
+  const { writer, value } = record;
+  if (!isInbound(record) || value[0] !== LEFT) return null;
+  const cursor = new Cursor(value, 1, value.length);
+  return { epoch: Number(writer.slice(MARK.length)), expiryIntervalS: cursor.varint() };
 }
 
 /** Throws RecordDamage. */

@@ -112,7 +112,8 @@ export class OwnerWriter {
    * session: it is written again as it is, perhaps behind this.
    */
   whenIdle(lane: OwnerLane, then: () => void): void {
-    if (lane.isIdle || lane.absentSinceMs > 0) {
+    // What is behind the journal may wait for a session that Redis has lost, as well.
+    if (lane.isIdle || lane.absentSinceMs > 0 || lane.isBehindJournal) {
       then();
       return;
     }

@@ -32,8 +32,9 @@ import type { AppendJournal, JournalSink } from '../journal/journal-ports.ts';
 import type { JournalRecord } from '../journal/journal-record.ts';
 import { AppendLane } from './append-lane.ts';
 import { type AppendLimits, AppendWriter } from './append-writer.ts';
+import { Farewells } from './farewells.ts';
 import { listCall, listReply, sessionList } from './functions/session-record.ts';
-import { InboundChange, inboundOf, isInbound } from './inbound-change.ts';
+import { InboundChange, inboundOf, isInbound, leftOf } from './inbound-change.ts';
 import { InboundRecall } from './inbound-recall.ts';
 import { checkPrefix, sessionKeys } from './keys.ts';
 import { encodePending } from './message-value.ts';
@@ -127,6 +128,7 @@ export class RedisStore
   readonly #opened: Map<string, OpenedSession> = new Map();
   /** Of journals that are replayed, by client id and sid. */
   readonly #replays: Map<string, ReplayLane> = new Map();
+  readonly #farewells: Farewells;
   #storeEvents: StoreEvents | null = null;
   #isStopped = false;
   #quarantineLoggedMs = Number.NEGATIVE_INFINITY;
@@ -142,6 +144,7 @@ export class RedisStore
     this.#options = options;
     this.#calls = new RedisCalls(redis, scheduler, clock, log, counters);
     const calls = this.#calls;
+    this.#farewells = new Farewells(journal, calls);
     const wallMs = (): number => Math.floor(clock.wallMs());
     this.#tickets = new TicketLine(scheduler, (ticket, error) =>
       this.#storeEvents?.committed(ticket, error),
@@ -198,6 +201,7 @@ export class RedisStore
     this.#appends.up(isOtherServer);
     this.#owners.up();
     this.#calls.up();
+    this.#farewells.up();
   }
 
   /** What is under way is answered by its own callback. */
@@ -377,6 +381,10 @@ export class RedisStore
     this.#owners.touch(lane);
   }
 
+  left(clientId: string, sid: string, epoch: number, expiryIntervalS: number): void {
+    this.#farewells.say(clientId, sid, epoch, expiryIntervalS);
+  }
+
   // ------------------------------------------------------------------ SessionStore
 
   saveSession(record: SessionRecord): Ticket {
@@ -455,7 +463,14 @@ export class RedisStore
     willDelayS: number,
     done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
   ): void {
-    this.#ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, done);
+    this.#ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, (outcome) => {
+      this.#farewells.heard(clientId, epoch);
+      done(outcome);
+    });
+  }
+
+  leftHeard(clientId: string, epoch: number): void {
+    this.#farewells.heard(clientId, epoch);
   }
 
   giveBack(
@@ -540,6 +555,7 @@ export class RedisStore
   replay(record: JournalRecord, answered: () => void): void {
     const { clientId, sid, writer, seq, value } = record;
     if (isInbound(record)) {
+      if (this.#recallLeft(record, answered)) return;
       const found = soundOrNull(() => inboundOf(record), this.#quarantine, clientId, 'journal');
       if (found === null) answered();
       else this.#recall.add({ clientId, sid, ...found, answered });
@@ -560,6 +576,19 @@ export class RedisStore
       if (replay.waiting === 0) this.#replays.delete(name);
       answered();
     });
+  }
+
+  /** That a dead node's client had left no will: survivors must not find one. */
+  #recallLeft(record: JournalRecord, answered: () => void): boolean {
+    const { clientId, sid } = record;
+    const left = soundOrNull(() => leftOf(record), this.#quarantine, clientId, 'journal');
+    if (left === null) return false;
+    const { epoch, expiryIntervalS } = left;
+    this.#ledger.close(clientId, sid, epoch, expiryIntervalS, -1, (outcome) => {
+      if (outcome === 'fenced') this.#ledger.oldWillSettled(clientId, sid, epoch);
+      answered();
+    });
+    return true;
   }
 
   // ------------------------------------------------------------------ lanes

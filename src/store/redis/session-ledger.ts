@@ -151,7 +151,8 @@ export class RedisLedger {
       indexes.own(owner, clientId, (failure) => {
         if (failure === null && !isAnswered) {
           const open = openArguments(owner, hlcMs, newSid, request);
-          this.#open(clientId, open, () => isAnswered, answer, finished);
+          const isWanted = (): boolean => !isAnswered && (request.isWanted?.() ?? true);
+          this.#open(clientId, open, () => isAnswered, isWanted, answer, finished);
           return;
         }
         indexes.disown(clientId, 0);
@@ -159,13 +160,15 @@ export class RedisLedger {
         answer(unavailable);
       });
     };
-    this.#line.run(clientId, (finished) => this.#options.recalled(clientId, () => own(finished)));
+    // Before its line: what is promised may wait for the session to be asserted there.
+    this.#options.recalled(clientId, () => this.#line.run(clientId, own));
   }
 
   #open(
     clientId: string,
     open: OpenArguments,
     isAnswered: () => boolean,
+    isWanted: () => boolean,
     answer: (what: LedgerAnswer) => void,
     finished: () => void,
   ): void {
@@ -182,7 +185,7 @@ export class RedisLedger {
     };
     const attempt = (): void => {
       // The session may have been given to others since: it must not be taken from them late.
-      const isGivenUp = isAnswered() || !this.mayOpen(open.owner);
+      const isGivenUp = !isWanted() || !this.mayOpen(open.owner);
       if (isGivenUp && !isUnknown) {
         failed('unavailable');
         return;

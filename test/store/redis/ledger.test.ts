@@ -616,36 +616,38 @@ t.test(
   },
 );
 
-t.test('an open of a node that may not serve any more is not carried out late', async (t) => {
-  const world = new World(18);
-  const a = world.join('a');
-  const b = world.join('b');
-  const { sid, epoch } = world.take(a, 1, 'c');
-  let mayOpen = true;
-  b.store.mayOpen = () => mayOpen;
-  const told: string[] = [];
-  b.store.onSuperseded = (owner) => told.push(owner);
-  const answers: string[] = [];
-  // It does not arrive, and nobody knows: it is asked for again.
-  let opens = 0;
-  const call = b.port.call.bind(b.port);
-  b.port.call = (fn, keys, args, done) => {
-    call(fn, keys, args, done);
-    if (fn.name !== 'session_open_1') return;
-    opens++;
-    if (opens === 1) b.port.reset('gone');
-  };
-  b.act(() =>
-    b.store.open('b', 2, 'eeee', { ...request, clientId: 'c' }, ({ kind }) => answers.push(kind)),
-  );
-  world.until(() => opens === 1 && !b.port.isUp);
-  b.port.partition();
-  mayOpen = false;
-  world.pass(3000);
-  b.port.heal();
-  world.pass(3000);
-  t.same([opens, answers], [2, ['unavailable']]);
-  t.match(load(world, a), [{ clientId: 'c', owner: 'a', sid, epoch }], 'a still has it');
-  t.same(told, []);
-  t.same(members(world, ownedKey('cw:', 'b')), []);
-});
+for (const why of ['its node may not serve', 'nobody waits for it'] as const) {
+  t.test(`an open is not carried out late when ${why} any more`, async (t) => {
+    const world = new World(18);
+    const a = world.join('a');
+    const b = world.join('b');
+    const { sid, epoch } = world.take(a, 1, 'c');
+    let isOver = false;
+    if (why === 'its node may not serve') b.store.mayOpen = () => !isOver;
+    const isWanted = (): boolean => why !== 'nobody waits for it' || !isOver;
+    const wanted = { ...request, clientId: 'c', isWanted };
+    const told: string[] = [];
+    b.store.onSuperseded = (owner) => told.push(owner);
+    const answers: string[] = [];
+    // It does not arrive, and nobody knows: it is asked for again.
+    let opens = 0;
+    const call = b.port.call.bind(b.port);
+    b.port.call = (fn, keys, args, done) => {
+      call(fn, keys, args, done);
+      if (fn.name !== 'session_open_1') return;
+      opens++;
+      if (opens === 1) b.port.reset('gone');
+    };
+    b.act(() => b.store.open('b', 2, 'eeee', wanted, ({ kind }) => answers.push(kind)));
+    world.until(() => opens === 1 && !b.port.isUp);
+    b.port.partition();
+    isOver = true;
+    world.pass(3000);
+    b.port.heal();
+    world.pass(3000);
+    t.same([opens, answers], [2, ['unavailable']]);
+    t.match(load(world, a), [{ clientId: 'c', owner: 'a', sid, epoch }], 'a still has it');
+    t.same(told, []);
+    t.same(members(world, ownedKey('cw:', 'b')), []);
+  });
+}
