@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // Finds, or installs, the programs that tests need from outside: mosquitto's command-line clients and
-// paho for Python, which judge us, and a Redis server. Called by scripts/test.ts; tests ask for paths.
+// paho for Python, which judge us, and a Redis server (Cassandra: provide-cassandra.ts). Called by
+// scripts/test.ts; tests ask for paths.
 // What it installs itself goes to node_modules/.cache, except that root lets apt-get install.
-import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   existsSync,
@@ -13,8 +13,10 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { aptInstall, ask, onPath } from './programs.ts';
+import { provideCassandra } from './provide-cassandra.ts';
 
 export type MosquittoClient = 'mosquitto_pub' | 'mosquitto_sub' | 'mosquitto_rr';
 
@@ -32,29 +34,6 @@ const howRedis = 'redis-server: not found; run: apt-get install redis-server';
 const pahoPackage = 'paho-mqtt>=2,<3';
 const howClients = 'mosquitto clients: not found; run: apt-get install mosquitto-clients';
 const howPaho = `paho: needs python3 with venv; run: python3 -m pip install '${pahoPackage}'`;
-
-interface Answer {
-  readonly isOk: boolean;
-  readonly output: string;
-}
-
-function ask(command: string, args: readonly string[], cwd?: string, timeoutMs = 240_000): Answer {
-  const done = spawnSync(command, args, {
-    encoding: 'utf8',
-    timeout: timeoutMs,
-    env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive', NODE_OPTIONS: '' },
-    ...(cwd === undefined ? {} : { cwd }),
-  });
-  const output = `${done.stdout ?? ''}${done.stderr ?? ''}${done.error?.message ?? ''}`;
-  return { isOk: done.status === 0, output };
-}
-
-function onPath(name: string): string | undefined {
-  for (const folder of (process.env.PATH ?? '').split(delimiter)) {
-    if (folder !== '' && existsSync(join(folder, name))) return join(folder, name);
-  }
-  return undefined;
-}
 
 /** Absolute path of one of mosquitto's clients, or undefined when there is none yet. */
 export function findMosquitto(name: MosquittoClient): string | undefined {
@@ -93,15 +72,6 @@ export function pahoPython(): string {
   const found = findPahoPython();
   if (found === undefined) throw new Error(howPaho);
   return found;
-}
-
-function aptInstall(...packages: readonly string[]): Answer {
-  const wait = ['-o', 'DPkg::Lock::Timeout=120'];
-  const install = [...wait, 'install', '-y', '--no-install-recommends', ...packages];
-  const first = ask('apt-get', install);
-  if (first.isOk) return first;
-  const update = ask('apt-get', ['update']);
-  return update.isOk ? ask('apt-get', install) : update;
 }
 
 /** Builds a folder under another name first, so that nobody ever sees half of it. */
@@ -229,7 +199,8 @@ export function provide(): string[] {
 }
 
 if (import.meta.main) {
-  const lacking = [...provide(), provideRedis()].filter((problem) => problem !== undefined);
+  const problems = [...provide(), provideRedis(), provideCassandra()];
+  const lacking = problems.filter((problem) => problem !== undefined);
   for (const problem of lacking) console.error(problem);
   process.exitCode = lacking.length === 0 ? 0 : 1;
 }

@@ -6,7 +6,9 @@ import { spawn } from 'node:child_process';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
+import { CassandraNode } from './cassandra-node.ts';
 import { foreignBin, provide, provideRedis } from './provide.ts';
+import { provideCassandra } from './provide-cassandra.ts';
 import { type Failure, tally } from './tally.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -82,6 +84,22 @@ const args = process.argv.slice(2);
 const isWhole = args.length === 0;
 const mayBeForeign = isWhole || args.some((arg) => arg.includes('foreign'));
 const mayNeedRedis = isWhole || args.some((arg) => arg.includes('redis'));
+const mayNeedCassandra = isWhole || args.some((arg) => arg.includes('cassandra'));
+
+/** One for all tests that do not stop theirs; they are told of it as of one that was there before. */
+async function startCassandra(): Promise<CassandraNode | null> {
+  const problem = provideCassandra();
+  if (problem !== undefined) throw new Error(problem);
+  if (process.env.CASSANDRA_CONTACT_POINTS !== undefined) return null;
+  const node = await CassandraNode.launch();
+  env.CASSANDRA_CONTACT_POINTS = node.ip;
+  env.CASSANDRA_LOCAL_DATACENTER = node.datacenter;
+  return node;
+}
+
+// Starts while types and lint are looked at; those who measure time begin when it has.
+const cassandraStart = mayNeedCassandra ? startCassandra() : null;
+cassandraStart?.catch(() => {});
 
 if (isWhole) {
   const [types, lint] = await Promise.all([
@@ -96,6 +114,10 @@ if (mayBeForeign) {
   note('foreign clients', lacking.length === 0 ? undefined : lacking.join('\n'));
 }
 if (mayNeedRedis) note('redis-server', provideRedis());
+if (cassandraStart !== null) {
+  const isUp = (): undefined => undefined;
+  note('cassandra', await cassandraStart.then(isUp, (error: unknown) => `${error}`));
+}
 
 const slow: { name: string; timeMs: number }[] = [];
 const { parser, counts } = tally({
@@ -111,6 +133,10 @@ const { parser, counts } = tally({
 });
 const tapCode = await start('tap', ['--reporter=tap', ...args], (chunk) => parser.write(chunk));
 parser.end();
+await cassandraStart?.then(
+  (node) => node?.remove(),
+  () => {},
+);
 passed += counts.passed;
 failed += counts.failed;
 if (tapCode !== 0 && counts.failed === 0) note('tap', `tap ended with exit code ${tapCode}`);
