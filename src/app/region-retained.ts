@@ -9,7 +9,11 @@ import type { CassandraConfig } from '../config/cassandra-config.ts';
 import type { Lease, Log } from '../core/ports.ts';
 import type { RetainedView } from '../core/retained-view.ts';
 import type { CassandraLink } from '../drivers/cassandra/cassandra-link.ts';
-import type { CassandraState } from '../drivers/cassandra/cassandra-port.ts';
+import {
+  type CassandraCode,
+  CassandraFailure,
+  type CassandraState,
+} from '../drivers/cassandra/cassandra-port.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
 import { CassandraCounters } from '../store/cassandra/cassandra-counters.ts';
 import { CassandraRetained, type MirrorStore } from '../store/cassandra/cassandra-retained.ts';
@@ -39,6 +43,15 @@ export interface RegionSurroundings {
   readonly hasOthers: () => boolean;
 }
 
+/** What waiting does not mend: somebody has to change a name, a right or a table. */
+const LASTING: ReadonlySet<CassandraCode> = new Set([
+  'NO_KEYSPACE',
+  'NO_TABLE',
+  'NO_DATACENTER',
+  'LOGIN',
+  'TLS',
+  'UNAUTHORIZED',
+]);
 const ROLE = 'retained';
 const CONNECT_MS = 5000;
 const TICK_MS = 1000;
@@ -104,6 +117,9 @@ export class RegionRetained {
       await this.#link.ready(CONNECT_MS);
     } catch (error) {
       const problem = (error as Error).message;
+      if (error instanceof CassandraFailure && LASTING.has(error.code)) {
+        throw new StartError('CASSANDRA', problem, error);
+      }
       log.warn({ problem }, 'Cassandra is away: retained messages are served from this node');
       return;
     }

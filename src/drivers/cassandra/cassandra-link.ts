@@ -92,6 +92,8 @@ export class CassandraLink implements CassandraPort {
   #trouble: CassandraCode = 'TIMEOUT';
   #tick: NodeJS.Timeout | undefined;
   #backoffMs: number;
+  /** Why the last attempt to connect failed, when somebody has to change something first. */
+  #refusal: CassandraFailure | null = null;
   #isClosed = false;
 
   constructor(settings: CassandraSettings) {
@@ -156,14 +158,14 @@ export class CassandraLink implements CassandraPort {
     return this.#inFlight;
   }
 
-  /** Resolves when requests are taken; rejects with the reason when they are not in time. */
+  /** Resolves when requests are taken; rejects with the reason when they are not in time, `refused` if it lasts. */
   ready(timeoutMs: number): Promise<void> {
     return new Promise((resolve, reject) => {
       const startMs = performance.now();
       const look = (): void => {
         if (this.#state !== 'down') resolve();
         else if (this.#isClosed || performance.now() - startMs >= timeoutMs) {
-          reject(this.#down());
+          reject(this.#refusal ?? this.#down());
         } else setTimeout(look, 10);
       };
       look();
@@ -374,13 +376,16 @@ export class CassandraLink implements CassandraPort {
     try {
       session = await CassandraSession.open(this.settings);
     } catch (error) {
-      this.#lost(cassandraFailure(error).message);
+      const failure = cassandraFailure(error);
+      this.#refusal = failure.outcome === 'refused' ? failure : null;
+      this.#lost(failure.message);
       return;
     }
     if (this.#isClosed) {
       session.close();
       return;
     }
+    this.#refusal = null;
     this.counters.connects += 1;
     this.#session = session;
     this.#emptyRolls = 0;
