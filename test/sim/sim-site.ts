@@ -10,8 +10,9 @@ import { ClusterMembership, type MembershipParts } from '../../src/cluster/membe
 import { Broker } from '../../src/core/broker.ts';
 import type { Incarnation } from '../../src/core/incarnation.ts';
 import { makeLimits } from '../../src/core/limits.ts';
-import type { Message } from '../../src/core/message.ts';
+import { Message } from '../../src/core/message.ts';
 import type { Clock, Log, RestoreVisitor, StoreEvents, Ticket } from '../../src/core/ports.ts';
+import type { RetainedVersion } from '../../src/core/retained-version.ts';
 import { Journal } from '../../src/store/journal/journal.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
@@ -36,10 +37,14 @@ const EPOCH_MS = 1_800_000_000_000;
 
 /** Retained messages of one machine: what its disk has. */
 class SimDisk extends MemoryStore {
-  readonly #kept: Map<string, Message> = new Map();
+  /** Messages, and the versions of tombstones. */
+  readonly #kept: Map<string, Message | RetainedVersion> = new Map();
 
   override start(_events: StoreEvents, restore?: RestoreVisitor): Promise<void> {
-    for (const message of this.#kept.values()) restore?.retained(message);
+    for (const [topic, kept] of this.#kept) {
+      if (kept instanceof Message) restore?.retained(kept);
+      else restore?.tombstone?.(topic, kept);
+    }
     return Promise.resolve();
   }
 
@@ -48,9 +53,14 @@ class SimDisk extends MemoryStore {
     return 0;
   }
 
-  override removeRetained(topic?: string): Ticket {
-    this.#kept.delete(topic!);
+  override removeRetained(topic?: string, version?: RetainedVersion | null): Ticket {
+    if (version === undefined || version === null) this.#kept.delete(topic!);
+    else this.#kept.set(topic!, version);
     return 0;
+  }
+
+  override forgetTombstone(topic?: string): void {
+    this.#kept.delete(topic!);
   }
 }
 
