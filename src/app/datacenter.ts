@@ -12,7 +12,12 @@ import { PeerMesh } from '../cluster/link/mesh.ts';
 import { ClusterMembership } from '../cluster/membership.ts';
 import type { NodeRecord } from '../cluster/node-functions.ts';
 import { OwnLease } from '../cluster/own-lease.ts';
-import type { MembershipLinks, ReadyEvents, StartedMembership } from '../cluster/ports-local.ts';
+import type {
+  MembershipLinks,
+  ReadyEvents,
+  RetainedRounds,
+  StartedMembership,
+} from '../cluster/ports-local.ts';
 import { RoleLease } from '../cluster/role-lease.ts';
 import type { ClusterConfig } from '../config/cluster-config.ts';
 import type { Config } from '../config/config.ts';
@@ -38,6 +43,8 @@ export interface DatacenterParts {
   readonly cluster: ClusterConfig;
   /** For what each node keeps for itself: retained messages. */
   readonly local: Store;
+  /** Null: no record of retained messages is shared with other datacenters. */
+  readonly rounds: RetainedRounds | null;
   readonly release: string;
   readonly log: Log;
 }
@@ -69,7 +76,7 @@ class OwnRecord implements NodeRecord {
 
 export class Datacenter {
   readonly view: ClusterView;
-  /** Roles that one node has at a time; nobody wants one before there are regions. */
+  /** Roles that one node has at a time; nobody wants one where there are no regions. */
   readonly roles: RoleLease;
   readonly #config: ClusterConfig;
   readonly #log: Log;
@@ -180,6 +187,7 @@ export class Datacenter {
         retainedTombstonesMax: TOMBSTONES_MAX,
         clockSkewMs: CLOCK_SKEW_MS,
       },
+      rounds: parts.rounds,
       journal: this.#journal?.links ?? null,
       onReady: () => this.#ready(),
       onLost: () => this.#lost(),
@@ -345,6 +353,11 @@ export class Datacenter {
     if (image === null || image.owner === null) return false;
     const isItsOwn = image.identity === null || image.identity === identity;
     return isItsOwn && image.owner !== this.#cluster.bus.incarnation;
+  }
+
+  /** The others are to know: see `Cluster.roundEnded`. */
+  roundEnded(beganMs: number): void {
+    this.#cluster.roundEnded(beganMs);
   }
 
   /** Others that clients can go to. */

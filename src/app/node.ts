@@ -185,15 +185,12 @@ export class BrokerNode {
       if (datacenter !== null) await node.#join(datacenter, control);
       // Told to stop while it waited: whoever asked stops it.
       if (node.#isStopAsked) return node;
-      await region?.begin({
-        view: node.#broker.retained,
-        roles: datacenter?.roles ?? null,
-        hasOthers: () => datacenter?.hasOthers === true,
-      });
+      if (region !== null) await node.#beginRegion(region, datacenter);
+      if (node.#isStopAsked) return node;
       await node.#listen();
       node.#door.startPublishing();
-      // In a datacenter it is open already: it says what the node waits for.
-      if (datacenter === null) await node.#door.open();
+      // Else it is open already: it says what the node waits for.
+      if (datacenter === null && region === null) await node.#door.open();
     } catch (error) {
       await node.stop();
       throw error;
@@ -207,21 +204,37 @@ export class BrokerNode {
     this.#region?.close();
   }
 
-  /** Resolves when this node may have clients, or is to stop. */
-  async #join(datacenter: Datacenter, control: SharedControl | null): Promise<void> {
-    const { stopAsked } = this.#options;
-    const asked = stopAsked?.then(() => {
+  /** Resolves when the work is done, or this node is to stop. */
+  async #unlessStopped(work: Promise<unknown>): Promise<void> {
+    const asked = this.#options.stopAsked?.then(() => {
       this.#isStopAsked = true;
     });
+    await (asked === undefined ? work : Promise.race([work, asked]));
+    // It may fail yet when nobody waits for it any more.
+    work.catch(() => {});
+  }
+
+  /** Resolves when subscribers can be served what is retained, or this node is to stop. */
+  async #beginRegion(region: RegionRetained, datacenter: Datacenter | null): Promise<void> {
+    if (datacenter === null) await this.#door.open();
+    const around = {
+      view: this.#broker.retained,
+      roles: datacenter?.roles ?? null,
+      hasOthers: () => datacenter?.hasOthers === true,
+      roundEnded: (beganMs: number) => datacenter?.roundEnded(beganMs),
+    };
+    await this.#unlessStopped(region.begin(around));
+  }
+
+  /** Resolves when this node may have clients, or is to stop. */
+  async #join(datacenter: Datacenter, control: SharedControl | null): Promise<void> {
     await this.#door.open();
     const joined = datacenter.reach().then(async () => {
       // Who is banned is banned here from the first client on (hard case 22).
       if (!this.#isStopAsked) await control?.synced();
       if (!this.#isStopAsked) await datacenter.join();
     });
-    await (asked === undefined ? joined : Promise.race([joined, asked]));
-    // It may fail yet when nobody waits for it any more.
-    joined.catch(() => {});
+    await this.#unlessStopped(joined);
   }
 
   async #listen(): Promise<void> {
@@ -406,7 +419,8 @@ async function openDatacenter(
   if (cluster === undefined) return null;
   try {
     const { Datacenter } = await import('./datacenter.ts');
-    return await Datacenter.open({ config, cluster, local, release, log });
+    const rounds = region?.rounds ?? null;
+    return await Datacenter.open({ config, cluster, local, rounds, release, log });
   } catch (error) {
     // Its database opens by itself once it is made.
     await local.stop();

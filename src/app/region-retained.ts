@@ -18,7 +18,7 @@ import { systemClock, systemRandom, systemScheduler } from '../listeners/schedul
 import { CassandraCounters } from '../store/cassandra/cassandra-counters.ts';
 import { CassandraRetained, type MirrorStore } from '../store/cassandra/cassandra-retained.ts';
 import { CqlTable } from '../store/cassandra/cql-table.ts';
-import { Reconciler, type RetainedView as ReconcilerView } from '../store/cassandra/reconciler.ts';
+import { type RoundMemory, Rounds, type RoundsAround } from '../store/cassandra/rounds.ts';
 import { HybridClock } from '../util/hybrid-clock.ts';
 import { CLOCK_SKEW_MS } from './clock-skew.ts';
 import { openRegionCassandra, schemaProblem } from './region-cassandra.ts';
@@ -41,6 +41,8 @@ export interface RegionSurroundings {
   readonly roles: (Lease & { want(role: string): void }) | null;
   /** Another live node has what this one tells. */
   readonly hasOthers: () => boolean;
+  /** The others are to know that a whole round has ended here. */
+  readonly roundEnded: (beganMs: number) => void;
 }
 
 /** What waiting does not mend: somebody has to change a name, a right or a table. */
@@ -54,22 +56,16 @@ const LASTING: ReadonlySet<CassandraCode> = new Set([
 ]);
 const ROLE = 'retained';
 const CONNECT_MS = 5000;
-const TICK_MS = 1000;
-/** Nobody waits for a round of a mirror with something in it. */
-const FILL_ROWS_PER_S = 1_000_000;
 
 export class RegionRetained {
   readonly store: CassandraRetained;
+  readonly rounds: Rounds;
   readonly counters: CassandraCounters = new CassandraCounters();
   readonly #parts: RegionParts;
   readonly #link: CassandraLink;
   readonly #table: CqlTable;
-  readonly #memory: RoundMemory;
   readonly #hybridClock: HybridClock = new HybridClock(() => systemClock.wallMs(), CLOCK_SKEW_MS);
   #around: RegionSurroundings | null = null;
-  #reconciler: Reconciler | null = null;
-  #stopTick: (() => void) | null = null;
-  #nextRoundMs = 0;
   #state: CassandraState = 'down';
   #schemaProblem: string | null = null;
   #isSchemaKnown = false;
@@ -79,7 +75,7 @@ export class RegionRetained {
     const { config, data, log } = parts;
     const link = await openRegionCassandra(config, config.keyspace, log);
     try {
-      const region = new RegionRetained(parts, link, await RoundMemory.load(data));
+      const region = new RegionRetained(parts, link, await RoundFile.load(data, log));
       await region.#reach();
       return region;
     } catch (error) {
@@ -92,7 +88,6 @@ export class RegionRetained {
     const { config, mirror, isAlone, log } = parts;
     this.#parts = parts;
     this.#link = link;
-    this.#memory = memory;
     this.#table = new CqlTable(link);
     const hybridClock = this.#hybridClock;
     this.store = new CassandraRetained({
@@ -107,6 +102,18 @@ export class RegionRetained {
       tombstoneS: config.tombstoneS,
       stamps: isAlone ? { hybridClock, writer: randomBytes(4).readUInt32BE(0) } : null,
       mayKeep: () => config.degraded === 'local' || this.#around?.hasOthers() === true,
+    });
+    this.rounds = new Rounds({
+      table: this.#table,
+      lane: this.store.lane,
+      clock: systemClock,
+      scheduler: systemScheduler,
+      log,
+      counters: this.counters,
+      memory,
+      intervalS: config.reconcileIntervalS,
+      rowsPerS: config.reconcileRowsPerS,
+      tombstoneS: config.tombstoneS,
     });
     link.listen({ cassandraChanged: (state, reasons) => this.#changed(state, reasons) });
   }
@@ -143,49 +150,38 @@ export class RegionRetained {
     log.info({ state, reasons }, 'Cassandra');
     if (was !== 'down' || state === 'down') return;
     // What was written elsewhere meanwhile.
-    this.#nextRoundMs = 0;
+    this.rounds.hasten();
     if (this.#isSchemaKnown) return;
     void this.#lookAtSchema().then(() => {
       if (this.#schemaProblem !== null) log.error({ problem: this.#schemaProblem }, 'Cassandra');
     });
   }
 
-  /** The mirror is open. Resolves when the node has what subscribers are to be served from. */
-  async begin(around: RegionSurroundings): Promise<void> {
+  /** The mirror is open. Resolves when the node has what subscribers are to be served from, or has ended. */
+  begin(around: RegionSurroundings): Promise<void> {
     this.#around = around;
-    around.roles?.want(ROLE);
-    const isEmpty = around.view.size === 0;
-    if (isEmpty && !around.hasOthers() && this.#table.isUp) {
-      this.#reconciler = this.#newReconciler(FILL_ROWS_PER_S);
-      await new Promise<void>((resolve) => this.#reconciler!.start(true, () => resolve()));
-      this.#reconciler.stop();
-      this.#plan();
-    }
-    this.#reconciler = this.#newReconciler(this.#parts.config.reconcileRowsPerS);
-    this.#stopTick = systemScheduler.every(TICK_MS, () => this.#tick());
-  }
-
-  #newReconciler(rowsPerS: number): Reconciler {
-    const { log, config } = this.#parts;
-    return new Reconciler({
-      table: this.#table,
-      lane: this.store.lane,
-      view: this.#view(this.#around!.view),
-      clock: systemClock,
-      scheduler: systemScheduler,
-      log,
-      counters: this.counters,
-      rowsPerS,
-      tombstoneS: config.tombstoneS,
-      lastRoundMs: this.#memory.beganMs,
-      roundEnded: (beganMs) => this.#memory.save(beganMs, log),
+    const { roles, hasOthers } = around;
+    roles?.want(ROLE);
+    return new Promise((resolve) => {
+      this.rounds.begin(
+        {
+          view: this.#view(around.view),
+          isMine: () => roles === null || roles.held(ROLE),
+          hasOthers,
+          ended: (beganMs) => around.roundEnded(beganMs),
+        },
+        () => resolve(),
+      );
     });
   }
 
   /** A bus refuses versions ahead of their time; a node alone has none. */
-  #view(view: RetainedView): ReconcilerView {
+  #view(view: RetainedView): RoundsAround['view'] {
     if (!this.#parts.isAlone) return view;
     return {
+      get size() {
+        return view.size;
+      },
       get: (topic) => view.get(topic),
       all: () => view.all(),
       apply: (topic, message, version) =>
@@ -194,39 +190,21 @@ export class RegionRetained {
     };
   }
 
-  #plan(): void {
-    this.#nextRoundMs = systemClock.monotonicMs() + this.#parts.config.reconcileIntervalS * 1000;
-  }
-
-  #tick(): void {
-    const reconciler = this.#reconciler;
-    const around = this.#around;
-    if (reconciler === null || around === null) return;
-    const isMine = around.roles === null || around.roles.held(ROLE);
-    if (!isMine) {
-      reconciler.abandon();
-      return;
-    }
-    if (reconciler.isRunning || !this.#table.isUp) return;
-    if (systemClock.monotonicMs() < this.#nextRoundMs) return;
-    reconciler.start(around.view.size === 0, (isWhole) => {
-      if (isWhole) this.#plan();
-    });
-  }
-
   /** Why Cassandra does not have all that was acknowledged; '': it has. */
   get warning(): string {
     if (this.#schemaProblem !== null) return this.#schemaProblem;
     if (this.store.isDegraded) {
       return 'Cassandra does not take retained messages: they are kept by the nodes';
     }
+    if (!this.rounds.isWhole) {
+      return 'retained messages have not all been compared with Cassandra: some may be missing';
+    }
     return '';
   }
 
   /** Before the store is stopped. */
   end(): void {
-    this.#stopTick?.();
-    this.#reconciler?.stop();
+    this.rounds.stop();
   }
 
   close(): void {
@@ -236,42 +214,53 @@ export class RegionRetained {
 }
 
 /** When the last whole round of this mirror began, beside it. */
-class RoundMemory {
+class RoundFile implements RoundMemory {
   readonly #file: string;
+  readonly #log: Log;
   beganMs: number;
+  /** One after the other, and of those that wait the last. */
+  #writing: Promise<void> | null = null;
 
-  private constructor(file: string, beganMs: number) {
+  private constructor(file: string, beganMs: number, log: Log) {
     this.#file = file;
     this.beganMs = beganMs;
+    this.#log = log;
   }
 
-  static async load(data: string): Promise<RoundMemory> {
+  static async load(data: string, log: Log): Promise<RoundFile> {
     const file = join(data, 'retained-round.json');
     try {
       const { beganMs } = JSON.parse(await readFile(file, 'utf8')) as { beganMs?: unknown };
-      return new RoundMemory(file, typeof beganMs === 'number' ? beganMs : 0);
+      return new RoundFile(file, typeof beganMs === 'number' ? beganMs : 0, log);
     } catch {
       // None, or a torn one: what is missing in Cassandra is written there again.
-      return new RoundMemory(file, 0);
+      return new RoundFile(file, 0, log);
     }
   }
 
-  save(beganMs: number, log: Log): void {
+  save(beganMs: number): void {
     this.beganMs = beganMs;
-    this.#write(beganMs).catch((error: unknown) => {
-      log.warn({ err: error, file: this.#file }, 'the end of a round could not be kept');
+    this.#writing ??= this.#write().finally(() => {
+      this.#writing = null;
     });
   }
 
-  async #write(beganMs: number): Promise<void> {
+  async #write(): Promise<void> {
     const next = `${this.#file}.next`;
-    const handle = await open(next, 'w', 0o600);
     try {
-      await handle.writeFile(JSON.stringify({ beganMs }));
-      await handle.sync();
-    } finally {
-      await handle.close();
+      for (let written = 0; written !== this.beganMs; ) {
+        written = this.beganMs;
+        const handle = await open(next, 'w', 0o600);
+        try {
+          await handle.writeFile(JSON.stringify({ beganMs: written }));
+          await handle.sync();
+        } finally {
+          await handle.close();
+        }
+        await rename(next, this.#file);
+      }
+    } catch (error) {
+      this.#log.warn({ err: error, file: this.#file }, 'the end of a round could not be kept');
     }
-    await rename(next, this.#file);
   }
 }

@@ -34,6 +34,7 @@ import type {
   OwnerJudge,
   QueueTails,
   ReadyEvents,
+  RetainedRounds,
   StartedMembership,
 } from './ports-local.ts';
 import { Reassertion } from './reassertion.ts';
@@ -67,6 +68,8 @@ export interface ClusterParts {
   readonly record: { readonly nodeId: string; readonly address: string; readonly release: string };
   /** Ready, each time: after a start, and after this node was buried and has joined anew. */
   readonly onReady?: () => void;
+  /** Absent: no record is shared with other datacenters. */
+  readonly rounds?: RetainedRounds | null;
   /** The journal's way to the others; absent: this node has none. */
   readonly journal?: JournalLinks | null;
   /** This incarnation is dead; the core has heard of it. */
@@ -216,9 +219,11 @@ export class Cluster implements ReadyEvents {
       announcer: this.#announcer,
       counters,
       remote,
+      peers,
       self,
       tombstoneMs: options.retainedTombstoneMs,
       tombstonesMax: options.retainedTombstonesMax,
+      rounds: parts.rounds ?? null,
     });
     this.#caretaker = new Caretaker({
       ledger,
@@ -361,6 +366,11 @@ export class Cluster implements ReadyEvents {
       stop();
       end();
     });
+  }
+
+  /** This node has held all retained messages against the shared record; the round began then. */
+  roundEnded(beganMs: number): void {
+    this.#retained.roundEnded(beganMs);
   }
 
   /** From whoever listens to the RedisPort. */

@@ -2,7 +2,7 @@
  * What cluster.ts asks of mesh and membership beyond the fixed ports: how they are started, and told what
  * only the other one knows. Types only.
  */
-import type { Incarnation, SessionImage } from '../core/cluster-ports.ts';
+import type { Incarnation, RetainedVersion, SessionImage } from '../core/cluster-ports.ts';
 import type { RedisReply } from '../drivers/redis/redis-port.ts';
 import type { Membership, MembershipEvents, Mesh, MeshEvents } from './ports.ts';
 
@@ -19,6 +19,22 @@ export interface ClusterMesh extends Mesh {
 export interface QueueTails {
   /** The session in Redis, and the highest position given there; null: none, or nobody can say. */
   tailOf(clientId: string, done: (image: SessionImage | null, tailSeq: number) => void): void;
+}
+
+/**
+ * Rounds in which retained messages are held against a record that all regions share (docs/adr/0021);
+ * implemented beside it. A node knows of its own, and is told of those of the others.
+ */
+export interface RetainedRounds {
+  /** Wall-clock ms at which the last whole one began that is known here; 0: none has. */
+  readonly beganMs: number;
+  /** That is so long ago that what is here may have been cleared, and nobody knows any more. */
+  readonly isStale: boolean;
+  /** The shared record has not confirmed what is here. */
+  isOwed(topic: string): boolean;
+  /** It may have been cleared, says this node to one whose last whole round began then. */
+  mayBeOver(version: RetainedVersion, beganMs: number): boolean;
+  heard(beganMs: number): void;
 }
 
 /** What store/redis has to know of members; set by cluster.ts. */

@@ -9,6 +9,8 @@ import type { Tombstones } from './tombstones.ts';
 
 /** No client may write here: tells since when the serving node knows every change. */
 export const SINCE_TOPIC = '$causeway/since';
+/** Tells when the last whole round began that the telling node knows (RetainedRounds). */
+export const ROUND_TOPIC = '$causeway/round';
 export const OLDEST: RetainedVersion = { timeUs: 0, writer: 0 };
 
 const CHANGES_PER_PAGE_MAX = 1000;
@@ -35,8 +37,14 @@ export class RetainedPages {
     this.#wallMs = wallMs;
   }
 
-  /** `sinceUs`: since when this node knows every change. */
-  page(peer: Incarnation, cursor: string, bytesMax: number, sinceUs: number): Buffer {
+  /** `sinceUs`: since when this node knows every change; `roundMs`: 0: nobody goes round. */
+  page(
+    peer: Incarnation,
+    cursor: string,
+    bytesMax: number,
+    sinceUs: number,
+    roundMs: number,
+  ): Buffer {
     let serving = this.#servings.get(peer);
     if (serving !== undefined && serving.cursor === cursor) return serving.frame;
     const first: RetainedChange[] = [];
@@ -47,6 +55,7 @@ export class RetainedPages {
         version: { timeUs: sinceUs, writer: 0 },
         message: null,
       });
+      if (roundMs > 0) first.push(roundChange(roundMs));
       serving = {
         changes: allChanges(this.#tombstones, this.#remote()),
         cursor: '',
@@ -80,6 +89,11 @@ function fill(serving: Serving, changes: RetainedChange[], bytesMax: number): bo
     bytes += next.value.message?.bytes ?? next.value.topic.length;
   }
   return true;
+}
+
+export function roundChange(beganMs: number): RetainedChange {
+  const timeUs = Math.floor(beganMs) * 1000;
+  return { topic: ROUND_TOPIC, message: null, version: { timeUs, writer: 0 } };
 }
 
 /** Everything retained that nodes share, as changes; tombstones first. */

@@ -1,11 +1,12 @@
 /**
- * Retained messages of a datacenter without Cassandra (DESIGN §7, hard cases 15, 16): stamps what changes
+ * Retained messages of a datacenter (DESIGN §7, hard cases 15, 16): stamps what changes
  * here, tells the others, takes over what they tell by version, and catches up from one member before
  * this node is ready. Nothing is stamped twice. Called by the bus and by cluster.ts.
  *
  * Catching up removes what this node alone still has only when the other can vouch for it: it has known
  * every change since a time at which this node was up to date, and the version is older than tombstones
- * are kept. Everything else that the other has not is told to all.
+ * are kept. Everything else that the other has not is told to all. In a region with a record that all
+ * share (`rounds`) a mirror of long ago is believed only where it says what that record lacks.
  */
 import type { Awaited, Incarnation, RemoteSide, RetainedVersion } from '../core/cluster-ports.ts';
 import type { Message } from '../core/message.ts';
@@ -18,7 +19,15 @@ import { encodeRetainedWant, type RetainedWantFrame } from './link/frame-codec.t
 import { encodeRetained, type RetainedChange, type RetainedPage } from './link/message-codec.ts';
 import type { PeerNode } from './peer-node.ts';
 import type { Mesh } from './ports.ts';
-import { allChanges, OLDEST, RetainedPages, SINCE_TOPIC } from './retained-pages.ts';
+import type { RetainedRounds } from './ports-local.ts';
+import {
+  allChanges,
+  OLDEST,
+  RetainedPages,
+  ROUND_TOPIC,
+  roundChange,
+  SINCE_TOPIC,
+} from './retained-pages.ts';
 import type { RoutesAnnouncer } from './routes-announcer.ts';
 import { Tombstones } from './tombstones.ts';
 
@@ -31,9 +40,12 @@ export interface RetainedSyncParts {
   readonly announcer: RoutesAnnouncer;
   readonly counters: ClusterCounters;
   readonly remote: () => RemoteSide;
+  readonly peers: () => Iterable<PeerNode>;
   readonly self: () => Incarnation;
   readonly tombstoneMs: number;
   readonly tombstonesMax: number;
+  /** Null: what nodes have is all there is. */
+  readonly rounds: RetainedRounds | null;
 }
 
 /** Nothing is known for sure. */
@@ -52,6 +64,7 @@ interface CatchUp {
   /** The highest version here when it began: this node was up to date then. */
   readonly upToDateUs: number;
   peerSinceUs: number;
+  peerRoundMs: number;
   readonly done: (isWhole: boolean) => void;
 }
 
@@ -64,6 +77,8 @@ export class RetainedSync {
   /** Every change since then (hybrid µs) is known here. */
   #sinceUs = NEVER_US;
   #skewLoggedMs = Number.NEGATIVE_INFINITY;
+  /** Gives up waiting to tell of the end of a round. */
+  #endRound: (() => void) | null = null;
 
   constructor(parts: RetainedSyncParts) {
     this.#parts = parts;
@@ -115,7 +130,32 @@ export class RetainedSync {
 
   /** A member has changed it. */
   changed(change: RetainedChange): void {
-    this.#apply(change);
+    if (change.topic !== ROUND_TOPIC) this.#apply(change);
+    // Not before everything else is here.
+    else if (this.#sinceUs !== NEVER_US) this.#parts.rounds?.heard(change.version.timeUs / 1000);
+  }
+
+  /**
+   * A whole round that began then has ended here. The others hear of it when they have applied what it
+   * found: what they keep of it says that.
+   */
+  roundEnded(beganMs: number): void {
+    this.#endRound?.();
+    let isOver = false;
+    const end = this.#parts.barrier.whenApplied((isApplied) => {
+      isOver = true;
+      this.#endRound = null;
+      if (!isApplied) return;
+      for (const peer of this.#parts.peers()) {
+        if (!peer.isForgetful && !this.#retellings.has(peer)) this.#tellRound(peer, beganMs);
+      }
+    });
+    this.#endRound = isOver ? null : end;
+  }
+
+  #tellRound({ incarnation }: PeerNode, beganMs: number): void {
+    const { mesh, clock } = this.#parts;
+    mesh.send(incarnation, encodeRetained(roundChange(beganMs), clock.wallMs()));
   }
 
   /** Found in the record all regions share; see `Bus.takeRetained`. */
@@ -158,7 +198,9 @@ export class RetainedSync {
   // ------------------------------------------------------------------------------ serving
 
   wanted(from: Incarnation, { cursor, bytesMax }: RetainedWantFrame): void {
-    this.#parts.mesh.send(from, this.#pages.page(from, cursor, bytesMax, this.#sinceUs));
+    const { mesh, rounds } = this.#parts;
+    const roundMs = rounds?.beganMs ?? 0;
+    mesh.send(from, this.#pages.page(from, cursor, bytesMax, this.#sinceUs, roundMs));
   }
 
   /**
@@ -179,7 +221,10 @@ export class RetainedSync {
         if (next.done === true) isOver = true;
         else mesh.send(peer.incarnation, encodeRetained(next.value, clock.wallMs()));
       }
-      if (isOver) this.#retellings.delete(peer);
+      if (!isOver) continue;
+      this.#retellings.delete(peer);
+      const beganMs = this.#parts.rounds?.beganMs ?? 0;
+      if (beganMs > 0 && !peer.audience.closed) this.#tellRound(peer, beganMs);
     }
   }
 
@@ -208,6 +253,7 @@ export class RetainedSync {
       ours,
       upToDateUs,
       peerSinceUs: NEVER_US,
+      peerRoundMs: 0,
       done,
     };
     this.wantAgain(peer);
@@ -221,11 +267,15 @@ export class RetainedSync {
   }
 
   paged(from: Incarnation, { changes, cursor }: RetainedPage): void {
+    const { rounds } = this.#parts;
     const catchUp = this.#catchUp;
     if (catchUp === null || catchUp.peer !== from) return;
     for (const change of changes) {
-      if (change.topic === SINCE_TOPIC) catchUp.peerSinceUs = change.version.timeUs;
-      else this.#apply(change);
+      const { topic, version } = change;
+      if (topic === SINCE_TOPIC) catchUp.peerSinceUs = version.timeUs;
+      else if (topic === ROUND_TOPIC) catchUp.peerRoundMs = version.timeUs / 1000;
+      // Its mirror is of long ago.
+      else if (rounds?.mayBeOver(version, catchUp.peerRoundMs) !== true) this.#apply(change);
     }
     if (cursor !== null) {
       // A page that came twice asks for the same one again.
@@ -235,6 +285,7 @@ export class RetainedSync {
     }
     this.#catchUp = null;
     this.#reconcile(catchUp);
+    if (catchUp.peerRoundMs > 0) rounds?.heard(catchUp.peerRoundMs);
     // Caught up from one that was only joining itself: from now on, then.
     this.#sinceUs = Math.min(catchUp.peerSinceUs, this.#parts.hybridClock.nextUs());
     catchUp.done(catchUp.peerSinceUs !== NEVER_US);
@@ -248,7 +299,8 @@ export class RetainedSync {
 
   #reconcile({ ours, upToDateUs, peerSinceUs }: CatchUp): void {
     if (ours.size === 0) return;
-    const { remote, announcer, clock, hybridClock, tombstoneMs, log } = this.#parts;
+    const { remote, announcer, clock, hybridClock, tombstoneMs, rounds, log } = this.#parts;
+    const isStale = rounds?.isStale === true;
     const isVouched = upToDateUs >= peerSinceUs;
     const oldUs = hybridClock.nextUs() - tombstoneMs * 1000;
     const gone: Message[] = [];
@@ -256,7 +308,10 @@ export class RetainedSync {
     for (const message of remote().retained()) {
       const version = ours.get(message.topic);
       if (version === undefined || isAbove(message.version ?? OLDEST, version)) continue;
-      if (isVouched && version.timeUs < oldUs) gone.push(message);
+      const isForgotten = isVouched && version.timeUs < oldUs;
+      // The shared record has what it has confirmed, or it was cleared (hard case 18).
+      const isDoubted = isStale && rounds?.isOwed(message.topic) !== true;
+      if (isForgotten || isDoubted) gone.push(message);
       else told.push(message);
     }
     for (const { topic, version } of gone) {
@@ -284,6 +339,8 @@ export class RetainedSync {
     this.#sinceUs = NEVER_US;
     this.#catchUp = null;
     this.#retellings.clear();
+    this.#endRound?.();
+    this.#endRound = null;
   }
 
   tick(nowMs: number): void {

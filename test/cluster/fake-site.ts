@@ -4,7 +4,11 @@
  */
 import { Cluster } from '../../src/cluster/cluster.ts';
 import type { Heartbeat, Member, MembershipState } from '../../src/cluster/ports.ts';
-import type { MembershipLinks, StartedMembership } from '../../src/cluster/ports-local.ts';
+import type {
+  MembershipLinks,
+  RetainedRounds,
+  StartedMembership,
+} from '../../src/cluster/ports-local.ts';
 import type {
   Awaited,
   Incarnation,
@@ -111,7 +115,7 @@ export class SiteNode {
   readyTimes = 0;
   readonly logged: string[] = [];
 
-  constructor(site: FakeSite, nodeId: string) {
+  constructor(site: FakeSite, nodeId: string, rounds: RetainedRounds | null) {
     const { time, network, ledger } = site;
     this.nodeId = nodeId;
     this.mesh = new FakeMesh(network);
@@ -141,6 +145,7 @@ export class SiteNode {
         clockSkewMs: 60_000,
       },
       record: { nodeId, address: `${nodeId}:1`, release: '1' },
+      rounds,
       onReady: () => this.readyTimes++,
     });
     this.remote.bus = this.cluster.bus;
@@ -180,8 +185,8 @@ export class FakeSite {
   generation = 'g1';
 
   /** A node that has not joined. */
-  make(): SiteNode {
-    const node = new SiteNode(this, `node${this.nodes.length}`);
+  make(rounds: RetainedRounds | null = null): SiteNode {
+    const node = new SiteNode(this, `node${this.nodes.length}`, rounds);
     this.nodes.push(node);
     return node;
   }
@@ -197,8 +202,8 @@ export class FakeSite {
   }
 
   /** A node that is ready. */
-  node(): SiteNode {
-    const node = this.make();
+  node(rounds: RetainedRounds | null = null): SiteNode {
+    const node = this.make(rounds);
     this.register(node);
     this.time.settle();
     if (!node.isReady) throw new Error('the node does not become ready');

@@ -1,6 +1,7 @@
 /** Retained messages of a datacenter without Cassandra: versions, tombstones, catching up (P7, case 15, 16). */
 import t from 'tap';
 import { FrameType } from '../../src/cluster/ports.ts';
+import type { RetainedRounds } from '../../src/cluster/ports-local.ts';
 import { Tombstones } from '../../src/cluster/tombstones.ts';
 import type { RetainedVersion } from '../../src/core/cluster-ports.ts';
 import {
@@ -358,3 +359,135 @@ t.test(
     t.equal(b.remote.store.has('t/3'), false);
   },
 );
+
+// ---------------------------------------------------------------------------------- rounds
+
+/** What a node knows of rounds over a record that all regions share. */
+class FakeRounds implements RetainedRounds {
+  beganMs: number;
+  isStale = false;
+  readonly owed: Set<string> = new Set();
+
+  constructor(beganMs = 0) {
+    this.beganMs = beganMs;
+  }
+
+  isOwed(topic: string): boolean {
+    return this.owed.has(topic);
+  }
+
+  /** Of a mirror of long ago: what was written before a time long ago. */
+  mayBeOver({ timeUs }: RetainedVersion, beganMs: number): boolean {
+    return beganMs === LONG_AGO_MS && timeUs < LONG_AGO_MS * 1000;
+  }
+
+  heard(beganMs: number): void {
+    this.beganMs = Math.max(this.beganMs, beganMs);
+  }
+}
+
+const LONG_AGO_MS = 1000;
+
+t.test('the end of a round is heard when what it found is there', async (t) => {
+  const site = new FakeSite();
+  const rounds = [new FakeRounds(), new FakeRounds(), new FakeRounds()] as const;
+  const [a, b, c] = [site.node(rounds[0]), site.node(rounds[1]), site.node(rounds[2])];
+  site.network.cut(a.incarnation, b.incarnation);
+  const version = { timeUs: site.time.wallMs() * 1000, writer: 5 };
+  a.cluster.bus.takeRetained('t', message('t', 'found'), version);
+  a.cluster.roundEnded(5000);
+  site.time.settle();
+  t.strictSame(held(c), ['t=found']);
+  t.equal(rounds[2].beganMs, 0, 'nobody is told before all have it');
+  site.network.mend(a.incarnation, b.incarnation);
+  site.time.settle();
+  t.strictSame(held(b), ['t=found']);
+  for (const { beganMs } of rounds.slice(1)) t.equal(beganMs, 5000);
+});
+
+t.test('what a lost link session has taken along comes before the end of the round', async (t) => {
+  const site = new FakeSite();
+  const rounds = new FakeRounds();
+  const [a, b] = [site.node(new FakeRounds(9000)), site.node(rounds)];
+  rounds.beganMs = 0;
+  site.network.cut(a.incarnation, b.incarnation);
+  const version = { timeUs: site.time.wallMs() * 1000, writer: 5 };
+  // More than is kept for a session that is lost.
+  const large = 'x'.repeat(1_000_000);
+  for (let i = 0; i < 20; i++) {
+    a.cluster.bus.takeRetained(`t/${i}`, message(`t/${i}`, large), version);
+  }
+  a.cluster.roundEnded(9000);
+  a.mesh.giveUp(b.incarnation);
+  const before: number[] = [];
+  const { heard } = rounds;
+  rounds.heard = (beganMs) => {
+    before.push(b.remote.store.size);
+    heard.call(rounds, beganMs);
+  };
+  site.network.mend(a.incarnation, b.incarnation);
+  site.time.settle();
+  site.time.pass(1000, 50);
+  t.equal(b.remote.store.size, 20);
+  t.equal(rounds.beganMs, 9000);
+  t.ok(
+    before.every((size) => size === 20),
+    `${before}`,
+  );
+});
+
+t.test('a joiner hears of the last round with what it catches up on', async (t) => {
+  const site = new FakeSite();
+  const a = site.node(new FakeRounds(7000));
+  for (let i = 0; i < 2500; i++) a.remote.retain(message(`t/${i}`, 'x'), `t/${i}`);
+  const rounds = new FakeRounds();
+  let size = -1;
+  rounds.heard = (beganMs) => {
+    rounds.beganMs = beganMs;
+    size = b.remote.store.size;
+  };
+  const b = site.make(rounds);
+  site.register(b);
+  site.time.settle();
+  t.equal(rounds.beganMs, 7000);
+  t.equal(size, 2500, 'when it is all there');
+  t.notOk(b.remote.store.has('$causeway/round'));
+});
+
+t.test('hard case 18: a mirror of long ago is not believed, but for what it owes', async (t) => {
+  const site = new FakeSite();
+  const a = site.node(new FakeRounds(site.time.wallMs()));
+  const kept = a.remote.retain(message('kept', '1'), 'kept');
+  const rounds = new FakeRounds(LONG_AGO_MS);
+  rounds.isStale = true;
+  rounds.owed.add('owed');
+  const b = site.make(rounds);
+  const now = site.time.wallMs();
+  onDisk(b, 'over', 'x', now - 500_000);
+  onDisk(b, 'owed', 'x', now - 500_000);
+  b.remote.store.set('kept', Object.assign(message('kept', '1'), { version: kept }));
+  site.register(b);
+  site.time.settle();
+  t.strictSame(held(b), ['kept=1', 'owed=x']);
+  t.strictSame(held(a), ['kept=1', 'owed=x']);
+});
+
+t.test('hard case 18: nor does another that joins with it take it over', async (t) => {
+  const site = new FakeSite();
+  const [old, young] = [new FakeRounds(LONG_AGO_MS), new FakeRounds(site.time.wallMs())];
+  old.isStale = true;
+  const [a, b] = [site.make(old), site.make(young)];
+  onDisk(a, 'over', 'x', LONG_AGO_MS - 500);
+  onDisk(b, 'kept', 'x', LONG_AGO_MS - 500);
+  site.network.cut(incarnationOf(1), incarnationOf(2));
+  site.ledger.isStuck = true;
+  site.register(a);
+  site.register(b);
+  site.network.mend(incarnationOf(1), incarnationOf(2));
+  site.time.settle();
+  site.ledger.goOn();
+  site.time.settle();
+  t.ok(a.isReady && b.isReady);
+  for (const node of [a, b]) t.strictSame(held(node), ['kept=x']);
+  t.equal(old.beganMs, young.beganMs);
+});

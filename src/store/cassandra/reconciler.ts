@@ -31,10 +31,11 @@ export interface ReconcilerParts {
   readonly scheduler: Scheduler;
   readonly log: Log;
   readonly counters: CassandraCounters;
+  /** At first. */
   readonly rowsPerS: number;
   readonly tombstoneS: number;
   /** Wall-clock ms at which the last whole round of this mirror began; 0: there was none. */
-  readonly lastRoundMs: number;
+  readonly lastRoundMs: () => number;
   /** A whole round that began then has ended. */
   readonly roundEnded: (beganMs: number) => void;
 }
@@ -78,10 +79,15 @@ const EXPIRED_MS = 3_600_000;
 
 const NOTHING: ReadonlySet<string> = new Set();
 
+/** A tombstone may have come and gone since the last whole round, which began at `lastRoundMs` (0: none has). */
+export function isTooOld(lastRoundMs: number, nowMs: number, tombstoneS: number): boolean {
+  return lastRoundMs !== 0 && nowMs - lastRoundMs >= tombstoneS * 1000 * CLOCKS_AGREE;
+}
+
 export class Reconciler {
   readonly #parts: ReconcilerParts;
   #round: Round | null = null;
-  #lastRoundMs: number;
+  rowsPerS: number;
   #nextMs = 0;
   #isReading = false;
   #loggedMs = Number.NEGATIVE_INFINITY;
@@ -92,12 +98,17 @@ export class Reconciler {
 
   constructor(parts: ReconcilerParts) {
     this.#parts = parts;
-    this.#lastRoundMs = parts.lastRoundMs;
+    this.rowsPerS = parts.rowsPerS;
     this.#stopTick = parts.scheduler.every(TICK_MS, () => this.#tick());
   }
 
   get isRunning(): boolean {
     return this.#round !== null;
+  }
+
+  /** The whole ring is read; what is missing there is being written. */
+  get hasRead(): boolean {
+    return this.#round !== null && this.#round.rest !== null;
   }
 
   /** `hasRecords`: for a mirror with nothing in it. `done`: false when it was given up. */
@@ -173,7 +184,7 @@ export class Reconciler {
   }
 
   #paged(round: Round, page: TablePage): void {
-    const { clock, counters, rowsPerS, log } = this.#parts;
+    const { clock, counters, log } = this.#parts;
     counters.rowsRead += page.rows.length;
     round.rows += page.rows.length;
     counters.progress = Math.min(page.progress, 0.99);
@@ -181,7 +192,7 @@ export class Reconciler {
     round.tries = 0;
     for (const row of page.rows) this.#compare(round, row);
     const nowMs = clock.monotonicMs();
-    this.#nextMs = nowMs + (page.rows.length * 1000) / rowsPerS;
+    this.#nextMs = nowMs + (page.rows.length * 1000) / this.rowsPerS;
     if (nowMs - round.beganAt > LOG_EVERY_MS && nowMs - this.#loggedMs >= LOG_EVERY_MS) {
       this.#loggedMs = nowMs;
       const percent = Math.floor(page.progress * 100);
@@ -342,9 +353,9 @@ export class Reconciler {
    * or never had it: before its first whole round a mirror may come from a time without Cassandra.
    */
   #mayBeCleared({ timeUs }: RetainedVersion, nowMs: number): boolean {
-    const tombstoneMs = this.#parts.tombstoneS * 1000;
-    if (this.#lastRoundMs === 0 || nowMs - timeUs / 1000 < tombstoneMs) return false;
-    return nowMs - this.#lastRoundMs >= tombstoneMs * CLOCKS_AGREE;
+    const { tombstoneS, lastRoundMs } = this.#parts;
+    if (nowMs - timeUs / 1000 < tombstoneS * 1000) return false;
+    return isTooOld(lastRoundMs(), nowMs, tombstoneS);
   }
 
   #rewrite(round: Round, message: Message): void {
@@ -361,7 +372,6 @@ export class Reconciler {
   #ended(round: Round): void {
     const { counters, clock, log, roundEnded } = this.#parts;
     this.#round = null;
-    this.#lastRoundMs = round.beganMs;
     counters.rounds++;
     counters.progress = 1;
     counters.roundEndedMs = clock.wallMs();

@@ -105,7 +105,7 @@ export class RegionNode {
       },
       rowsPerS: options.rowsPerS ?? 1_000_000,
       tombstoneS,
-      lastRoundMs: options.lastRoundMs ?? 0,
+      lastRoundMs: () => this.rounds.at(-1) ?? options.lastRoundMs ?? 0,
       roundEnded: (beganMs) => this.rounds.push(beganMs),
     });
   }
