@@ -16,6 +16,7 @@ const loaders: Readonly<Record<string, () => Promise<Module>>> = {
   pub: () => import('./commands/pub.ts'),
   sub: () => import('./commands/sub.ts'),
   rr: () => import('./commands/rr.ts'),
+  probe: () => import('./commands/probe.ts'),
   passwd: () => import('./commands/passwd.ts'),
   init: () => import('./commands/init.ts'),
   acl: () => import('./commands/acl.ts'),

@@ -1,6 +1,6 @@
 /**
- * The flags `pub`, `sub` and `rr` share, and the client options they make: where, who, which version,
- * TLS, will. Reads the files the flags name; a password never has to be in the argument list.
+ * The flags `pub`, `sub`, `rr` and `probe` share, and the client options they make: where, who, which
+ * version, TLS, will. Reads the files the flags name; a password never has to be in the argument list.
  */
 import { readFileSync } from 'node:fs';
 import type { ParseArgsOptionsConfig } from 'node:util';
@@ -37,15 +37,17 @@ export const clientFlags: ParseArgsOptionsConfig = {
   quiet: { type: 'boolean' },
 };
 
-export const clientUsage = `Where:
+export const loginUsage: string = `  -u, --username NAME
+  -P, --password SECRET    better: the variable CAUSEWAY_PASSWORD, or
+      --password-file FILE its first line`;
+
+export const clientUsage: string = `Where:
   -h, --host HOST          server (default 127.0.0.1)
   -p, --port PORT          port (default 1883, with TLS 8883)
       --url URL            mqtt://, mqtts://, ws://host:port/mqtt, wss://, unix:/path
 Who:
   -i, --id ID              client identifier (default a random one)
-  -u, --username NAME
-  -P, --password SECRET    better: the variable CAUSEWAY_PASSWORD, or
-      --password-file FILE its first line
+${loginUsage}
 TLS:
       --tls                TLS, with the authorities of the system
       --cafile FILE        PEM of the authorities to trust instead; implies --tls

@@ -1,5 +1,5 @@
 /**
- * Reads the flags of `pub`, `sub` and `rr`. Unlike those of the other commands `-h` is the host, as
+ * Reads the flags of `pub`, `sub`, `rr` and `probe`. Unlike those of the other commands `-h` is the host, as
  * mosquitto's users expect, and an empty value is a value. Used by those commands only.
  */
 import { type ParseArgsOptionsConfig, parseArgs } from 'node:util';
@@ -8,10 +8,13 @@ import { UsageError } from '../command.ts';
 
 /** What was given, by long name, in order; a flag without a value has ''. */
 export class Flags {
+  /** What is no flag, in order. */
+  readonly positionals: readonly string[];
   readonly #values: ReadonlyMap<string, readonly string[]>;
 
-  constructor(values: ReadonlyMap<string, readonly string[]>) {
+  constructor(values: ReadonlyMap<string, readonly string[]>, positionals: readonly string[]) {
     this.#values = values;
+    this.positionals = positionals;
   }
 
   has(name: string): boolean {
@@ -50,11 +53,18 @@ export class Flags {
 }
 
 /** Throws UsageError for what is not a flag, naming the nearest one. */
-export function readFlags(args: readonly string[], options: ParseArgsOptionsConfig): Flags {
+export function readFlags(
+  args: readonly string[],
+  options: ParseArgsOptionsConfig,
+  positionalsMax = 0,
+): Flags {
   const { tokens } = parseArgs({ args: [...args], options, strict: false, tokens: true });
   const values = new Map<string, string[]>();
+  const positionals: string[] = [];
   for (const token of tokens) {
     if (token.kind === 'positional') {
+      positionals.push(token.value);
+      if (positionals.length <= positionalsMax) continue;
       throw new UsageError(`unexpected argument ${JSON.stringify(token.value)}`);
     }
     if (token.kind !== 'option') continue;
@@ -80,5 +90,5 @@ export function readFlags(args: readonly string[], options: ParseArgsOptionsConf
     }
     values.set(name, [...given, value ?? '']);
   }
-  return new Flags(values);
+  return new Flags(values, positionals);
 }
