@@ -360,6 +360,11 @@ export class Datacenter {
     this.#cluster.roundEnded(beganMs);
   }
 
+  /** See `Cluster.askKept`. */
+  askKept(done: (isKept: boolean) => void): boolean {
+    return this.#cluster.askKept(done);
+  }
+
   /** Others that clients can go to. */
   get hasOthers(): boolean {
     return this.#isServing && this.view.report().members.some(({ state }) => state === 'ready');

@@ -222,6 +222,7 @@ export class BrokerNode {
       roles: datacenter?.roles ?? null,
       hasOthers: () => datacenter?.hasOthers === true,
       roundEnded: (beganMs: number) => datacenter?.roundEnded(beganMs),
+      askKept: (done: (isKept: boolean) => void) => datacenter?.askKept(done) === true,
     };
     await this.#unlessStopped(region.begin(around));
   }
@@ -419,7 +420,7 @@ async function openDatacenter(
   if (cluster === undefined) return null;
   try {
     const { Datacenter } = await import('./datacenter.ts');
-    const rounds = region?.rounds ?? null;
+    const rounds = region?.datacenterRounds ?? null;
     return await Datacenter.open({ config, cluster, local, rounds, release, log });
   } catch (error) {
     // Its database opens by itself once it is made.

@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { RetainedRounds } from '../cluster/ports-local.ts';
 import type { CassandraConfig } from '../config/cassandra-config.ts';
 import type { Lease, Log } from '../core/ports.ts';
 import type { RetainedView } from '../core/retained-view.ts';
@@ -43,6 +44,8 @@ export interface RegionSurroundings {
   readonly hasOthers: () => boolean;
   /** The others are to know that a whole round has ended here. */
   readonly roundEnded: (beganMs: number) => void;
+  /** Whether one of the others has all changes so far on its disk; see `Keepers`. */
+  readonly askKept: (done: (isKept: boolean) => void) => boolean;
 }
 
 /** What waiting does not mend: somebody has to change a name, a right or a table. */
@@ -101,7 +104,10 @@ export class RegionRetained {
       inFlightMax: config.inFlightMax,
       tombstoneS: config.tombstoneS,
       stamps: isAlone ? { hybridClock, writer: randomBytes(4).readUInt32BE(0) } : null,
-      mayKeep: () => config.degraded === 'local' || this.#around?.hasOthers() === true,
+      keepers: {
+        isLocalEnough: config.degraded === 'local',
+        ask: (done) => this.#around?.askKept(done) === true,
+      },
     });
     this.rounds = new Rounds({
       table: this.#table,
@@ -183,6 +189,7 @@ export class RegionRetained {
         return view.size;
       },
       get: (topic) => view.get(topic),
+      clearedAt: (topic) => view.clearedAt(topic),
       all: () => view.all(),
       apply: (topic, message, version) =>
         this.#hybridClock.observe(version.timeUs) === 'observed' &&
@@ -200,6 +207,23 @@ export class RegionRetained {
       return 'retained messages have not all been compared with Cassandra: some may be missing';
     }
     return '';
+  }
+
+  /** What the other nodes hear, and ask (`RetainedRounds`). */
+  get datacenterRounds(): RetainedRounds {
+    const { rounds, store } = this;
+    return {
+      get beganMs() {
+        return rounds.beganMs;
+      },
+      get isStale() {
+        return rounds.isStale;
+      },
+      isOwed: (topic) => store.lane.has(topic),
+      mayBeOver: (version, beganMs) => rounds.mayBeOver(version, beganMs),
+      heard: (beganMs) => rounds.heard(beganMs),
+      synced: (done) => store.synced(done),
+    };
   }
 
   /** Before the store is stopped. */

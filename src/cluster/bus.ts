@@ -132,6 +132,10 @@ export class ClusterBus implements Bus {
     this.#parts.retained.bury(topic, version);
   }
 
+  buriedRetained(topic: string): RetainedVersion | null {
+    return this.#parts.retained.buried(topic);
+  }
+
   // ------------------------------------------------------------------------------ ownership
 
   open(request: OpenRequest, done: (answer: OpenAnswer) => void): void {

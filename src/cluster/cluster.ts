@@ -373,6 +373,11 @@ export class Cluster implements ReadyEvents {
     this.#retained.roundEnded(beganMs);
   }
 
+  /** `done(true)`, later: another node has all retained changes so far on its disk. False: there is none. */
+  askKept(done: (isKept: boolean) => void): boolean {
+    return this.#joining.phase === 'joined' && this.#retained.askKept(done);
+  }
+
   /** From whoever listens to the RedisPort. */
   redisUp(isOtherServer: boolean): void {
     this.#membership.redisUp(isOtherServer);

@@ -35,6 +35,8 @@ export interface RetainedRounds {
   /** It may have been cleared, says this node to one whose last whole round began then. */
   mayBeOver(version: RetainedVersion, beganMs: number): boolean;
   heard(beganMs: number): void;
+  /** Told when all that was taken over so far is on this node's disk; never, if that fails. */
+  synced(done: () => void): void;
 }
 
 /** What store/redis has to know of members; set by cluster.ts. */

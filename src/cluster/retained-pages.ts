@@ -11,6 +11,9 @@ import type { Tombstones } from './tombstones.ts';
 export const SINCE_TOPIC = '$causeway/since';
 /** Tells when the last whole round began that the telling node knows (RetainedRounds). */
 export const ROUND_TOPIC = '$causeway/round';
+/** Asks whether all that was told before is on a disk (the version: which question), and answers that. */
+export const SYNC_TOPIC = '$causeway/sync';
+export const SYNCED_TOPIC = '$causeway/synced';
 export const OLDEST: RetainedVersion = { timeUs: 0, writer: 0 };
 
 const CHANGES_PER_PAGE_MAX = 1000;
@@ -92,8 +95,12 @@ function fill(serving: Serving, changes: RetainedChange[], bytesMax: number): bo
 }
 
 export function roundChange(beganMs: number): RetainedChange {
-  const timeUs = Math.floor(beganMs) * 1000;
-  return { topic: ROUND_TOPIC, message: null, version: { timeUs, writer: 0 } };
+  return note(ROUND_TOPIC, Math.floor(beganMs) * 1000);
+}
+
+/** What nodes tell each other in the line of changes. */
+export function note(topic: string, timeUs: number): RetainedChange {
+  return { topic, message: null, version: { timeUs, writer: 0 } };
 }
 
 /** Everything retained that nodes share, as changes; tombstones first. */

@@ -20,13 +20,17 @@ import { encodeRetained, type RetainedChange, type RetainedPage } from './link/m
 import type { PeerNode } from './peer-node.ts';
 import type { Mesh } from './ports.ts';
 import type { RetainedRounds } from './ports-local.ts';
+import { RetainedCopies } from './retained-copies.ts';
 import {
   allChanges,
+  note,
   OLDEST,
   RetainedPages,
   ROUND_TOPIC,
   roundChange,
   SINCE_TOPIC,
+  SYNC_TOPIC,
+  SYNCED_TOPIC,
 } from './retained-pages.ts';
 import type { RoutesAnnouncer } from './routes-announcer.ts';
 import { Tombstones } from './tombstones.ts';
@@ -72,6 +76,7 @@ export class RetainedSync {
   readonly #parts: RetainedSyncParts;
   readonly #tombstones: Tombstones;
   readonly #pages: RetainedPages;
+  readonly #copies: RetainedCopies;
   #catchUp: CatchUp | null = null;
   readonly #retellings: Map<PeerNode, Iterator<RetainedChange>> = new Map();
   /** Every change since then (hybrid µs) is known here. */
@@ -86,6 +91,9 @@ export class RetainedSync {
       parts.remote().forgetTombstone(topic),
     );
     this.#pages = new RetainedPages(parts.remote, this.#tombstones, () => parts.clock.wallMs());
+    this.#copies = new RetainedCopies(parts.mesh, parts.clock, (peer) => {
+      return !peer.isForgetful && !this.#retellings.has(peer);
+    });
   }
 
   get tombstones(): number {
@@ -103,6 +111,10 @@ export class RetainedSync {
   bury(topic: string, version: RetainedVersion): void {
     this.#parts.hybridClock.observe(version.timeUs);
     this.#note(topic, null, version);
+  }
+
+  buried(topic: string): RetainedVersion | null {
+    return this.#tombstones.versionOf(topic);
   }
 
   /** A change made here; see `Bus.announceRetained`. */
@@ -129,10 +141,21 @@ export class RetainedSync {
   }
 
   /** A member has changed it. */
-  changed(change: RetainedChange): void {
-    if (change.topic !== ROUND_TOPIC) this.#apply(change);
-    // Not before everything else is here.
-    else if (this.#sinceUs !== NEVER_US) this.#parts.rounds?.heard(change.version.timeUs / 1000);
+  changed(from: Incarnation, change: RetainedChange): void {
+    const { rounds, mesh, clock } = this.#parts;
+    const { timeUs } = change.version;
+    if (change.topic === ROUND_TOPIC) {
+      // Not before everything else is here.
+      if (this.#sinceUs !== NEVER_US) rounds?.heard(timeUs / 1000);
+    } else if (change.topic === SYNC_TOPIC) {
+      const answer = (): void =>
+        mesh.send(from, encodeRetained(note(SYNCED_TOPIC, timeUs), clock.wallMs()));
+      rounds?.synced(answer);
+    } else if (change.topic === SYNCED_TOPIC) {
+      this.#copies.answered(from, timeUs);
+    } else {
+      this.#apply(change);
+    }
   }
 
   /**
@@ -151,6 +174,11 @@ export class RetainedSync {
       }
     });
     this.#endRound = isOver ? null : end;
+  }
+
+  /** See `Keepers` of store/cassandra: whether one of the others has all changes so far on its disk. */
+  askKept(done: (isKept: boolean) => void): boolean {
+    return this.#copies.ask(this.#parts.peers(), done);
   }
 
   #tellRound({ incarnation }: PeerNode, beganMs: number): void {
@@ -329,6 +357,7 @@ export class RetainedSync {
 
   memberGone(peer: Incarnation): void {
     this.#pages.forget(peer);
+    this.#copies.memberGone(peer);
     for (const told of this.#retellings.keys()) {
       if (told.incarnation === peer) this.#retellings.delete(told);
     }
@@ -341,11 +370,13 @@ export class RetainedSync {
     this.#retellings.clear();
     this.#endRound?.();
     this.#endRound = null;
+    this.#copies.lost();
   }
 
   tick(nowMs: number): void {
     this.#tombstones.expire(nowMs);
     this.#retellSome();
+    this.#copies.tick(nowMs);
   }
 }
 

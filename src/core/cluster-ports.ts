@@ -254,6 +254,8 @@ export interface Bus {
    * Nobody is told.
    */
   buryRetained(topic: string, version: RetainedVersion): void;
+  /** Up to which version nothing of the topic may come back; null: nobody remembers any. */
+  buriedRetained(topic: string): RetainedVersion | null;
   /** An append was answered: the owner named there is told to look at its queue. */
   hint(owner: Incarnation, clientId: string, sid: string, tailSeq: number): void;
 }

@@ -27,6 +27,11 @@ export class RetainedView {
     return this.#core.stats.retainedMessages;
   }
 
+  /** What is not here, as it was cleared: by which version; null: nobody remembers that it was. */
+  clearedAt(topic: string): RetainedVersion | null {
+    return this.#core.bus?.buriedRetained(topic) ?? null;
+  }
+
   /** May be walked in slices over several turns. */
   *all(): Iterable<Message> {
     const walk = this.#core.retained.walk('#');

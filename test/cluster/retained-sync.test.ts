@@ -384,6 +384,13 @@ class FakeRounds implements RetainedRounds {
   heard(beganMs: number): void {
     this.beganMs = Math.max(this.beganMs, beganMs);
   }
+
+  /** Who asked whether it is on the disk. */
+  readonly asked: (() => void)[] = [];
+
+  synced(done: () => void): void {
+    this.asked.push(done);
+  }
 }
 
 const LONG_AGO_MS = 1000;
@@ -490,4 +497,53 @@ t.test('hard case 18: nor does another that joins with it take it over', async (
   t.ok(a.isReady && b.isReady);
   for (const node of [a, b]) t.strictSame(held(node), ['kept=x']);
   t.equal(old.beganMs, young.beganMs);
+});
+
+t.test('what was told is on a disk when one of the others says so', async (t) => {
+  const site = new FakeSite();
+  const rounds = [new FakeRounds(), new FakeRounds(), new FakeRounds()] as const;
+  const [a, b, c] = [site.node(rounds[0]), site.node(rounds[1]), site.node(rounds[2])];
+  site.network.cut(a.incarnation, b.incarnation);
+  a.remote.retain(message('t', '1'), 't');
+  const answers: boolean[] = [];
+  t.equal(
+    a.cluster.askKept((isKept) => answers.push(isKept)),
+    true,
+  );
+  site.time.pass(200, 10);
+  t.equal(rounds[1].asked.length, 0, 'it does not have it');
+  t.equal(rounds[2].asked.length, 1);
+  t.strictSame(held(c), ['t=1'], 'asked after it was told');
+  t.strictSame(answers, []);
+  rounds[2].asked[0]?.();
+  site.time.settle();
+  t.strictSame(answers, [true]);
+  site.network.mend(a.incarnation, b.incarnation);
+  site.time.pass(3000, 50);
+  t.strictSame(answers, [true], 'told once');
+});
+
+t.test('a question that is lost is asked again; nobody left is an answer', async (t) => {
+  const site = new FakeSite();
+  const rounds = [new FakeRounds(), new FakeRounds()] as const;
+  const a = site.node(rounds[0]);
+  const answers: boolean[] = [];
+  const ask = (): boolean => a.cluster.askKept((isKept) => answers.push(isKept));
+  t.equal(ask(), false, 'there is nobody');
+  const b = site.node(rounds[1]);
+  t.equal(ask(), true);
+  site.time.pass(200, 10);
+  t.equal(rounds[1].asked.length, 1);
+  site.network.cut(b.incarnation, a.incarnation);
+  rounds[1].asked[0]?.();
+  b.mesh.giveUp(a.incarnation);
+  site.network.mend(b.incarnation, a.incarnation);
+  site.time.pass(1200, 50);
+  t.equal(rounds[1].asked.length, 2);
+  t.strictSame(answers, []);
+  const { incarnation } = b;
+  site.kill(b);
+  site.bury(incarnation);
+  site.time.settle();
+  t.strictSame(answers, [false]);
 });

@@ -310,6 +310,10 @@ export class FakeNode implements Bus, SharedSessions, Store {
     return true;
   }
 
+  buriedRetained(topic: string): RetainedVersion | null {
+    return this.buried.get(topic) ?? null;
+  }
+
   buryRetained(topic: string, version: RetainedVersion): void {
     this.buried.set(topic, version);
   }

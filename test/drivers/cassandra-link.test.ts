@@ -156,14 +156,17 @@ t.test('over the server of the test run', async (t) => {
       localDatacenter: 'nowhere',
       onProblem: (why) => problems.push(why),
     });
-    await t.rejects(wrong.ready(1500), { outcome: 'not_done', code: 'DOWN' });
+    await t.rejects(wrong.ready(1500), { outcome: 'refused', code: 'NO_DATACENTER' });
+    const askedMs = performance.now();
+    await t.rejects(wrong.ready(30_000, 100), { code: 'NO_DATACENTER' });
+    t.ok(performance.now() - askedMs < 10_000, 'what lasts is not waited for to the end');
     const there = `there is "${server.datacenter}"`;
-    t.match(problems[0], `no node is of the datacenter "nowhere"; ${there}: set local_datacenter`);
+    t.match(problems[0], `no node is of the datacenter "nowhere"; ${there}: the local datacenter`);
     t.match(problems[0], /^Cassandra: /);
     t.equal(wrong.state, 'down');
     t.equal(wrong.reasons[0], problems[0]);
     const bare = linkTo(t, server, { keyspace: 'causeway_test_none' });
-    await t.rejects(bare.ready(1500));
+    await t.rejects(bare.ready(1500), { outcome: 'refused', code: 'NO_KEYSPACE' });
     const init = 'the keyspace "causeway_test_none" does not exist: run causeway cassandra init';
     t.match(bare.reasons[0], init);
     await t.rejects(readPage(bare, select, ['a']), { outcome: 'not_done', code: 'DOWN' });

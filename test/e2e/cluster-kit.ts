@@ -67,7 +67,7 @@ export class TestCluster {
     const broker = new Broker({
       hasAdmin,
       ...more,
-      data: join(this.#folder, name),
+      data: this.dataOf(name),
       flags: [
         ...['--redis', this.#options.redisUrl ?? this.redis.url, '--node-id', name],
         ...['--set', `cluster.leaseMs=${LEASE_MS}`, '--set', 'sysIntervalS=0'],
@@ -78,6 +78,11 @@ export class TestCluster {
     this.nodes.set(name, broker);
     await broker.ready;
     return broker;
+  }
+
+  /** Its folder. */
+  dataOf(name: string): string {
+    return join(this.#folder, name);
   }
 
   node(name: string): Broker {

@@ -1,103 +1,105 @@
-// Retained messages of two regions that share a Cassandra, as their clients see them: nodes alone, each a
-// region of its own, and a Cassandra that is stopped and comes back (P7, ADR 0021).
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+// Retained messages of regions that share a Cassandra, as their clients see them: nodes alone, each a region of
+// its own, a region of several nodes, and a Cassandra that stands still, is killed and comes back (P6, P7, ADR 0021).
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import t, { type Test } from 'tap';
-import type { CassandraNode } from '../../scripts/cassandra-node.ts';
+import t from 'tap';
 import { runCli } from '../cli/run.ts';
-import { Client, connectClient, openSocket } from '../conformance/client.ts';
 import { ownCassandra } from '../support/cassandra-server.ts';
-import { Broker } from './broker.ts';
-import { until } from './cluster-kit.ts';
+import { sleep, TestCluster, until } from './cluster-kit.ts';
+import { publishAt, Region, regionFlags, retainedAt, shows } from './region-kit.ts';
 
-t.setTimeout(240_000);
+t.setTimeout(300_000);
 
-const ROUND_S = 1;
-/** A round, and what a busy machine needs for one. */
-const CONVERGED_MS = 30_000;
+const cassandra = await ownCassandra(t);
+const to = ['--contact-points', cassandra.ip];
+const here = [...to, '--local-datacenter', cassandra.datacenter];
+const copies = ['--replication', `${cassandra.datacenter}=1`];
 
-class Region {
-  broker!: Broker;
-  readonly #flags: readonly string[];
-  readonly #data: string;
-  #clients = 0;
-
-  constructor(data: string, flags: readonly string[]) {
-    this.#data = data;
-    this.#flags = flags;
-  }
-
-  async start(): Promise<void> {
-    this.broker = await Broker.start({ data: this.#data, flags: this.#flags });
-  }
-
-  async client(): Promise<Client> {
-    const socket = await openSocket('127.0.0.1', this.broker.port());
-    const clientId = `c${this.#clients++}`;
-    return connectClient(new Client(socket, 5, clientId), { clientId, version: 5 });
-  }
-
-  async publish(topic: string, payload: string): Promise<void> {
-    const client = await this.client();
-    await client.publish(topic, payload, { qos: 1, retain: true });
-    await client.disconnect();
-  }
-
-  /** What a new subscriber gets, by topic. */
-  async retained(filter: string): Promise<string[]> {
-    const client = await this.client();
-    await client.subscribed(filter);
-    const found: string[] = [];
-    for (let packet = await client.next(200); packet !== null; packet = await client.next(200)) {
-      if (packet.type === 'PUBLISH') found.push(`${packet.topic}=${packet.payload}`);
-    }
-    await client.disconnect();
-    return found.sort();
-  }
-
-  shows(filter: string, expected: readonly string[]): Promise<unknown> {
-    return until(
-      `${filter} shows ${expected}`,
-      async () => {
-        const found = await this.retained(filter);
-        return `${found}` === `${expected}`;
-      },
-      CONVERGED_MS,
-    );
+function beganMs(folder: string): number {
+  try {
+    const text = readFileSync(join(folder, 'retained-round.json'), 'utf8');
+    return (JSON.parse(text) as { beganMs: number }).beganMs;
+  } catch {
+    return 0;
   }
 }
 
-function regionsOf(t: Test, cassandra: CassandraNode): [Region, Region] {
-  const folder = mkdtempSync(join(tmpdir(), 'causeway-regions-'));
-  const flags = [
-    `cassandra.contactPoints=${cassandra.ip}`,
-    `cassandra.localDatacenter=${cassandra.datacenter}`,
-    `cassandra.reconcileIntervalS=${ROUND_S}`,
-    'cassandra.degraded=local',
-    'sysIntervalS=0',
-  ].flatMap((option) => ['--set', option]);
-  const regions: [Region, Region] = [
-    new Region(join(folder, 'a'), flags),
-    new Region(join(folder, 'b'), flags),
-  ];
-  t.teardown(async () => {
-    for (const { broker } of regions) if (broker !== undefined) await broker.kill();
-    rmSync(folder, { recursive: true, force: true });
+t.test('a region of several nodes, and one of one node, over one Cassandra', async (t) => {
+  const wrong = await runCli(['cassandra', 'init', ...to, '--local-datacenter', 'wrong']);
+  t.match(wrong, { code: 2, stderr: /no node is of the datacenter "wrong"; there is "dc1"/ });
+  const keyspace = ['--keyspace', 'several'];
+  t.match(await runCli(['cassandra', 'init', ...here, ...copies, ...keyspace]), { code: 0 });
+
+  const own = ['cassandra.keyspace=several'];
+  const local = regionFlags(cassandra, [...own, 'cassandra.degraded=local']);
+  const [far] = Region.several(t, ['far'], local) as [Region];
+  const flags = regionFlags(cassandra, own);
+  const [cluster] = await Promise.all([
+    TestCluster.start(t, { names: ['n1', 'n2'], flags }),
+    far.start(),
+  ]);
+  const [n1, n2] = [cluster.node('n1'), cluster.node('n2')];
+  await publishAt(n1, 's/1', 'one');
+  await publishAt(n2, 's/2', 'two');
+  await far.publish('s/3', 'three');
+  const all = ['s/1=one', 's/2=two', 's/3=three'];
+  for (const broker of [n1, n2, far.broker]) await shows(broker, 's/#', all);
+  await far.publish('s/1', '');
+  await publishAt(n2, 's/3', '');
+  for (const broker of [n1, n2, far.broker]) await shows(broker, 's/#', ['s/2=two']);
+  t.pass('messages and clears are at all nodes of both regions');
+
+  for (const name of ['n1', 'n2']) {
+    await until(`${name} keeps the end of a round`, () => beganMs(cluster.dataOf(name)) > 0);
+  }
+  t.pass('hard case 18: whoever goes round, each node keeps when the last round was');
+
+  const n3 = await cluster.startNode('n3');
+  t.strictSame(await retainedAt(n3, 's/#'), ['s/2=two'], 'a new node has all when it is ready');
+  t.ok(beganMs(cluster.dataOf('n3')) > 0, 'and knows of the last round');
+
+  // One of them has the role.
+  await Promise.all([n1.kill(), n2.kill()]);
+  await far.publish('s/4', 'four');
+  await shows(n3, 's/#', ['s/2=two', 's/4=four']);
+  t.pass('another node goes round when the one that did is killed');
+  const [n1b, n2b] = await Promise.all([cluster.startNode('n1'), cluster.startNode('n2')]);
+  for (const broker of [n1b, n2b]) {
+    t.strictSame(await retainedAt(broker, 's/#'), ['s/2=two', 's/4=four']);
+  }
+
+  cassandra.signal('SIGSTOP');
+  await publishAt(n1b, 's/2', 'kept');
+  await publishAt(n2b, 's/4', '');
+  t.pass('acknowledged though Cassandra stands still: another node has it on its disk');
+  await Promise.all([n2b.kill(), n3.kill()]);
+  let isAcked = false;
+  const parked = publishAt(n1b, 's/5', 'parked').then(() => {
+    isAcked = true;
   });
-  return regions;
-}
+  await sleep(3000);
+  t.notOk(isAcked, 'with neither Cassandra nor another node it is parked, not invented');
+  const n2c = await cluster.startNode('n2');
+  await parked;
+  t.pass('and acknowledged when there is another node again');
+  await n1b.kill();
+  t.strictSame(await retainedAt(n2c, 's/#'), ['s/2=kept', 's/5=parked']);
+  cassandra.signal('SIGCONT');
+  await cluster.startNode('n1');
+  await far.shows('s/#', ['s/2=kept', 's/5=parked']);
+  t.pass('all of it is in the other region when Cassandra is back');
+  t.strictSame(cluster.errors(), []);
+  t.equal(far.broker.noise, '');
+});
 
-t.test('two regions over one Cassandra', async (t) => {
-  const cassandra = await ownCassandra(t);
-  const to = ['--contact-points', cassandra.ip, '--local-datacenter', cassandra.datacenter];
-  const copies = ['--replication', `${cassandra.datacenter}=1`];
-  const [a, b] = regionsOf(t, cassandra);
+t.test('two regions of one node each, and a Cassandra that is killed', async (t) => {
+  const flags = regionFlags(cassandra, ['cassandra.degraded=local']);
+  const [a, b] = Region.several(t, ['a', 'b'], flags) as [Region, Region];
 
   await t.rejects(a.start(), 'no tables yet');
-  t.match(await runCli(['cassandra', 'init', ...to]), { code: 1, stderr: /--replication/ });
-  t.match(await runCli(['cassandra', 'init', ...to, ...copies]), { code: 0, stdout: /made/ });
-  t.match(await runCli(['cassandra', 'init', ...to]), { code: 0, stdout: /already/ });
+  t.match(await runCli(['cassandra', 'init', ...here]), { code: 1, stderr: /--replication/ });
+  t.match(await runCli(['cassandra', 'init', ...here, ...copies]), { code: 0, stdout: /made/ });
+  t.match(await runCli(['cassandra', 'init', ...here]), { code: 0, stdout: /already/ });
 
   await Promise.all([a.start(), b.start()]);
   await a.publish('r/1', 'one');

@@ -17,6 +17,8 @@ import {
 import { EXIT_FAILED, EXIT_OK, EXIT_USAGE } from '../command.ts';
 
 const CONNECT_MS = 15_000;
+/** A name or a login that it refuses is not waited for: somebody stands before this. */
+const REFUSED_MS = 1000;
 
 export async function runInit(
   config: CassandraConfig,
@@ -25,7 +27,7 @@ export async function runInit(
   let link: CassandraLink | null = null;
   try {
     link = await openRegionCassandra(config, null, quiet);
-    await link.ready(CONNECT_MS);
+    await link.ready(CONNECT_MS, REFUSED_MS);
     return await init(link, config, replication);
   } catch (error) {
     if (!(error instanceof CassandraFailure || error instanceof StartError)) throw error;

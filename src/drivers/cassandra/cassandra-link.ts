@@ -158,13 +158,17 @@ export class CassandraLink implements CassandraPort {
     return this.#inFlight;
   }
 
-  /** Resolves when requests are taken; rejects with the reason when they are not in time, `refused` if it lasts. */
-  ready(timeoutMs: number): Promise<void> {
+  /**
+   * Resolves when requests are taken; rejects with the reason when they are not in time: `refused` if
+   * somebody has to change something, for which `refusedMs` are waited at most.
+   */
+  ready(timeoutMs: number, refusedMs: number = timeoutMs): Promise<void> {
     return new Promise((resolve, reject) => {
       const startMs = performance.now();
       const look = (): void => {
+        const waitMs = this.#refusal === null ? timeoutMs : Math.min(timeoutMs, refusedMs);
         if (this.#state !== 'down') resolve();
-        else if (this.#isClosed || performance.now() - startMs >= timeoutMs) {
+        else if (this.#isClosed || performance.now() - startMs >= waitMs) {
           reject(this.#refusal ?? this.#down());
         } else setTimeout(look, 10);
       };

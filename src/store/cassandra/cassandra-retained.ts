@@ -42,8 +42,18 @@ export interface CassandraRetainedParts {
   readonly tombstoneS: number;
   /** Of a node without others, which stamps changes itself; null: they come with versions. */
   readonly stamps: Stamps | null;
-  /** Mirrors alone may be enough for now: another live node has the change, too. */
-  readonly mayKeep: () => boolean;
+  readonly keepers: Keepers;
+}
+
+/** Whose mirrors are enough while Cassandra does not answer. */
+export interface Keepers {
+  /** This node's own, when there is no other node. */
+  readonly isLocalEnough: boolean;
+  /**
+   * Asks the other nodes for what they were told so far: `done(true)`, later, when one has it on its
+   * disk; false: none is left. At once false: there is none to ask.
+   */
+  ask(done: (isKept: boolean) => void): boolean;
 }
 
 export interface Stamps {
@@ -95,6 +105,12 @@ export class CassandraRetained implements Store {
    * replaces them must stand above them all the same.
    */
   readonly #ahead: Map<string, number> = new Map();
+  /** The mirror's: of the last change, and up to which all are on its disk. */
+  #lastInner: Ticket = 0;
+  #diskInner: Ticket = 0;
+  /** Who asked for the mirror's disk, with the ticket that was the last one then. */
+  #syncing: { readonly inner: Ticket; readonly done: () => void }[] = [];
+  #isAsking = false;
   #events: StoreEvents | null = null;
   #stopTick: (() => void) | null = null;
 
@@ -187,7 +203,7 @@ export class CassandraRetained implements Store {
     const { mirror, stamps } = this.#parts;
     const { topic, qos } = message;
     if (stamps !== null) message.version = this.#stamp(stamps, topic, 0);
-    const inner = mirror.putRetained(message);
+    const inner = this.#changedMirror(mirror.putRetained(message));
     if (qos > 0) return this.#changed(topic, message, message.version!, inner);
     // Nobody waits for it, however long Cassandra is away.
     this.lane.put(topic, message, message.version!, null);
@@ -197,7 +213,8 @@ export class CassandraRetained implements Store {
   removeRetained(topic: string, given: RetainedVersion | null): Ticket {
     const { mirror, stamps } = this.#parts;
     const version = stamps === null ? given! : this.#stamp(stamps, topic, CLEARED);
-    return this.#changed(topic, null, version, mirror.removeRetained(topic, version));
+    const inner = this.#changedMirror(mirror.removeRetained(topic, version));
+    return this.#changed(topic, null, version, inner);
   }
 
   #changed(
@@ -225,7 +242,7 @@ export class CassandraRetained implements Store {
     }
     if (given !== null) this.#observe(topic, given);
     lane.mirrored(topic, message === null ? 'needed' : 'none');
-    mirror.mirrorRetained(topic, message, version);
+    this.#changedMirror(mirror.mirrorRetained(topic, message, version));
     return 0;
   }
 
@@ -234,7 +251,20 @@ export class CassandraRetained implements Store {
     if (!this.lane.over(topic)) this.#parts.mirror.forgetTombstone(topic);
   }
 
+  #changedMirror(inner: Ticket): Ticket {
+    this.#lastInner = Math.max(this.#lastInner, inner);
+    return inner;
+  }
+
   #onDisk(inner: Ticket, error: Error | null): void {
+    if (error === null) this.#diskInner = inner;
+    // What has failed is in the next commit again.
+    else this.#lastInner = Math.max(this.#lastInner, inner + 1);
+    if (this.#syncing.length > 0) {
+      const over = this.#syncing.filter((one) => one.inner <= inner);
+      this.#syncing = this.#syncing.filter((one) => one.inner > inner);
+      if (error === null) for (const { done } of over) done();
+    }
     for (let first = this.#toDisk.at(0); first !== undefined; first = this.#toDisk.at(0)) {
       if (first.inner > inner) return;
       this.#toDisk.shift();
@@ -256,21 +286,42 @@ export class CassandraRetained implements Store {
   }
 
   #tick(): void {
-    const { clock, counters, mayKeep } = this.#parts;
+    const { clock, keepers } = this.#parts;
     this.lane.pump();
     const untilMs = clock.monotonicMs() - KEPT_AFTER_MS;
-    const first = this.#open.at(0);
-    if (first === undefined || first.atMs > untilMs || !mayKeep()) return;
+    const oldest = this.#open.at(0);
+    if (oldest === undefined || oldest.atMs > untilMs || this.#isAsking) return;
+    let last = oldest;
+    for (let i = 1; i < this.#open.length; i++) {
+      const change = this.#open.at(i)!;
+      if (change.atMs > untilMs) break;
+      last = change;
+    }
+    this.#isAsking = keepers.ask((isKept) => {
+      this.#isAsking = false;
+      if (isKept) this.#keep(last.ticket);
+    });
+    if (!this.#isAsking && keepers.isLocalEnough) this.#keep(last.ticket);
+  }
+
+  /** Without Cassandra: up to that one all are with whoever keeps them. */
+  #keep(lastTicket: Ticket): void {
     const { length } = this.#open;
     for (let i = 0; i < length; i++) {
-      const change = this.#open.at(i);
-      if (change === undefined || change.atMs > untilMs || !change.isOnDisk) break;
+      const change = this.#open.at(i)!;
+      if (change.ticket > lastTicket || !change.isOnDisk) break;
       if (change.isSettled) continue;
-      counters.kept++;
+      this.#parts.counters.kept++;
       change.isSettled = true;
       this.#line.settle(change.ticket, null);
     }
     while (this.#open.at(0)?.isSettled === true) this.#open.shift();
+  }
+
+  /** Told when everything that was changed or mirrored so far is on this node's disk; never, if it fails. */
+  synced(done: () => void): void {
+    if (this.#diskInner >= this.#lastInner) done();
+    else this.#syncing.push({ inner: this.#lastInner, done });
   }
 
   // ------------------------------------------------------------------ versions of a node alone

@@ -17,6 +17,8 @@ import type { RetainedTable, TableError, TablePage, TableRow } from './retained-
 /** What subscribers are served from. */
 export interface RetainedView {
   get(topic: string): Message | null;
+  /** By which version a topic was cleared that is not here; null: nobody remembers. */
+  clearedAt(topic: string): RetainedVersion | null;
   /** In any order; may be walked in slices over several turns. */
   all(): Iterable<Message>;
   /** Taken over where it is newer, here and at the other nodes. False: its version is no good. */
@@ -78,6 +80,11 @@ const CLOCKS_AGREE = 0.9;
 const EXPIRED_MS = 3_600_000;
 
 const NOTHING: ReadonlySet<string> = new Set();
+
+/** What was written at `timeUs` it has cleared. */
+function clears({ timeUs, writer }: RetainedVersion, rowUs: number): boolean {
+  return timeUs > rowUs || (timeUs === rowUs && writer >= CLEARED);
+}
 
 /** A tombstone may have come and gone since the last whole round, which began at `lastRoundMs` (0: none has). */
 export function isTooOld(lastRoundMs: number, nowMs: number, tombstoneS: number): boolean {
@@ -216,12 +223,19 @@ export class Reconciler {
     const { view, lane } = this.#parts;
     const { topic, timeUs } = row;
     const message = view.get(topic);
-    if (message === null && row.expires) return;
+    if (message === null) {
+      if (row.expires) return;
+      const cleared = view.clearedAt(topic);
+      if (cleared !== null && clears(cleared, timeUs)) {
+        this.#rewrite(round, topic, null, cleared);
+        return;
+      }
+    }
     if (message !== null) {
       round.seen.add(message);
       const ours = message.version?.timeUs ?? 0;
       if (timeUs < ours) {
-        this.#rewrite(round, message);
+        this.#rewriteMessage(round, message);
         return;
       }
       // In one microsecond a clear wins.
@@ -340,7 +354,7 @@ export class Reconciler {
     const nowMs = clock.wallMs();
     if (expiresAtMs !== 0 && expiresAtMs <= nowMs) return;
     if (!this.#mayBeCleared(version, nowMs)) {
-      this.#rewrite(round, message);
+      this.#rewriteMessage(round, message);
       return;
     }
     counters.forgotten++;
@@ -358,10 +372,17 @@ export class Reconciler {
     return isTooOld(lastRoundMs(), nowMs, tombstoneS);
   }
 
-  #rewrite(round: Round, message: Message): void {
-    const { lane, counters } = this.#parts;
+  #rewriteMessage(round: Round, message: Message): void {
     const { topic, version } = message;
-    if (version === null || topic.charCodeAt(0) === 0x24 || lane.has(topic)) return;
+    if (version !== null && topic.charCodeAt(0) !== 0x24) {
+      this.#rewrite(round, topic, message, version);
+    }
+  }
+
+  /** `message` null: that it was cleared. */
+  #rewrite(round: Round, topic: string, message: Message | null, version: RetainedVersion): void {
+    const { lane, counters } = this.#parts;
+    if (lane.has(topic)) return;
     // So lately that the node that stamped it is about to write it.
     if (version.timeUs / 1000 > round.beganMs - UNDER_WAY_MS) return;
     counters.rewritten++;

@@ -114,11 +114,6 @@ export class Rounds {
     return nowMs - timeUs / 1000 >= tombstoneS * 1000;
   }
 
-  /** Cassandra has not confirmed what is here. */
-  isOwed(topic: string): boolean {
-    return this.#parts.lane.has(topic);
-  }
-
   /** The next one begins as soon as it may. */
   hasten(): void {
     this.#nextMs = 0;

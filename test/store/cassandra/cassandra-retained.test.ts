@@ -83,6 +83,72 @@ t.test('without Cassandra mirrors are enough, when there are others', async (t) 
   t.strictSame([...node.disk.marks], []);
 });
 
+t.test(
+  'without Cassandra and without others: the own disk, where that is said to be enough',
+  async (t) => {
+    const region = new RegionRig();
+    const node = await new RegionNode(region, { isLocalEnough: true }).start();
+    region.table.isUp = false;
+    node.mayKeep = false;
+    node.publish('a', 'one');
+    region.time.pass(KEPT_MS);
+    t.strictSame(node.told, [1]);
+    // There is somebody else, who does not answer: a disk more is waited for.
+    node.mayKeep = true;
+    node.isDeaf = true;
+    node.publish('b', 'two');
+    region.time.pass(5000);
+    t.strictSame(node.told, [1]);
+    t.equal(node.asked.length, 1, 'asked once');
+    node.publish('c', 'three');
+    node.mayKeep = false;
+    node.asked[0]?.(false);
+    region.time.pass(KEPT_MS);
+    t.strictSame(node.told, [1, 2, 3], 'it is gone');
+  },
+);
+
+t.test('an answer covers what was told before the question', async (t) => {
+  const region = new RegionRig();
+  const node = await new RegionNode(region).start();
+  region.table.isUp = false;
+  node.isDeaf = true;
+  node.publish('a', 'one');
+  region.time.pass(KEPT_MS);
+  node.publish('b', 'two');
+  region.time.pass(KEPT_MS);
+  node.asked[0]?.(true);
+  region.time.settle();
+  t.strictSame(node.told, [1]);
+  region.time.pass(100);
+  t.equal(node.asked.length, 2);
+  node.asked[1]?.(true);
+  region.time.settle();
+  t.strictSame(node.told, [1, 2]);
+});
+
+t.test('who asks for the disk is told when all is there, and not when it fails', async (t) => {
+  const region = new RegionRig();
+  const node = await new RegionNode(region).start();
+  node.mirror.commitsAlone = false;
+  const told: string[] = [];
+  node.store.synced(() => told.push('nothing yet'));
+  t.strictSame(told, ['nothing yet']);
+  const version = { timeUs: node.hybridClock.nextUs(), writer: 3 };
+  node.apply('a', makeMessage(0, 'a', Buffer.from('x')), version);
+  node.store.synced(() => told.push('a'));
+  t.strictSame(told, ['nothing yet']);
+  node.mirror.commit();
+  t.strictSame(told, ['nothing yet', 'a']);
+  node.apply('b', makeMessage(0, 'b', Buffer.from('x')), version);
+  node.store.synced(() => told.push('b'));
+  node.mirror.commit(new Error('full'));
+  node.store.synced(() => told.push('b, again'));
+  t.strictSame(told, ['nothing yet', 'a']);
+  node.mirror.commit();
+  t.strictSame(told, ['nothing yet', 'a', 'b, again']);
+});
+
 t.test('a disk that fails and a table that never takes it are errors', async (t) => {
   const region = new RegionRig();
   const node = await new RegionNode(region).start();

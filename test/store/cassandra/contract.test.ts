@@ -40,7 +40,7 @@ function homeOf(t: Test, isAlone: boolean): StoreHome {
       inFlightMax: 16,
       tombstoneS: 1000,
       stamps: isAlone ? { hybridClock: new HybridClock(clock.wallMs, 1000), writer: 1 } : null,
-      mayKeep: () => false,
+      keepers: { isLocalEnough: false, ask: () => false },
     });
     opened.push(store);
     const events = new StoreRecorder();

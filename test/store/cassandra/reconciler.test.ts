@@ -342,3 +342,36 @@ t.test(
     t.equal(region.table.size, 100_001);
   },
 );
+
+t.test(
+  'a clear that its node could not write any more is written by whoever goes round',
+  async (t) => {
+    const { region, node, ago } = await rig();
+    put(region, 'cleared', 'old', ago(500));
+    put(region, 'tie', 'old', ago(400));
+    put(region, 'newer', 'new', ago(300));
+    put(region, 'expired here', 'x', ago(400));
+    put(region, 'just now', 'old', ago(500));
+    for (const topic of ['cleared', 'tie', 'newer']) {
+      node.buried.set(topic, { timeUs: ago(400), writer: 9 + CLEARED });
+    }
+    node.buried.set('expired here', { timeUs: ago(400), writer: 3 });
+    node.buried.set('just now', { timeUs: ago(5), writer: 9 + CLEARED });
+    node.round();
+    t.equal(region.table.textOf('cleared'), 'cleared');
+    t.strictSame(region.table.versionOf('cleared'), { timeUs: ago(400), writer: 9 + CLEARED });
+    t.equal(region.table.textOf('tie'), 'cleared');
+    t.equal(node.textOf('newer'), 'new');
+    t.equal(region.table.textOf('newer'), 'new');
+    t.equal(region.table.textOf('expired here'), 'x', 'it goes by itself');
+    t.equal(region.table.textOf('just now'), 'old', 'its node is about to write it');
+    t.equal(node.textOf('just now'), null);
+    t.strictSame(
+      region.table.writes.map(({ topic, ttlS }) => [topic, ttlS]),
+      [
+        ['cleared', region.tombstoneS],
+        ['tie', region.tombstoneS],
+      ].sort(),
+    );
+  },
+);

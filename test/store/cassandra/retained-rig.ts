@@ -55,6 +55,7 @@ export interface NodeOptions {
   readonly disk?: FakeDisk;
   readonly inFlightMax?: number;
   readonly lastRoundMs?: number;
+  readonly isLocalEnough?: boolean;
   readonly rowsPerS?: number;
 }
 
@@ -71,7 +72,10 @@ export class RegionNode {
   readonly reconciler: Reconciler;
   /** Starts of whole rounds. */
   readonly rounds: number[] = [];
+  /** There are other nodes; one of them says that it has all. */
   mayKeep = true;
+  isDeaf = false;
+  readonly asked: ((isKept: boolean) => void)[] = [];
   /** Of whoever has other nodes: what was cleared. */
   readonly buried: Map<string, RetainedVersion> = new Map();
   readonly #isAlone: boolean;
@@ -93,13 +97,22 @@ export class RegionNode {
       inFlightMax,
       tombstoneS,
       stamps: isAlone ? { hybridClock: this.hybridClock, writer: 7 } : null,
-      mayKeep: () => this.mayKeep,
+      keepers: {
+        isLocalEnough: options.isLocalEnough === true,
+        ask: (done) => {
+          if (!this.mayKeep) return false;
+          this.asked.push(done);
+          if (!this.isDeaf) time.nextTurn(() => done(true));
+          return true;
+        },
+      },
     });
     this.reconciler = new Reconciler({
       ...shared,
       lane: this.store.lane,
       view: {
         get: (topic) => this.index.get(topic) ?? null,
+        clearedAt: (topic) => this.buried.get(topic) ?? null,
         all: () => this.index.values(),
         apply: (topic, message, version) => this.apply(topic, message, version),
       },
