@@ -207,8 +207,13 @@ class HttpAdminServer implements AdminServer {
   }
 
   #checks(): ReadinessCheck[] {
-    const { readiness, drain, cluster } = this.#options;
-    return readinessChecks(readiness(), drain?.drainProgress ?? null, cluster?.report() ?? null);
+    const { readiness, drain, cluster, cassandra } = this.#options;
+    return readinessChecks(
+      readiness(),
+      drain?.drainProgress ?? null,
+      cluster?.report() ?? null,
+      cassandra?.report() ?? null,
+    );
   }
 
   #ready(reply: FastifyReply): FastifyReply {

@@ -4,6 +4,7 @@
  */
 import type { ListenerInfo } from '../core/ports.ts';
 import type { Stats } from '../core/stats.ts';
+import type { CassandraView } from './cassandra-view.ts';
 import type { ClusterView } from './cluster-view.ts';
 
 /** What a store says of itself; all but `lastCommitMs` only rise. */
@@ -75,6 +76,8 @@ export interface MetricSources {
   readonly api?: (() => ApiMetrics | null) | undefined;
   /** Null or absent: the node is alone. */
   readonly cluster?: ClusterView | null | undefined;
+  /** Null or absent: the node has no Cassandra. */
+  readonly cassandra?: CassandraView | null | undefined;
   /** Samples of one metric follow each other. */
   readonly extra?: (() => Iterable<ExtraMetric>) | undefined;
 }

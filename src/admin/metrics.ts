@@ -4,6 +4,13 @@
  */
 import { Counter, Gauge, Histogram, type Metric, Registry } from 'prom-client';
 import {
+  cassandraMetricTable,
+  REQUEST_TIME_HELP,
+  REQUEST_TIME_NAME,
+  requestTimeHistogram,
+} from './cassandra-metrics.ts';
+import type { CassandraReport, CassandraView } from './cassandra-view.ts';
+import {
   clusterMetricTable,
   ROUND_TRIP_HELP,
   ROUND_TRIP_NAME,
@@ -36,14 +43,17 @@ export class Metrics {
   readonly #collections: Histogram<'kind'>;
   readonly #extra: (() => Iterable<ExtraMetric>) | null;
   readonly #cluster: ClusterView | null;
+  readonly #cassandra: CassandraView | null;
   /** Of the scrape that is being made. */
   #report: ClusterReport | null = null;
+  #cassandraReport: CassandraReport | null = null;
   #stopWatching: (() => void) | null = null;
   #rendering: Promise<string> | null = null;
 
   constructor(sources: MetricSources) {
     this.#extra = sources.extra ?? null;
     this.#cluster = sources.cluster ?? null;
+    this.#cassandra = sources.cassandra ?? null;
     const hasStore = sources.store() !== null;
     const hasApi = (sources.api?.() ?? null) !== null;
     for (const spec of metricTable) {
@@ -64,6 +74,7 @@ export class Metrics {
     const loopDelay = (): HistogramValues => this.#loopDelay.read();
     this.#addHistogram(LOOP_DELAY_NAME, LOOP_DELAY_HELP, loopDelay);
     if (this.#cluster !== null) this.#addCluster(this.#cluster);
+    if (this.#cassandra !== null) this.#addCassandra(this.#cassandra);
     this.contentType = this.#registry.contentType;
   }
 
@@ -90,6 +101,7 @@ export class Metrics {
 
   async #render(): Promise<string> {
     this.#report = this.#cluster?.report() ?? null;
+    this.#cassandraReport = this.#cassandra?.report() ?? null;
     const text = await this.#registry.metrics();
     return this.#extra === null ? text : `${text}${extraText(this.#extra())}`;
   }
@@ -111,6 +123,15 @@ export class Metrics {
       this.#add(spec, () => (this.#report === null ? [] : spec.read(view, this.#report)));
     }
     this.#addHistogram(ROUND_TRIP_NAME, ROUND_TRIP_HELP, () => roundTripHistogram(view));
+  }
+
+  #addCassandra(view: CassandraView): void {
+    for (const spec of cassandraMetricTable) {
+      this.#add(spec, () =>
+        this.#cassandraReport === null ? [] : spec.read(view, this.#cassandraReport),
+      );
+    }
+    this.#addHistogram(REQUEST_TIME_NAME, REQUEST_TIME_HELP, () => requestTimeHistogram(view));
   }
 
   /** One that is counted elsewhere: a metric of prom-client is whatever has a name and answers `get`. */

@@ -4,6 +4,7 @@
  * to send clients away. Read by everybody: names of nodes, no addresses and no causes.
  */
 import type { DrainProgress } from '../core/drain.ts';
+import type { CassandraReport } from './cassandra-view.ts';
 import type { ClusterReport, NodeState, OwnNode } from './cluster-view.ts';
 
 export interface Readiness {
@@ -16,7 +17,14 @@ export interface Readiness {
   readonly listenersConfigured: number;
 }
 
-export const checkNames = ['store', 'listeners', 'draining', 'cluster', 'redis'] as const;
+export const checkNames = [
+  'store',
+  'listeners',
+  'draining',
+  'cluster',
+  'redis',
+  'cassandra',
+] as const;
 
 export interface ReadinessCheck {
   readonly name: (typeof checkNames)[number];
@@ -27,19 +35,26 @@ export interface ReadinessCheck {
   readonly warning?: string;
 }
 
-/** `drain`: null while nobody is sent elsewhere; `cluster`: null when the node is alone. */
+/**
+ * `drain`: null while nobody is sent elsewhere; `cluster`: null when the node is alone; `cassandra`: null
+ * when there is none.
+ */
 export function readinessChecks(
   state: Readiness,
   drain: DrainProgress | null = null,
   cluster: ClusterReport | null = null,
+  cassandra: CassandraReport | null = null,
 ): ReadinessCheck[] {
   const checks = [
     check('store', storeReason(state)),
     check('listeners', listenersReason(state)),
     check('draining', drainingReason(state, drain)),
   ];
-  if (cluster === null) return checks;
-  return [...checks, check('cluster', clusterReason(cluster.node)), redisCheck(cluster)];
+  if (cluster !== null) {
+    checks.push(check('cluster', clusterReason(cluster.node)), redisCheck(cluster));
+  }
+  if (cassandra !== null) checks.push(cassandraCheck(cassandra));
+  return checks;
 }
 
 /** One line for each check that is well but for something. */
@@ -93,4 +108,24 @@ function redisCheck({ redis, degraded }: ClusterReport): ReadinessCheck {
   if (degraded.isActive && degraded.reason !== '') return { ...well, warning: degraded.reason };
   if (redis.isUp) return well;
   return { ...well, warning: 'Redis does not answer: new durable sessions are refused' };
+}
+
+/** The nodes' mirrors serve without it; but not before one of them was read. */
+function cassandraCheck({
+  isFilling,
+  round,
+  state,
+  reasons,
+  warning,
+}: CassandraReport): ReadinessCheck {
+  const name = 'cassandra';
+  if (isFilling) {
+    const percent = Math.floor((round?.progress ?? 0) * 100);
+    const who = round === null ? 'another node' : 'this node';
+    const far = round === null ? '' : `, ${percent} % of the ring done`;
+    return { name, ok: false, reason: `${who} reads the retained messages${far}` };
+  }
+  if (warning !== '') return { name, ok: true, warning };
+  if (state === 'up') return { name, ok: true };
+  return { name, ok: true, warning: reasons[0] ?? `Cassandra is ${state}` };
 }

@@ -122,6 +122,7 @@ export class BrokerNode {
         this.#listeners.map(({ listener, entry }) => ({ entry, address: listener.address })),
       storeMetrics: store.metrics,
       cluster: datacenter?.view ?? null,
+      cassandra: region?.view ?? null,
       readiness: () => this.#readiness(),
       isAdminByDefault: originOf(['admin', 'url']) === DEFAULT_ORIGIN,
     });

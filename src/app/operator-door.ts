@@ -9,6 +9,7 @@ import type { AdminServer } from '../admin/admin-server.ts';
 import type { ApiOptions } from '../admin/api/api.ts';
 import type { CertificateReport, ReloadReport } from '../admin/api/ports.ts';
 import { readTokenFile, TokenFileError } from '../admin/api/token-file.ts';
+import type { CassandraView } from '../admin/cassandra-view.ts';
 import type { ClusterView } from '../admin/cluster-view.ts';
 import type { ListenerMetrics, StoreMetrics } from '../admin/metric-sources.ts';
 import type { Readiness } from '../admin/readiness.ts';
@@ -41,6 +42,8 @@ export interface DoorParts {
   readonly storeMetrics: () => StoreMetrics | null;
   /** Null: the node is alone. */
   readonly cluster: ClusterView | null;
+  /** Null: the node has no Cassandra. */
+  readonly cassandra: CassandraView | null;
   readonly readiness: () => Readiness;
   /** Nobody asked for the admin address: then it is no reason to fail. */
   readonly isAdminByDefault: boolean;
@@ -81,6 +84,7 @@ export class OperatorDoor {
       stats: broker.stats,
       store: this.#parts.storeMetrics,
       cluster: this.#parts.cluster,
+      cassandra: this.#parts.cassandra,
       drain: broker,
       listeners: this.#parts.listeners,
       readiness: this.#parts.readiness,

@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import { open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { CassandraReport, CassandraView } from '../admin/cassandra-view.ts';
 import type { RetainedRounds } from '../cluster/ports-local.ts';
 import type { CassandraConfig } from '../config/cassandra-config.ts';
 import type { Lease, Log } from '../core/ports.ts';
@@ -194,6 +195,38 @@ export class RegionRetained {
       apply: (topic, message, version) =>
         this.#hybridClock.observe(version.timeUs) === 'observed' &&
         view.apply(topic, message, version),
+    };
+  }
+
+  /** For operators. */
+  get view(): CassandraView {
+    return {
+      report: () => this.#report(),
+      retained: this.counters,
+      link: this.#link.counters,
+    };
+  }
+
+  #report(): CassandraReport {
+    const { rounds, counters, warning } = this;
+    const { localDatacenter, keyspace } = this.#parts.config;
+    const link = this.#link;
+    const { lane } = this.store;
+    const { progress, rowsRead } = counters;
+    return {
+      state: link.state,
+      reasons: link.reasons,
+      localDatacenter,
+      keyspace,
+      warning,
+      isFilling: rounds.isFilling,
+      round: rounds.isRunning ? { progress, rowsRead } : null,
+      isComparing: rounds.isMine,
+      lastRoundMs: rounds.beganMs,
+      waitingTopics: lane.size,
+      lagMs: lane.lagMs(systemClock.monotonicMs()),
+      requests: link.requests,
+      requestBytes: link.requestBytes,
     };
   }
 

@@ -3,6 +3,11 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
+  cassandraMetricTable,
+  REQUEST_TIME_HELP,
+  REQUEST_TIME_NAME,
+} from '../../src/admin/cassandra-metrics.ts';
+import {
   clusterMetricTable,
   ROUND_TRIP_HELP,
   ROUND_TRIP_NAME,
@@ -69,6 +74,12 @@ export async function metricsReference(): Promise<string> {
     labels: [],
     help: ROUND_TRIP_HELP,
   };
+  const requestTimes = {
+    name: REQUEST_TIME_NAME,
+    type: 'histogram',
+    labels: [],
+    help: REQUEST_TIME_HELP,
+  };
   const closes = Object.fromEntries(
     Object.entries(closeTable).map(([reason, { help }]) => [reason, help]),
   );
@@ -98,6 +109,13 @@ Shown when the node is one of a cluster ([its guide](../guides/cluster.md)). \`n
 peer; \`direction\` is \`out\` where this node sends.
 
 ${metrics([...clusterMetricTable, roundTrips])}
+
+## Cassandra
+
+Shown when the node is one of a region with a Cassandra ([its guide](../guides/cassandra.md)). \`code\` says
+why, in the words of the log.
+
+${metrics([...cassandraMetricTable, requestTimes])}
 
 ## The process
 

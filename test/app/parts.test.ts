@@ -160,6 +160,7 @@ t.test('the admin address in use', async (t) => {
       openListeners: () => [],
       storeMetrics: () => null,
       cluster: null,
+      cassandra: null,
       readiness: () => {
         throw new Error('not asked');
       },

@@ -5,8 +5,10 @@ import type { AdminOptions } from '../../src/admin/admin-server.ts';
 import type { Drainable } from '../../src/admin/api/drain-control.ts';
 import { UsageError } from '../../src/cli/command.ts';
 import { loadCommand } from '../../src/cli/commands.ts';
+import { cassandraPairs } from '../../src/cli/ctl/cassandra-text.ts';
 import { clusterPairs, clusterRows } from '../../src/cli/ctl/cluster-text.ts';
 import { ApiDoor } from '../admin/api-door.ts';
+import { FakeCassandra } from '../admin/fake-cassandra.ts';
 import { FakeCluster, fakeLink } from '../admin/fake-cluster.ts';
 import { FakeApi, TOKEN } from './fake-api.ts';
 import type { Outcome } from './run.ts';
@@ -184,4 +186,57 @@ t.test('command lines that make no sense', async (t) => {
       .run(args)
       .catch((error: Error) => t.ok(error.message.startsWith(message), error.message));
   }
+});
+
+t.test(
+  'Cassandra: pairs for people, also below those of the datacenter, the answer for programs',
+  async (t) => {
+    const cassandra = new FakeCassandra();
+    const { ctl } = await openDoor(t, { cluster: new FakeCluster(), cassandra });
+    const [shown, document, both] = (await ctl(
+      ['cassandra'],
+      ['cassandra', '--json'],
+      ['cluster'],
+    )) as [Outcome, Outcome, Outcome];
+    t.equal(shown.code, 0, shown.stderr);
+    t.equal(
+      shown.stdout,
+      `cassandra      up  dc1, keyspace causeway
+  waiting      3 topics, the oldest for 4500 ms
+  last round   2023-11-14T22:13:20.000Z
+  compared by  this node
+  found        0 taken over, 0 written again, 0 damaged
+`,
+    );
+    t.match(JSON.parse(document.stdout), { state: 'up', retained: { writes: 0 } });
+    t.match(both.stdout, /^redis .*^cassandra +up .*^NODE/ms);
+    const { ctl: alone } = await openDoor(t);
+    const [none] = (await alone(['cassandra'])) as [Outcome];
+    t.match(none, { code: 4, stderr: /no Cassandra/ });
+  },
+);
+
+t.test('Cassandra in trouble', async (t) => {
+  const { current } = new FakeCassandra();
+  const lines = cassandraPairs({
+    ...current,
+    state: 'down',
+    reasons: [HOSTILE],
+    warning: 'kept by the nodes',
+    isFilling: true,
+    round: { progress: 0.427, rowsRead: 3 },
+    isComparing: false,
+    waitingTopics: 0,
+    lastRoundMs: 0,
+    retained: { takenOver: 1, rewritten: 2, damaged: 3 },
+  });
+  t.strictSame(lines.slice(2), [
+    ['  warning', 'kept by the nodes'],
+    ['  waiting', 'nothing'],
+    ['  last round', '-'],
+    ['  compared by', 'another node: 42 % of the ring, no listener is open before'],
+    ['  found', '1 taken over, 2 written again, 3 damaged'],
+  ]);
+  t.equal(lines[1]?.[1]?.includes('\x1b'), false, 'safe for a terminal');
+  t.strictSame(cassandraPairs(null).length, 5, 'an answer that is none');
 });

@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Limits } from '../../core/limits.ts';
 import type { Clock, Log, Observer, Scheduler } from '../../core/ports.ts';
 import type { Stats } from '../../core/stats.ts';
+import type { CassandraView } from '../cassandra-view.ts';
 import type { ClusterView } from '../cluster-view.ts';
 import type { ApiMetrics, ListenerMetrics } from '../metric-sources.ts';
 import type { Readiness, ReadinessCheck } from '../readiness.ts';
@@ -56,6 +57,7 @@ export interface ApiSources {
   /** Null or absent: clients cannot be moved. */
   readonly drain?: Drainable | null | undefined;
   readonly cluster?: ClusterView | null | undefined;
+  readonly cassandra?: CassandraView | null | undefined;
   readonly log: Log;
 }
 
@@ -82,6 +84,7 @@ export class Api {
       readiness: sources.readiness,
       checks: sources.checks,
       cluster: sources.cluster ?? null,
+      cassandra: sources.cassandra ?? null,
       roundTrips: new RecentRoundTrips(),
       drain: sources.drain ? new DrainControl(sources.drain, clock, sources.log) : null,
       core: options.core,

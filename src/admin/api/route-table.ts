@@ -2,6 +2,7 @@
 import type { ApiRoute } from './route.ts';
 import { aclRoutes } from './routes/acl.ts';
 import { banRoutes } from './routes/bans.ts';
+import { cassandraRoutes } from './routes/cassandra.ts';
 import { clientRoutes } from './routes/clients.ts';
 import { clusterRoutes } from './routes/cluster.ts';
 import { configurationRoutes } from './routes/configuration.ts';
@@ -18,6 +19,7 @@ import { traceRoutes } from './routes/trace.ts';
 export const routeTable: readonly ApiRoute[] = [
   ...nodeRoutes,
   ...clusterRoutes,
+  ...cassandraRoutes,
   ...drainRoutes,
   ...clientRoutes,
   ...sessionRoutes,

@@ -6,6 +6,7 @@ import type { Readable } from 'node:stream';
 import type { Limits } from '../../core/limits.ts';
 import type { Clock } from '../../core/ports.ts';
 import type { Stats } from '../../core/stats.ts';
+import type { CassandraView } from '../cassandra-view.ts';
 import type { ClusterView } from '../cluster-view.ts';
 import type { ListenerMetrics } from '../metric-sources.ts';
 import type { Readiness, ReadinessCheck } from '../readiness.ts';
@@ -33,6 +34,8 @@ export interface ApiParts {
   readonly checks: () => readonly ReadinessCheck[];
   /** Null: the node is alone. */
   readonly cluster: ClusterView | null;
+  /** Null: the node has no Cassandra. */
+  readonly cassandra: CassandraView | null;
   readonly roundTrips: RecentRoundTrips;
   /** Null: clients cannot be moved. */
   readonly drain: DrainControl | null;

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { UsageError } from '../command.ts';
 import { type Action, type Call, terminalWidth } from './action.ts';
 import { ApiError } from './api-client.ts';
+import { cassandraPairs } from './cassandra-text.ts';
 import { clusterPairs, clusterRows, nodeColumns } from './cluster-text.ts';
 import { renderPairs, renderTable } from './table.ts';
 import { safeText } from './terminal-text.ts';
@@ -23,10 +24,28 @@ const POLL_MS = 500;
 const CLIENTS_PER_S_MAX = 100_000;
 const REFERENCE_MAX = 1024;
 
+/** Null: the node has none. */
+async function cassandraOf(call: Call): Promise<unknown> {
+  try {
+    return await call.api.get('/cassandra');
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  }
+}
+
+async function cassandra(call: Call): Promise<void> {
+  const answer = await call.api.get('/cassandra');
+  if (call.isJson) return call.json(answer ?? null);
+  process.stdout.write(renderPairs(cassandraPairs(answer)));
+}
+
 async function cluster(call: Call): Promise<void> {
   const answer = await call.api.get('/cluster');
   if (call.isJson) return call.json(answer ?? null);
-  process.stdout.write(renderPairs(clusterPairs(answer)));
+  const ofCassandra = await cassandraOf(call);
+  const more = ofCassandra === null ? [] : cassandraPairs(ofCassandra);
+  process.stdout.write(renderPairs([...clusterPairs(answer), ...more]));
   const table = renderTable(nodeColumns, clusterRows(answer), terminalWidth());
   process.stdout.write(`\n${table}`);
 }
@@ -99,6 +118,14 @@ export const clusterActions: readonly Action[] = [
     flags: {},
     summary: 'the datacenter as the node sees it: nodes, links, versions, lag, Redis',
     run: cluster,
+  },
+  {
+    resource: 'cassandra',
+    verb: '',
+    args: [],
+    flags: {},
+    summary: 'the Cassandra that regions share: connection, lag of retained messages, rounds',
+    run: cassandra,
   },
   {
     resource: 'drain',

@@ -113,7 +113,11 @@ function argument(error: DriverError): CassandraFailure {
   const [, wanted = '', there = ''] = parts;
   const names = there.split(',').map((name) => `"${name.trim()}"`);
   const why = `no node is of the datacenter "${wanted}"; there is ${names.join(', ')}`;
-  return failure('refused', 'NO_DATACENTER', `${shorten(why)}: the local datacenter must be one of these`);
+  return failure(
+    'refused',
+    'NO_DATACENTER',
+    `${shorten(why)}: the local datacenter must be one of these`,
+  );
 }
 
 function answer(error: DriverError): CassandraFailure {

@@ -23,6 +23,4 @@ export class CassandraCounters {
   damaged = 0;
   /** Of the round under way, 0 to 1; 1: none is. */
   progress = 1;
-  /** Wall-clock ms at which the last whole round ended; 0: none has. */
-  roundEndedMs = 0;
 }

@@ -395,7 +395,6 @@ export class Reconciler {
     this.#round = null;
     counters.rounds++;
     counters.progress = 1;
-    counters.roundEndedMs = clock.wallMs();
     const seconds = Math.round((clock.monotonicMs() - round.beganAt) / 1000);
     log.info({ rows: round.rows, seconds }, 'retained messages compared with Cassandra');
     roundEnded(round.beganMs);

@@ -135,6 +135,16 @@ export class Rounds {
     return this.#ready !== null;
   }
 
+  /** This node is on one. */
+  get isRunning(): boolean {
+    return this.#reconciler?.isRunning === true;
+  }
+
+  /** It is this node's turn. */
+  get isMine(): boolean {
+    return this.#around?.isMine() === true;
+  }
+
   stop(): void {
     this.#isStopped = true;
     this.#stopTick?.();
