@@ -391,8 +391,11 @@ export interface RetainedStore {
   readonly tellsRetained?: boolean;
   /** Replaces the retained message of the topic. Without a version the store may give it one. */
   putRetained(message: Message): Ticket;
-  /** `version`: its tombstone is kept in the place of the message; null (alone): nothing is. */
-  removeRetained(topic: string, version: RetainedVersion | null): Ticket;
+  /**
+   * `version`: its tombstone is kept in the place of the message; null (alone): nothing is. `isAwaited`
+   * false: nobody waits for the ticket.
+   */
+  removeRetained(topic: string, version: RetainedVersion | null, isAwaited?: boolean): Ticket;
   /**
    * What somebody else has changed and has a record of, or what has expired: kept here alone. Null:
    * removed, with a tombstone when there is a version.

@@ -213,20 +213,24 @@ export class Publisher {
     const old = retained.get(topic);
     const isReserved = topic.charCodeAt(0) === 0x24;
     // A record elsewhere may have one that this clears and nobody here has heard of.
+    const isAwaited = awaited !== null;
     if (isReserved || (bus === null && store.tellsRetained !== true)) {
-      return old === null ? 0 : this.#kept(this.#clearRetained(old, null), awaited);
+      return old === null ? 0 : this.#kept(this.#clearRetained(old, null, isAwaited), awaited);
     }
     // So may another node be about to tell of one.
     const version = bus?.announceRetained(topic, null, old?.version ?? null, awaited) ?? null;
     const ticket =
-      old === null ? store.removeRetained(topic, version) : this.#clearRetained(old, version);
+      old === null
+        ? store.removeRetained(topic, version, isAwaited)
+        : this.#clearRetained(old, version, isAwaited);
     return this.#kept(ticket, awaited);
   }
 
-  #clearRetained(old: Message, version: RetainedVersion | null): Ticket {
+  #clearRetained(old: Message, version: RetainedVersion | null, isAwaited: boolean): Ticket {
     this.#unindex(old);
     const { topic } = old;
-    return topic.charCodeAt(0) === 0x24 ? 0 : this.#core.store.removeRetained(topic, version);
+    if (topic.charCodeAt(0) === 0x24) return 0;
+    return this.#core.store.removeRetained(topic, version, isAwaited);
   }
 
   #unindex(old: Message): void {

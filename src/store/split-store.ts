@@ -157,8 +157,8 @@ export class SplitStore implements Store, SharedSessions {
     return this.#retained.putRetained(message);
   }
 
-  removeRetained(topic: string, version: RetainedVersion | null): Ticket {
-    return this.#retained.removeRetained(topic, version);
+  removeRetained(topic: string, version: RetainedVersion | null, isAwaited?: boolean): Ticket {
+    return this.#retained.removeRetained(topic, version, isAwaited);
   }
 
   mirrorRetained(topic: string, message: Message | null, version: RetainedVersion | null): Ticket {

@@ -181,13 +181,14 @@ export class CassandraRetained implements Store {
     for (const message of unversioned) {
       unconfirmed.delete(message.topic);
       if (message.expiresAtMs !== 0 && message.expiresAtMs <= nowMs) continue;
-      message.version = { timeUs: 1, writer: 0 };
+      message.version = oldVersionOf(message);
       mirror.putRetained(message);
       owed.push({ topic: message.topic, message, version: message.version });
     }
     // A mark without anything: its record was damaged, or it is from a release that left it behind.
     for (const topic of unconfirmed) mirror.confirmRetained(topic);
-    for (const { topic, message, version } of owed) this.lane.put(topic, message, version, null);
+    for (const { topic, message, version } of owed)
+      this.lane.put(topic, message, version, null, true);
     this.#stopTick = scheduler.every(TICK_MS, () => this.#tick());
   }
 
@@ -210,11 +211,13 @@ export class CassandraRetained implements Store {
     return 0;
   }
 
-  removeRetained(topic: string, given: RetainedVersion | null): Ticket {
+  removeRetained(topic: string, given: RetainedVersion | null, isAwaited: boolean = true): Ticket {
     const { mirror, stamps } = this.#parts;
     const version = stamps === null ? given! : this.#stamp(stamps, topic, CLEARED);
     const inner = this.#changedMirror(mirror.removeRetained(topic, version));
-    return this.#changed(topic, null, version, inner);
+    if (isAwaited) return this.#changed(topic, null, version, inner);
+    this.lane.put(topic, null, version, null);
+    return 0;
   }
 
   #changed(
@@ -380,4 +383,16 @@ export class CassandraRetained implements Store {
   removeInboundId(sessionNumber: number, packetId: number): Ticket {
     return this.#parts.mirror.removeInboundId(sessionNumber, packetId);
   }
+}
+
+/**
+ * Of a message from a time without versions: below all that has one, and another for another message, so
+ * that nodes and regions that have different ones of a topic agree on one.
+ */
+function oldVersionOf({ payload, properties, qos }: Message): RetainedVersion {
+  let hash = 0x811c9dc5 ^ qos;
+  for (const bytes of [properties, payload]) {
+    for (let i = 0; i < bytes.length; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
+  }
+  return { timeUs: 1 + (hash >>> 2), writer: 0 };
 }

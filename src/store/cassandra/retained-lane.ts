@@ -45,6 +45,10 @@ interface Pending {
   /** What the write under way writes; null: none is. */
   writing: RetainedVersion | null;
   tombstone: Tombstone;
+  /** Nobody waits for it: it was owed at a start, or a round found that it is missing. */
+  isLate: boolean;
+  /** Where it stands; null: its write is under way. */
+  place: Ring<Pending> | null;
   /** Writes of it that have failed in a row, and until when it rests. */
   failures: number;
   restsUntilMs: number;
@@ -57,12 +61,17 @@ const PAUSE_MS_MAX = 5000;
 /** A topic rests after a failure of its own, twice as long after each: 100 ms to 3.2 s. */
 const REST_STEPS = 6;
 const WAITING_MIN = 64;
+/** Of so many writes one is of what nobody waits for, while there is something else. */
+const LATE_SHARE = 8;
 const LOG_EVERY_MS = 10_000;
 
 export class RetainedLane {
   readonly #parts: LaneParts;
   readonly #pending: Map<string, Pending> = new Map();
   readonly #ready: Ring<Pending> = new Ring();
+  /** Of what has been asked for since, the entries that are left behind count no more. */
+  readonly #late: Ring<Pending> = new Ring();
+  #turn = 0;
   /** By how often they have failed: those of one ring rest equally long. */
   readonly #resting: Ring<Pending>[] = Array.from({ length: REST_STEPS }, () => new Ring());
   #touched: Set<string> | null = null;
@@ -117,11 +126,13 @@ export class RetainedLane {
     return 0;
   }
 
+  /** `isLate`: behind what clients change. */
   put(
     topic: string,
     message: Message | null,
     version: RetainedVersion,
     awaiting: Awaiting | null,
+    isLate: boolean = false,
   ): void {
     const { clock, counters } = this.#parts;
     this.#touched?.add(topic);
@@ -137,11 +148,13 @@ export class RetainedLane {
         sinceMs: clock.monotonicMs(),
         writing: null,
         tombstone,
+        isLate,
+        place: null,
         failures: 0,
         restsUntilMs: 0,
       };
       this.#pending.set(topic, pending);
-      this.#ready.push(pending);
+      this.#line(pending);
     } else if (isAbove(version, pending.version)) {
       if (pending.version !== pending.writing) counters.coalesced++;
       pending.message = message;
@@ -151,6 +164,10 @@ export class RetainedLane {
       counters.coalesced++;
     }
     if (awaiting !== null) addWaiting(pending, awaiting);
+    if (pending.isLate && !isLate) {
+      pending.isLate = false;
+      if (pending.place === this.#late) this.#line(pending);
+    }
     this.pump();
   }
 
@@ -175,6 +192,21 @@ export class RetainedLane {
     this.#isStopped = true;
   }
 
+  #line(pending: Pending): void {
+    const place = pending.isLate ? this.#late : this.#ready;
+    pending.place = place;
+    place.push(pending);
+  }
+
+  #next(): Pending | undefined {
+    const isLateTurn = this.#ready.length === 0 || this.#turn % LATE_SHARE === 0;
+    while (isLateTurn && this.#late.length > 0) {
+      const pending = this.#late.shift()!;
+      if (pending.place === this.#late) return pending;
+    }
+    return this.#ready.shift();
+  }
+
   /** Sends what may be sent; called when something came, went, or time passed. */
   pump(): void {
     // A table may answer so fast that it calls back from here.
@@ -182,12 +214,16 @@ export class RetainedLane {
     this.#isPumping = true;
     const { clock, inFlightMax } = this.#parts;
     this.#wake(clock.monotonicMs());
-    while (this.#ready.length > 0 && this.#underWay < inFlightMax) {
+    while (this.#underWay < inFlightMax) {
       if (this.isPaused) {
         // One asks whether it is over.
         if (this.#underWay > 0 || clock.monotonicMs() < this.#pausedUntilMs) break;
       }
-      this.#write(this.#ready.shift()!);
+      this.#turn++;
+      const pending = this.#next();
+      if (pending === undefined) break;
+      pending.place = null;
+      this.#write(pending);
     }
     this.#isPumping = false;
   }
@@ -197,7 +233,7 @@ export class RetainedLane {
     for (const ring of this.#resting) {
       for (let first = ring.at(0); first !== undefined; first = ring.at(0)) {
         if (first.restsUntilMs > nowMs) break;
-        this.#ready.push(first);
+        this.#line(first);
         ring.shift();
       }
     }
@@ -244,7 +280,7 @@ export class RetainedLane {
       // Behind those that have not been written at all.
       this.#pending.delete(pending.topic);
       this.#pending.set(pending.topic, pending);
-      this.#ready.push(pending);
+      this.#line(pending);
       for (const one of waiting) one.confirmed(error);
       return;
     }
@@ -280,7 +316,7 @@ export class RetainedLane {
     }
     // It is all of them: each may ask, and all go on when one has got through.
     this.#wake(Number.POSITIVE_INFINITY);
-    this.#ready.push(pending);
+    this.#line(pending);
     // Of those that were under way when the pause began: no answer to what asked after it.
     if (nowMs < this.#pausedUntilMs) return;
     this.#pauseMs = Math.min(PAUSE_MS_MAX, Math.max(PAUSE_MS_MIN, this.#pauseMs * 2));
@@ -295,7 +331,9 @@ export class RetainedLane {
     const step = Math.min(pending.failures, REST_STEPS - 1);
     pending.failures++;
     pending.restsUntilMs = nowMs + PAUSE_MS_MIN * 2 ** step;
-    this.#resting[step]!.push(pending);
+    const resting = this.#resting[step]!;
+    pending.place = resting;
+    resting.push(pending);
   }
 }
 

@@ -24,6 +24,7 @@ const HAS_EXPIRY = 0x10;
 const HAS_PROPERTIES = 0x20;
 const HAS_SOURCE = 0x40;
 const KNOWN_BITS = 0x7f;
+const SOURCES_MAX = 10_000;
 
 /** What was kept of a topic: a message, or that it was cleared. */
 export interface RetainedRecord {
@@ -68,8 +69,34 @@ function sourceBytes({ clientId, identity, tenant }: Principal): Buffer {
   return Buffer.from(JSON.stringify([clientId, identity, tenant]));
 }
 
+/** One object for each publisher, however many topics it has. */
+export class KnownSources {
+  readonly #known: Map<string, Principal> = new Map();
+
+  get size(): number {
+    return this.#known.size;
+  }
+
+  /** Throws RecordDamage. */
+  of(bytes: Buffer): Principal {
+    const text = bytes.toString('utf8');
+    const known = this.#known.get(text);
+    if (known !== undefined) return known;
+    const source = parseSource(text);
+    // Of too many publishers to remember, sharing brings little.
+    if (this.#known.size >= SOURCES_MAX) this.#known.clear();
+    this.#known.set(text, source);
+    return source;
+  }
+}
+
 /** `timeUs`: the cell's timestamp. Throws RecordDamage. */
-export function decodeRecord(topic: string, record: Buffer, timeUs: number): RetainedRecord {
+export function decodeRecord(
+  topic: string,
+  record: Buffer,
+  timeUs: number,
+  sources: KnownSources = new KnownSources(),
+): RetainedRecord {
   const cursor = new Cursor(record, 0, record.length);
   const format = cursor.u8();
   if (format !== FORMAT) throw new RecordDamage(`format ${format} of a retained record is unknown`);
@@ -85,7 +112,7 @@ export function decodeRecord(topic: string, record: Buffer, timeUs: number): Ret
   const fromBytes = (flags & HAS_SOURCE) === 0 ? 0 : cursor.varint();
   // A copy: the bytes are part of a page that nobody else needs.
   const properties = propertyBytes === 0 ? EMPTY_BUFFER : Buffer.from(cursor.bytes(propertyBytes));
-  const source = fromBytes === 0 ? null : parseSource(cursor.bytes(fromBytes));
+  const source = fromBytes === 0 ? null : sources.of(cursor.bytes(fromBytes));
   if (cursor.atEnd) throw new RecordDamage('a retained record has neither payload nor clear');
   const payload = cursor.bytes(cursor.end - cursor.pos);
   const message = makeMessage(0, topic, payload, {
@@ -99,9 +126,9 @@ export function decodeRecord(topic: string, record: Buffer, timeUs: number): Ret
   return { message, version: message.version };
 }
 
-function parseSource(bytes: Buffer): Principal {
+function parseSource(text: string): Principal {
   try {
-    const parsed = JSON.parse(bytes.toString('utf8')) as unknown;
+    const parsed = JSON.parse(text) as unknown;
     if (Array.isArray(parsed)) {
       const [clientId, identity, tenant] = parsed as unknown[];
       const isKnown = identity === null || typeof identity === 'string';

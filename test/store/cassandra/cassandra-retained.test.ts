@@ -170,17 +170,37 @@ t.test('a disk that fails and a table that never takes it are errors', async (t)
   t.strictSame(node.told, ['1 full', '2 table: final', 3]);
 });
 
+t.test(
+  'nodes that have had different messages before there were versions agree on one',
+  async (t) => {
+    const region = new RegionRig();
+    const nodes: RegionNode[] = [];
+    for (const text of ['of the first', 'of the second', 'of the first']) {
+      const disk = new FakeDisk();
+      new RegionNode(region, { isAlone: true, disk }).has('a', text, null);
+      nodes.push(await new RegionNode(region, { isAlone: true, disk }).start());
+    }
+    region.time.pass(1000);
+    for (const node of nodes) node.round();
+    const agreed = region.table.textOf('a');
+    t.match(agreed, /^of the /);
+    for (const node of nodes) t.equal(node.textOf('a'), agreed);
+  },
+);
+
 t.test('nobody waits for QoS 0: it costs nothing while Cassandra is away', async (t) => {
   const region = new RegionRig();
   const node = await new RegionNode(region).start();
   node.mayKeep = false;
   region.table.isUp = false;
   for (let n = 0; n < 100; n++) t.equal(node.publish('a', `${n}`, { qos: 0 }), 0);
+  for (let n = 0; n < 100; n++) t.equal(node.publish('c', '', { qos: 0 }), 0);
   t.equal(node.publish('b', 'x'), 1);
   region.table.isUp = true;
   region.time.pass(10_000);
   t.strictSame(node.told, [1]);
   t.equal(region.table.textOf('a'), '99');
+  t.equal(region.table.textOf('c'), 'cleared');
 });
 
 for (const isAlone of [false, true]) {
@@ -282,8 +302,8 @@ t.test('messages of a time without versions are written once, below all others',
   disk.marks.add('mine').add('gone');
   region.table.put(
     'taken',
-    encodeRecord(makeMessage(0, 'taken', Buffer.from('theirs'), {}), { timeUs: 5, writer: 1 }),
-    5,
+    encodeRecord(makeMessage(0, 'taken', Buffer.from('theirs'), {}), { timeUs: 2e9, writer: 1 }),
+    2e9,
   );
   region.table.isUp = false;
   let node = await new RegionNode(region, { isAlone: true, disk }).start();

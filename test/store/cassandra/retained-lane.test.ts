@@ -286,3 +286,69 @@ t.test('topics that change are told to who watches', async (t) => {
   rig.put('c', 'x', 3);
   t.strictSame([[...first], [...second]], [['a'], ['b']]);
 });
+
+t.test(
+  'what nobody waits for stands behind what clients change, and is not forgotten',
+  async (t) => {
+    const rig = new Rig(1);
+    const order = (): string[] => rig.table.writes.map(({ topic }) => topic);
+    const late = (topic: string): void =>
+      rig.lane.put(topic, messageOf(topic, 'x'), { timeUs: 1, writer: 1 }, null, true);
+    for (let i = 0; i < 40; i++) late(`late/${i}`);
+    for (let i = 0; i < 20; i++) rig.put(`live/${i}`, 'x', 2);
+    rig.time.settle();
+    const lives = order().flatMap((topic, index) => (topic.startsWith('live') ? [index] : []));
+    t.equal(order().length, 60);
+    t.ok((lives.at(-1) ?? 60) < 28, `live ones come first: ${lives}`);
+    t.ok(
+      order()
+        .slice(0, 20)
+        .filter((topic) => topic.startsWith('late')).length >= 2,
+      'one of eight',
+    );
+    t.strictSame(
+      order().filter((topic) => topic.startsWith('late')),
+      Array.from({ length: 40 }, (_, i) => `late/${i}`),
+    );
+    t.equal(rig.lane.size, 0);
+  },
+);
+
+t.test('a late one that a client changes is late no more, and written once', async (t) => {
+  const rig = new Rig(1);
+  rig.table.fate = () => 'held';
+  const late = (topic: string, timeUs: number): void =>
+    rig.lane.put(topic, messageOf(topic, 'old'), { timeUs, writer: 1 }, null, true);
+  rig.put('first', 'x', 1);
+  for (let i = 0; i < 30; i++) late(`late/${i}`, 1);
+  const waiter = rig.put('late/29', 'new', 2);
+  // Nor does a late one of a topic that a client has changed make it late.
+  rig.put('live', 'new', 2);
+  late('live', 1);
+  for (let i = 0; i < 6; i++) {
+    rig.table.release();
+    rig.time.settle();
+  }
+  const written = rig.table.writes.map(({ topic }) => topic);
+  t.ok(written.includes('late/29') && written.includes('live'), `${written}`);
+  t.strictSame(waiter.told, [null]);
+  t.equal(rig.table.textOf('late/29'), 'new');
+  rig.table.fate = () => 'done';
+  rig.table.release();
+  rig.time.settle();
+  t.equal(rig.table.writes.filter(({ topic }) => topic === 'late/29').length, 1);
+  t.equal(rig.table.writes.length, 32);
+  t.equal(rig.lane.size, 0);
+});
+
+t.test('late ones that fail are repeated as others are', async (t) => {
+  const rig = new Rig(2);
+  let fails = 12;
+  rig.table.fate = () => (fails-- > 0 ? 'fails' : 'done');
+  for (let i = 0; i < 20; i++) {
+    rig.lane.put(`late/${i}`, messageOf('t', 'x'), { timeUs: 1, writer: 1 }, null, true);
+  }
+  rig.pass(40_000);
+  t.equal(rig.lane.size, 0);
+  t.equal(rig.table.size, 20);
+});

@@ -4,7 +4,11 @@ import fc from 'fast-check';
 import t from 'tap';
 import { type Message, makeMessage } from '../../../src/core/message.ts';
 import { CLEARED, isAbove, type RetainedVersion } from '../../../src/core/retained-version.ts';
-import { decodeRecord, encodeRecord } from '../../../src/store/cassandra/retained-record.ts';
+import {
+  decodeRecord,
+  encodeRecord,
+  KnownSources,
+} from '../../../src/store/cassandra/retained-record.ts';
 import { RecordDamage } from '../../../src/store/embedded/damage.ts';
 
 const timeUs = 1_800_000_000_000_001;
@@ -155,4 +159,21 @@ t.test('a message does not hold on to the page it came in', async (t) => {
   t.ok(message!.slab.buffer.byteLength < page.length);
   t.not(message!.slab.buffer, page.buffer);
   t.not(message!.properties.buffer, page.buffer);
+});
+
+t.test('publishers with many topics are one object, and too many are forgotten', async (t) => {
+  const sources = new KnownSources();
+  const recordOf = (clientId: string): Buffer => {
+    const message = makeMessage(0, 't', Buffer.from('x'));
+    message.source = { clientId, identity: 'me', tenant: '' };
+    return encodeRecord(message, { timeUs: 1, writer: 1 });
+  };
+  const of = (clientId: string) =>
+    decodeRecord('t', recordOf(clientId), 1, sources).message?.source;
+  t.strictSame(of('a'), { clientId: 'a', identity: 'me', tenant: '' });
+  t.equal(of('a'), of('a'));
+  t.not(of('a'), of('b'));
+  for (let i = 0; i < 25_000; i++) of(`client-${i}`);
+  t.ok(sources.size <= 10_000);
+  t.strictSame(of('a'), { clientId: 'a', identity: 'me', tenant: '' });
 });

@@ -166,6 +166,7 @@ export class RegionNode {
       return this.store.removeRetained(
         topic,
         this.#isAlone ? null : this.#version(topic, old, 2 ** 32),
+        qos > 0,
       );
     }
     const message = makeMessage(0, topic, Buffer.from(text), { qos, expiresAtMs });
