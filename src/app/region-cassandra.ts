@@ -65,3 +65,28 @@ export async function schemaProblem(link: CassandraLink, keyspace: string): Prom
   }
   return null;
 }
+
+export interface LateSync {
+  readonly setting: string;
+  readonly value: string;
+  readonly wanted: string;
+  readonly promise: string;
+}
+
+/** How the node that is asked first syncs, when that is later than it answers; null: not, or it does not say. */
+export async function syncsLate(link: Pick<CassandraLink, 'command'>): Promise<LateSync | null> {
+  const setting = 'commitlog_sync';
+  let value: unknown;
+  try {
+    const rows = await link.command(
+      `SELECT value FROM system_views.settings WHERE name = '${setting}'`,
+    );
+    value = rows[0]?.[0];
+  } catch (error) {
+    // A release without the view, or a role that may not read it.
+    if (error instanceof CassandraFailure) return null;
+    throw error;
+  }
+  if (value !== 'periodic') return null;
+  return { setting, value, wanted: 'batch or group', promise: 'P7' };
+}

@@ -23,7 +23,7 @@ import { CqlTable } from '../store/cassandra/cql-table.ts';
 import { type RoundMemory, Rounds, type RoundsAround } from '../store/cassandra/rounds.ts';
 import { HybridClock } from '../util/hybrid-clock.ts';
 import { CLOCK_SKEW_MS } from './clock-skew.ts';
-import { openRegionCassandra, schemaProblem } from './region-cassandra.ts';
+import { openRegionCassandra, schemaProblem, syncsLate } from './region-cassandra.ts';
 import { StartError } from './start-error.ts';
 
 export interface RegionParts {
@@ -58,6 +58,8 @@ const LASTING: ReadonlySet<CassandraCode> = new Set([
   'TLS',
   'UNAUTHORIZED',
 ]);
+const LATE_SYNC =
+  'Cassandra answers before it syncs: when all its nodes here lose power together, the last seconds are gone there, and nodes write again what they have';
 const ROLE = 'retained';
 const CONNECT_MS = 5000;
 
@@ -145,6 +147,8 @@ export class RegionRetained {
     try {
       this.#schemaProblem = await schemaProblem(this.#link, this.#parts.config.keyspace);
       this.#isSchemaKnown = true;
+      const late = await syncsLate(this.#link);
+      if (late !== null) this.#parts.log.warn(late, LATE_SYNC);
     } catch (error) {
       this.#parts.log.warn({ problem: (error as Error).message }, 'Cassandra');
     }
@@ -175,7 +179,10 @@ export class RegionRetained {
           view: this.#view(around.view),
           isMine: () => roles === null || roles.held(ROLE),
           hasOthers,
-          ended: (beganMs) => around.roundEnded(beganMs),
+          ended: (beganMs) => {
+            this.store.roundEnded(beganMs);
+            around.roundEnded(beganMs);
+          },
         },
         () => resolve(),
       );
@@ -190,7 +197,7 @@ export class RegionRetained {
         return view.size;
       },
       get: (topic) => view.get(topic),
-      clearedAt: (topic) => view.clearedAt(topic),
+      clearedAt: (topic) => this.store.clearedAt(topic),
       all: () => view.all(),
       apply: (topic, message, version) =>
         this.#hybridClock.observe(version.timeUs) === 'observed' &&

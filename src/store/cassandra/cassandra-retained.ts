@@ -22,6 +22,7 @@ import type { HybridClock } from '../../util/hybrid-clock.ts';
 import { Ring } from '../../util/ring.ts';
 import { TicketLine } from '../redis/ticket-line.ts';
 import type { CassandraCounters } from './cassandra-counters.ts';
+import { RecentClears } from './recent-clears.ts';
 import { type Awaiting, RetainedLane } from './retained-lane.ts';
 import type { RetainedTable } from './retained-table.ts';
 
@@ -111,6 +112,8 @@ export class CassandraRetained implements Store {
   /** Who asked for the mirror's disk, with the ticket that was the last one then. */
   #syncing: { readonly inner: Ticket; readonly done: () => void }[] = [];
   #isAsking = false;
+  /** Of a node alone. */
+  readonly #cleared: RecentClears;
   #events: StoreEvents | null = null;
   #stopTick: (() => void) | null = null;
 
@@ -120,13 +123,17 @@ export class CassandraRetained implements Store {
     this.#line = new TicketLine(parts.scheduler, (ticket, error) =>
       this.#events?.retainedCommitted?.(ticket, error),
     );
+    this.#cleared = new RecentClears((topic) => parts.mirror.forgetTombstone(topic));
     this.lane = new RetainedLane({
       ...parts,
-      confirmed: (topic, tombstone) => {
-        parts.mirror.confirmRetained(topic);
-        // Nobody asks a node alone what it has cleared.
-        const isOver = tombstone === 'over' || (tombstone === 'needed' && parts.stamps !== null);
-        if (isOver) parts.mirror.forgetTombstone(topic);
+      confirmed: (topic, tombstone, version) => {
+        const { mirror, stamps, clock } = parts;
+        mirror.confirmRetained(topic);
+        if (tombstone === 'over') mirror.forgetTombstone(topic);
+        // Nobody asks a node alone what it has cleared; but Cassandra may lose it yet.
+        else if (tombstone === 'needed' && stamps !== null) {
+          this.#cleared.add(topic, version, clock.wallMs());
+        }
       },
     });
   }
@@ -170,8 +177,7 @@ export class CassandraRetained implements Store {
           const isOwed = unconfirmed.has(topic);
           found(topic, null, version);
           if (stamps === null) restore.tombstone?.(topic, version);
-          // Nobody asks a node alone: it is kept until Cassandra has it.
-          else if (!isOwed) mirror.forgetTombstone(topic);
+          else if (!isOwed) this.#cleared.add(topic, version, clock.wallMs());
         },
         unconfirmed: (topic) => unconfirmed.add(topic),
       },
@@ -203,6 +209,7 @@ export class CassandraRetained implements Store {
   putRetained(message: Message): Ticket {
     const { mirror, stamps } = this.#parts;
     const { topic, qos } = message;
+    this.#cleared.replaced(topic);
     if (stamps !== null) message.version = this.#stamp(stamps, topic, 0);
     const inner = this.#changedMirror(mirror.putRetained(message));
     if (qos > 0) return this.#changed(topic, message, message.version!, inner);
@@ -214,6 +221,7 @@ export class CassandraRetained implements Store {
   removeRetained(topic: string, given: RetainedVersion | null, isAwaited: boolean = true): Ticket {
     const { mirror, stamps } = this.#parts;
     const version = stamps === null ? given! : this.#stamp(stamps, topic, CLEARED);
+    this.#cleared.replaced(topic);
     const inner = this.#changedMirror(mirror.removeRetained(topic, version));
     if (isAwaited) return this.#changed(topic, null, version, inner);
     this.lane.put(topic, null, version, null);
@@ -244,6 +252,7 @@ export class CassandraRetained implements Store {
       version = lane.versionOf(topic);
     }
     if (given !== null) this.#observe(topic, given);
+    this.#cleared.replaced(topic);
     lane.mirrored(topic, message === null ? 'needed' : 'none');
     this.#changedMirror(mirror.mirrorRetained(topic, message, version));
     return 0;
@@ -252,6 +261,16 @@ export class CassandraRetained implements Store {
   forgetTombstone(topic: string): void {
     // Still to be written: it is needed here until it is.
     if (!this.lane.over(topic)) this.#parts.mirror.forgetTombstone(topic);
+  }
+
+  /** Of a node alone: what it has cleared lately; null: nothing, or long ago. */
+  clearedAt(topic: string): RetainedVersion | null {
+    return this.#cleared.versionOf(topic);
+  }
+
+  /** This node has ended a whole round that began then. */
+  roundEnded(beganMs: number): void {
+    this.#cleared.roundEnded(beganMs);
   }
 
   #changedMirror(inner: Ticket): Ticket {

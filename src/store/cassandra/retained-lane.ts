@@ -28,7 +28,7 @@ export interface LaneParts {
   readonly inFlightMax: number;
   readonly tombstoneS: number;
   /** The table has the last change of the topic, or never will; `tombstone`: what the mirror has of it. */
-  readonly confirmed: (topic: string, tombstone: Tombstone) => void;
+  readonly confirmed: (topic: string, tombstone: Tombstone, version: RetainedVersion) => void;
 }
 
 /** Whether the mirror has a tombstone in the place of a topic, and others still need it. */
@@ -285,7 +285,7 @@ export class RetainedLane {
       return;
     }
     this.#pending.delete(pending.topic);
-    this.#parts.confirmed(pending.topic, pending.tombstone);
+    this.#parts.confirmed(pending.topic, pending.tombstone, version);
     for (const one of waiting) one.confirmed(error);
     // Came meanwhile with something that is not newer.
     for (const one of pending.waiting) one.confirmed(error);

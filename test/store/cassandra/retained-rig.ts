@@ -112,14 +112,18 @@ export class RegionNode {
       lane: this.store.lane,
       view: {
         get: (topic) => this.index.get(topic) ?? null,
-        clearedAt: (topic) => this.buried.get(topic) ?? null,
+        clearedAt: (topic) =>
+          isAlone ? this.store.clearedAt(topic) : (this.buried.get(topic) ?? null),
         all: () => this.index.values(),
         apply: (topic, message, version) => this.apply(topic, message, version),
       },
       rowsPerS: options.rowsPerS ?? 1_000_000,
       tombstoneS,
       lastRoundMs: () => this.rounds.at(-1) ?? options.lastRoundMs ?? 0,
-      roundEnded: (beganMs) => this.rounds.push(beganMs),
+      roundEnded: (beganMs) => {
+        this.rounds.push(beganMs);
+        this.store.roundEnded(beganMs);
+      },
     });
   }
 
