@@ -85,7 +85,8 @@ export function renderOptions(): string {
   const ofListener = below('listeners[].');
   const access = [...below('authentication.'), ...below('authorization.'), ...below('bans.')];
   const quotas = below('quotas[].');
-  const elsewhere = new Set([...limits, ...ofListener, ...access, ...quotas]);
+  const regions = below('regions.');
+  const elsewhere = new Set([...limits, ...ofListener, ...access, ...quotas, ...regions]);
   const general = options.filter((option) => !elsewhere.has(option));
   const limitRows = limits.map((option) =>
     row(
@@ -144,6 +145,12 @@ Who may connect and do what: guides/secure-in-five-minutes.md shows the way, [ru
 has the rules, and \`causeway init\` writes a working example.
 
 ${table(access, '')}
+
+## Regions
+
+Links to other regions; guides/regions.md shows how two of them are made.
+
+${table(regions, '')}
 
 ## Quotas
 
@@ -239,10 +246,35 @@ quotas: []
   #   listeners: [devices]
 `;
 
+const regionsManual = `# Links to other regions: docs/guides/regions.md
+# regions:
+#   name: eu
+#   links:                              # where messages are fetched from
+#     - region: us
+#       url: mqtts://us.example.org:8883
+#       username: link-eu
+#       passwordFile: secrets/link-us
+#       tls:
+#         caFile: certs/us-ca.pem
+#         certFile: certs/eu.pem
+#         keyFile: certs/eu.key
+#         serverName: us.example.org
+#       allow: ['#']
+#       budgetAgeS: 1d
+#       budgetBytes: 1GiB
+#   accept:                             # who may fetch messages here, as which region
+#     - region: us
+#       user: link-us                   # or certificate: us.example.org
+#       topics: ['#']
+#       budgetAgeMaxS: 1d
+#       budgetBytesMax: 1GiB
+`;
+
 const manuals: ReadonlyMap<string, string> = new Map([
   ['listeners', listenersManual],
   ['tls', tlsManual],
   ['quotas', quotasManual],
+  ['regions', regionsManual],
 ]);
 
 /** Values for options without a default. */

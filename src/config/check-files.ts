@@ -53,12 +53,19 @@ const cassandraKeys = ['passwordFile', 'caFile', 'certFile', 'keyFile'] as const
 const clusterKeys = ['certFile', 'keyFile', 'caFile', 'passwordFile', 'secretFile'] as const;
 
 function unreadableOfServices(loaded: LoadedConfig): Problem[] {
-  const { cluster, cassandra } = loaded.config;
-  const ofCassandra = unreadableFiles(loaded, cassandra ?? {}, ['cassandra'], cassandraKeys);
-  if (cluster === undefined) return ofCassandra;
+  const { cluster, cassandra, regions } = loaded.config;
+  const ofOthers = unreadableFiles(loaded, cassandra ?? {}, ['cassandra'], cassandraKeys);
+  for (const [index, link] of (regions?.links ?? []).entries()) {
+    const path: Path = ['regions', 'links', index];
+    ofOthers.push(
+      ...unreadableFiles(loaded, link, path, clusterKeys),
+      ...unreadableFiles(loaded, link.tls ?? {}, [...path, 'tls'], clusterKeys),
+    );
+  }
+  if (cluster === undefined) return ofOthers;
   const { redis, peer } = cluster;
   return [
-    ...ofCassandra,
+    ...ofOthers,
     ...unreadableFiles(loaded, redis, ['cluster', 'redis'], clusterKeys),
     ...unreadableFiles(loaded, peer, ['cluster', 'peer'], clusterKeys),
     ...unreadableFiles(loaded, peer.tls ?? {}, ['cluster', 'peer', 'tls'], clusterKeys),

@@ -13,6 +13,7 @@ import type {
 } from './access-config.ts';
 import type { CassandraConfig } from './cassandra-config.ts';
 import type { ClusterConfig } from './cluster-config.ts';
+import type { RegionsConfig } from './regions-config.ts';
 
 export interface Config {
   readonly listeners: readonly ListenerConfig[];
@@ -26,6 +27,8 @@ export interface Config {
   readonly cluster?: ClusterConfig | undefined;
   /** Absent: retained messages are on the nodes alone. */
   readonly cassandra?: CassandraConfig | undefined;
+  /** Absent: this node is linked to no other region. */
+  readonly regions?: RegionsConfig | undefined;
   readonly admin: AdminConfig;
   readonly log: LogConfig;
   readonly authentication: AuthenticationConfig;

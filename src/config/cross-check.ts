@@ -3,6 +3,7 @@
  * no open door to other machines that nobody asked for. Called by `load.ts`.
  */
 
+import { parseEndpoint } from '../client/endpoint.ts';
 import { checkQuotas } from '../quota/quota-options.ts';
 import type { AuthenticatorKind, ChainConfig } from './access-config.ts';
 import {
@@ -67,6 +68,7 @@ export function crossCheck(config: Config, where: (path: Path) => string): Probl
   checkAuthentication(config, report);
   checkCluster(config, report);
   checkCassandra(config, report);
+  checkRegions(config, report);
   for (const { index, field, message } of checkQuotas(config.quotas)) {
     report(['quotas', index, field], message);
   }
@@ -136,6 +138,46 @@ function checkCassandra({ cassandra, store }: Config, report: Report): void {
   }
   if (certFile !== undefined && caFile === undefined) {
     report([...path, 'certFile'], 'has no effect without caFile');
+  }
+}
+
+function checkRegions({ regions, store }: Config, report: Report): void {
+  if (regions === undefined) return;
+  const { name, links, accept } = regions;
+  if (store === 'memory' && links.length > 0) {
+    report(['regions', 'links'], 'needs store: embedded: what has come over a link is kept there');
+  }
+  const linked = new Set<string>();
+  for (const [index, link] of links.entries()) {
+    const path: Path = ['regions', 'links', index];
+    if (link.region === name) report([...path, 'region'], 'is this region itself');
+    if (linked.has(link.region)) report([...path, 'region'], `${link.region} has a link already`);
+    linked.add(link.region);
+    if (link.passwordFile !== undefined && link.username === undefined) {
+      report([...path, 'passwordFile'], 'has no effect without username');
+    }
+    const { certFile, keyFile } = link.tls ?? {};
+    if (certFile !== undefined && keyFile === undefined) {
+      report([...path, 'tls', 'certFile'], 'has no effect without keyFile');
+    }
+    if (keyFile !== undefined && certFile === undefined) {
+      report([...path, 'tls', 'keyFile'], 'has no effect without certFile');
+    }
+    const { transport } = parseEndpoint(link.url);
+    if (link.tls !== undefined && transport !== 'tls' && transport !== 'wss') {
+      report([...path, 'tls'], 'expected only with mqtts:// and wss://');
+    }
+  }
+  const proofs = new Set<string>();
+  for (const [index, { region, user, certificate }] of accept.entries()) {
+    const path: Path = ['regions', 'accept', index];
+    if (region === name) report([...path, 'region'], 'is this region itself');
+    if ((user === undefined) === (certificate === undefined)) {
+      report(path, 'expected user or certificate, one of them');
+    }
+    const proof = user === undefined ? `certificate ${certificate}` : `user ${user}`;
+    if (proofs.has(proof)) report(path, `${proof} is another region already`);
+    proofs.add(proof);
   }
 }
 

@@ -22,6 +22,7 @@ import {
 } from './layer.ts';
 import { MISSING } from './leaf.ts';
 import { type JsonSchema, optionTable, schemaAsJson } from './option-table.ts';
+import type { RegionsConfig } from './regions-config.ts';
 import { schema } from './schema.ts';
 import { type FlagValue, readEnvironment, readFlags } from './word-layer.ts';
 
@@ -213,6 +214,15 @@ function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
         : { tls: withFiles(['cluster', 'peer', 'tls'], peer.tls, clusterFiles) }),
     },
   });
+  const ofRegions = ({ links, ...rest }: RegionsConfig): RegionsConfig => ({
+    ...rest,
+    links: links.map((link, index) => {
+      const path: Path = ['regions', 'links', index];
+      const ofLink = withFiles(path, link, clusterFiles);
+      if (link.tls === undefined) return ofLink;
+      return { ...ofLink, tls: withFiles([...path, 'tls'], link.tls, clusterFiles) };
+    }),
+  });
   const { admin, authentication, authorization } = config;
   const of = 'authentication';
   return {
@@ -223,6 +233,7 @@ function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
     ...(config.cluster === undefined ? {} : { cluster: ofCluster(config.cluster) }),
     ...definedOnly({
       cassandra: config.cassandra && withFiles(['cassandra'], config.cassandra, clusterFiles),
+      regions: config.regions && ofRegions(config.regions),
     }),
     admin: {
       ...withFiles(['admin'], admin, ['tokensFile']),

@@ -39,6 +39,7 @@ import {
   type WebSocketConfig,
 } from './config.ts';
 import { choice, quantity, text, texts, truth } from './leaf.ts';
+import { regions } from './regions-schema.ts';
 
 const file = 'the name of a PEM file';
 
@@ -253,6 +254,9 @@ export const schema: z.ZodType<Config> = z.strictObject({
   }),
   cassandra: cassandra.optional().meta({
     description: 'Keeps retained messages in a Cassandra that all regions share.',
+  }),
+  regions: regions.optional().meta({
+    description: 'Links this region to others.',
   }),
   admin: admin.prefault({} as AdminConfig),
   log: log.prefault({} as LogConfig),

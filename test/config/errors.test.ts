@@ -22,11 +22,64 @@ interface Case {
 
 const bytes = '(bytes, or a size such as 64KiB or 1MiB)';
 const known =
-  'listeners, allowAnonymousBeyondLoopback, tls, data, store, cluster, admin, log, authentication, ' +
-  'authorization, quotas, bans, limits, queueOverflow, sharedSubscriptionStrategy, sysIntervalS, ' +
-  'shutdownGraceMs';
+  'listeners, allowAnonymousBeyondLoopback, tls, data, store, cluster, cassandra, regions, admin, ' +
+  'log, authentication, authorization, quotas, bans, limits, queueOverflow, ' +
+  'sharedSubscriptionStrategy, sysIntervalS, shutdownGraceMs';
 
 const cases: readonly Case[] = [
+  {
+    name: 'links between regions',
+    text: [
+      'regions:',
+      '  name: EU',
+      '  links:',
+      '    - region: us',
+      '      url: us.example:8883',
+      '      allow: [fleet/#, a/#/b]',
+      '    - url: mqtts://h:8883',
+      '      allow: $SYS/#',
+      '      bugdetAgeS: 5',
+      '',
+    ].join('\n'),
+    errors: [
+      'edge.yaml:2:9: regions.name: expected 1 to 32 of a-z, 0-9 and -, no - first, found "EU"',
+      'edge.yaml:5:12: regions.links[0].url: expected mqtts://HOST:PORT, mqtt://, wss:// or ws://; server URLs start with mqtt:, mqtts:, ws:, wss: or unix:, not with us.example:, found "us.example:8883"',
+      'edge.yaml:6:24: regions.links[0].allow[1]: expected a topic filter, found "a/#/b"',
+      'edge.yaml:7:7: regions.links[1].region is missing',
+      'edge.yaml:8:14: regions.links[1].allow: expected a filter that does not start with $, found "$SYS/#"',
+      'edge.yaml:9:7: unknown option regions.links[1].bugdetAgeS, did you mean regions.links[1].budgetAgeS?',
+    ],
+  },
+  {
+    name: 'links that do not fit together',
+    text: [
+      'store: memory',
+      'regions:',
+      '  name: eu',
+      '  links:',
+      '    - {region: eu, url: "mqtt://h:1"}',
+      '    - {region: us, url: "mqtt://h:1", tls: {certFile: a.pem}}',
+      '    - {region: us, url: "mqtt://h:1", passwordFile: p}',
+      '  accept:',
+      '    - {region: us}',
+      '    - {region: us, user: a, certificate: b}',
+      '    - {region: eu, user: b}',
+      '    - {region: ap, user: a}',
+      '',
+    ].join('\n'),
+    errors: [
+      'edge.yaml:5:5: regions.links: needs store: embedded: what has come over a link is kept there',
+      'edge.yaml:5:16: regions.links[0].region: is this region itself',
+      'edge.yaml:6:44: regions.links[1].tls: expected only with mqtts:// and wss://',
+      'edge.yaml:6:55: regions.links[1].tls.certFile: has no effect without keyFile',
+      'edge.yaml:7:16: regions.links[2].region: us has a link already',
+      'edge.yaml:7:53: regions.links[2].passwordFile: has no effect without username',
+      'edge.yaml:9:7: regions.accept[0]: expected user or certificate, one of them',
+      'edge.yaml:10:7: regions.accept[1]: expected user or certificate, one of them',
+      'edge.yaml:11:16: regions.accept[2].region: is this region itself',
+      'edge.yaml:12:7: regions.accept[3]: user a is another region already',
+    ],
+  },
   { name: 'an empty file', text: '', errors: [] },
   { name: 'comments only', text: '# nothing yet\n', errors: [] },
   { name: 'sections with every line commented out', text: 'limits:\n  # x: 1\nlog:\n', errors: [] },

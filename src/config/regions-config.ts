@@ -1,0 +1,48 @@
+/**
+ * What makes a node one of a region that is linked to others, as it is once loaded. Types only;
+ * `regions-schema.ts` holds defaults, ranges and texts of the same names.
+ */
+
+export interface RegionsConfig {
+  /** Of this region, as all others call it. */
+  readonly name: string;
+  /** Where this region fetches messages from. */
+  readonly links: readonly RegionLinkConfig[];
+  /** Which regions may fetch messages here. */
+  readonly accept: readonly RegionAcceptConfig[];
+}
+
+export interface RegionLinkConfig {
+  /** The other region. */
+  readonly region: string;
+  readonly url: string;
+  readonly tls?: RegionLinkTlsConfig | undefined;
+  readonly username?: string | undefined;
+  readonly passwordFile?: string | undefined;
+  /** Filters; nothing else is asked for over this link, and nothing else taken from it. */
+  readonly allow: readonly string[];
+  /** How long, and how much, the other region is asked to keep while the link is down. */
+  readonly budgetAgeS: number;
+  readonly budgetBytes: number;
+}
+
+export interface RegionLinkTlsConfig {
+  readonly caFile?: string | undefined;
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+  readonly serverName?: string | undefined;
+}
+
+export interface RegionAcceptConfig {
+  /** The region the one who proves this to be is. */
+  readonly region: string;
+  /** User name, as authentication has it. */
+  readonly user?: string | undefined;
+  /** Common name of a client certificate. */
+  readonly certificate?: string | undefined;
+  /** Filters; nothing else is given to that region. */
+  readonly topics: readonly string[];
+  /** At most; a link may ask for less. */
+  readonly budgetAgeMaxS: number;
+  readonly budgetBytesMax: number;
+}
