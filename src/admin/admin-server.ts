@@ -14,6 +14,7 @@ import type { Api, ApiOptions, ApiSources } from './api/api.ts';
 import { ApiError, type FieldError } from './api/api-error.ts';
 import type { Drainable } from './api/drain-control.ts';
 import { fieldErrors, type ValidationFault } from './field-errors.ts';
+import type { LinksView } from './links-view.ts';
 import type { MetricSources } from './metric-sources.ts';
 import { Probe, type ProbeOptions } from './probe.ts';
 import { PROBLEM_TYPE, problem } from './problem.ts';
@@ -29,6 +30,8 @@ export interface AdminOptions extends Omit<MetricSources, 'api'> {
   readonly readiness: () => Readiness;
   /** Moves clients elsewhere. Null or absent: nothing does. */
   readonly drain?: Drainable | null | undefined;
+  /** Null or absent: no other region is linked. */
+  readonly links?: LinksView | null | undefined;
   readonly probe: ProbeOptions;
   /** Null or absent: metrics and health only. */
   readonly api?: ApiOptions | null | undefined;

@@ -20,6 +20,7 @@ import type { Datacenter } from './datacenter.ts';
 import { checkDescriptors } from './descriptors.ts';
 import { listenerOptions, nameOf } from './listener-options.ts';
 import type { NodeLog } from './logger.ts';
+import type { NodeLinks } from './node-links.ts';
 import { type OpenStore, openStore } from './open-store.ts';
 import { OperatorDoor } from './operator-door.ts';
 import type { RegionRetained } from './region-retained.ts';
@@ -55,6 +56,8 @@ export class BrokerNode {
   readonly #datacenter: Datacenter | null;
   /** Null: retained messages are on the nodes alone. */
   readonly #region: RegionRetained | null;
+  /** Null: no other region is linked. */
+  readonly #links: NodeLinks | null;
   /** What listeners hand their sockets to. */
   readonly #acceptor: Acceptor;
   /** Open ones, each with its entry of the configuration. */
@@ -73,6 +76,7 @@ export class BrokerNode {
     rights: Rights,
     region: RegionRetained | null,
     datacenter: Datacenter | null,
+    links: NodeLinks | null,
   ) {
     const { config, originOf } = options.loaded;
     const { log } = options.log;
@@ -83,6 +87,7 @@ export class BrokerNode {
     this.#rights = rights;
     this.#region = region;
     this.#datacenter = datacenter;
+    this.#links = links;
     this.#broker = new Broker({
       limits: config.limits,
       queueOverflow: config.queueOverflow,
@@ -96,6 +101,7 @@ export class BrokerNode {
       gate: this.#rights.gate,
       observer: null,
       bus: datacenter?.bus ?? null,
+      links: links?.core ?? null,
     });
     this.#acceptor = this.#broker;
     if (datacenter !== null) {
@@ -123,6 +129,7 @@ export class BrokerNode {
       storeMetrics: store.metrics,
       cluster: datacenter?.view ?? null,
       cassandra: region?.view ?? null,
+      links,
       readiness: () => this.#readiness(),
       isAdminByDefault: originOf(['admin', 'url']) === DEFAULT_ORIGIN,
     });
@@ -157,13 +164,15 @@ export class BrokerNode {
       recheck: () => broker?.admin.recheck(),
       retained: () => broker?.admin.kept() ?? [],
     });
-    const store = await openStore(config, log);
+    const links = await openLinks(config, log);
+    const onNote = links === null ? undefined : links.recall.bind(links);
+    const store = await openStore(config, log, onNote);
     const region = await openRegion(options, store);
     const datacenter = await openDatacenter(options, region?.store ?? store.store, region);
     if (control !== null && datacenter !== null) {
       control.movesHere = (subject) => datacenter.isElsewhere(subject);
     }
-    const node = new BrokerNode(options, store, rights, region, datacenter);
+    const node = new BrokerNode(options, store, rights, region, datacenter, links);
     broker = node.#broker;
     try {
       await rights.start();
@@ -188,6 +197,12 @@ export class BrokerNode {
       if (node.#isStopAsked) return node;
       if (region !== null) await node.#beginRegion(region, datacenter);
       if (node.#isStopAsked) return node;
+      links?.begin({
+        sessions: node.#broker.admin,
+        inlet: node.#broker.linkInlet,
+        notes: store.notes,
+        roles: datacenter?.roles ?? null,
+      });
       await node.#listen();
       node.#door.startPublishing();
       // Else it is open already: it says what the node waits for.
@@ -298,7 +313,10 @@ export class BrokerNode {
       if (problems.length + ofDoor.length > 0) return refuse([...problems, ...ofDoor]);
       // Users, keys and rules: what is broken there leaves everything as it was.
       await this.#rights.reload();
+      if (next.config.regions !== undefined) await this.#links?.revise(next.config.regions);
     } catch (error) {
+      if (error instanceof StartError)
+        return refuse([{ where: 'regions', message: error.message }]);
       if (!(error instanceof ConfigError || error instanceof AccessError)) throw error;
       return refuse(error.problems);
     }
@@ -373,6 +391,7 @@ export class BrokerNode {
     this.#door.stopPublishing();
     await Promise.all(this.#listeners.map(({ listener }) => listener.stop()));
     if (this.#datacenter !== null) await this.#moveClients(this.#datacenter, deadlineMs);
+    await this.#links?.stop();
     this.#region?.end();
     await this.#broker.stop(Math.max(0, deadlineMs - performance.now()));
     await this.#rights.stop();
@@ -408,6 +427,13 @@ async function openControl({ cluster }: Config, log: Log): Promise<SharedControl
   if (cluster === undefined) return null;
   const { SharedControl } = await import('./shared-control.ts');
   return await SharedControl.open(cluster, log);
+}
+
+/** Nothing of it is loaded where there is no other region. */
+async function openLinks({ regions }: Config, log: Log): Promise<NodeLinks | null> {
+  if (regions === undefined) return null;
+  const { NodeLinks } = await import('./node-links.ts');
+  return await NodeLinks.open(regions, log);
 }
 
 /** Nothing of it is loaded where a node is alone. */

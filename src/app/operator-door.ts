@@ -11,7 +11,9 @@ import type { CertificateReport, ReloadReport } from '../admin/api/ports.ts';
 import { readTokenFile, TokenFileError } from '../admin/api/token-file.ts';
 import type { CassandraView } from '../admin/cassandra-view.ts';
 import type { ClusterView } from '../admin/cluster-view.ts';
-import type { ListenerMetrics, StoreMetrics } from '../admin/metric-sources.ts';
+import { linkMetrics } from '../admin/link-metrics.ts';
+import type { LinksView } from '../admin/links-view.ts';
+import type { ExtraMetric, ListenerMetrics, StoreMetrics } from '../admin/metric-sources.ts';
 import type { Readiness } from '../admin/readiness.ts';
 import { type SysTopics, startSysTopics } from '../admin/sys-topics.ts';
 import { type AdminAddress, parseAdminUrl } from '../config/address.ts';
@@ -44,6 +46,8 @@ export interface DoorParts {
   readonly cluster: ClusterView | null;
   /** Null: the node has no Cassandra. */
   readonly cassandra: CassandraView | null;
+  /** Null: no other region is linked. */
+  readonly links: LinksView | null;
   readonly readiness: () => Readiness;
   /** Nobody asked for the admin address: then it is no reason to fail. */
   readonly isAdminByDefault: boolean;
@@ -77,7 +81,7 @@ export class OperatorDoor {
       port: address.port,
       tls: address.isTls ? await readTls(config()) : null,
       metricsAnonymous: config().admin.metricsAnonymous,
-      extra: () => rights.metrics(),
+      extra: () => extraMetrics(rights, this.#parts.links),
       api: this.#apiOptions(),
       version,
       log,
@@ -85,6 +89,7 @@ export class OperatorDoor {
       store: this.#parts.storeMetrics,
       cluster: this.#parts.cluster,
       cassandra: this.#parts.cassandra,
+      links: this.#parts.links,
       drain: broker,
       listeners: this.#parts.listeners,
       readiness: this.#parts.readiness,
@@ -204,6 +209,11 @@ export class OperatorDoor {
     await this.#admin?.stop();
     this.#admin = null;
   }
+}
+
+function* extraMetrics(rights: Rights, links: LinksView | null): Iterable<ExtraMetric> {
+  yield* rights.metrics();
+  if (links !== null) yield* linkMetrics(links.report());
 }
 
 /** In the data folder. */

@@ -3,6 +3,7 @@
  * the rest stays. Pure; `node.ts` applies it.
  */
 import type { Config, ListenerConfig } from '../config/config.ts';
+import type { RegionsConfig } from '../config/regions-config.ts';
 
 export function mergeReloadable(current: Config, next: Config): Config {
   const unused = [...next.listeners];
@@ -23,6 +24,7 @@ export function mergeReloadable(current: Config, next: Config): Config {
       ...current.authorization,
       revokedSubscription: next.authorization.revokedSubscription,
     },
+    regions: regionsAfter(current.regions, next.regions),
     admin: {
       ...current.admin,
       tls: next.admin.tls,
@@ -31,4 +33,13 @@ export function mergeReloadable(current: Config, next: Config): Config {
     sysIntervalS: next.sysIntervalS,
     shutdownGraceMs: next.shutdownGraceMs,
   };
+}
+
+/** Links come and go; that there are regions, and which one this is, does not. */
+function regionsAfter(
+  current: RegionsConfig | undefined,
+  next: RegionsConfig | undefined,
+): RegionsConfig | undefined {
+  if (current === undefined || next === undefined) return current;
+  return { ...next, name: current.name };
 }

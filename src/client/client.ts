@@ -155,6 +155,15 @@ export class Client {
     return this.#subscriptions.unsubscribe(connection, list, userProperties);
   }
 
+  /** Reads no further until `resume`; of this connection only. */
+  pause(): void {
+    this.#connection?.pauseReading();
+  }
+
+  resume(): void {
+    this.#connection?.resumeReading();
+  }
+
   /**
    * Orderly end: no message is handed over any more, DISCONNECT is sent, the socket closed. May be
    * called by the message handler; the message it has is acknowledged first if it returns at once.

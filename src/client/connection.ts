@@ -199,6 +199,11 @@ export class Connection
   onPublish(view: PublishView): void {
     this.#needConnected();
     const topic = this.#topicOf(view);
+    const { onArrival } = this.#options;
+    if (onArrival !== undefined) {
+      this.#parts.inbound.lend(onArrival, view, topic, this);
+      return;
+    }
     this.#parts.inbound.arrived(readMessage(view, topic), view.packetId, this);
   }
 

@@ -3,10 +3,24 @@
  * done. Holds the inbound half of the session, the QoS 2 identifiers between PUBREC and PUBREL
  * [MQTT5-4.3.3-2], so it outlives connections. Driven by `client.ts`.
  */
+
+import { Ring } from '../util/ring.ts';
+import type { PublishView } from '../wire/publish.ts';
 import type { ReceivedMessage } from './message.ts';
 
 /** Takes a message; a promise delays its acknowledgement and the next message until it settles. */
 export type MessageHandler = (message: ReceivedMessage) => void | Promise<void>;
+
+/**
+ * Takes a message as it came (the view is only lent) and calls `done` once, now or later; until then the
+ * next ones are handed over all the same. Acknowledgements leave in the order of their messages
+ * [MQTT5-4.6.0-2]; after `done(false)` the connection ends, so that the server sends again what is open.
+ */
+export type ArrivalHandler = (
+  view: PublishView,
+  topic: string,
+  done: (isTaken: boolean) => void,
+) => void;
 
 /** The connection a message came over; its acknowledgement goes nowhere else. */
 export interface InboundConnection {
@@ -22,6 +36,19 @@ interface Arrival {
   readonly packetId: number;
   readonly connection: InboundConnection;
   readonly session: number;
+}
+
+/** One that was handed over as it came. */
+interface Lent {
+  readonly qos: 1 | 2;
+  readonly packetId: number;
+  isDone: boolean;
+}
+
+/** What one connection has handed over and not acknowledged, in order. */
+class LentLine {
+  readonly waiting: Ring<Lent> = new Ring();
+  hasFailed = false;
 }
 
 /** Beyond either, reading stops until half of it is left. */
@@ -40,12 +67,15 @@ export class Inbound {
   #isBusy = false;
   #isStopped = false;
   #paused: InboundConnection | null = null;
+  /** Of the connection that is up; only with `lend`. */
+  #lent: LentLine = new LentLine();
 
   constructor(handler: MessageHandler) {
     this.#handler = handler;
   }
 
   connected(sessionPresent: boolean): void {
+    this.#lent = new LentLine();
     if (sessionPresent) return;
     this.#session++;
     this.#delivered.clear();
@@ -74,6 +104,53 @@ export class Inbound {
     if (isFull && this.#paused !== connection) {
       this.#paused = connection;
       connection.pauseReading();
+    }
+  }
+
+  /** Hands a message over as it came, without waiting for those before it. */
+  lend(
+    handler: ArrivalHandler,
+    view: PublishView,
+    topic: string,
+    connection: InboundConnection,
+  ): void {
+    if (this.#isStopped) return;
+    const { qos, packetId } = view;
+    if (qos === 0) {
+      handler(view, topic, (isTaken) => {
+        if (!isTaken) connection.handlerFailed(new Error('a message could not be taken'));
+      });
+      return;
+    }
+    const line = this.#lent;
+    const session = this.#session;
+    const lent: Lent = { qos, packetId, isDone: false };
+    line.waiting.push(lent);
+    // [MQTT5-4.3.3-10] seen before: only the acknowledgement is repeated.
+    if (qos === 2 && this.#delivered.has(packetId)) {
+      lent.isDone = true;
+      this.#acknowledgeLent(line, connection, session);
+      return;
+    }
+    handler(view, topic, (isTaken) => {
+      if (!isTaken && !line.hasFailed) {
+        line.hasFailed = true;
+        connection.handlerFailed(new Error('a message could not be taken'));
+      }
+      if (line.hasFailed) return;
+      lent.isDone = true;
+      this.#acknowledgeLent(line, connection, session);
+    });
+  }
+
+  #acknowledgeLent(line: LentLine, connection: InboundConnection, session: number): void {
+    const { waiting } = line;
+    for (let first = waiting.at(0); first?.isDone === true; first = waiting.at(0)) {
+      waiting.shift();
+      const { qos, packetId } = first;
+      if (qos === 2 && session === this.#session) this.#delivered.add(packetId);
+      // Of a connection that is gone it goes nowhere.
+      connection.acknowledge(qos, packetId);
     }
   }
 

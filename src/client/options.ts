@@ -7,7 +7,7 @@ import type { ConnackPacket } from '../wire/connack.ts';
 import type { UserProperty } from '../wire/properties.ts';
 import type { ProtocolVersion } from '../wire/protocol-version.ts';
 import type { ClientError } from './client-error.ts';
-import type { MessageHandler } from './inbound.ts';
+import type { ArrivalHandler, MessageHandler } from './inbound.ts';
 import type { MessageProperties, Qos } from './message.ts';
 import type { TlsOptions } from './transport.ts';
 
@@ -72,6 +72,8 @@ export interface ClientOptions {
   readonly queueMessagesMax?: number | undefined;
   readonly queueBytesMax?: number | undefined;
   readonly onMessage?: MessageHandler | undefined;
+  /** Instead of `onMessage`: messages as they come, acknowledged when they say so. */
+  readonly onArrival?: ArrivalHandler | undefined;
   readonly onConnected?: ((connack: ConnackPacket) => void) | undefined;
   /** The connection ended; `retryMs` until the next attempt, or null: there is none. */
   readonly onDisconnected?: ((error: ClientError, retryMs: number | null) => void) | undefined;

@@ -12,6 +12,7 @@ import { GroupQueues } from './group-queues.ts';
 import { Inlet } from './inlet.ts';
 import { Inspection } from './inspection.ts';
 import type { Limits, RevokedSubscription } from './limits.ts';
+import { LinkInlet } from './link-inlet.ts';
 import type {
   Acceptor,
   ByteHandler,
@@ -46,6 +47,8 @@ export class Broker implements Acceptor {
   #drain: Drain | null = null;
   /** What operators see and do. */
   readonly admin: Inspection;
+  /** Where messages of other regions come in. */
+  readonly linkInlet: LinkInlet;
   /** What other nodes do here; null: alone. */
   readonly remote: Remote | null;
   /** Null: alone. */
@@ -72,6 +75,7 @@ export class Broker implements Acceptor {
       connectionsByListener: new Map(),
     };
     this.admin = new Inspection(this.#services);
+    this.linkInlet = new LinkInlet(this.#services);
     this.remote = this.#remoteSide();
     this.#groupQueues = this.#ofGroups();
   }

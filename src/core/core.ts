@@ -12,6 +12,7 @@ import { Interests } from './interests.ts';
 import type { Limits, QueueOverflow, RevokedSubscription, SharedStrategy } from './limits.ts';
 import { Outbox } from './outbox.ts';
 import type { Clock, Gate, Log, Observer, Random, Scheduler, Store } from './ports.ts';
+import type { RegionLinks } from './region-links.ts';
 import { RetainedIndex } from './retained.ts';
 import { Router } from './router.ts';
 import type { Session, SessionOwner } from './session.ts';
@@ -32,6 +33,8 @@ export interface CoreOptions {
   readonly observer: Observer | null;
   /** Null: alone. */
   readonly bus: Bus | null;
+  /** Absent: no other region is linked. */
+  readonly links?: RegionLinks | null | undefined;
 }
 
 const WHEEL_TICK_MS = 50;
@@ -51,6 +54,8 @@ export class Core {
   readonly gate: Gate | null;
   observer: Observer | null;
   readonly bus: Bus | null;
+  /** Null: no other region is linked. */
+  readonly links: RegionLinks | null;
   /** What clients here want, for the other nodes; null: alone. */
   readonly interests: Interests | null;
 
@@ -94,8 +99,10 @@ export class Core {
     this.gate = options.gate;
     this.observer = options.observer;
     this.bus = options.bus;
+    this.links = options.links ?? null;
     this.interests = options.bus === null ? null : new Interests(options.bus);
-    this.router = new Router(this.stats, options.limits.routeCacheReceiversMax);
+    const { routeCacheReceiversMax } = options.limits;
+    this.router = new Router(this.stats, routeCacheReceiversMax, this.links?.wanted ?? null);
     this.outbox = new Outbox(options.scheduler, options.clock, this.stats);
     this.retained = new RetainedIndex(this.stats);
     this.wheel = new TimerWheel(WHEEL_TICK_MS, WHEEL_SLOTS, options.clock.monotonicMs());
@@ -104,6 +111,7 @@ export class Core {
   /** A session of the datacenter that this node knows from now on. */
   addShared(session: Session): void {
     const { clientId } = session;
+    session.link = this.links?.peerOf(clientId) ?? null;
     this.sessions.set(clientId, session);
     this.sessionsByNumber.set(session.number, session);
     if (isGroupQueue(clientId)) this.groupQueues.set(groupFilterOf(clientId), session);
@@ -140,6 +148,12 @@ export class Core {
     const index = Drop[reason];
     this.stats.dropped[index] = this.stats.dropped[index]! + 1;
     if (this.observer !== null) this.observer.dropped(clientId, topic, reason);
+  }
+
+  /** Of messages that nobody looks at one by one. */
+  countDropped(reason: DropReason, messages: number): void {
+    const index = Drop[reason];
+    this.stats.dropped[index] = this.stats.dropped[index]! + messages;
   }
 
   /** Closes a connection after the current fan-out: closing publishes wills, which is a fan-out. */

@@ -9,6 +9,7 @@ import { PacketType } from '../wire/packet-type.ts';
 import type { Core } from './core.ts';
 import type { DropReason } from './drop-reason.ts';
 import { Inflight, InflightState } from './inflight.ts';
+import { publishedAtMs } from './link-properties.ts';
 import type { Message, MessageWaiter } from './message.ts';
 import type { Audience, Outlet } from './outlet.ts';
 import type { Ownership } from './ownership.ts';
@@ -16,6 +17,7 @@ import type { SessionQuota } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import { EntryState, QueueEntry } from './queue-entry.ts';
+import type { LinkPeer } from './region-links.ts';
 import type { Session, Subscription } from './session.ts';
 import { SharedAppend } from './shared-append.ts';
 
@@ -25,6 +27,8 @@ const WINDOW_BYTES = 256 * 1024;
 /** Entries in a live session's queue at which its publishers wait. */
 const PRESSED_ENTRIES = 1024;
 const PACKET_IDS = 65_535;
+/** By how much the queue of a link may be over its budget while its oldest entries are read. */
+const BUDGET_SLACK_BYTES = 4 * WINDOW_BYTES;
 
 /** What became of one delivery. */
 export const Outcome = { DONE: 0, PRESSED: 1, REFUSED: 2 } as const;
@@ -249,7 +253,10 @@ export class Delivery {
     this.#remember(session, entry, wasSpilled);
     // A live session's queue is memory; that of a durable one goes on to the store.
     const isLong = !session.durable && session.queuedMessages >= PRESSED_ENTRIES;
-    const isPressed = isLong || session.queuedMessages * 2 >= core.limits.queueMessagesMax;
+    // What another region is behind is bounded by its budget alone.
+    const isHalfFull =
+      session.link === null && session.queuedMessages * 2 >= core.limits.queueMessagesMax;
+    const isPressed = isLong || isHalfFull;
     return isPressed && !outlet.slow ? Outcome.PRESSED : Outcome.DONE;
   }
 
@@ -408,14 +415,20 @@ export class Delivery {
   discardQueue(session: Session): void {
     this.#requeueInflight(session);
     const queue = session.queue;
+    const why = session.link === null ? 'session_expired' : 'link_budget';
     if (queue !== null) {
       while (queue.length > 0) {
         const entry = queue.shift()!;
         if (entry.state !== EntryState.SETTLED) {
-          this.#core.drop('session_expired', session.clientId, entry.message.topic);
+          this.#core.drop(why, session.clientId, entry.message.topic);
+          if (session.link !== null) session.link.dropped++;
           this.settle(session, entry);
         }
       }
+    }
+    if (session.link !== null) {
+      session.link.dropped += session.queuedMessages;
+      this.#core.countDropped(why, session.queuedMessages);
     }
     // What only the store holds goes with the session's record.
     this.#core.stats.queuedMessages -= session.queuedMessages;
@@ -500,7 +513,21 @@ export class Delivery {
       this.settle(session, entry);
       return true;
     }
-    return false;
+    return session.link !== null && this.#isOverBudget(session, session.link, entry);
+  }
+
+  /** Too old for the region it is for, or that region may not have it any more. */
+  #isOverBudget(session: Session, link: LinkPeer, entry: QueueEntry): boolean {
+    const { message } = entry;
+    if (entry.sentBefore) return false;
+    const publishedMs = publishedAtMs(message.properties);
+    const isOld = publishedMs !== 0 && publishedMs + link.budgetAgeMs < this.#core.clock.wallMs();
+    if (!isOld && link.mayHave(message.topic)) return false;
+    const why = isOld ? 'link_budget' : 'not_authorized_receive';
+    this.#core.drop(why, session.clientId, message.topic);
+    if (isOld) link.dropped++;
+    this.settle(session, entry);
+    return true;
   }
 
   #canSend(session: Session, outlet: Outlet, bytes: number): boolean {
@@ -564,9 +591,27 @@ export class Delivery {
     return false;
   }
 
+  /** The oldest go for what is new, whatever `queueOverflow` says. */
+  #isWithinBudget(session: Session, link: LinkPeer, publication: Publication): boolean {
+    if (session.queuedBytes < link.budgetBytes) return true;
+    while (this.#dropOldest(session, 'link_budget')) {
+      link.dropped++;
+      if (session.queuedBytes < link.budgetBytes) return true;
+    }
+    // The oldest are only in the store, as below.
+    if (session.spilled && session.queuedBytes < link.budgetBytes + BUDGET_SLACK_BYTES) {
+      this.#refill(session);
+      return true;
+    }
+    this.#core.drop('link_budget', session.clientId, publication.topic);
+    link.dropped++;
+    return false;
+  }
+
   #isWithinLimits(session: Session, publication: Publication): boolean {
     const core = this.#core;
     const limits = core.limits;
+    if (session.link !== null) return this.#isWithinBudget(session, session.link, publication);
     if (!this.#isFull(session)) return true;
     if (core.queueOverflow === 'drop_oldest' && limits.queueMessagesMax > 0) {
       // Several small ones may have to go for a large one.

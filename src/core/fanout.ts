@@ -5,6 +5,7 @@
 import type { Core } from './core.ts';
 import { type Delivery, Outcome } from './delivery.ts';
 import { groupQueueId, isGroupQueue } from './group-queue-id.ts';
+import { LinkFanout } from './link-fanout.ts';
 import type { Audience } from './outlet.ts';
 import type { PeerRoute } from './peer-routes.ts';
 import type { Publication } from './publication.ts';
@@ -24,11 +25,15 @@ export class Fanout {
   readonly #core: Core;
   readonly #delivery: Delivery;
   readonly #encoder: PublishEncoder;
+  /** Null: there are no links to other regions. */
+  readonly #links: LinkFanout | null;
 
   constructor(core: Core, delivery: Delivery, encoder: PublishEncoder) {
     this.#core = core;
     this.#delivery = delivery;
     this.#encoder = encoder;
+    const { links } = core;
+    this.#links = links === null ? null : new LinkFanout(core, delivery, encoder, links);
   }
 
   /** Delivers to everybody on the route; results are in the fields above. */
@@ -108,6 +113,12 @@ export class Fanout {
     if (session.checksReceive && session.gate?.receive(publication.topic) === false) {
       this.#core.drop('not_authorized_receive', session.clientId, publication.topic);
       return Outcome.DONE;
+    }
+    if (session.link !== null) {
+      const outcome = this.#links!.deliver(publication, receiver, session.link);
+      if (outcome === Outcome.REFUSED) this.refused++;
+      else this.reached++;
+      return outcome;
     }
     const view = publication.view;
     const qos = view.qos < receiver.qos ? view.qos : receiver.qos;

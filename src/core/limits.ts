@@ -42,6 +42,7 @@ export type LimitName =
   | 'topicBytesMax'
   | 'topicLevelsMax'
   | 'subscriptionsPerClientMax'
+  | 'linkSubscriptionsMax'
   | 'filtersPerPacketMax'
   | 'receiveMaximum'
   | 'inflightMessagesMax'
@@ -127,6 +128,14 @@ export const limitTable: { readonly [name in LimitName]: LimitSpec } = {
     1_000_000,
     'SUBACK 0x97 (3.1.1: 0x80)',
     'Subscriptions of one session.',
+  ),
+  linkSubscriptionsMax: spec(
+    'count',
+    1_000_000,
+    1,
+    100_000_000,
+    'SUBACK 0x97: that filter does not come over the link',
+    'Subscriptions of the link of one other region.',
   ),
   filtersPerPacketMax: spec(
     'count',

@@ -5,6 +5,7 @@
  */
 import { PublishView } from '../wire/publish.ts';
 import { Message } from './message.ts';
+import type { RegionMark } from './region-mark.ts';
 import type { Session } from './session.ts';
 import { type AppendIdentity, type GroupChoices, OWN_IDENTITY } from './shared-append.ts';
 
@@ -31,6 +32,8 @@ export class Publication {
   isRemote = false;
   /** How queues of the datacenter name it. */
   identity: AppendIdentity = OWN_IDENTITY;
+  /** What links to other regions tell of it besides; null: nothing. */
+  mark: RegionMark | null = null;
   /** Members of shared subscriptions that were chosen before; null: they are chosen now. */
   choices: GroupChoices | null = null;
   /** Hash of the topic, for shared subscriptions that choose by topic. */
@@ -46,6 +49,7 @@ export class Publication {
     this.isRemote = false;
     this.identity = OWN_IDENTITY;
     this.choices = null;
+    this.mark = null;
     this.#message = null;
   }
 
@@ -90,6 +94,7 @@ export class Publication {
     this.isRemote = false;
     this.identity = OWN_IDENTITY;
     this.choices = null;
+    this.mark = null;
     this.#message = null;
   }
 

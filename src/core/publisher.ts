@@ -31,6 +31,8 @@ export class Publisher {
   #sweep: RetainedWalk | null = null;
   /** Messages that wait for the disk to have what was retained with them, oldest first. */
   readonly #awaitsDisk: Ring<{ readonly ticket: Ticket; readonly message: Message }> = new Ring();
+  /** Of the last clear; null: it has none. */
+  #clearedVersion: RetainedVersion | null = null;
   /** Why the last `retain` answered RETAINED_REFUSED. */
   retainRefusal: DropReason = 'retained_full';
 
@@ -85,7 +87,10 @@ export class Publisher {
       if (remainingMs <= 0) return;
       publication.expiryS = Math.ceil(remainingMs / 1000);
     }
-    if (retains && message.retain) this.retain(publication);
+    if (message.retain) {
+      if (retains) this.retain(publication);
+      else this.#mark(publication, message.version);
+    }
     this.#fanout.send(publication, core.router.match(message.topic));
   }
 
@@ -139,12 +144,16 @@ export class Publisher {
     const core = this.#core;
     const { limits, stats, retained } = core;
     const view = publication.view;
-    const isReserved = publication.topic.charCodeAt(0) === 0x24;
+    const { topic } = publication;
+    const isReserved = topic.charCodeAt(0) === 0x24;
     if (view.payloadEnd === view.payloadStart) {
       const isAwaited = view.qos > 0 && (core.bus !== null || core.store.tellsRetained === true);
-      return this.removeRetained(publication.topic, isAwaited ? publication.message() : null);
+      const awaited = isAwaited ? publication.message() : null;
+      const ticket = this.removeRetained(topic, awaited);
+      this.#mark(publication, this.#clearedVersion);
+      return ticket;
     }
-    const old = retained.get(publication.topic);
+    const old = retained.get(topic);
     this.retainRefusal = 'retained_full';
     if (old === null && stats.retainedMessages >= limits.retainedMessagesMax) {
       return RETAINED_REFUSED;
@@ -162,13 +171,20 @@ export class Publisher {
     message.source = source;
     if (core.bus !== null && !isReserved) {
       const awaited = view.qos > 0 ? publication.message() : null;
-      const { topic } = publication;
       message.version = core.bus.announceRetained(topic, message, old?.version ?? null, awaited);
     }
     retained.put(message);
     // $SYS is made anew at each start: nothing to keep.
     if (isReserved) return 0;
-    return this.#kept(core.store.putRetained(message), view.qos > 0 ? publication.message() : null);
+    const ticket = core.store.putRetained(message);
+    this.#mark(publication, message.version);
+    return this.#kept(ticket, view.qos > 0 ? publication.message() : null);
+  }
+
+  /** Links tell other regions of the version. */
+  #mark(publication: Publication, version: RetainedVersion | null): void {
+    if (version === null || this.#core.links === null) return;
+    publication.mark = { origin: publication.mark?.origin ?? null, version };
   }
 
   /**
@@ -212,6 +228,7 @@ export class Publisher {
     const { retained, bus, store } = this.#core;
     const old = retained.get(topic);
     const isReserved = topic.charCodeAt(0) === 0x24;
+    this.#clearedVersion = null;
     // A record elsewhere may have one that this clears and nobody here has heard of.
     const isAwaited = awaited !== null;
     if (isReserved || (bus === null && store.tellsRetained !== true)) {
@@ -219,6 +236,7 @@ export class Publisher {
     }
     // So may another node be about to tell of one.
     const version = bus?.announceRetained(topic, null, old?.version ?? null, awaited) ?? null;
+    this.#clearedVersion = version;
     const ticket =
       old === null
         ? store.removeRetained(topic, version, isAwaited)

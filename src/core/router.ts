@@ -14,6 +14,7 @@ import { Subscription } from './session.ts';
 import { SharedGroup } from './shared-group.ts';
 import type { Stats } from './stats.ts';
 import { TopicTree } from './topic-tree.ts';
+import type { WantedFilters } from './wanted-filters.ts';
 
 const BUCKETS = 256;
 
@@ -33,8 +34,12 @@ export class Router {
   readonly cache: RouteCache;
   readonly #stats: Stats;
 
-  constructor(stats: Stats, routeCacheReceiversMax: number) {
+  /** Null: no other region is linked. */
+  readonly #wanted: WantedFilters | null;
+
+  constructor(stats: Stats, routeCacheReceiversMax: number, wanted: WantedFilters | null = null) {
     this.#stats = stats;
+    this.#wanted = wanted;
     this.cache = new RouteCache(routeCacheReceiversMax);
   }
 
@@ -48,7 +53,9 @@ export class Router {
       if (previous !== null) this.#removePlain(previous);
       this.#addPlain(subscription);
     }
-    if (previous === null) this.#stats.subscriptions++;
+    if (previous !== null) return;
+    this.#stats.subscriptions++;
+    this.#wanted?.add(subscription.filter, subscription.wantedFor);
   }
 
   remove(subscription: Subscription): void {
@@ -60,6 +67,7 @@ export class Router {
       this.#removePlain(subscription);
     }
     this.#stats.subscriptions--;
+    this.#wanted?.remove(subscription.filter, subscription.wantedFor);
   }
 
   /** What another node wants of a filter. */

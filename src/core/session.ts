@@ -8,6 +8,7 @@ import type { Ring } from '../util/ring.ts';
 import type { Timer } from '../util/timer-wheel.ts';
 import type { CloseReason } from './close-reason.ts';
 import type { Inflight } from './inflight.ts';
+import { linkFilter } from './link-names.ts';
 import type { Message } from './message.ts';
 import type { Outlet } from './outlet.ts';
 import type { Ownership } from './ownership.ts';
@@ -20,6 +21,7 @@ import type {
 } from './ports.ts';
 import type { Principal } from './principal.ts';
 import type { QueueEntry } from './queue-entry.ts';
+import type { LinkPeer } from './region-links.ts';
 import type { UnansweredPubrec } from './unanswered-pubrec.ts';
 
 /** One filter of one session, and one receiver of a matched message. */
@@ -35,6 +37,8 @@ export class Subscription {
   readonly subscriptionIds: readonly number[] | null;
   /** Group name of a shared subscription, else null. */
   readonly group: string | null;
+  /** Of a link: the other regions it is for (`parseLinkFilter`); null: the session is none. */
+  via: string | null = null;
   /** What the session's own messages go to: this without its no-local parts; null: to nothing. */
   toSelf: Subscription | null;
 
@@ -61,7 +65,15 @@ export class Subscription {
 
   /** The filter as the client wrote it. */
   get fullFilter(): string {
-    return this.group === null ? this.filter : `$share/${this.group}/${this.filter}`;
+    if (this.group !== null) return `$share/${this.group}/${this.filter}`;
+    return this.via === null ? this.filter : linkFilter(this.via, this.filter);
+  }
+
+  /** Who wants it, for `WantedFilters`. */
+  get wantedFor(): string {
+    const { link } = this.session;
+    if (link === null) return '';
+    return this.via === null || this.via === '' ? link.region : `${this.via},${link.region}`;
   }
 
   record(): SubscriptionRecord {
@@ -115,6 +127,8 @@ export class Session {
   /** Wall-clock ms at which the last connection ended; 0: connected. */
   disconnectedAtMs = 0;
 
+  /** The region whose link it is; null: an ordinary session. */
+  link: LinkPeer | null = null;
   /** Where it stands in the datacenter; null: this node is alone. */
   ownership: Ownership | null = null;
   owner: SessionOwner | null = null;

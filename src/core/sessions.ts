@@ -8,6 +8,7 @@ import { parseSharedFilter } from '../wire/topic.ts';
 import type { Awaited } from './awaited.ts';
 import type { Core } from './core.ts';
 import type { Delivery } from './delivery.ts';
+import { parseLinkFilter } from './link-names.ts';
 import { type Message, makeMessage } from './message.ts';
 import {
   type ClientGate,
@@ -85,6 +86,7 @@ export class Sessions {
     if (session === null) {
       const { clientId, identity, tenant } = options;
       session = new Session(clientId, core.nextSessionNumber++, identity, tenant);
+      session.link = core.links?.peerOf(clientId) ?? null;
       session.quota = core.gate?.quotas?.session(session.principal) ?? null;
       core.sessions.set(options.clientId, session);
       core.sessionsByNumber.set(session.number, session);
@@ -311,9 +313,10 @@ export class Sessions {
     session.subscriptions ??= new Map();
     const previous = session.subscriptions.get(record.filter) ?? null;
     const shared = parseSharedFilter(record.filter);
+    const ofLink = session.link === null ? null : parseLinkFilter(record.filter);
     const subscription = new Subscription(
       session,
-      shared?.filter ?? record.filter,
+      ofLink?.filter ?? shared?.filter ?? record.filter,
       record.qos,
       record.noLocal,
       record.retainAsPublished,
@@ -321,6 +324,7 @@ export class Sessions {
       record.subscriptionId === 0 ? null : [record.subscriptionId],
       shared?.group ?? null,
     );
+    subscription.via = ofLink?.via ?? null;
     session.subscriptions.set(record.filter, subscription);
     this.#core.router.add(subscription, previous);
     if (this.#core.interests !== null && session.owner !== null) {
@@ -348,6 +352,7 @@ export class Sessions {
     const { record } = restored;
     const { clientId, sessionNumber, identity, tenant } = record;
     const session = new Session(clientId, sessionNumber, identity, tenant);
+    session.link = core.links?.peerOf(clientId) ?? null;
     session.version = record.protocolVersion;
     session.expiryIntervalS = record.expiryIntervalS;
     session.durable = true;

@@ -12,6 +12,7 @@ import { TokenStore } from '../../src/admin/api/token-store.ts';
 import { ApiDoor } from './api-door.ts';
 import { apiReference, apiReferencePath } from './api-reference.ts';
 import { FakeCluster } from './fake-cluster.ts';
+import { FakeLinks } from './fake-links.ts';
 
 /** Requests that would do something, by operation: path below the base, body. */
 const samples: Readonly<Record<string, { path?: string; body?: unknown }>> = {
@@ -68,6 +69,7 @@ t.test('class 30: each role on each endpoint', async (t) => {
   const door = await ApiDoor.open(t, {
     admin: {
       cluster: watched(new FakeCluster(), use),
+      links: watched(new FakeLinks(), use),
       drain: watched(first.world.broker, use),
     },
     api: {

@@ -14,6 +14,7 @@ import {
 } from '../../src/admin/cluster-metrics.ts';
 import { LOOP_DELAY_HELP, LOOP_DELAY_NAME } from '../../src/admin/event-loop-delay.ts';
 import { GC_HELP, GC_NAME } from '../../src/admin/gc-pauses.ts';
+import { linkMetricTable } from '../../src/admin/link-metrics.ts';
 import { metricTable } from '../../src/admin/metric-table.ts';
 import { runtimeTable } from '../../src/admin/runtime-table.ts';
 import { sysLoadTable, sysTopicTable } from '../../src/admin/sys-topics.ts';
@@ -116,6 +117,13 @@ Shown when the node is one of a region with a Cassandra ([its guide](../guides/c
 why, in the words of the log.
 
 ${metrics([...cassandraMetricTable, requestTimes])}
+
+## Regions
+
+Shown when the node has \`regions\` ([their guide](../guides/regions.md)). \`region\` is the other one: of
+\`causeway_link_\` the one that messages are fetched from, of \`causeway_fetcher_\` the one that fetches.
+
+${metrics(linkMetricTable)}
 
 ## The process
 

@@ -161,6 +161,7 @@ t.test('the admin address in use', async (t) => {
       storeMetrics: () => null,
       cluster: null,
       cassandra: null,
+      links: null,
       readiness: () => {
         throw new Error('not asked');
       },

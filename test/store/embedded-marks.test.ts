@@ -107,3 +107,56 @@ t.test('a commit that fails takes its marks with it to the next one', async (t) 
   t.strictSame(told, ['b unconfirmed', 'a x', 'b x', 'old x']);
   await store.stop();
 });
+
+t.test('notes of other rooms are committed with what they belong to', async (t) => {
+  const { directory } = new EmbeddedHome(t);
+  const notes: string[] = [];
+  const onNote = (key: string, value: Buffer): void => void notes.push(`${key}=${value}`);
+  let { store, events } = await open(directory, { onNote });
+  const value = Buffer.from('one');
+  const ticket = store.putNote('w/ü', value);
+  t.equal(store.putRetained(textMessage('x', 'a')), ticket, 'in one batch');
+  store.putNote('gone', Buffer.from('x'));
+  store.putNote('gone', null);
+  await events.done(ticket);
+  // Read when the commit begins, and not later.
+  value.write('two');
+  await store.stop();
+  ({ store, events } = await open(directory, { onNote }));
+  t.strictSame(notes.splice(0), ['w/ü=one']);
+  await events.done(store.putNote('w/ü', null));
+  await store.stop();
+  ({ store } = await open(directory, { onNote }));
+  t.strictSame(notes, []);
+  await store.stop();
+});
+
+t.test('a note of a commit that failed is written with the next', async (t) => {
+  const { directory } = new EmbeddedHome(t);
+  const notes: string[] = [];
+  let isFailing = true;
+  const { store, events } = await open(directory, {
+    onNote: (key, value) => void notes.push(`${key}=${value}`),
+    write: async (batch, sync) => {
+      if (!isFailing) return batch.write({ sync });
+      await batch.close();
+      throw new Error('no space');
+    },
+  });
+  const first = Buffer.from('first');
+  const failed = store.putNote('a', first);
+  store.putNote('b', Buffer.from('kept'));
+  await events.done(failed);
+  t.equal(store.failedCommits, 1);
+  isFailing = false;
+  // As the window does when the message comes to nothing.
+  store.putNote('a', Buffer.from('second'));
+  while (!store.writable) await new Promise((resolve) => setTimeout(resolve, 20));
+  await events.done(store.putNote('c', Buffer.from('new')));
+  await store.stop();
+  const again = await open(directory, {
+    onNote: (key, value) => void notes.push(`${key}=${value}`),
+  });
+  t.strictSame(notes.sort(), ['a=second', 'b=kept', 'c=new']);
+  await again.store.stop();
+});

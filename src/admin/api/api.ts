@@ -8,6 +8,7 @@ import type { Clock, Log, Observer, Scheduler } from '../../core/ports.ts';
 import type { Stats } from '../../core/stats.ts';
 import type { CassandraView } from '../cassandra-view.ts';
 import type { ClusterView } from '../cluster-view.ts';
+import type { LinksView } from '../links-view.ts';
 import type { ApiMetrics, ListenerMetrics } from '../metric-sources.ts';
 import type { Readiness, ReadinessCheck } from '../readiness.ts';
 import { AuditLog } from './audit-log.ts';
@@ -58,6 +59,7 @@ export interface ApiSources {
   readonly drain?: Drainable | null | undefined;
   readonly cluster?: ClusterView | null | undefined;
   readonly cassandra?: CassandraView | null | undefined;
+  readonly links?: LinksView | null | undefined;
   readonly log: Log;
 }
 
@@ -85,6 +87,7 @@ export class Api {
       checks: sources.checks,
       cluster: sources.cluster ?? null,
       cassandra: sources.cassandra ?? null,
+      links: sources.links ?? null,
       roundTrips: new RecentRoundTrips(),
       drain: sources.drain ? new DrainControl(sources.drain, clock, sources.log) : null,
       core: options.core,

@@ -8,6 +8,7 @@ import { clusterRoutes } from './routes/cluster.ts';
 import { configurationRoutes } from './routes/configuration.ts';
 import { documentRoutes } from './routes/document.ts';
 import { drainRoutes } from './routes/drain.ts';
+import { linkRoutes } from './routes/links.ts';
 import { nodeRoutes } from './routes/node.ts';
 import { publishRoutes } from './routes/publish.ts';
 import { retainedRoutes } from './routes/retained.ts';
@@ -20,6 +21,7 @@ export const routeTable: readonly ApiRoute[] = [
   ...nodeRoutes,
   ...clusterRoutes,
   ...cassandraRoutes,
+  ...linkRoutes,
   ...drainRoutes,
   ...clientRoutes,
   ...sessionRoutes,

@@ -8,6 +8,7 @@ import type { Clock } from '../../core/ports.ts';
 import type { Stats } from '../../core/stats.ts';
 import type { CassandraView } from '../cassandra-view.ts';
 import type { ClusterView } from '../cluster-view.ts';
+import type { LinksView } from '../links-view.ts';
 import type { ListenerMetrics } from '../metric-sources.ts';
 import type { Readiness, ReadinessCheck } from '../readiness.ts';
 import type { AuditLog } from './audit-log.ts';
@@ -36,6 +37,8 @@ export interface ApiParts {
   readonly cluster: ClusterView | null;
   /** Null: the node has no Cassandra. */
   readonly cassandra: CassandraView | null;
+  /** Null: no other region is linked. */
+  readonly links: LinksView | null;
   readonly roundTrips: RecentRoundTrips;
   /** Null: clients cannot be moved. */
   readonly drain: DrainControl | null;

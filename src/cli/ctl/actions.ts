@@ -4,6 +4,7 @@ import { UsageError } from '../command.ts';
 import type { Action } from './action.ts';
 import { clientActions } from './client-actions.ts';
 import { clusterActions } from './cluster-actions.ts';
+import { linkActions } from './link-actions.ts';
 import { messageActions } from './message-actions.ts';
 import { nodeActions } from './node-actions.ts';
 
@@ -12,6 +13,7 @@ export const actions: readonly Action[] = [
   ...messageActions,
   ...nodeActions,
   ...clusterActions,
+  ...linkActions,
 ];
 
 export interface Found {

@@ -23,6 +23,7 @@ import {
 } from '../ports.ts';
 import type { Principal } from '../principal.ts';
 import { type RefuseReason, refuseTable } from '../refuse-reason.ts';
+import { LINK_INFLIGHT_MAX, type RegionLinks } from '../region-links.ts';
 import type { Session, Will } from '../session.ts';
 import { NEVER_EXPIRES } from '../sessions.ts';
 
@@ -293,6 +294,10 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
   const { core, sessions } = connection.services;
   const { limits } = core;
   const { clientId } = connection;
+  if (core.links !== null && !isAdmitted(connection, core.links, decision)) {
+    refuse(connection, 'not_authorized');
+    return;
+  }
   // It may have become somebody's while this one waited.
   if (sessions.isForeign(clientId, decision)) {
     refuse(connection, 'identity_mismatch');
@@ -345,6 +350,15 @@ function open(connection: Connection, packet: ConnectPacket, decision: ConnectDe
   sessions.takeOver(clientId);
   const { session, present, ticket } = sessions.open(options);
   attach(connection, terms, { session, present, ticket, awaited: null });
+}
+
+/** Client identifiers of links are for regions that have proven to be what they say. */
+function isAdmitted(
+  { clientId, version, sink }: Connection,
+  links: RegionLinks,
+  { identity }: ConnectDecision,
+): boolean {
+  return links.admits(clientId, version, identity, sink.certificate);
 }
 
 function refuseTaken(connection: Connection, kind: 'foreign' | 'unavailable'): void {
@@ -406,8 +420,8 @@ function attach(
   const revoked = present ? sessions.revokeDenied(session) : 0;
   session.inflightMax = Math.min(
     packet.receiveMaximum,
-    limits.inflightMessagesMax,
-    session.quota?.inflightMax ?? limits.inflightMessagesMax,
+    session.link === null ? limits.inflightMessagesMax : LINK_INFLIGHT_MAX,
+    session.quota?.inflightMax ?? LINK_INFLIGHT_MAX,
   );
   core.wheel.cancel(connection.timer);
   connection.phase = Phase.OPEN;
@@ -422,6 +436,9 @@ function attach(
     answer.maximumPacketSize = connection.packetBytesMax;
     answer.topicAliasMaximum = connection.topicAliasMax;
     if (packet.clientId === '') answer.assignedClientId = clientId;
+    if (session.link !== null) {
+      answer.userProperties = core.links!.welcome(session.link, packet.userProperties);
+    }
     if (revoked > 0 && connection.wantsProblemInformation) {
       answer.reasonString = `${revoked} subscriptions are no longer allowed and were ended`;
     }

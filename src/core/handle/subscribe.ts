@@ -8,6 +8,7 @@ import { isValidTopicFilter, parseSharedFilter, topicLevelCount } from '../../wi
 import { encodeUnsuback } from '../../wire/unsuback.ts';
 import { decodeUnsubscribe } from '../../wire/unsubscribe.ts';
 import { type Connection, Hold } from '../connection.ts';
+import { parseLinkFilter } from '../link-names.ts';
 import { ALLOW, CLOSE, OVER_QUOTA, type SubscriptionRecord, WAIT } from '../ports.ts';
 import type { Session, Subscription } from '../session.ts';
 
@@ -42,9 +43,11 @@ export function handleSubscribe(
     const requested = packet.subscriptions[i]!;
     if (reasonCodes[i]! >= 0x80) continue;
     const isNew = !session.subscriptions?.has(requested.filter);
+    const subscriptionsMax =
+      session.link === null ? limits.subscriptionsPerClientMax : limits.linkSubscriptionsMax;
     const isFull =
       isNew &&
-      ((session.subscriptions?.size ?? 0) >= limits.subscriptionsPerClientMax ||
+      ((session.subscriptions?.size ?? 0) >= subscriptionsMax ||
         session.quota?.subscribe() === false);
     if (isFull) {
       reasonCodes[i] = ReasonCode.QUOTA_EXCEEDED;
@@ -105,7 +108,12 @@ function check(connection: Connection, session: Session, requested: SubscribeFil
     // [MQTT5-3.8.3-4]
     throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, 'no-local on a shared subscription');
   }
-  const inner = shared?.filter ?? filter;
+  const ofLink = session.link === null ? null : parseLinkFilter(filter);
+  if (session.link !== null && (shared !== null || ofLink === null)) {
+    return ReasonCode.TOPIC_FILTER_INVALID;
+  }
+  const inner = ofLink?.filter ?? shared?.filter ?? filter;
+  if (session.link?.mayWant(inner) === false) return ReasonCode.NOT_AUTHORIZED;
   if (inner.charCodeAt(0) === 0x24 && !isOpenNamespace(inner)) return ReasonCode.NOT_AUTHORIZED;
   if (session.gate === null) return requested.qos;
   const verdict = session.gate.subscribe(inner, requested.qos, connection);

@@ -40,6 +40,8 @@ export interface EmbeddedStoreOptions {
   readonly log: Log;
   /** Retained changes of this node are marked until `confirmRetained`; a start tells of them. */
   readonly marksRetained?: boolean | undefined;
+  /** Told at start of what `putNote` has kept. */
+  readonly onNote?: ((key: string, value: Buffer) => void) | undefined;
   /** Writes a batch; tests hand in one that fails. */
   readonly write?: ((batch: Batch, sync: boolean) => Promise<void>) | undefined;
 }
@@ -148,7 +150,8 @@ export class EmbeddedStore implements Store {
     await openDirectory(this.#db, directory, log);
     try {
       await checkVersion(this.#db, directory, this.#quarantine);
-      const found = await recover(this.#db, restore, this.#quarantine, log);
+      const { onNote = (): void => {} } = this.#options;
+      const found = await recover(this.#db, restore, onNote, this.#quarantine, log);
       this.#reserved = found.nextNumber;
       this.#nextNumber = found.nextNumber;
       for (const session of found.sessions) this.#sessions.set(session.number, session);
@@ -248,6 +251,15 @@ export class EmbeddedStore implements Store {
 
   forgetTombstone(topic: string): void {
     this.#retained.forgetTombstone(topic);
+  }
+
+  /**
+   * Keeps this of another room (null: no longer) with the commit of all that is changed in the same turn.
+   * The value is read when the commit begins.
+   */
+  putNote(key: string, value: Buffer | null): Ticket {
+    this.#retained.note(key, value);
+    return this.#openTicket();
   }
 
   /** The record elsewhere has it: the mark goes with the next commit. */

@@ -18,6 +18,7 @@
  *   c block              how many runs still refer to it, once that is fewer than were written
  *   r topic              retained message, or the tombstone of one
  *   u topic              what is kept of the topic is not confirmed by its record elsewhere
+ *   k key                what another room keeps, committed with what it belongs to
  *   x key                a damaged record, under its old key
  *   p                    written to see whether the disk takes writes again
  */
@@ -35,6 +36,7 @@ export const Prefix = {
   COUNT: 0x63,
   RETAINED: 0x72,
   MARK: 0x75,
+  NOTE: 0x6b,
   QUARANTINE: 0x78,
   PROBE: 0x70,
 } as const;
@@ -207,6 +209,10 @@ export function retainedKey(topic: string): Buffer {
 
 export function markKey(topic: string): Buffer {
   return topicKey(Prefix.MARK, topic);
+}
+
+export function noteKey(key: string): Buffer {
+  return topicKey(Prefix.NOTE, key);
 }
 
 function topicKey(prefix: KeyPrefix, topic: string): Buffer {

@@ -24,7 +24,7 @@ import { MessageMemory } from './message-codec.ts';
 import { type RunFooter, readRunEntries, readRunFooter } from './run-codec.ts';
 import { type Database, type Quarantine, runStateOf } from './run-reader.ts';
 import { decodeNumbers, decodeSession } from './session-codec.ts';
-import { readRetained } from './state-records.ts';
+import { openedNote, readRetained } from './state-records.ts';
 import { StoredSession } from './stored-session.ts';
 
 const ROWS_AT_ONCE = 4096;
@@ -60,6 +60,7 @@ export interface Recovered {
 export async function recover(
   db: Database,
   visitor: RestoreVisitor,
+  onNote: (key: string, value: Buffer) => void,
   quarantine: Quarantine,
   log: Log,
 ): Promise<Recovered> {
@@ -96,6 +97,12 @@ export async function recover(
     }
   }
   await restoreRetained(db, visitor, quarantine);
+  for await (const rows of rowsOf(db, Prefix.NOTE)) {
+    for (const [key, value] of rows) {
+      const note = await decoded(key, value, openedNote, quarantine);
+      if (note !== null) onNote(key.toString('utf8', 1), note);
+    }
+  }
   // Queues of sessions that are gone: a crash cut their removal short.
   for (const [serial, queue] of queues) {
     if (await isSetAside(db, serial)) {

@@ -1,12 +1,12 @@
 /**
  * What the next commit writes of retained messages: the last state of each topic, and marks of those
- * whose record elsewhere (Cassandra) has not confirmed them. Used by `embedded-store.ts`.
+ * whose record elsewhere (Cassandra) has not confirmed them; and notes of other rooms. Used by `embedded-store.ts`.
  */
 import { Message } from '../../core/message.ts';
 import type { RetainedVersion } from '../../core/retained-version.ts';
-import { markKey } from './keys.ts';
+import { markKey, noteKey } from './keys.ts';
 import type { Database } from './run-reader.ts';
-import { type RetainedState, writeRetained } from './state-records.ts';
+import { type RetainedState, sealedNote, writeRetained } from './state-records.ts';
 
 type Batch = ReturnType<Database['batch']>;
 
@@ -16,9 +16,11 @@ export class RetainedChanges {
   readonly #states: Map<string, RetainedState> = new Map();
   /** True: to be marked; false: the mark goes. */
   readonly #marks: Map<string, boolean> = new Map();
+  /** Null: to be removed. */
+  readonly #notes: Map<string, Buffer | null> = new Map();
 
   get isEmpty(): boolean {
-    return this.#states.size === 0 && this.#marks.size === 0;
+    return this.#states.size === 0 && this.#marks.size === 0 && this.#notes.size === 0;
   }
 
   put(message: Message): void {
@@ -33,6 +35,10 @@ export class RetainedChanges {
     this.#marks.set(topic, isMarked);
   }
 
+  note(key: string, value: Buffer | null): void {
+    this.#notes.set(key, value);
+  }
+
   forgetTombstone(topic: string): void {
     // A message that is on its way to the disk is in its place.
     if (!(this.#states.get(topic) instanceof Message)) this.#states.set(topic, null);
@@ -44,6 +50,10 @@ export class RetainedChanges {
       if (isMarked) batch.put(markKey(topic), NOTHING);
       else batch.del(markKey(topic));
     }
+    for (const [key, value] of this.#notes) {
+      if (value === null) batch.del(noteKey(key));
+      else batch.put(noteKey(key), sealedNote(value));
+    }
   }
 
   /** A commit has failed: what it had to write and nobody has changed since is to be written again. */
@@ -53,6 +63,9 @@ export class RetainedChanges {
     }
     for (const [topic, isMarked] of failed.#marks) {
       if (!this.#marks.has(topic)) this.#marks.set(topic, isMarked);
+    }
+    for (const [key, value] of failed.#notes) {
+      if (!this.#notes.has(key)) this.#notes.set(key, value);
     }
   }
 }

@@ -10,7 +10,7 @@ import { RecordDamage } from './damage.ts';
 import { numberKey, Prefix, retainedKey } from './keys.ts';
 import { type MessageMemory, messageBytesMax, readMessage, writeMessage } from './message-codec.ts';
 import type { Database } from './run-reader.ts';
-import { openSealed, SEAL_BYTES, seal } from './seal.ts';
+import { checkSeal, openSealed, SEAL_BYTES, seal } from './seal.ts';
 import { encodeNumbers } from './session-codec.ts';
 import type { StoredSession } from './stored-session.ts';
 import { type Cursor, VARINT_BYTES_MAX, writeVarint } from './varint.ts';
@@ -122,4 +122,17 @@ function parseSource(text: string): Principal {
   } catch {
     throw new RecordDamage('source of a retained message is no JSON');
   }
+}
+
+/** What another room keeps, as it is stored. */
+export function sealedNote(value: Buffer): Buffer {
+  const out = Buffer.allocUnsafe(value.length + SEAL_BYTES);
+  value.copy(out);
+  seal(out, 0, value.length);
+  return out;
+}
+
+/** Throws RecordDamage. */
+export function openedNote(record: Buffer): Buffer {
+  return record.subarray(0, checkSeal(record));
 }

@@ -1,0 +1,157 @@
+/**
+ * The links of a node to other regions, made from a configuration (docs/adr/0022): what the core knows of
+ * them, and the connections of geo/. Made by `node.ts` where the configuration has regions.
+ */
+import { randomBytes } from 'node:crypto';
+import type { FetcherReport, LinkReport, LinksReport, LinksView } from '../admin/links-view.ts';
+import type {
+  RegionAcceptConfig,
+  RegionLinkConfig,
+  RegionsConfig,
+} from '../config/regions-config.ts';
+import type { LinkInlet } from '../core/link-inlet.ts';
+import { linkIdOf } from '../core/link-names.ts';
+import type { Admin, Lease, Log } from '../core/ports.ts';
+import { type LinkPeer, type LinkTerms, RegionLinks } from '../core/region-links.ts';
+import type { NoteKeeper } from '../geo/identity-window.ts';
+import { LinkHolder } from '../geo/link-holder.ts';
+import type { LinkSettings, RegionLink } from '../geo/region-link.ts';
+import { systemClock, systemScheduler } from '../listeners/scheduler.ts';
+import { read, readSecret } from './shared-redis.ts';
+
+export interface LinkSurroundings {
+  readonly sessions: Pick<Admin, 'session'>;
+  readonly inlet: LinkInlet;
+  /** Null: the node keeps nothing, and has no links of its own. */
+  readonly notes: NoteKeeper | null;
+  /** Null: this node is alone. */
+  readonly roles: (Lease & { want(role: string): void }) | null;
+}
+
+const ROLE = 'links';
+const INCARNATION_BYTES = 16;
+
+export class NodeLinks implements LinksView {
+  readonly core: RegionLinks;
+  readonly #log: Log;
+  #config: RegionsConfig;
+  #settings: readonly LinkSettings[];
+  #notes: [key: string, value: Buffer][] = [];
+  #around: LinkSurroundings | null = null;
+  #holder: LinkHolder | null = null;
+
+  /** Throws a StartError when a file cannot be read. */
+  static async open(config: RegionsConfig, log: Log): Promise<NodeLinks> {
+    return new NodeLinks(config, await settingsOf(config), log);
+  }
+
+  private constructor(config: RegionsConfig, settings: readonly LinkSettings[], log: Log) {
+    this.#config = config;
+    this.#settings = settings;
+    this.#log = log;
+    this.core = new RegionLinks(config.name, randomBytes(INCARNATION_BYTES));
+    this.core.revise(config.accept.map(termsOf));
+  }
+
+  /** What the store has kept of an earlier life; before `begin`. */
+  recall(key: string, value: Buffer): void {
+    this.#notes.push([key, value]);
+  }
+
+  /** The broker takes messages. */
+  begin(around: LinkSurroundings): void {
+    const { inlet, notes, roles } = around;
+    this.#around = around;
+    if (notes === null) return;
+    if (this.#config.links.length > 0) roles?.want(ROLE);
+    const holder = new LinkHolder({
+      core: this.core,
+      inlet,
+      notes,
+      isHolder: () => roles === null || roles.held(ROLE),
+      clock: systemClock,
+      scheduler: systemScheduler,
+      log: this.#log,
+      onGap: () => {},
+    });
+    for (const [key, value] of this.#notes) holder.restore(key, value);
+    this.#notes = [];
+    this.#holder = holder;
+    holder.start(this.#settings);
+  }
+
+  report(): LinksReport {
+    const holder = this.#holder;
+    const { region, peers, refused } = this.core;
+    return {
+      region,
+      isHolder: holder?.isHolder === true,
+      links: [...(holder?.links ?? [])].map(linkReport),
+      fetchers: [...peers].map((peer) => this.#fetcherReport(peer)),
+      waiting: this.#around?.inlet.waiting ?? 0,
+      windowPages: holder?.window.pages ?? 0,
+      windowOverflows: holder?.window.overflows ?? 0,
+      refusedConnects: refused,
+    };
+  }
+
+  #fetcherReport(peer: LinkPeer): FetcherReport {
+    const { region, budgetBytes, handed, returned, withheld, dropped } = peer;
+    const session = this.#around?.sessions.session(linkIdOf(region)) ?? null;
+    return {
+      region,
+      isConnected: session?.connected === true,
+      subscriptions: session?.subscriptions ?? 0,
+      queuedMessages: session?.queuedMessages ?? 0,
+      queuedBytes: session?.queuedBytes ?? 0,
+      ...{ budgetBytes, handed, returned, withheld, dropped },
+    };
+  }
+
+  /** After a reload: reads files; throws a StartError and keeps what it had. */
+  async revise(config: RegionsConfig): Promise<void> {
+    const settings = await settingsOf(config);
+    this.#config = config;
+    this.#settings = settings;
+    this.core.revise(config.accept.map(termsOf));
+    this.#holder?.revise(settings);
+  }
+
+  /** Before the broker stops. */
+  async stop(): Promise<void> {
+    await this.#holder?.stop();
+  }
+}
+
+function settingsOf({ links }: RegionsConfig): Promise<readonly LinkSettings[]> {
+  return Promise.all(links.map(linkOf));
+}
+
+async function linkOf(link: RegionLinkConfig): Promise<LinkSettings> {
+  const { region, url, username, allow, budgetAgeS, budgetBytes, tls } = link;
+  const { passwordFile } = link;
+  const password = passwordFile === undefined ? undefined : await readSecret(passwordFile);
+  const pem = async (file: string | undefined): Promise<string | undefined> =>
+    file === undefined ? undefined : await read(file);
+  const [ca, cert, key] = await Promise.all([
+    pem(tls?.caFile),
+    pem(tls?.certFile),
+    pem(tls?.keyFile),
+  ]);
+  const { serverName } = tls ?? {};
+  return {
+    ...{ region, url, username, password, allow, budgetAgeS, budgetBytes },
+    tls: tls === undefined ? undefined : { ca, cert, key, serverName },
+  };
+}
+
+function termsOf(accept: RegionAcceptConfig): LinkTerms {
+  const { region, user = null, certificate = null, topics } = accept;
+  const { budgetAgeMaxS, budgetBytesMax: budgetBytes } = accept;
+  return { region, user, certificate, topics, budgetAgeMs: budgetAgeMaxS * 1000, budgetBytes };
+}
+
+function linkReport(link: RegionLink): LinkReport {
+  const { region, url, isUp, problem, upSinceMs, subscriptions, refusedFilters, counters } = link;
+  return { region, url, isUp, problem, upSinceMs, subscriptions, refusedFilters, ...counters };
+}

@@ -1,0 +1,91 @@
+/**
+ * How links write things (docs/adr/0022): client identifiers of links, filters with the regions they are
+ * wanted for, and numbers in names of messages. Pure; data plane.
+ */
+
+const LINK_ID = '$link/';
+const LINK_FILTER = '$link/';
+const REGION = /^[a-z0-9][a-z0-9-]{0,31}$/;
+/** More than any path that is of use. */
+const REGIONS_MAX = 32;
+
+/** Nobody but a link may have such an identifier. */
+export function isLinkId(clientId: string): boolean {
+  return clientId.startsWith(LINK_ID);
+}
+
+export function linkIdOf(region: string): string {
+  return LINK_ID + region;
+}
+
+export function regionOfLinkId(clientId: string): string | null {
+  if (!isLinkId(clientId)) return null;
+  const region = clientId.slice(LINK_ID.length);
+  return REGION.test(region) ? region : null;
+}
+
+/** A filter of a link. */
+export interface LinkFilter {
+  /** Regions behind the one that asks, with commas between; '': it asks for itself. */
+  readonly via: string;
+  readonly filter: string;
+}
+
+/** `$link/a,b/x/#`: what a link wants for others; null: that is no such thing. */
+export function parseLinkFilter(text: string): LinkFilter | null {
+  if (!text.startsWith(LINK_FILTER)) return { via: '', filter: text };
+  const end = text.indexOf('/', LINK_FILTER.length);
+  if (end === -1 || end === text.length - 1) return null;
+  const via = text.slice(LINK_FILTER.length, end);
+  const regions = via.split(',');
+  if (regions.length > REGIONS_MAX || !regions.every((region) => REGION.test(region))) return null;
+  return { via, filter: text.slice(end + 1) };
+}
+
+export function linkFilter(via: string, filter: string): string {
+  return via === '' ? filter : `${LINK_FILTER}${via}/${filter}`;
+}
+
+/** Whether a list with commas has this region. */
+export function hasRegion(list: string, region: string): boolean {
+  for (let at = list.indexOf(region); at !== -1; at = list.indexOf(region, at + 1)) {
+    const end = at + region.length;
+    const begins = at === 0 || list.charCodeAt(at - 1) === 0x2c;
+    if (begins && (end === list.length || list.charCodeAt(end) === 0x2c)) return true;
+  }
+  return false;
+}
+
+const DIGITS = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_');
+const VALUES = valuesOf(DIGITS);
+export const NUMBER_BYTES = 8;
+
+function valuesOf(digits: Buffer): Uint8Array {
+  const values = new Uint8Array(256).fill(0xff);
+  for (let i = 0; i < digits.length; i++) values[digits[i]!] = i;
+  return values;
+}
+
+/** 48 bits as 8 digits of base64url. */
+export function writeNumber(out: Buffer, pos: number, value: number): number {
+  let high = Math.floor(value / 0x100_0000);
+  let low = value % 0x100_0000;
+  for (let i = 3; i >= 0; i--) {
+    out[pos + i] = DIGITS[high & 63]!;
+    out[pos + 4 + i] = DIGITS[low & 63]!;
+    high >>>= 6;
+    low >>>= 6;
+  }
+  return pos + NUMBER_BYTES;
+}
+
+/** -1: these are no such digits. */
+export function readNumber(from: Buffer, pos: number): number {
+  let value = 0;
+  for (let i = 0; i < NUMBER_BYTES; i++) {
+    const digit = VALUES[from[pos + i]!]!;
+    if (digit === 0xff) return -1;
+    value = value * 64 + digit;
+  }
+  return value;
+}

@@ -1,0 +1,178 @@
+/**
+ * All links of this node to other regions: made from settings, started where this node has the role, told
+ * of what is wanted, revised after a reload (docs/adr/0022). Made by app/; the connections are
+ * `region-link.ts`, what other regions get from here is core's.
+ */
+import type { LinkInlet } from '../core/link-inlet.ts';
+import type { Clock, Log, Scheduler } from '../core/ports.ts';
+import type { RegionLinks } from '../core/region-links.ts';
+import { IdentityWindow, type NoteKeeper } from './identity-window.ts';
+import { interestFor } from './link-interest.ts';
+import { type LinkMemory, type LinkSettings, RegionLink, recall } from './region-link.ts';
+
+export interface LinksParts {
+  readonly core: RegionLinks;
+  readonly inlet: LinkInlet;
+  readonly notes: NoteKeeper;
+  /** One node of the region has all its links; alone: this one. */
+  readonly isHolder: () => boolean;
+  readonly clock: Clock;
+  readonly scheduler: Scheduler;
+  readonly log: Log;
+  readonly unsubscribeAfterMs?: number | undefined;
+  readonly onGap: (region: string) => void;
+}
+
+const TICK_MS = 250;
+const SWEEP_MS = 60_000;
+/** Subscriptions that come together are looked at together. */
+const GATHER_MS = 20;
+/** What is wanted is looked at for at most this share of the time. */
+const PAUSES_PER_LOOK = 10;
+const UNSUBSCRIBE_AFTER_MS = 30_000;
+/** Beyond the largest budget, until a name is forgotten. */
+const WINDOW_SLACK_MS = 3_600_000;
+
+export class LinkHolder {
+  readonly window: IdentityWindow;
+  readonly #parts: LinksParts;
+  readonly #links: Map<string, RegionLink> = new Map();
+  /** Whose connection has yet to end: one after the other has the session there. */
+  readonly #closing: Set<string> = new Set();
+  readonly #memories: Map<string, LinkMemory> = new Map();
+  #settings: readonly LinkSettings[] = [];
+  #isHolder = false;
+  #isStopped = false;
+  #stopTick: (() => void) | null = null;
+  #gatherTimer: NodeJS.Timeout | undefined;
+  #lookMs = 0;
+  #sweptMs = 0;
+
+  constructor(parts: LinksParts) {
+    this.#parts = parts;
+    this.window = new IdentityWindow(parts.notes, parts.clock);
+  }
+
+  /** A note of an earlier life of this node; before `start`. */
+  restore(key: string, value: Buffer): void {
+    if (!this.window.restore(key, value)) recall(key, value, (region) => this.#memoryOf(region));
+  }
+
+  #memoryOf(region: string): LinkMemory {
+    let memory = this.#memories.get(region);
+    if (memory === undefined) {
+      memory = { hadSession: false, startsClean: false, filters: new Set() };
+      this.#memories.set(region, memory);
+    }
+    return memory;
+  }
+
+  get links(): Iterable<RegionLink> {
+    return this.#links.values();
+  }
+
+  /** This node has the links of the region. */
+  get isHolder(): boolean {
+    return this.#isHolder;
+  }
+
+  start(settings: readonly LinkSettings[]): void {
+    const { core, inlet, scheduler } = this.#parts;
+    this.#settings = settings;
+    core.wanted.onChange = () => this.#gather();
+    inlet.onPause = (isPaused) => {
+      for (const link of this.#links.values()) link.pause(isPaused);
+    };
+    this.#stopTick = scheduler.every(TICK_MS, () => this.#tick());
+    this.#tick();
+  }
+
+  /** After a reload: links that are as they were stay up. */
+  revise(settings: readonly LinkSettings[]): void {
+    this.#settings = settings;
+    if (!this.#isHolder) return;
+    const wanted = new Map(settings.map((one) => [one.region, one]));
+    for (const [region, link] of [...this.#links]) {
+      const next = wanted.get(region);
+      if (next !== undefined && link.isOf(next)) continue;
+      this.#links.delete(region);
+      const closed = next === undefined ? link.end() : link.stop();
+      void this.#closed(region, closed).then(() => this.#open());
+    }
+    this.#open();
+  }
+
+  #open(): void {
+    if (this.#isStopped || !this.#isHolder) return;
+    const { core, inlet, notes, clock, log, onGap } = this.#parts;
+    for (const settings of this.#settings) {
+      const { region, allow } = settings;
+      if (this.#links.has(region) || this.#closing.has(region)) continue;
+      const link = new RegionLink({
+        settings,
+        region: core.region,
+        inlet,
+        window: this.window,
+        notes,
+        interest: () => interestFor(core.wanted, core.region, region, allow),
+        memory: this.#memoryOf(region),
+        clock,
+        log,
+        unsubscribeAfterMs: this.#parts.unsubscribeAfterMs ?? UNSUBSCRIBE_AFTER_MS,
+        onGap: () => onGap(region),
+      });
+      this.#links.set(region, link);
+      link.start();
+    }
+  }
+
+  #tick(): void {
+    const isHolder = this.#parts.isHolder();
+    if (isHolder !== this.#isHolder) {
+      this.#isHolder = isHolder;
+      if (isHolder) this.#open();
+      else void this.#closeAll();
+    }
+    for (const link of this.#links.values()) link.tick();
+    const nowMs = this.#parts.clock.monotonicMs();
+    if (nowMs - this.#sweptMs < SWEEP_MS) return;
+    this.#sweptMs = nowMs;
+    const ages = this.#settings.map(({ budgetAgeS }) => budgetAgeS * 1000);
+    this.window.sweep(Math.max(0, ...ages) + WINDOW_SLACK_MS);
+  }
+
+  #gather(): void {
+    if (this.#gatherTimer !== undefined || this.#links.size === 0) return;
+    const waitMs = Math.max(GATHER_MS, this.#lookMs * PAUSES_PER_LOOK);
+    this.#gatherTimer = setTimeout(() => {
+      this.#gatherTimer = undefined;
+      const { clock } = this.#parts;
+      const startMs = clock.monotonicMs();
+      for (const link of this.#links.values()) link.sync();
+      this.#lookMs = clock.monotonicMs() - startMs;
+    }, waitMs);
+  }
+
+  async #closeAll(): Promise<void> {
+    clearTimeout(this.#gatherTimer);
+    this.#gatherTimer = undefined;
+    const links = [...this.#links.values()];
+    this.#links.clear();
+    await Promise.all(links.map((link) => this.#closed(link.region, link.stop())));
+    this.#open();
+  }
+
+  async #closed(region: string, closed: Promise<void>): Promise<void> {
+    this.#closing.add(region);
+    await closed.catch(() => {});
+    this.#closing.delete(region);
+  }
+
+  /** Before the broker stops: what comes later comes again. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#stopTick?.();
+    this.#parts.core.wanted.onChange = null;
+    await this.#closeAll();
+  }
+}

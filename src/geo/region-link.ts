@@ -1,0 +1,430 @@
+/**
+ * The link to one other region: an MQTT 5 client with a durable session at an ordinary listener there
+ * (docs/adr/0022). Keeps its subscriptions equal to what is wanted here, and publishes what comes; a message
+ * is acknowledged when it is safe here. Made by `link-holder.ts`, on the node that has the role.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { Client } from '../client/client.ts';
+import type { ClientError } from '../client/client-error.ts';
+import { parseEndpoint } from '../client/endpoint.ts';
+import type { TlsOptions } from '../client/transport.ts';
+import type { LinkInlet } from '../core/link-inlet.ts';
+import { hasRegion, linkIdOf, parseLinkFilter } from '../core/link-names.ts';
+import { LinkProperties } from '../core/link-properties.ts';
+import type { Clock, Log } from '../core/ports.ts';
+import { BUDGET_BYTES_PROPERTY, REGION_PROPERTY } from '../core/region-links.ts';
+import type { ConnackPacket } from '../wire/connack.ts';
+import type { PublishView } from '../wire/publish.ts';
+import { filterMatches } from '../wire/topic-match.ts';
+import { type IdentityWindow, NEW, type NoteKeeper } from './identity-window.ts';
+import { LinkCounters } from './link-counters.ts';
+
+/** Of one entry of `regions.links`, files read. */
+export interface LinkSettings {
+  readonly region: string;
+  readonly url: string;
+  readonly username: string | undefined;
+  readonly password: string | undefined;
+  readonly tls: TlsOptions | undefined;
+  readonly allow: readonly string[];
+  readonly budgetAgeS: number;
+  readonly budgetBytes: number;
+}
+
+export interface LinkParts {
+  readonly settings: LinkSettings;
+  /** This region. */
+  readonly region: string;
+  readonly inlet: LinkInlet;
+  readonly window: IdentityWindow;
+  readonly notes: NoteKeeper;
+  /** Filters to subscribe to there, as of now. */
+  readonly interest: () => ReadonlySet<string>;
+  /** What an earlier life, or holder, has left: filters subscribed there, and whether a session was. */
+  readonly memory: LinkMemory;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly unsubscribeAfterMs: number;
+  /** The other region has lost the session: what was queued there is gone. */
+  readonly onGap: () => void;
+}
+
+/** What is known of the session at the other region. */
+export interface LinkMemory {
+  hadSession: boolean;
+  /** What may be left of it is of a link that was given up. */
+  startsClean: boolean;
+  readonly filters: Set<string>;
+}
+
+const KEEP_ALIVE_S = 15;
+const RECEIVE_MAXIMUM = 65_535;
+const RECONNECT_MIN_MS = 1000;
+const RECONNECT_MAX_MS = 30_000;
+/** When the other end is not what it should be: somebody has to change something. */
+const STRANGER_MS = 30_000;
+/** Filters of one SUBSCRIBE. */
+const FILTERS_AT_ONCE = 256;
+
+/** A filter at the other region. */
+interface Held {
+  /** Its SUBACK has come over this connection, or one before of the same session. */
+  isGranted: boolean;
+  /** Monotonic ms at which it is given up; 0: it is wanted. */
+  dueMs: number;
+}
+
+export class RegionLink {
+  readonly region: string;
+  readonly counters: LinkCounters = new LinkCounters();
+  /** Why it is not up; '': it is. */
+  problem = 'not connected yet';
+  readonly #parts: LinkParts;
+  readonly #properties: LinkProperties = new LinkProperties();
+  readonly #held: Map<string, Held> = new Map();
+  /** Refused by the other region, until the next connection. */
+  readonly #refused: Set<string> = new Set();
+  #client: Client | null = null;
+  #isUp = false;
+  #isStopped = false;
+  #isPaused = false;
+  #upSinceMs = 0;
+  /** The session there may have lost some of its subscriptions. */
+  #isDoubtful = true;
+  #retryTimer: NodeJS.Timeout | undefined;
+  #saidProblem = '';
+
+  constructor(parts: LinkParts) {
+    this.#parts = parts;
+    this.region = parts.settings.region;
+    for (const filter of parts.memory.filters) {
+      this.#held.set(filter, { isGranted: false, dueMs: 0 });
+    }
+  }
+
+  /** Nothing would change. */
+  isOf(settings: LinkSettings): boolean {
+    return isDeepStrictEqual(settings, this.#parts.settings);
+  }
+
+  get isUp(): boolean {
+    return this.#isUp;
+  }
+
+  /** Wall-clock ms; 0: it is down. */
+  get upSinceMs(): number {
+    return this.#isUp ? this.#upSinceMs : 0;
+  }
+
+  /** Filters the other region serves, and those it has refused. */
+  get subscriptions(): number {
+    let granted = 0;
+    for (const { isGranted } of this.#held.values()) if (isGranted) granted++;
+    return granted;
+  }
+
+  get refusedFilters(): number {
+    return this.#refused.size;
+  }
+
+  /** Without user and password. */
+  get url(): string {
+    return parseEndpoint(this.#parts.settings.url).display;
+  }
+
+  start(): void {
+    const { settings, region, memory } = this.#parts;
+    const { url, username, password, tls, budgetAgeS, budgetBytes } = settings;
+    this.#isDoubtful = true;
+    let client: Client;
+    try {
+      client = new Client({
+        url,
+        clientId: linkIdOf(region),
+        version: 5,
+        cleanStart: memory.startsClean,
+        keepAliveS: KEEP_ALIVE_S,
+        username,
+        password,
+        tls,
+        properties: {
+          sessionExpiryIntervalS: budgetAgeS,
+          receiveMaximum: RECEIVE_MAXIMUM,
+          topicAliasMaximum: 0,
+          userProperties: [[BUDGET_BYTES_PROPERTY, String(budgetBytes)]],
+        },
+        reconnect: { minMs: RECONNECT_MIN_MS, maxMs: RECONNECT_MAX_MS, always: true },
+        resubscribe: false,
+        onArrival: (view, topic, done) => this.#arrived(view, topic, done),
+        onConnected: (connack) => this.#connected(client, connack),
+        onDisconnected: (error) => this.#disconnected(error),
+      });
+    } catch (error) {
+      this.#say((error as Error).message);
+      return;
+    }
+    this.#client = client;
+    // It tries for as long as it is not stopped.
+    client.connect().catch(() => {});
+  }
+
+  /** In order; what is not acknowledged comes again. */
+  async stop(): Promise<void> {
+    this.#isStopped = true;
+    this.#isUp = false;
+    clearTimeout(this.#retryTimer);
+    await this.#client?.disconnect({ sessionExpiryIntervalS: this.#parts.settings.budgetAgeS });
+  }
+
+  /** Another region is not wanted any more: nothing is kept for this one there. */
+  async end(): Promise<void> {
+    this.#isStopped = true;
+    clearTimeout(this.#retryTimer);
+    const { memory } = this.#parts;
+    for (const filter of [...this.#held.keys()]) this.#forget(filter);
+    memory.hadSession = false;
+    memory.startsClean = true;
+    this.#parts.notes.putNote(sessionKey(this.region), STARTS_CLEAN);
+    await this.#client?.disconnect({ sessionExpiryIntervalS: 0 });
+  }
+
+  pause(isPaused: boolean): void {
+    this.#isPaused = isPaused;
+    if (isPaused) this.#client?.pause();
+    else this.#client?.resume();
+  }
+
+  // ------------------------------------------------------------------ connection
+
+  #connected(client: Client, connack: ConnackPacket): void {
+    const { memory, notes, log, onGap } = this.#parts;
+    const { region } = this;
+    const said = connack.userProperties?.find(([name]) => name === REGION_PROPERTY)?.[1];
+    if (said !== region) {
+      const whose = said === undefined ? 'of no region' : `of region ${said}`;
+      this.#say(`the listener is ${whose}, not of ${region}`);
+      this.#client = null;
+      client.destroy().catch(() => {});
+      this.#retryTimer = setTimeout(() => this.start(), STRANGER_MS);
+      return;
+    }
+    this.counters.connects++;
+    this.#isUp = true;
+    this.#upSinceMs = this.#parts.clock.wallMs();
+    this.problem = '';
+    this.#saidProblem = '';
+    this.#refused.clear();
+    const { sessionPresent } = connack;
+    log.info({ region, sessionPresent }, 'link to another region is up');
+    if (!sessionPresent) {
+      for (const held of this.#held.values()) held.isGranted = false;
+      if (memory.hadSession) {
+        this.counters.gaps++;
+        log.warn({ region }, 'the other region has lost the session: what it had queued is gone');
+        onGap();
+      }
+    } else if (this.#isDoubtful) {
+      for (const held of this.#held.values()) held.isGranted = false;
+    }
+    this.#isDoubtful = false;
+    memory.hadSession = true;
+    memory.startsClean = false;
+    notes.putNote(sessionKey(region), HAD_SESSION);
+    if (this.#isPaused) client.pause();
+    this.sync();
+  }
+
+  #disconnected(error: ClientError): void {
+    if (this.#isStopped) return;
+    this.#isUp = false;
+    this.counters.failures++;
+    // It may have taken back rights, and subscriptions with them.
+    if (error.code === 'closed_by_server') this.#isDoubtful = true;
+    this.#say(error.message);
+  }
+
+  /** Once for each problem: it may last for hours. */
+  #say(problem: string): void {
+    this.problem = problem;
+    if (problem === this.#saidProblem) return;
+    this.#saidProblem = problem;
+    this.#parts.log.warn({ region: this.region, problem }, 'link to another region is down');
+  }
+
+  // ------------------------------------------------------------------ interest
+
+  /** Subscribes to what is wanted and not had; gives up later what is had and not wanted. */
+  sync(): void {
+    const client = this.#client;
+    if (!this.#isUp || client === null || this.#isStopped) return;
+    const wanted = this.#parts.interest();
+    const nowMs = this.#parts.clock.monotonicMs();
+    for (const [filter, held] of this.#held) {
+      if (wanted.has(filter)) held.dueMs = 0;
+      else if (held.dueMs === 0) held.dueMs = nowMs + this.#parts.unsubscribeAfterMs;
+    }
+    const missing: string[] = [];
+    for (const filter of wanted) {
+      if (this.#refused.has(filter) || this.#held.get(filter)?.isGranted === true) continue;
+      missing.push(filter);
+    }
+    for (let i = 0; i < missing.length; i += FILTERS_AT_ONCE) {
+      this.#subscribe(client, missing.slice(i, i + FILTERS_AT_ONCE));
+    }
+  }
+
+  #subscribe(client: Client, filters: readonly string[]): void {
+    const { notes, log, memory } = this.#parts;
+    for (const filter of filters) {
+      memory.filters.add(filter);
+      // Known before it is there: what is not given up would come for ever.
+      notes.putNote(filterKey(this.region, filter), EMPTY);
+      // Not asked for again while the answer is on its way.
+      this.#held.set(filter, { isGranted: true, dueMs: 0 });
+    }
+    const subscriptions = filters.map((filter) => ({
+      filter,
+      qos: 2 as const,
+      retainAsPublished: true,
+      retainHandling: 2 as const,
+    }));
+    client.subscribe(subscriptions).then(
+      (results) => {
+        for (const { filter, error } of results) {
+          if (error === null) continue;
+          this.#refused.add(filter);
+          this.#forget(filter);
+          log.warn({ region: this.region, filter, problem: error.message }, 'link: filter refused');
+        }
+      },
+      () => {
+        // The connection is gone: asked for again over the next one.
+        for (const filter of filters) {
+          const held = this.#held.get(filter);
+          if (held !== undefined) held.isGranted = false;
+        }
+      },
+    );
+  }
+
+  #forget(filter: string): void {
+    this.#held.delete(filter);
+    this.#parts.memory.filters.delete(filter);
+    this.#parts.notes.putNote(filterKey(this.region, filter), null);
+  }
+
+  /** Now and then: gives up what has not been wanted for a while. */
+  tick(): void {
+    const client = this.#client;
+    if (!this.#isUp || client === null) return;
+    const nowMs = this.#parts.clock.monotonicMs();
+    const over: string[] = [];
+    for (const [filter, { dueMs }] of this.#held) {
+      if (dueMs === 0 || dueMs > nowMs) continue;
+      over.push(filter);
+      if (over.length === FILTERS_AT_ONCE) break;
+    }
+    if (over.length === 0) return;
+    for (const filter of over) this.#held.get(filter)!.dueMs = Number.POSITIVE_INFINITY;
+    client.unsubscribe(over).then(
+      () => {
+        for (const filter of over) {
+          // Wanted again meanwhile: subscribed to again.
+          const isWanted = this.#held.get(filter)?.dueMs === 0;
+          this.#forget(filter);
+          if (isWanted) this.sync();
+        }
+      },
+      () => {
+        for (const filter of over) {
+          const held = this.#held.get(filter);
+          if (held !== undefined && held.dueMs !== 0) held.dueMs = nowMs;
+        }
+      },
+    );
+  }
+
+  // ------------------------------------------------------------------ messages
+
+  #arrived(view: PublishView, topic: string, done: (isTaken: boolean) => void): void {
+    const { counters } = this;
+    const { window, inlet, clock } = this.#parts;
+    const properties = this.#properties;
+    if (!properties.read(view.propertyBuffer, view.propertyStart, view.propertyEnd)) {
+      counters.malformed++;
+      done(true);
+      return;
+    }
+    const { source, number, path } = properties;
+    if (hasRegion(path, this.#parts.region)) {
+      counters.loops++;
+      done(true);
+      return;
+    }
+    if (inlet.refusal(topic) !== null || !this.#mayBring(topic)) {
+      counters.refused++;
+      done(true);
+      return;
+    }
+    const seen = window.seen(source, number);
+    if (seen !== NEW) {
+      counters.duplicates++;
+      // The first one may be on its way to the disk.
+      if (view.qos === 0) done(true);
+      else inlet.whenDurable(seen, (failed) => done(!failed));
+      return;
+    }
+    counters.received++;
+    counters.receivedBytes += view.payloadEnd - view.payloadStart;
+    counters.lagMs = Math.max(0, clock.wallMs() - properties.timeMs);
+    const ticket = window.mark(source, number, view.qos > 0);
+    const { id, version, end } = properties;
+    inlet.publish(view, topic, end, { origin: { id, path }, version }, ticket, (failed) => {
+      if (failed) {
+        counters.failed++;
+        window.unmark(source, number);
+      }
+      done(!failed);
+    });
+  }
+
+  #mayBring(topic: string): boolean {
+    const { allow } = this.#parts.settings;
+    for (const filter of allow) if (filter === '#' || filterMatches(filter, topic)) return true;
+    return false;
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+const HAD_SESSION = Buffer.from([1]);
+const STARTS_CLEAN = Buffer.from([2]);
+const SESSION_PREFIX = 'l/';
+const FILTER_PREFIX = 's/';
+
+function sessionKey(region: string): string {
+  return SESSION_PREFIX + region;
+}
+
+function filterKey(region: string, filter: string): string {
+  return `${FILTER_PREFIX}${region}/${filter}`;
+}
+
+/** Takes a note of an earlier life; false: it is none of a link. */
+export function recall(
+  key: string,
+  value: Buffer,
+  memoryOf: (region: string) => LinkMemory,
+): boolean {
+  if (key.startsWith(SESSION_PREFIX)) {
+    const memory = memoryOf(key.slice(SESSION_PREFIX.length));
+    memory.hadSession = HAD_SESSION.equals(value);
+    memory.startsClean = STARTS_CLEAN.equals(value);
+    return true;
+  }
+  if (!key.startsWith(FILTER_PREFIX)) return false;
+  const end = key.indexOf('/', FILTER_PREFIX.length);
+  const filter = key.slice(end + 1);
+  if (end === -1 || parseLinkFilter(filter) === null) return true;
+  memoryOf(key.slice(FILTER_PREFIX.length, end)).filters.add(filter);
+  return true;
+}

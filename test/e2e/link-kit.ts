@@ -1,0 +1,238 @@
+/**
+ * Regions for tests from outside: a node from source for each, links between them through a proxy of their
+ * own that can be cut, and clients. Knows the configuration and nothing of src/ but how passwords are hashed.
+ */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Test } from 'tap';
+import { stringify } from 'yaml';
+import { Client, connectClient, openSocket } from '../conformance/client.ts';
+import type { ProtocolVersion } from '../conformance/packets.ts';
+import type { ReadPacket } from '../conformance/reader.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
+import { passwordLines } from './access-kit.ts';
+import { Broker } from './broker.ts';
+import { type ConnectOptions, until } from './cluster-kit.ts';
+
+/** Compiled sources, so that the next node starts in half the time. */
+const compileCache = fileURLToPath(new URL('../../node_modules/.cache/compile', import.meta.url));
+const PASSWORD = 'a-secret-of-links';
+
+export interface LinkOptions {
+  readonly allow?: readonly string[];
+  readonly budgetAgeS?: number;
+  readonly budgetBytes?: number;
+}
+
+export interface AcceptOptions {
+  readonly topics?: readonly string[];
+  readonly budgetAgeMaxS?: number;
+  readonly budgetBytesMax?: number;
+}
+
+/** `eu<us`: eu fetches from us. */
+export type LinkName = `${string}<${string}`;
+
+export interface RegionsOptions {
+  readonly names: readonly string[];
+  readonly links: readonly LinkName[];
+  readonly link?: Readonly<Partial<Record<LinkName, LinkOptions>>>;
+  /** Of the region that is fetched from. */
+  readonly accept?: Readonly<Partial<Record<LinkName, AcceptOptions>>>;
+  /** More of every configuration. */
+  readonly config?: object;
+}
+
+export class TestRegions {
+  readonly brokers: Map<string, Broker> = new Map();
+  /** By link: where it is dialled. */
+  readonly proxies: Map<string, TcpProxy> = new Map();
+  readonly #options: RegionsOptions;
+  readonly #folder: string;
+  readonly #clients: Set<Client> = new Set();
+  #clientCount = 0;
+
+  private constructor(options: RegionsOptions, folder: string) {
+    this.#options = options;
+    this.#folder = folder;
+  }
+
+  /** All nodes are ready and all links are up; everything ends with the test. */
+  static async start(t: Test, options: RegionsOptions): Promise<TestRegions> {
+    const folder = mkdtempSync(join(tmpdir(), 'causeway-regions-'));
+    const regions = new TestRegions(options, folder);
+    t.teardown(async () => {
+      await regions.#end();
+      rmSync(folder, { recursive: true, force: true });
+    });
+    for (const link of options.links) regions.proxies.set(link, await TcpProxy.start(1));
+    for (const name of options.names) await regions.#write(name);
+    await Promise.all(options.names.map((name) => regions.startRegion(name)));
+    await regions.linksUp();
+    return regions;
+  }
+
+  async #write(name: string): Promise<void> {
+    const { links, link = {}, accept = {}, config = {} } = this.#options;
+    mkdirSync(join(this.#folder, name));
+    const fetched = links.filter((one) => one.startsWith(`${name}<`));
+    const fetchers = links.filter((one) => one.endsWith(`<${name}`));
+    const users = Object.fromEntries(fetchers.map((one) => [`link-${from(one)}`, PASSWORD]));
+    const file = (base: string, text: string): string => {
+      writeFileSync(join(this.#folder, name, base), text, { mode: 0o600 });
+      return base;
+    };
+    const whole = {
+      listeners: ['mqtt://127.0.0.1:0'],
+      sysIntervalS: 0,
+      bans: { login: { failuresMax: 0 }, flapping: { connectsMax: 0 } },
+      authentication: {
+        chain: ['password'],
+        anonymous: true,
+        password: {
+          file: file('passwords', await passwordLines({ ...users, somebody: PASSWORD })),
+        },
+      },
+      regions: {
+        name,
+        links: fetched.map((one) => ({
+          region: to(one),
+          url: `mqtt://127.0.0.1:${this.proxies.get(one)!.port}`,
+          username: `link-${name}`,
+          passwordFile: file('secret', `${PASSWORD}\n`),
+          ...link[one],
+        })),
+        accept: fetchers.map((one) => ({
+          region: from(one),
+          user: `link-${from(one)}`,
+          ...accept[one],
+        })),
+      },
+      ...config,
+    };
+    file('causeway.yaml', stringify(whole));
+  }
+
+  /** With the data it had before; links to it are led to where it listens now. */
+  async startRegion(name: string): Promise<Broker> {
+    const broker = await Broker.start({
+      config: join(this.#folder, name, 'causeway.yaml'),
+      data: join(this.#folder, name, 'data'),
+      hasAdmin: true,
+      env: { NODE_COMPILE_CACHE: compileCache },
+    });
+    this.brokers.set(name, broker);
+    for (const [link, proxy] of this.proxies) {
+      if (to(link) === name) proxy.retarget(broker.port());
+    }
+    return broker;
+  }
+
+  broker(name: string): Broker {
+    return this.brokers.get(name)!;
+  }
+
+  proxy(link: LinkName): TcpProxy {
+    return this.proxies.get(link)!;
+  }
+
+  linksUp(names: readonly string[] = this.#options.links): Promise<unknown> {
+    return until(
+      'links are up',
+      async () => {
+        for (const link of names) {
+          const up = await this.broker(from(link)).metric(`causeway_link_up{region="${to(link)}"}`);
+          if (up !== 1) return false;
+        }
+        return true;
+      },
+      40_000,
+    );
+  }
+
+  /** Until each link has so many filters at the other end. */
+  subscribed(counts: Readonly<Partial<Record<LinkName, number>>>): Promise<unknown> {
+    return until('links have subscribed', async () => {
+      for (const [link, count] of Object.entries(counts)) {
+        const name = `causeway_fetcher_subscriptions{region="${from(link)}"}`;
+        if ((await this.broker(to(link)).metric(name)) !== count) return false;
+      }
+      return true;
+    });
+  }
+
+  /** A sample of the link's end that fetches. */
+  ofLink(link: LinkName, name: string): Promise<number> {
+    return this.broker(from(link)).metric(`causeway_link_${name}{region="${to(link)}"}`);
+  }
+
+  /** A sample of the end that is fetched from. */
+  ofFetcher(link: LinkName, name: string): Promise<number> {
+    return this.broker(to(link)).metric(`causeway_fetcher_${name}{region="${from(link)}"}`);
+  }
+
+  /** A connection that has sent nothing. */
+  async open(region: string, clientId: string, version: ProtocolVersion = 5): Promise<Client> {
+    const socket = await openSocket('127.0.0.1', this.broker(region).port());
+    const client = new Client(socket, version, clientId);
+    this.#clients.add(client);
+    return client;
+  }
+
+  async client(region: string, options: ConnectOptions & { id?: string } = {}): Promise<Client> {
+    const { id = `c${this.#clientCount++}`, version = 5, ...fields } = options;
+    const client = await this.open(region, id, version);
+    return connectClient(client, { ...fields, clientId: id, version });
+  }
+
+  /** Login of a user that is no link. */
+  get somebody(): { readonly username: string; readonly password: string } {
+    return { username: 'somebody', password: PASSWORD };
+  }
+
+  /** Login of a link. */
+  login(region: string): { readonly username: string; readonly password: string } {
+    return { username: `link-${region}`, password: PASSWORD };
+  }
+
+  rewrite(name: string, change: (text: string) => string): void {
+    const file = join(this.#folder, name, 'causeway.yaml');
+    writeFileSync(file, change(readFileSync(file, 'utf8')));
+  }
+
+  async #end(): Promise<void> {
+    for (const client of this.#clients) client.destroy();
+    await Promise.all([...this.brokers.values()].map((broker) => broker.kill()));
+    await Promise.all([...this.proxies.values()].map((proxy) => proxy.close()));
+  }
+
+  /** What no test expects. */
+  errors(): string[] {
+    return [...this.brokers].flatMap(([name, { errors, noise }]) => [
+      ...errors.map((entry) => `${name}: ${JSON.stringify(entry)}`),
+      ...(noise === '' ? [] : [`${name}: ${noise}`]),
+    ]);
+  }
+}
+
+function from(link: string): string {
+  return link.slice(0, link.indexOf('<'));
+}
+
+function to(link: string): string {
+  return link.slice(link.indexOf('<') + 1);
+}
+
+/** Takes and acknowledges messages until none has come for a while. */
+export async function drain(client: Client, quietMs: number = 400): Promise<ReadPacket[]> {
+  const messages: ReadPacket[] = [];
+  for (;;) {
+    const packet = await client.next(quietMs);
+    if (packet === null) return messages;
+    if (packet.type !== 'PUBLISH') continue;
+    messages.push(packet);
+    await client.acknowledge(packet);
+  }
+}
