@@ -8,12 +8,44 @@ import type { Stats } from './stats.ts';
 class Node {
   readonly parent: Node | null;
   readonly level: string;
+  /** The only child so far; of a million devices that have one topic each, a million maps less. */
+  child: Node | null = null;
+  /** Once there were two; then `child` is null. */
   children: Map<string, Node> | null = null;
   message: Message | null = null;
 
   constructor(parent: Node | null, level: string) {
     this.parent = parent;
     this.level = level;
+  }
+
+  get(level: string): Node | undefined {
+    const { child } = this;
+    if (child !== null) return child.level === level ? child : undefined;
+    return this.children?.get(level);
+  }
+
+  add(child: Node): void {
+    const first = this.child;
+    if (first === null && this.children === null) {
+      this.child = child;
+      return;
+    }
+    this.children ??= new Map();
+    if (first !== null) {
+      this.child = null;
+      this.children.set(first.level, first);
+    }
+    this.children.set(child.level, child);
+  }
+
+  remove(child: Node): void {
+    if (this.child === child) this.child = null;
+    else this.children?.delete(child.level);
+  }
+
+  get isEmpty(): boolean {
+    return this.message === null && this.child === null && !this.children?.size;
   }
 }
 
@@ -28,7 +60,7 @@ export class RetainedIndex {
   get(topic: string): Message | null {
     let node: Node | undefined = this.#root;
     for (const level of topic.split('/')) {
-      node = node.children?.get(level);
+      node = node.get(level);
       if (node === undefined) return null;
     }
     return node.message;
@@ -37,11 +69,10 @@ export class RetainedIndex {
   put(message: Message): void {
     let node = this.#root;
     for (const level of message.topic.split('/')) {
-      node.children ??= new Map();
-      let child = node.children.get(level);
+      let child = node.get(level);
       if (child === undefined) {
         child = new Node(node, level);
-        node.children.set(level, child);
+        node.add(child);
       }
       node = child;
     }
@@ -55,7 +86,7 @@ export class RetainedIndex {
   remove(topic: string): boolean {
     let node: Node | undefined = this.#root;
     for (const level of topic.split('/')) {
-      node = node.children?.get(level);
+      node = node.get(level);
       if (node === undefined) return false;
     }
     if (node.message === null) return false;
@@ -63,9 +94,9 @@ export class RetainedIndex {
     this.#stats.retainedBytes -= node.message.bytes;
     node.message = null;
     let empty = node;
-    while (empty.parent !== null && empty.message === null && !empty.children?.size) {
+    while (empty.parent !== null && empty.isEmpty) {
       const parent: Node = empty.parent;
-      parent.children!.delete(empty.level);
+      parent.remove(empty);
       empty = parent;
     }
     return true;
@@ -113,8 +144,7 @@ export class RetainedWalk {
         }
         node = next.value;
         depth = top.depth;
-        // [MQTT5-4.7.2-1]: wildcards at the first level leave `$` topics out.
-        if (depth === 1 && node.level.charCodeAt(0) === 0x24) continue;
+        if (isHidden(node, depth)) continue;
       } else {
         break;
       }
@@ -130,9 +160,7 @@ export class RetainedWalk {
     const inHash = level === null && depth > 0 && this.#levels[this.#levels.length - 1] === '#';
     if (level === '#' || inHash) {
       if (node.message !== null) out.push(node.message);
-      if (node.children !== null) {
-        this.#pending.push({ iterator: node.children.values(), depth: depth + 1 });
-      }
+      this.#all(node, depth + 1);
       return;
     }
     if (level === null) {
@@ -140,15 +168,26 @@ export class RetainedWalk {
       return;
     }
     if (level === '+') {
-      if (node.children !== null) {
-        this.#pending.push({ iterator: node.children.values(), depth: depth + 1 });
-      }
+      this.#all(node, depth + 1);
       return;
     }
-    const child = node.children?.get(level!);
-    if (child !== undefined) {
-      this.#nodes.push(child);
-      this.#depths.push(depth + 1);
-    }
+    const child = node.get(level!);
+    if (child !== undefined) this.#next(child, depth + 1);
   }
+
+  /** All children. */
+  #all({ child, children }: Node, depth: number): void {
+    if (child !== null && !isHidden(child, depth)) this.#next(child, depth);
+    if (children !== null) this.#pending.push({ iterator: children.values(), depth });
+  }
+
+  #next(node: Node, depth: number): void {
+    this.#nodes.push(node);
+    this.#depths.push(depth);
+  }
+}
+
+/** [MQTT5-4.7.2-1]: wildcards at the first level leave `$` topics out. */
+function isHidden(node: Node, depth: number): boolean {
+  return depth === 1 && node.level.charCodeAt(0) === 0x24;
 }

@@ -11,7 +11,7 @@ import { EMPTY_BUFFER } from '../../util/bytes.ts';
 import { RecordDamage } from '../embedded/damage.ts';
 import type { CassandraCounters } from './cassandra-counters.ts';
 import type { Awaiting, RetainedLane } from './retained-lane.ts';
-import { decodeRecord, KnownSources, type RetainedRecord } from './retained-record.ts';
+import { decodeRecord, RecordMemory, type RetainedRecord } from './retained-record.ts';
 import type { RetainedTable, TableError, TablePage, TableRow } from './retained-table.ts';
 
 /** What subscribers are served from. */
@@ -101,7 +101,7 @@ export class Reconciler {
   #rewriting = 0;
   #removing = 0;
   readonly #rewritten: Awaiting = { isSettled: false, confirmed: () => void this.#rewriting-- };
-  readonly #sources: KnownSources = new KnownSources();
+  readonly #memory: RecordMemory = new RecordMemory();
   readonly #stopTick: () => void;
 
   constructor(parts: ReconcilerParts) {
@@ -299,7 +299,7 @@ export class Reconciler {
     const { counters, log, clock, view } = this.#parts;
     let found: RetainedRecord;
     try {
-      found = decodeRecord(topic, record ?? EMPTY_BUFFER, timeUs, this.#sources);
+      found = decodeRecord(topic, record ?? EMPTY_BUFFER, timeUs, this.#memory);
     } catch (error) {
       if (!(error instanceof RecordDamage)) throw error;
       counters.damaged++;

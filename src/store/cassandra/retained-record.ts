@@ -8,11 +8,12 @@
  *   5      QoS (2 bits), RETAIN as published, cleared, has expiry, has properties, has a source
  *   then   expiry (wall-clock ms), lengths of properties and source, both, and the payload to the end
  */
-import { type Message, makeMessage } from '../../core/message.ts';
+import { Message } from '../../core/message.ts';
 import type { Principal } from '../../core/principal.ts';
 import { CLEARED, type RetainedVersion } from '../../core/retained-version.ts';
 import { EMPTY_BUFFER } from '../../util/bytes.ts';
 import { RecordDamage } from '../embedded/damage.ts';
+import { MessageMemory } from '../embedded/message-codec.ts';
 import { Cursor, VARINT_BYTES_MAX, writeVarint } from '../embedded/varint.ts';
 
 const FORMAT = 1;
@@ -69,16 +70,20 @@ function sourceBytes({ clientId, identity, tenant }: Principal): Buffer {
   return Buffer.from(JSON.stringify([clientId, identity, tenant]));
 }
 
-/** One object for each publisher, however many topics it has. */
-export class KnownSources {
+/**
+ * What messages that are read one after the other share: one object for each publisher, and pieces of
+ * memory, where a buffer of its own for each would cost more than the bytes.
+ */
+export class RecordMemory {
+  readonly bodies: MessageMemory = new MessageMemory();
   readonly #known: Map<string, Principal> = new Map();
 
-  get size(): number {
+  get sources(): number {
     return this.#known.size;
   }
 
   /** Throws RecordDamage. */
-  of(bytes: Buffer): Principal {
+  sourceOf(bytes: Buffer): Principal {
     const text = bytes.toString('utf8');
     const known = this.#known.get(text);
     if (known !== undefined) return known;
@@ -95,7 +100,7 @@ export function decodeRecord(
   topic: string,
   record: Buffer,
   timeUs: number,
-  sources: KnownSources = new KnownSources(),
+  memory: RecordMemory = new RecordMemory(),
 ): RetainedRecord {
   const cursor = new Cursor(record, 0, record.length);
   const format = cursor.u8();
@@ -112,15 +117,27 @@ export function decodeRecord(
   const fromBytes = (flags & HAS_SOURCE) === 0 ? 0 : cursor.varint();
   // A copy: the bytes are part of a page that nobody else needs.
   const properties = propertyBytes === 0 ? EMPTY_BUFFER : Buffer.from(cursor.bytes(propertyBytes));
-  const source = fromBytes === 0 ? null : sources.of(cursor.bytes(fromBytes));
+  const source = fromBytes === 0 ? null : memory.sourceOf(cursor.bytes(fromBytes));
   if (cursor.atEnd) throw new RecordDamage('a retained record has neither payload nor clear');
   const payload = cursor.bytes(cursor.end - cursor.pos);
-  const message = makeMessage(0, topic, payload, {
-    qos: (flags & QOS_BITS) as 0 | 1 | 2,
-    retain: (flags & WAS_RETAIN) !== 0,
+  const payloadAt = 2 + Buffer.byteLength(topic, 'utf8');
+  const slab = memory.bodies.take(payloadAt + payload.length);
+  const { start } = memory.bodies;
+  slab.writeUInt16BE(payloadAt - 2, start);
+  slab.write(topic, start + 2, 'utf8');
+  slab.set(payload, start + payloadAt);
+  const message = new Message(
+    0,
+    topic,
+    slab,
+    start,
+    start + payloadAt,
+    start + payloadAt + payload.length,
     properties,
+    (flags & QOS_BITS) as 0 | 1 | 2,
+    (flags & WAS_RETAIN) !== 0,
     expiresAtMs,
-  });
+  );
   message.source = source;
   message.version = { timeUs, writer };
   return { message, version: message.version };

@@ -7,7 +7,7 @@ import { CLEARED, isAbove, type RetainedVersion } from '../../../src/core/retain
 import {
   decodeRecord,
   encodeRecord,
-  KnownSources,
+  RecordMemory,
 } from '../../../src/store/cassandra/retained-record.ts';
 import { RecordDamage } from '../../../src/store/embedded/damage.ts';
 
@@ -162,18 +162,17 @@ t.test('a message does not hold on to the page it came in', async (t) => {
 });
 
 t.test('publishers with many topics are one object, and too many are forgotten', async (t) => {
-  const sources = new KnownSources();
+  const memory = new RecordMemory();
   const recordOf = (clientId: string): Buffer => {
     const message = makeMessage(0, 't', Buffer.from('x'));
     message.source = { clientId, identity: 'me', tenant: '' };
     return encodeRecord(message, { timeUs: 1, writer: 1 });
   };
-  const of = (clientId: string) =>
-    decodeRecord('t', recordOf(clientId), 1, sources).message?.source;
+  const of = (clientId: string) => decodeRecord('t', recordOf(clientId), 1, memory).message?.source;
   t.strictSame(of('a'), { clientId: 'a', identity: 'me', tenant: '' });
   t.equal(of('a'), of('a'));
   t.not(of('a'), of('b'));
   for (let i = 0; i < 25_000; i++) of(`client-${i}`);
-  t.ok(sources.size <= 10_000);
+  t.ok(memory.sources <= 10_000);
   t.strictSame(of('a'), { clientId: 'a', identity: 'me', tenant: '' });
 });
