@@ -270,11 +270,29 @@ const regionsManual = `# Links to other regions: docs/guides/regions.md
 #       budgetBytesMax: 1GiB
 `;
 
+const steeringManual = `# Sends clients to the region or node that should serve them: docs/guides/steering.md
+# steering:
+#   legacy: accept                      # clients of MQTT 3.x that belong elsewhere: accept, refuse
+#   patienceS: 60                       # who comes back within that time is taken
+#   region: eu.example:8883             # the reference below that is this region
+#   nearest:                            # which addresses belong to which region
+#     - reference: eu.example:8883
+#       addresses: [192.0.2.0/24]
+#     - reference: us.example:8883
+#       addresses: [198.51.100.0/24]
+#       forGood: false
+#   leastLoaded:                        # the node of the datacenter that has the fewest clients
+#     reference: node-1.eu.example:8883 # where clients reach this very node
+#     slackPercent: 20
+#     clientsMin: 100
+`;
+
 const manuals: ReadonlyMap<string, string> = new Map([
   ['listeners', listenersManual],
   ['tls', tlsManual],
   ['quotas', quotasManual],
   ['regions', regionsManual],
+  ['steering', steeringManual],
 ]);
 
 /** Values for options without a default. */

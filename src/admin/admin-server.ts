@@ -10,7 +10,7 @@ import type { SecureContextOptions } from 'node:tls';
 import type { FastifyInstance, FastifyReply, FastifyRequest, FastifyServerOptions } from 'fastify';
 import type { Log } from '../core/ports.ts';
 import { isLoopbackAddress, parseIpAddress } from '../util/ip-address.ts';
-import type { Api, ApiOptions, ApiSources } from './api/api.ts';
+import type { Api, ApiOptions, ApiSources, RegionParts } from './api/api.ts';
 import { ApiError, type FieldError } from './api/api-error.ts';
 import type { Drainable } from './api/drain-control.ts';
 import { fieldErrors, type ValidationFault } from './field-errors.ts';
@@ -32,6 +32,8 @@ export interface AdminOptions extends Omit<MetricSources, 'api'> {
   readonly drain?: Drainable | null | undefined;
   /** Null or absent: no other region is linked. */
   readonly links?: LinksView | null | undefined;
+  /** Null or absent: the node is alone. */
+  readonly region?: RegionParts | null | undefined;
   readonly probe: ProbeOptions;
   /** Null or absent: metrics and health only. */
   readonly api?: ApiOptions | null | undefined;

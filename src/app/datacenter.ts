@@ -241,6 +241,11 @@ export class Datacenter {
     };
   }
 
+  /** Its name, once it has one. */
+  get nodeId(): string {
+    return this.#record.nodeId;
+  }
+
   /** For the broker, with `bus`. */
   get store(): Store {
     return this.#store;

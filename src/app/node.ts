@@ -23,6 +23,7 @@ import type { NodeLog } from './logger.ts';
 import type { NodeLinks } from './node-links.ts';
 import { type OpenStore, openStore } from './open-store.ts';
 import { OperatorDoor } from './operator-door.ts';
+import { RegionDesk } from './region-desk.ts';
 import type { RegionRetained } from './region-retained.ts';
 import { mergeReloadable } from './reload.ts';
 import { Rights } from './rights.ts';
@@ -58,6 +59,7 @@ export class BrokerNode {
   readonly #region: RegionRetained | null;
   /** Null: no other region is linked. */
   readonly #links: NodeLinks | null;
+  readonly #desk: RegionDesk;
   /** What listeners hand their sockets to. */
   readonly #acceptor: Acceptor;
   /** Open ones, each with its entry of the configuration. */
@@ -77,6 +79,7 @@ export class BrokerNode {
     region: RegionRetained | null,
     datacenter: Datacenter | null,
     links: NodeLinks | null,
+    control: SharedControl | null,
   ) {
     const { config, originOf } = options.loaded;
     const { log } = options.log;
@@ -114,6 +117,15 @@ export class BrokerNode {
         systemScheduler,
       );
     }
+    this.#desk = new RegionDesk({
+      broker: this.#broker,
+      board: control?.board ?? null,
+      nodeId: () => datacenter?.nodeId ?? '',
+      isStopping: () => this.#stopped !== null,
+      clock: systemClock,
+      log,
+    });
+    this.#desk.revise(config.steering);
     this.#door = new OperatorDoor({
       version: options.version,
       broker: this.#broker,
@@ -130,6 +142,8 @@ export class BrokerNode {
       cluster: datacenter?.view ?? null,
       cassandra: region?.view ?? null,
       links,
+      region: datacenter === null ? null : { drain: this.#desk.drain, regionDrain: this.#desk },
+      extra: () => this.#desk.metrics(),
       readiness: () => this.#readiness(),
       isAdminByDefault: originOf(['admin', 'url']) === DEFAULT_ORIGIN,
     });
@@ -172,7 +186,7 @@ export class BrokerNode {
     if (control !== null && datacenter !== null) {
       control.movesHere = (subject) => datacenter.isElsewhere(subject);
     }
-    const node = new BrokerNode(options, store, rights, region, datacenter, links);
+    const node = new BrokerNode(options, store, rights, region, datacenter, links, control);
     broker = node.#broker;
     try {
       await rights.start();
@@ -203,6 +217,7 @@ export class BrokerNode {
         notes: store.notes,
         roles: datacenter?.roles ?? null,
       });
+      await node.#desk.start();
       await node.#listen();
       node.#door.startPublishing();
       // Else it is open already: it says what the node waits for.
@@ -328,6 +343,7 @@ export class BrokerNode {
     this.#datacenter?.setLimits(this.#config.limits);
     this.#broker.setRevokedSubscription(this.#config.authorization.revokedSubscription);
     this.#rights.revise(this.#config);
+    this.#desk.revise(this.#config.steering);
     this.#options.log.setLevel(this.#config.log.level);
     await this.#reloadListeners();
     if (needsRestart.length > 0) {
@@ -414,7 +430,8 @@ export class BrokerNode {
     const clientsPerS = Math.max(MOVED_PER_S_MIN, Math.ceil((connections * 1000) / movingMs));
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, movingMs);
-      this.#broker.drain({ clientsPerS, serverReference: null }, () => {
+      const serverReference = this.#desk.drain.state?.serverReference ?? null;
+      this.#broker.drain({ clientsPerS, serverReference }, () => {
         clearTimeout(timer);
         resolve();
       });

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { createSecureContext, type SecureContextOptions } from 'node:tls';
 import type { AdminServer } from '../admin/admin-server.ts';
-import type { ApiOptions } from '../admin/api/api.ts';
+import type { ApiOptions, RegionParts } from '../admin/api/api.ts';
 import type { CertificateReport, ReloadReport } from '../admin/api/ports.ts';
 import { readTokenFile, TokenFileError } from '../admin/api/token-file.ts';
 import type { CassandraView } from '../admin/cassandra-view.ts';
@@ -48,6 +48,10 @@ export interface DoorParts {
   readonly cassandra: CassandraView | null;
   /** Null: no other region is linked. */
   readonly links: LinksView | null;
+  /** Null: likewise. */
+  readonly region: RegionParts | null;
+  /** Of rooms that admin does not know. */
+  readonly extra: () => Iterable<ExtraMetric>;
   readonly readiness: () => Readiness;
   /** Nobody asked for the admin address: then it is no reason to fail. */
   readonly isAdminByDefault: boolean;
@@ -81,7 +85,7 @@ export class OperatorDoor {
       port: address.port,
       tls: address.isTls ? await readTls(config()) : null,
       metricsAnonymous: config().admin.metricsAnonymous,
-      extra: () => extraMetrics(rights, this.#parts.links),
+      extra: () => extraMetrics(rights, this.#parts),
       api: this.#apiOptions(),
       version,
       log,
@@ -91,6 +95,7 @@ export class OperatorDoor {
       cassandra: this.#parts.cassandra,
       links: this.#parts.links,
       drain: broker,
+      region: this.#parts.region,
       listeners: this.#parts.listeners,
       readiness: this.#parts.readiness,
       probe: {
@@ -211,9 +216,10 @@ export class OperatorDoor {
   }
 }
 
-function* extraMetrics(rights: Rights, links: LinksView | null): Iterable<ExtraMetric> {
+function* extraMetrics(rights: Rights, { links, extra }: DoorParts): Iterable<ExtraMetric> {
   yield* rights.metrics();
   if (links !== null) yield* linkMetrics(links.report());
+  yield* extra();
 }
 
 /** In the data folder. */

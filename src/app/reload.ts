@@ -20,6 +20,7 @@ export function mergeReloadable(current: Config, next: Config): Config {
     limits: next.limits,
     quotas: next.quotas,
     bans: next.bans,
+    steering: next.steering,
     authorization: {
       ...current.authorization,
       revokedSubscription: next.authorization.revokedSubscription,

@@ -11,6 +11,7 @@ import type { ClusterConfig } from '../config/cluster-config.ts';
 import type { Log } from '../core/ports.ts';
 import { EvalClient } from '../drivers/redis/eval-client.ts';
 import { openRedis, type RedisLink } from '../drivers/redis/redis-link.ts';
+import { RegionBoard } from '../geo/steering/region-board.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
 import type { Subject } from '../quota/quota.ts';
 import { RedisLimits } from '../quota/redis-limits.ts';
@@ -30,6 +31,8 @@ export class SharedControl {
   readonly limits: RedisLimits;
   readonly use: RedisUse;
   readonly access: AccessDatacenter;
+  /** What nodes say of their clients, and what all of them were told. */
+  readonly board: RegionBoard;
   readonly #link: RedisLink;
   readonly #client: EvalClient;
   #exchange: BanExchange | null = null;
@@ -64,7 +67,9 @@ export class SharedControl {
     const redis = this.#link;
     this.#client = new EvalClient(redis, ANSWER_MS);
     this.limits = new RedisLimits({ client: this.#client, keyPrefix, clock, random });
-    this.use = new RedisUse({ redis, keyPrefix, nodeKey: random.hex(8), clock, scheduler });
+    const ofNode = { redis, keyPrefix, nodeKey: random.hex(8), clock, scheduler };
+    this.use = new RedisUse(ofNode);
+    this.board = new RegionBoard(ofNode);
     this.access = {
       openTally: (what, terms) => this.limits.openTally(what, terms),
       openExchange: (bans) => {
@@ -90,6 +95,7 @@ export class SharedControl {
 
   close(): void {
     this.use.stop();
+    this.board.stop();
     this.#link.close();
   }
 

@@ -4,6 +4,7 @@
  * texts of the same names.
  */
 import type { Limits, QueueOverflow, SharedStrategy } from '../core/limits.ts';
+import type { SteeringOptions } from '../geo/steering/steering-options.ts';
 import type { QuotaOptions } from '../quota/quota-options.ts';
 import type {
   AuthenticationConfig,
@@ -29,6 +30,8 @@ export interface Config {
   readonly cassandra?: CassandraConfig | undefined;
   /** Absent: this node is linked to no other region. */
   readonly regions?: RegionsConfig | undefined;
+  /** Absent: every client is served where it comes. */
+  readonly steering?: SteeringOptions | undefined;
   readonly admin: AdminConfig;
   readonly log: LogConfig;
   readonly authentication: AuthenticationConfig;

@@ -4,6 +4,7 @@
  */
 
 import { parseEndpoint } from '../client/endpoint.ts';
+import { checkSteering } from '../geo/steering/steering-options.ts';
 import { checkQuotas } from '../quota/quota-options.ts';
 import type { AuthenticatorKind, ChainConfig } from './access-config.ts';
 import {
@@ -69,6 +70,11 @@ export function crossCheck(config: Config, where: (path: Path) => string): Probl
   checkCluster(config, report);
   checkCassandra(config, report);
   checkRegions(config, report);
+  if (config.steering !== undefined) {
+    for (const { path, message } of checkSteering(config.steering, config.cluster !== undefined)) {
+      report(['steering', ...path], message);
+    }
+  }
   for (const { index, field, message } of checkQuotas(config.quotas)) {
     report(['quotas', index, field], message);
   }

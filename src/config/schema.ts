@@ -40,6 +40,7 @@ import {
 } from './config.ts';
 import { choice, quantity, text, texts, truth } from './leaf.ts';
 import { regions } from './regions-schema.ts';
+import { steering } from './steering-schema.ts';
 
 const file = 'the name of a PEM file';
 
@@ -257,6 +258,9 @@ export const schema: z.ZodType<Config> = z.strictObject({
   }),
   regions: regions.optional().meta({
     description: 'Links this region to others.',
+  }),
+  steering: steering.optional().meta({
+    description: 'Sends clients to the region or node that should serve them.',
   }),
   admin: admin.prefault({} as AdminConfig),
   log: log.prefault({} as LogConfig),

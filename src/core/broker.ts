@@ -19,6 +19,7 @@ import type {
   ByteSink,
   ListenerInfo,
   Observer,
+  Steering,
   StoreEvents,
 } from './ports.ts';
 import { Publication } from './publication.ts';
@@ -211,6 +212,11 @@ export class Broker implements Acceptor {
   setLimits(limits: Limits): void {
     this.#core.limits = limits;
     this.#core.router.cache.receiversMax = limits.routeCacheReceiversMax;
+  }
+
+  /** Who should be served elsewhere from now on; null: nobody. */
+  setSteering(steering: Steering | null): void {
+    this.#core.steering = steering;
   }
 
   /** Sends clients elsewhere, and whoever still comes; `done` when nobody is left. Again: other options. */

@@ -11,7 +11,7 @@ import { groupFilterOf, isGroupQueue } from './group-queue-id.ts';
 import { Interests } from './interests.ts';
 import type { Limits, QueueOverflow, RevokedSubscription, SharedStrategy } from './limits.ts';
 import { Outbox } from './outbox.ts';
-import type { Clock, Gate, Log, Observer, Random, Scheduler, Store } from './ports.ts';
+import type { Clock, Gate, Log, Observer, Random, Scheduler, Steering, Store } from './ports.ts';
 import type { RegionLinks } from './region-links.ts';
 import { RetainedIndex } from './retained.ts';
 import { Router } from './router.ts';
@@ -78,6 +78,8 @@ export class Core {
   readonly failedTickets: Set<number> = new Set();
   /** Where clients are told to go instead while the node is drained; null: nowhere in particular. */
   serverReference: string | null = null;
+  /** Who should be served elsewhere; null: nobody. */
+  steering: Steering | null = null;
   /** The node is being emptied: whoever comes is sent on. */
   draining = false;
   /** The broker was told to stop: no new connections. */

@@ -522,6 +522,21 @@ export interface Admin {
   recheck(): void;
 }
 
+// ---------------------------------------------------------------------------------- where clients belong
+
+/** Where a client is told to go. */
+export interface Elsewhere {
+  readonly serverReference: string;
+  /** 0x9D, server moved, instead of 0x9C, use another server. */
+  readonly isForGood: boolean;
+}
+
+/** Which clients should be served by another region or node. Implemented by geo/steering. */
+export interface Steering {
+  /** Asked once for each CONNECT that would be let in, by a client that may connect. Null: here. */
+  elsewhere(clientId: string, version: 3 | 4 | 5, remoteAddress: string): Elsewhere | null;
+}
+
 // ---------------------------------------------------------------------------------- the world
 
 export interface Clock {

@@ -35,6 +35,8 @@ export type RefuseReason =
   | 'store_failed'
   | 'session_unavailable'
   | 'draining'
+  | 'another_server'
+  | 'server_moved'
   | 'server_shutting_down';
 
 export const refuseTable: { readonly [reason in RefuseReason]: RefuseSpec } = {
@@ -98,6 +100,14 @@ export const refuseTable: { readonly [reason in RefuseReason]: RefuseSpec } = {
   draining: refuse(
     ReasonCode.USE_ANOTHER_SERVER,
     'The node is being emptied before it stops: another one takes the client.',
+  ),
+  another_server: refuse(
+    ReasonCode.USE_ANOTHER_SERVER,
+    'Another region or node should serve the client now: the Server Reference says which.',
+  ),
+  server_moved: refuse(
+    ReasonCode.SERVER_MOVED,
+    'Another region serves the client from now on: the Server Reference says which.',
   ),
   session_unavailable: refuse(
     ReasonCode.SERVER_UNAVAILABLE,

@@ -5,10 +5,14 @@ import { readFileSync } from 'node:fs';
 import type { FastifyInstance, RouteOptions } from 'fastify';
 import t from 'tap';
 import { Api, type ApiOptions } from '../../src/admin/api/api.ts';
+import { DrainControl } from '../../src/admin/api/drain-control.ts';
+import type { RegionDrainPort } from '../../src/admin/api/ports.ts';
 import { isEnough, type Role, roles } from '../../src/admin/api/role.ts';
 import type { ApiRoute } from '../../src/admin/api/route.ts';
 import { BASE_PATH, routeTable } from '../../src/admin/api/route-table.ts';
 import { TokenStore } from '../../src/admin/api/token-store.ts';
+import type { Log } from '../../src/core/ports.ts';
+import { systemClock } from '../../src/listeners/scheduler.ts';
 import { ApiDoor } from './api-door.ts';
 import { apiReference, apiReferencePath } from './api-reference.ts';
 import { FakeCluster } from './fake-cluster.ts';
@@ -34,6 +38,22 @@ const samples: Readonly<Record<string, { path?: string; body?: unknown }>> = {
   createToken: { body: { name: 'new', role: 'admin' } },
   deleteToken: { path: '/tokens/other' },
   drain: { body: { clientsPerS: 10, serverReference: 'other.example' } },
+  drainRegion: { body: { clientsPerS: 10, serverReference: 'other.example' } },
+};
+
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
+const regionDrain: RegionDrainPort = {
+  report: () => ({
+    draining: true,
+    clientsPerS: 10,
+    serverReference: null,
+    startedAtMs: 1,
+    by: 'somebody',
+    nodes: [{ nodeId: 'a', draining: true, moved: 0, remaining: 0 }],
+  }),
+  begin: async () => true,
+  end: async () => true,
 };
 
 function requestOf(route: ApiRoute): { path: string; body?: unknown } {
@@ -70,7 +90,10 @@ t.test('class 30: each role on each endpoint', async (t) => {
     admin: {
       cluster: watched(new FakeCluster(), use),
       links: watched(new FakeLinks(), use),
-      drain: watched(first.world.broker, use),
+      region: {
+        drain: new DrainControl(watched(first.world.broker, use), systemClock, silent),
+        regionDrain: watched(regionDrain, use),
+      },
     },
     api: {
       tokensFile: first.tokensFile,

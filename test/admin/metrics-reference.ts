@@ -18,6 +18,7 @@ import { linkMetricTable } from '../../src/admin/link-metrics.ts';
 import { metricTable } from '../../src/admin/metric-table.ts';
 import { runtimeTable } from '../../src/admin/runtime-table.ts';
 import { sysLoadTable, sysTopicTable } from '../../src/admin/sys-topics.ts';
+import { steeredMetric } from '../../src/app/region-desk.ts';
 import { closeTable } from '../../src/core/close-reason.ts';
 import { dropTable } from '../../src/core/drop-reason.ts';
 import { refuseTable } from '../../src/core/refuse-reason.ts';
@@ -124,6 +125,12 @@ Shown when the node has \`regions\` ([their guide](../guides/regions.md)). \`reg
 \`causeway_link_\` the one that messages are fetched from, of \`causeway_fetcher_\` the one that fetches.
 
 ${metrics(linkMetricTable)}
+
+## Steering
+
+Shown when the configuration has the section \`steering\` ([its guide](../guides/steering.md)).
+
+${metrics([{ ...steeredMetric, labels: ['policy'] }])}
 
 ## The process
 

@@ -159,6 +159,8 @@ t.test('the admin address in use', async (t) => {
       listeners: () => [],
       openListeners: () => [],
       storeMetrics: () => null,
+      region: null,
+      extra: () => [],
       cluster: null,
       cassandra: null,
       links: null,

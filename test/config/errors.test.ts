@@ -22,8 +22,8 @@ interface Case {
 
 const bytes = '(bytes, or a size such as 64KiB or 1MiB)';
 const known =
-  'listeners, allowAnonymousBeyondLoopback, tls, data, store, cluster, cassandra, regions, admin, ' +
-  'log, authentication, authorization, quotas, bans, limits, queueOverflow, ' +
+  'listeners, allowAnonymousBeyondLoopback, tls, data, store, cluster, cassandra, regions, steering, ' +
+  'admin, log, authentication, authorization, quotas, bans, limits, queueOverflow, ' +
   'sharedSubscriptionStrategy, sysIntervalS, shutdownGraceMs';
 
 const cases: readonly Case[] = [

@@ -56,7 +56,9 @@ t.test('what is commented out in the manual is right too', async (t) => {
   // The listeners up to the next empty line, and the tls section; all other comments are prose.
   const [listeners = ''] = /^listeners:\n(.+\n)+/m.exec(readFileSync(file, 'utf8')) ?? [];
   const [tls = ''] = /^# tls:\n(#.+\n)+/m.exec(readFileSync(file, 'utf8')) ?? [];
-  const uncommented = listeners.replaceAll(/^ {2}# /gm, '  ') + tls.replaceAll(/^# /gm, '');
+  const [steering = ''] = /^# steering:\n(#.+\n)+/m.exec(readFileSync(file, 'utf8')) ?? [];
+  const sections = `${tls}${steering}\n# cluster: { redis: { url: 'redis://127.0.0.1' } }\n`;
+  const uncommented = listeners.replaceAll(/^ {2}# /gm, '  ') + sections.replaceAll(/^# /gm, '');
   const { config } = loadConfig({
     file,
     text: uncommented,
@@ -67,6 +69,7 @@ t.test('what is commented out in the manual is right too', async (t) => {
   t.equal(config.listeners[2]?.tls?.clientCertificate, 'required');
   t.equal(config.listeners[4]?.unixMode, '0660');
   t.ok(config.tls);
+  t.equal(config.steering?.nearest.length, 2);
 });
 
 t.test('the schema for editors', async (t) => {

@@ -5,7 +5,7 @@
 import type { ByteHandler, ByteSink } from '../../src/core/ports.ts';
 
 export class FakeSink implements ByteSink {
-  readonly remoteAddress = '192.0.2.1';
+  remoteAddress = '192.0.2.1';
   readonly remotePort = 50_000;
   readonly certificate = null;
   readonly pskIdentity = null;

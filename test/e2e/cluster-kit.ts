@@ -20,6 +20,7 @@ export interface ClusterOptions {
   readonly redisArgs?: readonly string[];
   readonly flags?: readonly string[];
   readonly hasAdmin?: boolean;
+  readonly env?: NodeJS.ProcessEnv;
 }
 
 export type ConnectOptions = Partial<Omit<ConnectFields, 'version' | 'clientId'>> & {
@@ -63,9 +64,10 @@ export class TestCluster {
 
   /** A node with the data its name had before. */
   async startNode(name: string, more: BrokerOptions = {}): Promise<Broker> {
-    const { flags = [], hasAdmin = false } = this.#options;
+    const { flags = [], hasAdmin = false, env } = this.#options;
     const broker = new Broker({
       hasAdmin,
+      ...(env === undefined ? {} : { env }),
       ...more,
       data: this.dataOf(name),
       flags: [

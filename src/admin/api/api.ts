@@ -16,7 +16,14 @@ import { Call, type Caller, type QueryValue } from './call.ts';
 import { DoorGuard, type GuardRates } from './door-guard.ts';
 import { type Drainable, DrainControl } from './drain-control.ts';
 import { openApiDocument } from './openapi.ts';
-import type { AclPort, BansPort, ConfigPort, OperatorCore, QuotaUsePort } from './ports.ts';
+import type {
+  AclPort,
+  BansPort,
+  ConfigPort,
+  OperatorCore,
+  QuotaUsePort,
+  RegionDrainPort,
+} from './ports.ts';
 import { RecentRoundTrips } from './recent-round-trips.ts';
 import type { Role } from './role.ts';
 import type { ApiParts, ApiRoute } from './route.ts';
@@ -57,10 +64,17 @@ export interface ApiSources {
   readonly checks: () => readonly ReadinessCheck[];
   /** Null or absent: clients cannot be moved. */
   readonly drain?: Drainable | null | undefined;
+  readonly region?: RegionParts | null | undefined;
   readonly cluster?: ClusterView | null | undefined;
   readonly cassandra?: CassandraView | null | undefined;
   readonly links?: LinksView | null | undefined;
   readonly log: Log;
+}
+
+/** Of a node of a datacenter, where the drain of all of them moves clients too. */
+export interface RegionParts {
+  readonly drain: DrainControl;
+  readonly regionDrain: RegionDrainPort;
 }
 
 const BODY_BYTES_MAX = 64 * 1024;
@@ -89,7 +103,8 @@ export class Api {
       cassandra: sources.cassandra ?? null,
       links: sources.links ?? null,
       roundTrips: new RecentRoundTrips(),
-      drain: sources.drain ? new DrainControl(sources.drain, clock, sources.log) : null,
+      drain: drainOf(sources, clock),
+      regionDrain: sources.region?.regionDrain ?? null,
       core: options.core,
       limits: options.limits,
       clock,
@@ -249,6 +264,11 @@ class InvalidRequest extends Error {
     this.validation = errors;
     this.validationContext = part;
   }
+}
+
+function drainOf({ region, drain, log }: ApiSources, clock: Clock): DrainControl | null {
+  if (region) return region.drain;
+  return drain ? new DrainControl(drain, clock, log) : null;
 }
 
 const NOBODY: Caller = { name: '', role: 'viewer', address: '' };

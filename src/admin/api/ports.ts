@@ -153,3 +153,35 @@ export interface ConfigPort {
   reload(): Promise<ReloadReport>;
   reloadCertificates(): Promise<CertificateReport>;
 }
+
+/** A node of the datacenter in the drain of all of them. */
+export interface RegionDrainNode {
+  readonly nodeId: string;
+  readonly draining: boolean;
+  readonly moved: number;
+  readonly remaining: number;
+}
+
+export interface RegionDrainReport {
+  /** Clients of the whole datacenter are sent elsewhere. */
+  readonly draining: boolean;
+  /** Of all nodes together; null: they are not drained. */
+  readonly clientsPerS: number | null;
+  readonly serverReference: string | null;
+  readonly startedAtMs: number;
+  readonly by: string | null;
+  /** This one first; the others as they were heard of lately. */
+  readonly nodes: readonly RegionDrainNode[];
+}
+
+/** Draining all nodes of a datacenter: what one is told holds for all, also for those that come later. */
+export interface RegionDrainPort {
+  report(): RegionDrainReport;
+  /** False: this node has begun, and the others are told when Redis is back. */
+  begin(
+    options: { readonly clientsPerS: number; readonly serverReference: string | null },
+    by: string,
+  ): Promise<boolean>;
+  /** As above; null: there was nothing to end. */
+  end(by: string): Promise<boolean | null>;
+}

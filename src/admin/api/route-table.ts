@@ -11,6 +11,7 @@ import { drainRoutes } from './routes/drain.ts';
 import { linkRoutes } from './routes/links.ts';
 import { nodeRoutes } from './routes/node.ts';
 import { publishRoutes } from './routes/publish.ts';
+import { regionDrainRoutes } from './routes/region-drain.ts';
 import { retainedRoutes } from './routes/retained.ts';
 import { sessionRoutes } from './routes/sessions.ts';
 import { subscriptionRoutes } from './routes/subscriptions.ts';
@@ -23,6 +24,7 @@ export const routeTable: readonly ApiRoute[] = [
   ...cassandraRoutes,
   ...linkRoutes,
   ...drainRoutes,
+  ...regionDrainRoutes,
   ...clientRoutes,
   ...sessionRoutes,
   ...subscriptionRoutes,

@@ -14,7 +14,14 @@ import type { Readiness, ReadinessCheck } from '../readiness.ts';
 import type { AuditLog } from './audit-log.ts';
 import type { Call } from './call.ts';
 import type { DrainControl } from './drain-control.ts';
-import type { AclPort, BansPort, ConfigPort, OperatorCore, QuotaUsePort } from './ports.ts';
+import type {
+  AclPort,
+  BansPort,
+  ConfigPort,
+  OperatorCore,
+  QuotaUsePort,
+  RegionDrainPort,
+} from './ports.ts';
 import type { RecentRoundTrips } from './recent-round-trips.ts';
 import type { Role } from './role.ts';
 import type { JsonSchema, Properties } from './schema.ts';
@@ -42,6 +49,8 @@ export interface ApiParts {
   readonly roundTrips: RecentRoundTrips;
   /** Null: clients cannot be moved. */
   readonly drain: DrainControl | null;
+  /** Null: the node is alone. */
+  readonly regionDrain: RegionDrainPort | null;
   readonly bans: BansPort;
   readonly acl: AclPort;
   readonly quotas: QuotaUsePort;

@@ -1,7 +1,7 @@
 /** Actions of `ctl` about the datacenter a node is in, and about moving its clients elsewhere. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UsageError } from '../command.ts';
-import { type Action, type Call, terminalWidth } from './action.ts';
+import { type Action, type Call, type Column, terminalWidth } from './action.ts';
 import { ApiError } from './api-client.ts';
 import { cassandraPairs } from './cassandra-text.ts';
 import { clusterPairs, clusterRows, nodeColumns } from './cluster-text.ts';
@@ -11,14 +11,23 @@ import { safeText } from './terminal-text.ts';
 const text = { type: 'string' } as const;
 const flag = { type: 'boolean' } as const;
 
-/** What GET and POST of /drain answer. */
+/** What GET and POST of /drain and /cluster/drain answer. */
 interface Drain {
   readonly draining?: boolean;
   readonly drained?: boolean;
   readonly moved?: number;
   readonly remaining?: number;
   readonly startedAtMs?: number;
+  /** Of a region: the other nodes know. */
+  readonly isTold?: boolean;
 }
+
+const drainColumns: readonly Column[] = [
+  { field: 'nodeId', title: 'NODE' },
+  { field: 'draining', title: 'DRAINING' },
+  { field: 'moved', title: 'MOVED', isNumber: true },
+  { field: 'remaining', title: 'LEFT', isNumber: true },
+];
 
 const POLL_MS = 500;
 const CLIENTS_PER_S_MAX = 100_000;
@@ -75,23 +84,52 @@ async function drain(call: Call): Promise<void> {
     const other = ['rate', 'to', 'wait', 'stop', 'show'].find((one) => one !== alone && given(one));
     if (other !== undefined) throw new UsageError(`drain --${alone} takes no --${other}`);
   }
+  const path = given('region') ? '/cluster/drain' : '/drain';
   if (given('stop')) {
-    const answer = await call.api.send('DELETE', '/drain');
+    const answer = await call.api.send('DELETE', path);
+    if (given('region')) remarkUntold(answer);
     return call.done('clients may come again', answer);
   }
-  if (given('show')) return call.show(await call.api.get('/drain'));
+  if (given('show')) {
+    const shown = await call.api.get(path);
+    return given('region') ? showRegion(call, shown) : call.show(shown);
+  }
   const [clientsPerS, serverReference] = [rateOf(call), referenceOf(call)];
   const body = {
     ...(clientsPerS === undefined ? {} : { clientsPerS }),
     ...(serverReference === undefined ? {} : { serverReference }),
   };
-  const begun = (await call.api.send('POST', '/drain', {}, body)) as Drain | undefined;
+  const begun = (await call.api.send('POST', path, {}, body)) as Drain | undefined;
+  if (given('region')) remarkUntold(begun);
   if (!given('wait')) return call.done(`draining: ${progress(begun)}`, begun);
-  await follow(call, begun ?? {});
+  await follow(call, path, begun ?? {});
+}
+
+function remarkUntold(answer: unknown): void {
+  if ((answer as Drain | undefined)?.isTold !== false) return;
+  process.stderr.write('causeway ctl: Redis does not answer: the other nodes do not know yet\n');
+}
+
+/** The whole datacenter, then node by node. */
+function showRegion(call: Call, answer: unknown): void {
+  if (call.isJson) {
+    call.json(answer ?? null);
+    return;
+  }
+  const { nodes = [], ...rest } = (answer ?? {}) as { readonly nodes?: readonly object[] };
+  call.show(rest);
+  const rows = nodes.map((node) => drainColumns.map(({ field }) => valueText(node, field)));
+  process.stdout.write(`\n${renderTable(drainColumns, rows, terminalWidth())}`);
+}
+
+function valueText(node: object, field: string): string {
+  return safeText(
+    String(Object.hasOwn(node, field) ? (node as Record<string, unknown>)[field] : ''),
+  );
 }
 
 /** Until nobody is left. */
-async function follow(call: Call, begun: Drain): Promise<void> {
+async function follow(call: Call, path: string, begun: Drain): Promise<void> {
   let told = '';
   for (let state = begun; ; ) {
     if (state.draining !== true || state.startedAtMs !== begun.startedAtMs) {
@@ -102,7 +140,7 @@ async function follow(call: Call, begun: Drain): Promise<void> {
     told = line;
     if (state.drained === true) return call.done('nobody is left', state);
     await sleep(POLL_MS);
-    state = ((await call.api.get('/drain')) ?? {}) as Drain;
+    state = ((await call.api.get(path)) ?? {}) as Drain;
   }
 }
 
@@ -131,9 +169,9 @@ export const clusterActions: readonly Action[] = [
     resource: 'drain',
     verb: '',
     args: [],
-    flags: { rate: text, to: text, wait: flag, stop: flag, show: flag },
+    flags: { region: flag, rate: text, to: text, wait: flag, stop: flag, show: flag },
     summary:
-      'move all clients elsewhere [--rate N a second] [--to SERVER_REFERENCE] [--wait]; --show, --stop',
+      'move all clients elsewhere, or those of all nodes [--region] [--rate N a second] [--to SERVER_REFERENCE] [--wait]; --show, --stop',
     run: drain,
   },
 ];

@@ -67,7 +67,7 @@ export function handleConnect(
     return;
   }
   if (core.gate === null) {
-    open(connection, packet, ALLOWED);
+    if (!isSteered(connection)) open(connection, packet, ALLOWED);
     return;
   }
   const decision = core.gate.connect(request, (late) => {
@@ -154,8 +154,27 @@ function refuse(connection: Connection, reason: RefuseReason, reasonString?: str
   connection.refuse(reason, connack(connection, refuseTable[reason].reasonCode, reasonString));
 }
 
+/** Who may connect, but should do so elsewhere, is told where [MQTT5-4.11]. */
+function isSteered(connection: Connection): boolean {
+  const { steering } = connection.services.core;
+  if (steering === null) return false;
+  const { clientId, version, sink } = connection;
+  const elsewhere = steering.elsewhere(clientId, version, sink.remoteAddress);
+  if (elsewhere === null) return false;
+  const reason = elsewhere.isForGood ? 'server_moved' : 'another_server';
+  const { reasonCode } = refuseTable[reason];
+  const { serverReference } = elsewhere;
+  connection.refuse(reason, connack(connection, reasonCode, undefined, serverReference));
+  return true;
+}
+
 /** The CONNACK of a refusal; null where 3.x has no word for it. */
-function connack(connection: Connection, reasonCode: number, reasonString?: string): Buffer | null {
+function connack(
+  connection: Connection,
+  reasonCode: number,
+  reasonString?: string,
+  serverReference: string | null = connection.services.core.serverReference,
+): Buffer | null {
   if (connection.version !== 5 && !hasConnackReturnCode(reasonCode)) return null;
   const bytes = encodeConnack(connection.version, {
     sessionPresent: false,
@@ -163,8 +182,8 @@ function connack(connection: Connection, reasonCode: number, reasonString?: stri
     reasonString: connection.wantsProblemInformation ? reasonString : undefined,
     // [MQTT5-3.2.2-21]
     serverReference:
-      reasonCode === ReasonCode.USE_ANOTHER_SERVER
-        ? (connection.services.core.serverReference ?? undefined)
+      reasonCode === ReasonCode.USE_ANOTHER_SERVER || reasonCode === ReasonCode.SERVER_MOVED
+        ? (serverReference ?? undefined)
         : undefined,
   });
   // [MQTT5-3.2.2-19]: what explains goes when the packet would be too large for the client.
@@ -233,6 +252,7 @@ function decided(connection: Connection, packet: ConnectPacket, decision: Connec
     refuse(connection, decision.refusal, decision.reasonString);
     return;
   }
+  if (isSteered(connection)) return;
   const { gate } = connection.services.core;
   const { will } = packet;
   if (will === null || gate === null) {

@@ -13,8 +13,28 @@ interface DrainBody {
   readonly serverReference?: string;
 }
 
-const clientsPerS = (description: string): JsonSchema =>
-  integer(description, { minimum: 1, maximum: 100_000 });
+/** `whose` clients the rate counts. */
+export function drainBody(whose: string): JsonSchema {
+  return object(
+    'How.',
+    {
+      clientsPerS: integer(
+        `Clients told to go in a second, ${whose}; default ${CLIENTS_PER_S_DEFAULT}.`,
+        { minimum: 1, maximum: 100_000 },
+      ),
+      serverReference: string(
+        'What MQTT 5 clients are told to use instead, such as `other.example:8883`; absent: nothing.',
+        {
+          minLength: 1,
+          maxLength: 1024,
+          // What a UTF-8 string of MQTT should not hold [MQTT5-1.5.4].
+          pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f\\ud800-\\udfff]+$',
+        },
+      ),
+    },
+    ['clientsPerS', 'serverReference'],
+  );
+}
 
 const shape = object('How far it is.', {
   draining: boolean('Clients are sent elsewhere, and whoever comes is.'),
@@ -49,7 +69,7 @@ function shown(drain: DrainControl, { stats }: ApiParts): object {
   };
 }
 
-function optionsOf(call: Call): { clientsPerS: number; serverReference: string | null } {
+export function drainOptions(call: Call): { clientsPerS: number; serverReference: string | null } {
   const body = call.body as DrainBody;
   const { clientsPerS = CLIENTS_PER_S_DEFAULT, serverReference = null } = body;
   return { clientsPerS, serverReference };
@@ -77,24 +97,7 @@ export const drainRoutes: readonly ApiRoute[] = [
     summary: 'Move all clients elsewhere',
     description:
       '`/health/ready` says no at once. Then clients are disconnected at the given rate: those of MQTT 5 with 0x9C and the Server Reference, others are closed; whoever connects is sent on. Sessions stay. Again: other options from now on.',
-    body: object(
-      'How.',
-      {
-        clientsPerS: clientsPerS(
-          `Clients told to go in a second; default ${CLIENTS_PER_S_DEFAULT}.`,
-        ),
-        serverReference: string(
-          'What MQTT 5 clients are told to use instead, such as `other.example:8883`; absent: nothing.',
-          {
-            minLength: 1,
-            maxLength: 1024,
-            // What a UTF-8 string of MQTT should not hold [MQTT5-1.5.4].
-            pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f\\ud800-\\udfff]+$',
-          },
-        ),
-      },
-      ['clientsPerS', 'serverReference'],
-    ),
+    body: drainBody('of this node'),
     answers: {
       200: { description: 'It has begun.', schema: shape },
       404: { description: CANNOT },
@@ -102,13 +105,13 @@ export const drainRoutes: readonly ApiRoute[] = [
     },
     changes: true,
     target: (call) => {
-      const { clientsPerS: rate, serverReference } = optionsOf(call);
+      const { clientsPerS: rate, serverReference } = drainOptions(call);
       return `${rate}/s${serverReference === null ? '' : ` to ${serverReference}`}`;
     },
     handle: (call, parts) => {
       if (parts.readiness().isDraining) throw new ApiError(409, 'the node is stopping');
       const drain = drainOf(parts);
-      drain.begin(optionsOf(call), call.caller.name);
+      drain.begin(drainOptions(call), call.caller.name);
       return ok(shown(drain, parts));
     },
   },
