@@ -547,3 +547,30 @@ t.test('a question that is lost is asked again; nobody left is an answer', async
   site.time.settle();
   t.strictSame(answers, [false]);
 });
+
+t.test('a peer is not asked before it has what a lost link session has taken along', async (t) => {
+  const site = new FakeSite();
+  const rounds = [new FakeRounds(), new FakeRounds()] as const;
+  const [a, b] = [site.node(rounds[0]), site.node(rounds[1])];
+  // Tables that take several turns to tell.
+  for (let i = 0; i < 5000; i++) a.remote.want(`f/${i}`, 1);
+  site.time.settle();
+  site.network.cut(a.incarnation, b.incarnation);
+  a.remote.retain(message('t', '1'), 't');
+  a.mesh.giveUp(b.incarnation);
+  const had: boolean[] = [];
+  rounds[1].synced = (done) => {
+    had.push(b.remote.store.has('t'));
+    done();
+  };
+  const answers: boolean[] = [];
+  a.cluster.askKept((isKept) => answers.push(isKept));
+  site.network.mend(a.incarnation, b.incarnation);
+  for (let i = 0; i < 20; i++) {
+    site.time.jump(50);
+    site.time.turn();
+  }
+  site.time.pass(1000);
+  t.strictSame(answers, [true]);
+  t.ok(had.length > 0 && had.every((one) => one), `${had}`);
+});

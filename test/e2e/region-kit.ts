@@ -95,6 +95,16 @@ export class Region {
     this.broker = await Broker.start({ data: this.#data, flags: this.#flags, hasAdmin });
   }
 
+  /** The check of that name in /health/ready. */
+  async check(name: string): Promise<unknown> {
+    const admin = this.broker.addresses.get('http');
+    const answer = await fetch(new URL('/health/ready', admin), {
+      headers: { connection: 'close' },
+    });
+    const { checks } = (await answer.json()) as { checks: { name: string }[] };
+    return checks.find((check) => check.name === name);
+  }
+
   publish(topic: string, payload: string): Promise<void> {
     return publishAt(this.broker, topic, payload);
   }

@@ -101,7 +101,8 @@ t.test('two regions of one node each, and a Cassandra that is killed', async (t)
   t.match(await runCli(['cassandra', 'init', ...here, ...copies]), { code: 0, stdout: /made/ });
   t.match(await runCli(['cassandra', 'init', ...here]), { code: 0, stdout: /already/ });
 
-  await Promise.all([a.start(), b.start()]);
+  await Promise.all([a.start(true), b.start()]);
+  t.strictSame(await a.check('cassandra'), { name: 'cassandra', ok: true });
   await a.publish('r/1', 'one');
   await a.publish('r/2', 'two');
   await b.publish('r/3', 'three');
@@ -114,7 +115,7 @@ t.test('two regions of one node each, and a Cassandra that is killed', async (t)
   await a.publish('r/4', 'four');
   await a.broker.kill();
   await b.shows('r/#', ['r/2=two', 'r/3=three', 'r/4=four']);
-  await a.start();
+  await a.start(true);
   t.strictSame(await a.retained('r/#'), ['r/2=two', 'r/3=three', 'r/4=four'], 'after kill -9');
 
   await cassandra.stop('SIGKILL');
@@ -122,6 +123,13 @@ t.test('two regions of one node each, and a Cassandra that is killed', async (t)
   await a.publish('r/3', '');
   t.strictSame(await a.retained('r/#'), ['r/2=away', 'r/4=four'], 'acknowledged, and served');
   t.strictSame(await b.retained('r/#'), ['r/2=two', 'r/3=three', 'r/4=four']);
+  const away = {
+    ok: true,
+    warning: 'Cassandra does not take retained messages: they are kept by the nodes',
+  };
+  t.match(await a.check('cassandra'), away, 'still ready, with a warning');
+  t.ok((await a.broker.metric('causeway_cassandra_retained_kept_total')) >= 2);
+  t.equal(await a.broker.metric('causeway_cassandra_retained_waiting_topics'), 2);
   await a.broker.kill();
   await a.start();
   t.strictSame(await a.retained('r/#'), ['r/2=away', 'r/4=four'], 'also after kill -9');
