@@ -25,7 +25,9 @@ import type { Broker } from '../core/broker.ts';
 import type { Bus, RemoteSide } from '../core/cluster-ports.ts';
 import type { Limits } from '../core/limits.ts';
 import type { Log, Store } from '../core/ports.ts';
+import type { RegionLinks } from '../core/region-links.ts';
 import type { Stats } from '../core/stats.ts';
+import { type LinkNotes, SharedNotes } from '../geo/link-notes.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
 import type { Subject } from '../quota/quota.ts';
 import type { JournalSink } from '../store/journal/journal-ports.ts';
@@ -33,6 +35,7 @@ import { RedisStore, type RedisStoreLimits } from '../store/redis/redis-store.ts
 import { CLOCK_SKEW_MS } from './clock-skew.ts';
 import { DatacenterStore } from './datacenter-store.ts';
 import { DatacenterView } from './datacenter-view.ts';
+import { LINKS_ROLE } from './links-role.ts';
 import { NodeJournal } from './node-journal.ts';
 import { PeerDoor } from './peer-door.ts';
 import { readSecret, SharedRedis } from './shared-redis.ts';
@@ -43,6 +46,8 @@ export interface DatacenterParts {
   readonly cluster: ClusterConfig;
   /** For what each node keeps for itself: retained messages. */
   readonly local: Store;
+  /** Null: no other region is linked. */
+  readonly links: RegionLinks | null;
   /** Null: no record of retained messages is shared with other datacenters. */
   readonly rounds: RetainedRounds | null;
   readonly release: string;
@@ -137,6 +142,7 @@ export class Datacenter {
       log,
       limits: queueLimits(parts.config, config),
       incarnation: () => this.#cluster.bus.incarnation,
+      budgetOf: (clientId) => parts.links?.peerOf(clientId)?.budgetBytes ?? null,
       journal,
     });
     this.#store = new DatacenterStore(this.#shared, local, () => this.#leave());
@@ -244,6 +250,17 @@ export class Datacenter {
   /** Its name, once it has one. */
   get nodeId(): string {
     return this.#record.nodeId;
+  }
+
+  /** Where the holder of the region's links keeps what the next one must know. */
+  linkNotes(): LinkNotes {
+    return new SharedNotes({
+      redis: this.#redis.link,
+      keyPrefix: this.#config.redis.keyPrefix,
+      epoch: () => this.roles.epoch(LINKS_ROLE),
+      scheduler: systemScheduler,
+      log: this.#log,
+    });
   }
 
   /** For the broker, with `bus`. */

@@ -11,24 +11,26 @@ import type {
 } from '../config/regions-config.ts';
 import type { LinkInlet } from '../core/link-inlet.ts';
 import { linkIdOf } from '../core/link-names.ts';
-import type { Admin, Lease, Log } from '../core/ports.ts';
+import type { Admin, Log } from '../core/ports.ts';
 import { type LinkPeer, type LinkTerms, RegionLinks } from '../core/region-links.ts';
 import type { NoteKeeper } from '../geo/identity-window.ts';
 import { LinkHolder } from '../geo/link-holder.ts';
+import { LocalNotes } from '../geo/link-notes.ts';
 import type { LinkSettings, RegionLink } from '../geo/region-link.ts';
 import { systemClock, systemScheduler } from '../listeners/scheduler.ts';
+import type { Datacenter } from './datacenter.ts';
+import { LINKS_ROLE } from './links-role.ts';
 import { read, readSecret } from './shared-redis.ts';
 
 export interface LinkSurroundings {
   readonly sessions: Pick<Admin, 'session'>;
   readonly inlet: LinkInlet;
-  /** Null: the node keeps nothing, and has no links of its own. */
+  /** Of the node's own store; null: it keeps nothing, and has no links of its own. */
   readonly notes: NoteKeeper | null;
   /** Null: this node is alone. */
-  readonly roles: (Lease & { want(role: string): void }) | null;
+  readonly datacenter: Pick<Datacenter, 'roles' | 'linkNotes'> | null;
 }
 
-const ROLE = 'links';
 const INCARNATION_BYTES = 16;
 
 export class NodeLinks implements LinksView {
@@ -36,7 +38,7 @@ export class NodeLinks implements LinksView {
   readonly #log: Log;
   #config: RegionsConfig;
   #settings: readonly LinkSettings[];
-  #notes: [key: string, value: Buffer][] = [];
+  readonly #notes: Map<string, Buffer> = new Map();
   #around: LinkSurroundings | null = null;
   #holder: LinkHolder | null = null;
 
@@ -55,29 +57,28 @@ export class NodeLinks implements LinksView {
 
   /** What the store has kept of an earlier life; before `begin`. */
   recall(key: string, value: Buffer): void {
-    this.#notes.push([key, value]);
+    this.#notes.set(key, value);
   }
 
   /** The broker takes messages. */
   begin(around: LinkSurroundings): void {
-    const { inlet, notes, roles } = around;
+    const { inlet, notes: own, datacenter } = around;
     this.#around = around;
-    if (notes === null) return;
-    if (this.#config.links.length > 0) roles?.want(ROLE);
-    const holder = new LinkHolder({
+    if (own === null && datacenter === null) return;
+    const roles = datacenter?.roles ?? null;
+    const notes = datacenter?.linkNotes() ?? new LocalNotes(own!, inlet, this.#notes);
+    if (this.#config.links.length > 0) roles?.want(LINKS_ROLE);
+    this.#holder = new LinkHolder({
       core: this.core,
       inlet,
       notes,
-      isHolder: () => roles === null || roles.held(ROLE),
+      isHolder: () => roles === null || roles.held(LINKS_ROLE),
       clock: systemClock,
       scheduler: systemScheduler,
       log: this.#log,
       onGap: () => {},
     });
-    for (const [key, value] of this.#notes) holder.restore(key, value);
-    this.#notes = [];
-    this.#holder = holder;
-    holder.start(this.#settings);
+    this.#holder.start(this.#settings);
   }
 
   report(): LinksReport {
@@ -114,6 +115,7 @@ export class NodeLinks implements LinksView {
     this.#config = config;
     this.#settings = settings;
     this.core.revise(config.accept.map(termsOf));
+    if (config.links.length > 0) this.#around?.datacenter?.roles.want(LINKS_ROLE);
     this.#holder?.revise(settings);
   }
 

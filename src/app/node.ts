@@ -182,7 +182,7 @@ export class BrokerNode {
     const onNote = links === null ? undefined : links.recall.bind(links);
     const store = await openStore(config, log, onNote);
     const region = await openRegion(options, store);
-    const datacenter = await openDatacenter(options, region?.store ?? store.store, region);
+    const datacenter = await openDatacenter(options, region?.store ?? store.store, region, links);
     if (control !== null && datacenter !== null) {
       control.movesHere = (subject) => datacenter.isElsewhere(subject);
     }
@@ -215,7 +215,7 @@ export class BrokerNode {
         sessions: node.#broker.admin,
         inlet: node.#broker.linkInlet,
         notes: store.notes,
-        roles: datacenter?.roles ?? null,
+        datacenter,
       });
       await node.#desk.start();
       await node.#listen();
@@ -458,6 +458,7 @@ async function openDatacenter(
   { loaded, log: { log }, version: release }: NodeOptions,
   local: Store,
   region: RegionRetained | null,
+  nodeLinks: NodeLinks | null,
 ): Promise<Datacenter | null> {
   const { config } = loaded;
   const { cluster } = config;
@@ -465,7 +466,8 @@ async function openDatacenter(
   try {
     const { Datacenter } = await import('./datacenter.ts');
     const rounds = region?.datacenterRounds ?? null;
-    return await Datacenter.open({ config, cluster, local, rounds, release, log });
+    const links = nodeLinks?.core ?? null;
+    return await Datacenter.open({ config, cluster, local, links, rounds, release, log });
   } catch (error) {
     // Its database opens by itself once it is made.
     await local.stop();

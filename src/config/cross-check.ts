@@ -147,11 +147,8 @@ function checkCassandra({ cassandra, store }: Config, report: Report): void {
   }
 }
 
-function checkRegions({ regions, store, cluster }: Config, report: Report): void {
+function checkRegions({ regions, store }: Config, report: Report): void {
   if (regions === undefined) return;
-  if (cluster !== undefined) {
-    report(['regions'], 'links are for regions of one node so far: remove cluster, or regions');
-  }
   const { name, links, accept } = regions;
   if (store === 'memory' && links.length > 0) {
     report(['regions', 'links'], 'needs store: embedded: what has come over a link is kept there');

@@ -46,12 +46,22 @@ export class LinkFanout {
     const retain = receiver.retainAsPublished && view.retain;
     // Whoever had it first has put it into the queues of durable sessions.
     if (qos > 0 && publication.isRemote && session.durable) return Outcome.DONE;
+    // Other nodes with a link of it must call it the same.
+    if (this.#core.bus !== null) this.#name(publication);
+    if (qos === 0 && session.outlet === null) return Outcome.DONE;
     const linked = this.#linkedOf(publication);
     // Encoded for others it is without what travels besides.
     this.#encoder.begin();
     const outcome = this.#deliver(publication, linked, receiver, qos, retain);
     this.#encoder.begin();
     return outcome;
+  }
+
+  #name(publication: Publication): void {
+    const { mark } = publication;
+    if (mark !== null && mark.origin !== null) return;
+    const id = this.#links.name(this.#core.clock.wallMs());
+    publication.mark = { origin: { id, path: '' }, version: mark?.version ?? null };
   }
 
   #deliver(
@@ -64,9 +74,8 @@ export class LinkFanout {
     const { session } = receiver;
     const peer = session.link!;
     if (qos === 0) {
-      if (session.outlet === null) return Outcome.DONE;
       peer.handed++;
-      return this.#delivery.deliverQos0(linked, session.outlet, receiver, retain);
+      return this.#delivery.deliverQos0(linked, session.outlet!, receiver, retain);
     }
     const outcome = this.#delivery.deliver(linked, receiver, qos, retain, null);
     if (outcome !== Outcome.REFUSED) peer.handed++;

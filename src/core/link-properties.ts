@@ -11,6 +11,7 @@ import { PropertyId } from '../wire/properties.ts';
 import { NUMBER_BYTES, readNumber } from './link-names.ts';
 import type { Publication } from './publication.ts';
 import type { RegionLinks } from './region-links.ts';
+import type { RegionMark } from './region-mark.ts';
 import type { RetainedVersion } from './retained-version.ts';
 
 const ID = Buffer.from('causeway-id');
@@ -26,24 +27,51 @@ export function linkProperties(
   links: RegionLinks,
   timeMs: number,
 ): Buffer {
-  const { view, mark } = publication;
-  const origin = mark?.origin ?? null;
-  const id = origin?.id ?? '';
-  const idBytes = origin === null ? links.prefix.length + 2 * NUMBER_BYTES + 1 : id.length;
-  const path = origin === null ? links.region : `${origin.path},${links.region}`;
-  const version = mark?.version ?? null;
-  const versionText = version === null ? '' : `${version.timeUs}.${version.writer}`;
-  const own = view.propertyEnd - view.propertyStart;
+  const { mark, view } = publication;
+  const id = mark?.origin?.id ?? links.name(timeMs);
+  const before = mark?.origin?.path ?? '';
+  const path = before === '' ? links.region : `${before},${links.region}`;
+  const { propertyBuffer, propertyStart, propertyEnd } = view;
+  const own = propertyEnd - propertyStart;
+  const out = Buffer.allocUnsafe(blockBytes(id, path, mark?.version ?? null) + own);
+  const pos = writeBlock(out, 0, id, path, mark?.version ?? null);
+  propertyBuffer.copy(out, pos, propertyStart, propertyEnd);
+  return out;
+}
+
+function versionText(version: RetainedVersion | null): string {
+  return version === null ? '' : `${version.timeUs}.${version.writer}`;
+}
+
+function blockBytes(id: string, path: string, version: RetainedVersion | null): number {
   const names = ID.length + PATH.length + VERSION.length;
-  const bytes = 3 * OVERHEAD + names + idBytes + path.length + versionText.length + own;
-  const out = Buffer.allocUnsafe(bytes);
-  let pos = writeHead(out, 0, ID, idBytes);
-  pos = origin === null ? links.writeName(out, pos, timeMs) : pos + out.write(id, pos, 'latin1');
-  pos = writeHead(out, pos, PATH, path.length);
-  pos += out.write(path, pos, 'latin1');
-  pos = writeHead(out, pos, VERSION, versionText.length);
-  pos += out.write(versionText, pos, 'latin1');
-  view.propertyBuffer.copy(out, pos, view.propertyStart, view.propertyEnd);
+  return 3 * OVERHEAD + names + id.length + path.length + versionText(version).length;
+}
+
+/** The three properties; what they say is ASCII. */
+function writeBlock(
+  out: Buffer,
+  start: number,
+  id: string,
+  path: string,
+  version: RetainedVersion | null,
+): number {
+  let pos = writePair(out, start, ID, id);
+  pos = writePair(out, pos, PATH, path);
+  return writePair(out, pos, VERSION, versionText(version));
+}
+
+function writePair(out: Buffer, start: number, name: Buffer, value: string): number {
+  const pos = writeHead(out, start, name, value.length);
+  return pos + out.write(value, pos, 'latin1');
+}
+
+/** The same for another node of this region, which is not on the path; null: there is nothing to tell. */
+export function markBytes(mark: RegionMark | null): Buffer | null {
+  if (mark === null || mark.origin === null) return null;
+  const { id, path } = mark.origin;
+  const out = Buffer.allocUnsafe(blockBytes(id, path, mark.version));
+  writeBlock(out, 0, id, path, mark.version);
   return out;
 }
 
@@ -83,7 +111,7 @@ export class LinkProperties {
     this.path = buffer.latin1Slice(path + 2, pathEnd);
     this.version = readVersion(buffer.latin1Slice(version + 2, versionEnd));
     this.end = versionEnd;
-    return this.path !== '';
+    return true;
   }
 
   #readName(buffer: Buffer, start: number, end: number): boolean {

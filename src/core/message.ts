@@ -5,6 +5,7 @@
  */
 
 import type { Principal } from './principal.ts';
+import type { RegionMark } from './region-mark.ts';
 import type { RetainedVersion } from './retained-version.ts';
 
 const EMPTY = Buffer.alloc(0);
@@ -42,6 +43,8 @@ export class Message {
   source: Principal | null = null;
   /** Retained in a datacenter: orders the writes to its topic; null: written alone. */
   version: RetainedVersion | null = null;
+  /** What links to other regions tell of it, on its way between nodes; null: nothing. */
+  mark: RegionMark | null = null;
   /** Where a store keeps the body (its own numbering); 0: nowhere yet. */
   storeRef = 0;
 

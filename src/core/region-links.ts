@@ -6,7 +6,7 @@
 
 import type { UserProperty } from '../wire/properties.ts';
 import { filterMatches, intersection } from '../wire/topic-match.ts';
-import { isLinkId, regionOfLinkId, writeNumber } from './link-names.ts';
+import { isLinkId, NUMBER_BYTES, regionOfLinkId, writeNumber } from './link-names.ts';
 import type { PeerCertificate } from './ports.ts';
 import { WantedFilters } from './wanted-filters.ts';
 
@@ -90,6 +90,8 @@ export class RegionLinks {
   readonly #peers: Map<string, LinkPeer> = new Map();
   #terms: readonly LinkTerms[] = [];
   #nextNumber = 1;
+  /** The prefix, and room for what follows it. */
+  readonly #name: Buffer;
   /** CONNECTs that said to be a region and were not. */
   refused = 0;
 
@@ -97,6 +99,8 @@ export class RegionLinks {
   constructor(region: string, incarnation: Buffer) {
     this.region = region;
     this.prefix = `${region}.${incarnation.toString('base64url')}.`;
+    this.#name = Buffer.alloc(this.prefix.length + 2 * NUMBER_BYTES + 1);
+    this.#name.write(this.prefix, 'latin1');
   }
 
   /** Also later, after a reload. */
@@ -154,11 +158,12 @@ export class RegionLinks {
     return [[REGION_PROPERTY, this.region]];
   }
 
-  /** The name of one more message that was published here, 18 bytes behind the prefix. */
-  writeName(out: Buffer, start: number, timeMs: number): number {
-    let pos = start + out.write(this.prefix, start, 'latin1');
+  /** The name of one more message that was published here. */
+  name(timeMs: number): string {
+    const out = this.#name;
+    let pos = this.prefix.length;
     pos = writeNumber(out, pos, this.#nextNumber++);
     out[pos++] = 0x2e;
-    return writeNumber(out, pos, timeMs);
+    return out.latin1Slice(0, writeNumber(out, pos, timeMs));
   }
 }

@@ -82,6 +82,7 @@ export class Remote implements RemoteSide, SharedEvents {
     const publication = this.#publication;
     publication.setTransient(message, core.nextSequence++);
     publication.isRemote = true;
+    publication.mark = message.mark;
     publication.from = null;
     publication.fromId = '';
     publication.expiryS = -1;
@@ -343,8 +344,11 @@ export class Remote implements RemoteSide, SharedEvents {
     if (!append.isKept) delivery.appended(append.message, false);
     const session = core.sessionsByNumber.get(sessionNumber);
     if (session === undefined) return;
+    const { link } = session;
+    if (link !== null) link.dropped += dropped;
     for (let i = 0; i < dropped; i++) {
-      core.drop('queue_full', session.clientId, append.message.topic);
+      const why = link === null ? 'queue_full' : 'link_budget';
+      core.drop(why, session.clientId, append.message.topic);
     }
     if (seq === 0 || owner === null) return;
     if (owner !== this.#bus.incarnation) {

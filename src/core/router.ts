@@ -6,7 +6,7 @@
  */
 import { copyBytes } from '../util/bytes.ts';
 import { type PublishView, topicText } from '../wire/publish.ts';
-import type { Interest, Peer } from './cluster-ports.ts';
+import { Interest, type Peer } from './cluster-ports.ts';
 import { PeerRoutes } from './peer-routes.ts';
 import { NO_ROUTE, type Route } from './route.ts';
 import { RouteCache, TopicEntry } from './route-cache.ts';
@@ -74,11 +74,14 @@ export class Router {
   setInterest(peer: Peer, filter: string, interest: Interest): void {
     this.#peers ??= new PeerRoutes();
     this.#peers.set(peer, filter, interest);
+    // The rest are durable sessions, which are known here as they are.
+    this.#wanted?.setNode(peer.incarnation, filter, filter, interest === Interest.ALL);
     this.#touch(filter);
   }
 
   /** How many members of a shared group are connected to another node. */
   setGroup(peer: Peer, group: string, filter: string, members: number): void {
+    this.#wanted?.setNode(peer.incarnation, `$share/${group}/${filter}`, filter, members > 0);
     const known = this.groupOf(group, filter);
     if (known === null && members === 0) return;
     this.#touch(filter);
@@ -89,6 +92,7 @@ export class Router {
 
   /** Forgets all that a node wanted. */
   removePeer(peer: Peer): void {
+    this.#wanted?.removeNode(peer.incarnation);
     for (const filter of this.#peers?.removePeer(peer) ?? []) this.#touch(filter);
     for (const byName of [...this.#groups.values()]) {
       for (const group of [...byName.values()]) {

@@ -12,6 +12,8 @@ export interface NoteKeeper {
 }
 
 export const NEW = -1;
+/** It is here for the first time, and not safe yet. */
+export const PENDING = -2;
 
 const PAGE_NUMBERS = 1024;
 const BITS_BYTES = PAGE_NUMBERS / 8;
@@ -46,6 +48,8 @@ export class IdentityWindow {
   readonly #clock: Clock;
   /** By key of their note, oldest first. */
   readonly #pages: Map<string, Page> = new Map();
+  /** Begun and not ended; with whoever waits for that. */
+  readonly #pending: Map<string, ((failed: boolean) => void)[]> = new Map();
   /** Of the last look: numbers of one source follow each other. */
   #lastSource = '';
   #lastIndex = -1;
@@ -73,11 +77,29 @@ export class IdentityWindow {
   }
 
   /** The commit of the first time (0: it is durable), or NEW. */
-  seen(source: string, number: number): Ticket | typeof NEW {
+  seen(source: string, number: number): Ticket | typeof NEW | typeof PENDING {
+    if (this.#pending.size > 0 && this.#pending.has(nameOf(source, number))) return PENDING;
     const page = this.#find(source, Math.floor(number / PAGE_NUMBERS));
     if (page === null) return NEW;
     const bit = number % PAGE_NUMBERS;
     return (page.bytes[bit >> 3]! & (1 << (bit & 7))) === 0 ? NEW : page.ticket;
+  }
+
+  /** It is being made safe, and is marked only then. */
+  begin(source: string, number: number): void {
+    this.#pending.set(nameOf(source, number), []);
+  }
+
+  /** Told when what was begun has ended. */
+  whenEnded(source: string, number: number, ended: (failed: boolean) => void): void {
+    this.#pending.get(nameOf(source, number))?.push(ended);
+  }
+
+  end(source: string, number: number, failed: boolean): void {
+    const name = nameOf(source, number);
+    const waiting = this.#pending.get(name) ?? [];
+    this.#pending.delete(name);
+    for (const ended of waiting) ended(failed);
   }
 
   /** Takes it as seen; the ticket that makes it so for good, 0 when `isKept` is false (QoS 0). */
@@ -142,4 +164,8 @@ export class IdentityWindow {
 
 function keyOf(source: string, index: number): string {
   return `${KEY_PREFIX}${source}/${index}`;
+}
+
+function nameOf(source: string, number: number): string {
+  return `${source}.${number}`;
 }

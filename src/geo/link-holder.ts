@@ -6,14 +6,15 @@
 import type { LinkInlet } from '../core/link-inlet.ts';
 import type { Clock, Log, Scheduler } from '../core/ports.ts';
 import type { RegionLinks } from '../core/region-links.ts';
-import { IdentityWindow, type NoteKeeper } from './identity-window.ts';
+import { IdentityWindow } from './identity-window.ts';
 import { interestFor } from './link-interest.ts';
+import type { LinkNotes } from './link-notes.ts';
 import { type LinkMemory, type LinkSettings, RegionLink, recall } from './region-link.ts';
 
 export interface LinksParts {
   readonly core: RegionLinks;
   readonly inlet: LinkInlet;
-  readonly notes: NoteKeeper;
+  readonly notes: LinkNotes;
   /** One node of the region has all its links; alone: this one. */
   readonly isHolder: () => boolean;
   readonly clock: Clock;
@@ -34,7 +35,8 @@ const UNSUBSCRIBE_AFTER_MS = 30_000;
 const WINDOW_SLACK_MS = 3_600_000;
 
 export class LinkHolder {
-  readonly window: IdentityWindow;
+  /** Names of messages; a new one with each taking of the notes. */
+  window: IdentityWindow;
   readonly #parts: LinksParts;
   readonly #links: Map<string, RegionLink> = new Map();
   /** Whose connection has yet to end: one after the other has the session there. */
@@ -42,6 +44,7 @@ export class LinkHolder {
   readonly #memories: Map<string, LinkMemory> = new Map();
   #settings: readonly LinkSettings[] = [];
   #isHolder = false;
+  #isTaking = false;
   #isStopped = false;
   #stopTick: (() => void) | null = null;
   #gatherTimer: NodeJS.Timeout | undefined;
@@ -53,8 +56,7 @@ export class LinkHolder {
     this.window = new IdentityWindow(parts.notes, parts.clock);
   }
 
-  /** A note of an earlier life of this node; before `start`. */
-  restore(key: string, value: Buffer): void {
+  #restore(key: string, value: Buffer): void {
     if (!this.window.restore(key, value)) recall(key, value, (region) => this.#memoryOf(region));
   }
 
@@ -127,11 +129,15 @@ export class LinkHolder {
   }
 
   #tick(): void {
-    const isHolder = this.#parts.isHolder();
-    if (isHolder !== this.#isHolder) {
-      this.#isHolder = isHolder;
-      if (isHolder) this.#open();
-      else void this.#closeAll();
+    const { notes, log } = this.#parts;
+    const isAsked = this.#parts.isHolder();
+    if (this.#isHolder && !(isAsked && notes.isTaken)) {
+      this.#isHolder = false;
+      log.info({}, 'links of this region are no longer held here');
+      notes.letGo();
+      void this.#closeAll();
+    } else if (isAsked && !this.#isHolder && !this.#isTaking && this.#closing.size === 0) {
+      this.#take();
     }
     for (const link of this.#links.values()) link.tick();
     const nowMs = this.#parts.clock.monotonicMs();
@@ -139,6 +145,24 @@ export class LinkHolder {
     this.#sweptMs = nowMs;
     const ages = this.#settings.map(({ budgetAgeS }) => budgetAgeS * 1000);
     this.window.sweep(Math.max(0, ...ages) + WINDOW_SLACK_MS);
+  }
+
+  /** What the holder before knew, from wherever it has left it. */
+  #take(): void {
+    const { notes, clock, log } = this.#parts;
+    this.#isTaking = true;
+    this.window = new IdentityWindow(notes, clock);
+    this.#memories.clear();
+    notes.take(
+      (key, value) => this.#restore(key, value),
+      (isTaken) => {
+        this.#isTaking = false;
+        if (!isTaken || this.#isStopped) return;
+        this.#isHolder = true;
+        log.info({ pages: this.window.pages }, 'links of this region are held here');
+        this.#open();
+      },
+    );
   }
 
   #gather(): void {
@@ -171,6 +195,7 @@ export class LinkHolder {
   /** Before the broker stops: what comes later comes again. */
   async stop(): Promise<void> {
     this.#isStopped = true;
+    this.#isHolder = false;
     this.#stopTick?.();
     this.#parts.core.wanted.onChange = null;
     await this.#closeAll();

@@ -16,8 +16,9 @@ import { BUDGET_BYTES_PROPERTY, REGION_PROPERTY } from '../core/region-links.ts'
 import type { ConnackPacket } from '../wire/connack.ts';
 import type { PublishView } from '../wire/publish.ts';
 import { filterMatches } from '../wire/topic-match.ts';
-import { type IdentityWindow, NEW, type NoteKeeper } from './identity-window.ts';
+import { type IdentityWindow, NEW, PENDING } from './identity-window.ts';
 import { LinkCounters } from './link-counters.ts';
+import type { LinkNotes } from './link-notes.ts';
 
 /** Of one entry of `regions.links`, files read. */
 export interface LinkSettings {
@@ -37,7 +38,7 @@ export interface LinkParts {
   readonly region: string;
   readonly inlet: LinkInlet;
   readonly window: IdentityWindow;
-  readonly notes: NoteKeeper;
+  readonly notes: LinkNotes;
   /** Filters to subscribe to there, as of now. */
   readonly interest: () => ReadonlySet<string>;
   /** What an earlier life, or holder, has left: filters subscribed there, and whether a session was. */
@@ -348,9 +349,11 @@ export class RegionLink {
 
   #arrived(view: PublishView, topic: string, done: (isTaken: boolean) => void): void {
     const { counters } = this;
-    const { window, inlet, clock } = this.#parts;
+    const { window, inlet, clock, notes } = this.#parts;
     const properties = this.#properties;
-    if (!properties.read(view.propertyBuffer, view.propertyStart, view.propertyEnd)) {
+    const { propertyBuffer, propertyStart, propertyEnd } = view;
+    const isNamed = properties.read(propertyBuffer, propertyStart, propertyEnd);
+    if (!isNamed || properties.path === '') {
       counters.malformed++;
       done(true);
       return;
@@ -371,21 +374,37 @@ export class RegionLink {
       counters.duplicates++;
       // The first one may be on its way to the disk.
       if (view.qos === 0) done(true);
-      else inlet.whenDurable(seen, (failed) => done(!failed));
+      else if (seen === PENDING) window.whenEnded(source, number, (failed) => done(!failed));
+      else notes.whenDurable(seen, (failed) => done(!failed));
       return;
     }
     counters.received++;
     counters.receivedBytes += view.payloadEnd - view.payloadStart;
     counters.lagMs = Math.max(0, clock.wallMs() - properties.timeMs);
-    const ticket = window.mark(source, number, view.qos > 0);
     const { id, version, end } = properties;
-    inlet.publish(view, topic, end, { origin: { id, path }, version }, ticket, (failed) => {
-      if (failed) {
-        counters.failed++;
-        window.unmark(source, number);
-      }
-      done(!failed);
+    const mark = { origin: { id, path }, version };
+    if (view.qos === 0 || notes.isAtomic) {
+      const ticket = window.mark(source, number, view.qos > 0);
+      inlet.publish(view, topic, end, mark, ticket, (failed) => {
+        if (failed) window.unmark(source, number);
+        this.#settled(failed, done);
+      });
+      return;
+    }
+    window.begin(source, number);
+    const ended = (failed: boolean): void => {
+      window.end(source, number, failed);
+      this.#settled(failed, done);
+    };
+    inlet.publish(view, topic, end, mark, 0, (failed) => {
+      if (failed || this.#isStopped) ended(true);
+      else notes.whenDurable(window.mark(source, number, true), ended);
     });
+  }
+
+  #settled(failed: boolean, done: (isTaken: boolean) => void): void {
+    if (failed) this.counters.failed++;
+    done(!failed);
   }
 
   #mayBring(topic: string): boolean {

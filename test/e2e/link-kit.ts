@@ -41,6 +41,8 @@ export interface RegionsOptions {
   readonly link?: Readonly<Partial<Record<LinkName, LinkOptions>>>;
   /** Of the region that is fetched from. */
   readonly accept?: Readonly<Partial<Record<LinkName, AcceptOptions>>>;
+  /** Regions that others start, from `config(name)`. */
+  readonly elsewhere?: readonly string[];
   /** More of every configuration. */
   readonly config?: object;
 }
@@ -68,9 +70,10 @@ export class TestRegions {
       rmSync(folder, { recursive: true, force: true });
     });
     for (const link of options.links) regions.proxies.set(link, await TcpProxy.start(1));
-    for (const name of options.names) await regions.#write(name);
+    const { elsewhere = [] } = options;
+    for (const name of [...options.names, ...elsewhere]) await regions.#write(name);
     await Promise.all(options.names.map((name) => regions.startRegion(name)));
-    await regions.linksUp();
+    if (elsewhere.length === 0) await regions.linksUp();
     return regions;
   }
 
@@ -128,6 +131,11 @@ export class TestRegions {
       if (to(link) === name) proxy.retarget(broker.port());
     }
     return broker;
+  }
+
+  /** File of its configuration. */
+  config(name: string): string {
+    return join(this.#folder, name, 'causeway.yaml');
   }
 
   broker(name: string): Broker {

@@ -5,9 +5,11 @@
  * what MQTT 5 puts behind the fixed header of a QoS 0 PUBLISH: so the decoder of MQTT checks it.
  */
 import type { RetainedVersion } from '../../core/cluster-ports.ts';
+import { LinkProperties, markBytes } from '../../core/link-properties.ts';
 import { Message } from '../../core/message.ts';
 import type { Principal } from '../../core/principal.ts';
 import type { Publication } from '../../core/publication.ts';
+import type { RegionMark } from '../../core/region-mark.ts';
 import { CLEARED } from '../../core/retained-version.ts';
 import { copyBytes, writeU32 } from '../../util/bytes.ts';
 import { ProtocolError } from '../../wire/protocol-error.ts';
@@ -36,7 +38,9 @@ export interface RetainedPage {
 const QOS_BITS = 3;
 const RETAIN = 4;
 const HAS_EXPIRY = 8;
-const KNOWN_FLAGS = QOS_BITS | RETAIN | HAS_EXPIRY;
+/** Its properties begin with what links between regions tell of it. */
+const IS_MARKED = 16;
+const KNOWN_FLAGS = QOS_BITS | RETAIN | HAS_EXPIRY | IS_MARKED;
 /** Its publisher's node has counted them. */
 const USER_PROPERTIES_MAX = Number.MAX_SAFE_INTEGER;
 /** First byte of a QoS 0 PUBLISH. */
@@ -47,6 +51,7 @@ const SLAB_BYTES = 16 * 1024;
 
 const viewOfMessage = new PublishView();
 const decoded = new PublishView();
+const linkProperties = new LinkProperties();
 let slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
 let slabFill = 0;
 
@@ -55,8 +60,9 @@ let slabFill = 0;
 /** `wallMs`: now. */
 export function encodePublish(publication: Publication, wallMs: number): Buffer {
   const { view, expiresAtMs } = publication;
-  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + messageBytes(view, expiresAtMs));
-  writeMessage(frame, FRAME_HEADER_BYTES, view, publication.sequence, expiresAtMs, wallMs);
+  const mark = markBytes(publication.mark);
+  const frame = Buffer.allocUnsafe(FRAME_HEADER_BYTES + messageBytes(view, expiresAtMs, mark));
+  writeMessage(frame, FRAME_HEADER_BYTES, view, publication.sequence, expiresAtMs, wallMs, mark);
   return writeHeader(frame, FrameType.PUBLISH);
 }
 
@@ -132,8 +138,8 @@ function setView(message: Message): PublishView {
   return view;
 }
 
-function messageBytes(view: PublishView, expiresAtMs: number): number {
-  const propertyBytes = view.propertyEnd - view.propertyStart;
+function messageBytes(view: PublishView, expiresAtMs: number, mark: Buffer | null = null): number {
+  const propertyBytes = view.propertyEnd - view.propertyStart + (mark?.length ?? 0);
   return (
     (expiresAtMs === 0 ? 9 : 17) +
     (view.topicEnd - view.topicStart) +
@@ -150,14 +156,18 @@ function writeMessage(
   sequence: number,
   expiresAtMs: number,
   wallMs: number,
+  mark: Buffer | null = null,
 ): void {
-  const propertyBytes = view.propertyEnd - view.propertyStart;
+  const propertyBytes = view.propertyEnd - view.propertyStart + (mark?.length ?? 0);
   let pos = start;
-  out[pos++] = view.qos | (view.retain ? RETAIN : 0) | (expiresAtMs === 0 ? 0 : HAS_EXPIRY);
+  out[pos] = view.qos | (view.retain ? RETAIN : 0) | (expiresAtMs === 0 ? 0 : HAS_EXPIRY);
+  if (mark !== null) out[pos]! |= IS_MARKED;
+  pos++;
   pos = writeU53(out, pos, sequence);
   if (expiresAtMs !== 0) pos = writeU53(out, pos, Math.max(0, Math.floor(expiresAtMs - wallMs)));
   pos += view.topicBuffer.copy(out, pos, view.topicStart, view.topicEnd);
   pos = writeVarint(out, pos, propertyBytes);
+  if (mark !== null) pos += mark.copy(out, pos);
   if (propertyBytes > 0) {
     pos += view.propertyBuffer.copy(out, pos, view.propertyStart, view.propertyEnd);
   }
@@ -276,8 +286,9 @@ function readMessage(reader: FrameReader, wallMs: number, exact: boolean): Messa
   const payloadStart = start + topicBytes;
   buffer.copy(body, start, view.topicStart, view.topicEnd);
   buffer.copy(body, payloadStart, view.payloadStart, view.payloadEnd);
+  const mark = (flags & IS_MARKED) === 0 ? null : takeMark(view);
   const properties = copyBytes(view.propertyBuffer, view.propertyStart, view.propertyEnd);
-  return new Message(
+  const message = new Message(
     sequence,
     topic,
     body,
@@ -289,4 +300,17 @@ function readMessage(reader: FrameReader, wallMs: number, exact: boolean): Messa
     (flags & RETAIN) !== 0,
     expiresAtMs,
   );
+  message.mark = mark;
+  return message;
+}
+
+/** What links tell of it; the view is left with its own properties. */
+function takeMark(view: PublishView): RegionMark {
+  const read = linkProperties;
+  if (!read.read(view.propertyBuffer, view.propertyStart, view.propertyEnd)) {
+    throw new LinkDamage('a message has no mark');
+  }
+  view.propertyStart = read.end;
+  const { id, path, version } = read;
+  return { origin: { id, path }, version };
 }

@@ -46,10 +46,14 @@ export interface AppendWriterOptions {
   readonly incarnation: () => Incarnation;
   readonly limits: AppendLimits;
   readonly counters: StoreCounters;
+  /** Bytes the queue of this client may have, the oldest going first; absent or null: as `limits` say. */
+  readonly budgetOf?: ((clientId: string) => number | null) | undefined;
   /** Null: there is none, and what waits for Redis waits. */
   readonly journal: AppendJournal | null;
 }
 
+/** A budget is of bytes. */
+const BUDGET_MESSAGES_MAX = 1_000_000_000;
 const SESSIONS_PER_CALL = 64;
 const VALUES_PER_CALL = 2048;
 const BYTES_PER_CALL = 1024 * 1024;
@@ -192,9 +196,17 @@ export class AppendWriter {
         this.#hold(lane, 0);
         continue;
       }
+      const budgetBytes = this.#options.budgetOf?.(lane.clientId) ?? null;
+      if (budgetBytes !== null) {
+        // Bounds are of a whole call.
+        const own = this.#begin(new AppendCall(BUDGET_MESSAGES_MAX, budgetBytes, 'oldest'));
+        this.#fill(own, lane);
+        this.#send(own);
+        continue;
+      }
       let call = open.get(lane.shard);
       if (call === undefined) {
-        call = this.#begin();
+        call = this.#begin(this.#boundedCall());
         open.set(lane.shard, call);
       }
       this.#fill(call, lane);
@@ -207,9 +219,12 @@ export class AppendWriter {
     for (const call of open.values()) this.#send(call);
   }
 
-  #begin(): OpenCall {
+  #boundedCall(): AppendCall {
     const { queueMessagesMax, queueBytesMax, overflow } = this.#options.limits;
-    const call = new AppendCall(queueMessagesMax, queueBytesMax, overflow);
+    return new AppendCall(queueMessagesMax, queueBytesMax, overflow);
+  }
+
+  #begin(call: AppendCall): OpenCall {
     return { call, slices: [], lanes: [], values: 0, bytes: 0 };
   }
 

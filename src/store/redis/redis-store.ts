@@ -65,6 +65,8 @@ export interface RedisStoreOptions {
   readonly limits?: Partial<RedisStoreLimits>;
   /** Of this life of the node: names what it appends. */
   readonly incarnation: () => Incarnation;
+  /** Bytes the queue of this client may have; absent or null: as `limits` say. */
+  readonly budgetOf?: ((clientId: string) => number | null) | undefined;
   /** Where appends go that Redis does not answer; absent: they wait. */
   readonly journal?: AppendJournal | null;
 }
@@ -157,6 +159,7 @@ export class RedisStore
       incarnation,
       limits,
       counters,
+      budgetOf: options.budgetOf,
       journal,
     });
     const { absentMsMax } = limits;

@@ -1,0 +1,100 @@
+// Links between a region of several nodes and one of a single node: one holder, every QoS from and to every
+// node, once each, and a holder that is killed (P8, ADR 0022).
+import t from 'tap';
+import { sleep, TestCluster, until } from './cluster-kit.ts';
+import { drain, TestRegions } from './link-kit.ts';
+
+t.setTimeout(300_000);
+
+t.test('a datacenter and a node alone', async (t) => {
+  const regions = await TestRegions.start(t, {
+    names: ['us'],
+    elsewhere: ['eu'],
+    links: ['eu<us', 'us<eu'],
+  });
+  const cluster = await TestCluster.start(t, {
+    names: ['a', 'b'],
+    hasAdmin: true,
+    flags: ['--config', regions.config('eu')],
+  });
+  const toEu = regions.proxy('us<eu');
+  toEu.retarget(cluster.node('a').port());
+  const held = async (name: string): Promise<boolean> =>
+    (await cluster.node(name).metric('causeway_links_held')) === 1;
+  await until('somebody has the links', async () => (await held('a')) || (await held('b')), 30_000);
+  const holder = (await held('a')) ? 'a' : 'b';
+  const other = holder === 'a' ? 'b' : 'a';
+  t.equal(await held(other), false, 'and nobody else');
+  await regions.linksUp(['us<eu']);
+
+  const durable = await cluster.durable(other, 'reader');
+  await durable.subscribed('all/#', { qos: 2 });
+  const live = { a: await cluster.client('a', 'live-a'), b: await cluster.client('b', 'live-b') };
+  await live.a.subscribed('all/+', { qos: 2 });
+  await live.b.subscribed('$share/group/all/#', { qos: 1 });
+  const us = await regions.client('us');
+  await us.subscribed('all/#', { qos: 2 });
+  await regions.subscribed({ 'eu<us': 1 });
+  const ofUs = 'causeway_fetcher_subscriptions{region="us"}';
+  await until('us has subscribed', async () => {
+    return (await cluster.node('a').metric(ofUs)) === 1;
+  });
+  const expected: string[] = [];
+  const publisher = await regions.client('us');
+  const local = { a: await cluster.client('a', 'pub-a'), b: await cluster.client('b', 'pub-b') };
+  for (const [name, client] of Object.entries({ us: publisher, ...local })) {
+    for (const qos of [0, 1, 2]) {
+      await client.publish(`all/${name}`, `${name}-${qos}`, { qos });
+      expected.push(`${name}-${qos}`);
+    }
+  }
+  const readers = { durable, 'live at a': live.a, 'the group at b': live.b, us };
+  for (const [name, reader] of Object.entries(readers)) {
+    const got = (await drain(reader, 1000)).map(({ payload }) => payload.toString());
+    t.strictSame(got.sort(), [...expected].sort(), `${name}: each once`);
+  }
+  const ofLink = (name: string): Promise<number> =>
+    cluster.node(holder).metric(`causeway_link_${name}{region="us"}`);
+  t.equal(await ofLink('messages_total'), 3, 'nothing came back from us');
+  t.equal(await ofLink('duplicates_total'), 0);
+  t.equal(await regions.ofLink('us<eu', 'messages_total'), 6);
+  t.equal(await regions.ofLink('us<eu', 'loops_total'), 0);
+
+  // The holder dies with messages that it has not acknowledged.
+  const link = regions.proxy('eu<us');
+  link.pause('toServer');
+  const sent: string[] = [];
+  const publish = async (count: number): Promise<void> => {
+    for (let i = 0; i < count; i++) {
+      const payload = `m${sent.length}`;
+      await publisher.publish('all/x', payload, { qos: 1 + (i % 2) });
+      sent.push(payload);
+    }
+  };
+  await publish(20);
+  await sleep(500);
+  await cluster.node(holder).kill();
+  toEu.retarget(cluster.node(other).port());
+  await publish(10);
+  link.cut();
+  link.resume();
+  await until('the other one has the links', () => held(other), 30_000);
+  await publish(10);
+  const got: string[] = [];
+  await until(
+    'all has come',
+    async () => {
+      got.push(...(await drain(durable, 200)).map(({ payload }) => payload.toString()));
+      return got.length >= sent.length;
+    },
+    60_000,
+  );
+  got.push(...(await drain(durable, 1000)).map(({ payload }) => payload.toString()));
+  t.strictSame(got, sent, 'each once, in order, also those that were under way');
+  const again = 'causeway_link_duplicates_total{region="us"}';
+  t.ok((await cluster.node(other).metric(again)) > 0, 'which the new holder knew');
+  const gaps = await cluster.node(other).metric('causeway_link_gaps_total{region="us"}');
+  t.equal(gaps, 0);
+  t.strictSame(cluster.errors(), []);
+  t.strictSame(regions.errors(), []);
+});
