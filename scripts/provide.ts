@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // Finds, or installs, the programs that tests need from outside: mosquitto's command-line clients and
-// paho for Python, which judge us, and a Redis server (Cassandra: provide-cassandra.ts). Called by
+// paho for Python, which judge us, a Redis server, and HAProxy (Cassandra: provide-cassandra.ts). Called by
 // scripts/test.ts; tests ask for paths.
 // What it installs itself goes to node_modules/.cache, except that root lets apt-get install.
 import {
@@ -31,6 +31,11 @@ const clientPackages = ['mosquitto-clients', 'libmosquitto1', 'libcjson1'];
 /** The server itself comes with the tools. */
 const redisPackages = ['redis-server', 'redis-tools', 'libjemalloc2', 'liblzf1'];
 const howRedis = 'redis-server: not found; run: apt-get install redis-server';
+const haproxyPackages = [
+  ...['haproxy', 'liblua5.3-0', 'libopentracing-c-wrapper0', 'libopentracing1'],
+  ...['libpcre2-8-0', 'libssl3', 'libsystemd0', 'libcrypt1'],
+];
+const howHaproxy = 'haproxy: not found; run: apt-get install haproxy';
 const pahoPackage = 'paho-mqtt>=2,<3';
 const howClients = 'mosquitto clients: not found; run: apt-get install mosquitto-clients';
 const howPaho = `paho: needs python3 with venv; run: python3 -m pip install '${pahoPackage}'`;
@@ -95,6 +100,7 @@ function unpack(
   packages: readonly string[],
   names: readonly string[],
   proof: { readonly args: readonly string[]; readonly says: (name: string) => string },
+  programs: 'bin' | 'sbin' = 'bin',
 ): string | undefined {
   const problem = settle(place, (folder) => {
     const fetched = ask('apt-get', ['download', ...packages], folder);
@@ -110,7 +116,7 @@ function unpack(
   const libraries = join(cache, place, 'usr', 'lib', triple);
   mkdirSync(foreignBin, { recursive: true });
   for (const name of names) {
-    const real = join(cache, place, 'usr', 'bin', name);
+    const real = join(cache, place, 'usr', programs, name);
     const wrapper = join(foreignBin, `.${name}.${process.pid}`);
     writeFileSync(wrapper, `#!/bin/sh\nLD_LIBRARY_PATH='${libraries}' exec '${real}' "$@"\n`);
     chmodSync(wrapper, 0o755);
@@ -153,6 +159,32 @@ export function provideRedis(): string | undefined {
       ? aptInstall('redis-server').output
       : unpack('redis', redisPackages, ['redis-server'], proof);
   return findRedisServer() !== undefined ? undefined : `${howRedis}\n${problem ?? ''}`;
+}
+
+/** Absolute path of HAProxy, or undefined when there is none yet. Debian has it where few paths look. */
+export function findHaproxy(): string | undefined {
+  const own = [join(foreignBin, 'haproxy'), '/usr/sbin/haproxy'];
+  return onPath('haproxy') ?? own.find((file) => existsSync(file));
+}
+
+/** Absolute path of HAProxy; throws with the command that installs it. */
+export function haproxy(): string {
+  const found = findHaproxy();
+  if (found === undefined) throw new Error(howHaproxy);
+  return found;
+}
+
+/** Makes HAProxy available; answers with what is wrong, and how to get it. */
+export function provideHaproxy(): string | undefined {
+  if (findHaproxy() !== undefined) return undefined;
+  if (onPath('apt-get') === undefined) return howHaproxy;
+  console.log('        getting haproxy');
+  const proof = { args: ['-v'], says: () => 'HAProxy version' };
+  const problem =
+    process.getuid?.() === 0
+      ? aptInstall('haproxy').output
+      : unpack('haproxy', haproxyPackages, ['haproxy'], proof, 'sbin');
+  return findHaproxy() !== undefined ? undefined : `${howHaproxy}\n${problem ?? ''}`;
 }
 
 function provideClients(): string | undefined {
@@ -199,7 +231,7 @@ export function provide(): string[] {
 }
 
 if (import.meta.main) {
-  const problems = [...provide(), provideRedis(), provideCassandra()];
+  const problems = [...provide(), provideRedis(), provideHaproxy(), provideCassandra()];
   const lacking = problems.filter((problem) => problem !== undefined);
   for (const problem of lacking) console.error(problem);
   process.exitCode = lacking.length === 0 ? 0 : 1;

@@ -7,7 +7,7 @@ import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { CassandraNode } from './cassandra-node.ts';
-import { foreignBin, provide, provideRedis } from './provide.ts';
+import { foreignBin, provide, provideHaproxy, provideRedis } from './provide.ts';
 import { provideCassandra } from './provide-cassandra.ts';
 import { type Failure, tally } from './tally.ts';
 
@@ -83,7 +83,8 @@ function note(name: string, problem: string | undefined): void {
 const args = process.argv.slice(2);
 const isWhole = args.length === 0;
 const mayBeForeign = isWhole || args.some((arg) => arg.includes('foreign'));
-const mayNeedRedis = isWhole || args.some((arg) => arg.includes('redis'));
+const mayNeedHaproxy = isWhole || args.some((arg) => arg.includes('haproxy'));
+const mayNeedRedis = mayNeedHaproxy || args.some((arg) => arg.includes('redis'));
 const mayNeedCassandra = isWhole || args.some((arg) => arg.includes('cassandra'));
 
 /** One for all tests that do not stop theirs; they are told of it as of one that was there before. */
@@ -114,6 +115,7 @@ if (mayBeForeign) {
   note('foreign clients', lacking.length === 0 ? undefined : lacking.join('\n'));
 }
 if (mayNeedRedis) note('redis-server', provideRedis());
+if (mayNeedHaproxy) note('haproxy', provideHaproxy());
 if (cassandraStart !== null) {
   const isUp = (): undefined => undefined;
   note('cassandra', await cassandraStart.then(isUp, (error: unknown) => `${error}`));

@@ -11,10 +11,13 @@ import { command } from '../../src/cli/commands/probe.ts';
 import { Client } from '../../src/client/client.ts';
 import { crossSteps, ownSteps, stepTexts } from '../../src/client/probe/probe-step.ts';
 import { ReasonCode } from '../../src/wire/reason-code.ts';
+import { TestCluster } from '../e2e/cluster-kit.ts';
 import { startBroker, type TestBroker } from './broker.ts';
 import { FakeServer } from './fake-server.ts';
 
 const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
+t.setTimeout(120_000);
+
 let broker: TestBroker;
 
 t.before(async () => {
@@ -153,6 +156,19 @@ t.test('two ways to one server: from each to each other', async (t) => {
     [...crossSteps.map((step) => [one, two, step]), ...crossSteps.map((step) => [two, one, step])],
   );
 });
+
+t.test(
+  'two nodes of a datacenter: exit code 0, and one subscription is known at once',
+  async (t) => {
+    const cluster = await TestCluster.start(t, { names: ['a', 'b'] });
+    const [one, two] = ['a', 'b'].map((name) => `mqtt://127.0.0.1:${cluster.node(name).port()}`);
+    const { code, out } = await probe(t, one!, two!, '--json', '-W', '15');
+    t.equal(code, 0, out);
+    const across = stepsOf(out).filter(({ to }) => to !== undefined);
+    t.equal(across.length, 2 * crossSteps.length);
+    t.strictSame(cluster.errors(), []);
+  },
+);
 
 t.test('exit code 2: a server that is not there, and one that refuses', async (t) => {
   const closed = createServer();

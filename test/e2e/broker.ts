@@ -24,6 +24,8 @@ export interface BrokerOptions {
   readonly config?: string;
   /** Metrics and health on a free port. */
   readonly hasAdmin?: boolean;
+  /** Instead of a free one. */
+  readonly adminPort?: number;
   readonly flags?: readonly string[];
   /** Program and first arguments instead of `node src/cli/main.ts`. */
   readonly program?: readonly string[];
@@ -82,7 +84,10 @@ export class Broker {
       ...(options.config === undefined ? [] : ['--config', options.config]),
       ...listen.flatMap((url) => ['--listen', url]),
       ...(options.data === undefined ? ['--ephemeral'] : ['--data', options.data]),
-      ...['--admin', options.hasAdmin === true ? 'http://127.0.0.1:0' : 'off'],
+      ...[
+        '--admin',
+        options.hasAdmin === true ? `http://127.0.0.1:${options.adminPort ?? 0}` : 'off',
+      ],
       ...(options.flags ?? []),
     ];
     const child = spawn(words[0]!, words.slice(1), {
