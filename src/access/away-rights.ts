@@ -29,8 +29,12 @@ export class AwayRights {
   /** Rules may have been granted that are not stored: only a rule that denies speaks against it. */
   readonly #mayBeGranted: boolean;
   readonly #isSuperuser: (user: string) => boolean;
-  /** Used last comes last. */
-  readonly #compiled = new Map<string, ClientRules>();
+  /**
+   * Those asked about lately, and those of before: when the first are half of what is kept, the others
+   * go. A map that loses its oldest entry with each new one is searched for it over and over.
+   */
+  #compiled = new Map<string, ClientRules>();
+  #compiledBefore = new Map<string, ClientRules>();
   #version = -1;
   #lastPrincipal: Principal | null = null;
   #lastRules: ClientRules | null = null;
@@ -106,7 +110,7 @@ export class AwayRights {
 
   /** Principals remembered, for tests of the bound. */
   get size(): number {
-    return this.#compiled.size;
+    return this.#compiled.size + this.#compiledBefore.size;
   }
 
   #allows(decision: Decision): boolean {
@@ -117,23 +121,21 @@ export class AwayRights {
     if (this.#version !== this.#inForce.version) {
       this.#version = this.#inForce.version;
       this.#compiled.clear();
+      this.#compiledBefore.clear();
       this.#lastRules = null;
     }
     if (this.#lastRules !== null && this.#lastPrincipal === principal) return this.#lastRules;
     const key = keyOf(principal);
     let rules = this.#compiled.get(key);
     if (rules === undefined) {
-      rules = this.#inForce.rules.compile(awaySubject(principal), 'for');
-      if (this.#compiled.size >= PRINCIPALS_MAX) {
-        for (const oldest of this.#compiled.keys()) {
-          this.#compiled.delete(oldest);
-          break;
-        }
+      rules =
+        this.#compiledBefore.get(key) ?? this.#inForce.rules.compile(awaySubject(principal), 'for');
+      if (this.#compiled.size >= PRINCIPALS_MAX / 2) {
+        this.#compiledBefore = this.#compiled;
+        this.#compiled = new Map();
       }
-    } else {
-      this.#compiled.delete(key);
+      this.#compiled.set(key, rules);
     }
-    this.#compiled.set(key, rules);
     this.#lastPrincipal = principal;
     this.#lastRules = rules;
     return rules;

@@ -15,6 +15,7 @@ interface RecentClear {
 /** Cassandra has synced what it has answered so long ago: six times its default. */
 const SYNCED_MS = 60_000;
 const COUNT_MAX = 100_000;
+const DROPPED_AT_ONCE = 10_000;
 
 export class RecentClears {
   readonly #clears: Map<string, RecentClear> = new Map();
@@ -32,9 +33,11 @@ export class RecentClears {
   add(topic: string, version: RetainedVersion, atMs: number): void {
     this.#clears.delete(topic);
     this.#clears.set(topic, { version, atMs });
+    if (this.#clears.size <= COUNT_MAX) return;
+    // Many at once: to look for the oldest one costs more, the more went before it.
     for (const oldest of this.#clears.keys()) {
-      if (this.#clears.size <= COUNT_MAX) return;
       this.#over(oldest);
+      if (this.#clears.size <= COUNT_MAX - DROPPED_AT_ONCE) return;
     }
   }
 

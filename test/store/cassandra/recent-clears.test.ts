@@ -76,10 +76,13 @@ t.test('another region has published since', async (t) => {
 t.test('not more than so many', async (t) => {
   const forgotten: string[] = [];
   const clears = new RecentClears((topic) => forgotten.push(topic));
-  for (let i = 0; i < 100_002; i++) clears.add(`${i}`, { timeUs: i, writer: CLEARED }, i);
-  t.strictSame(forgotten, ['0', '1']);
-  t.equal(clears.size, 100_000);
-  clears.add('2', { timeUs: 9, writer: CLEARED }, 200_000);
-  clears.roundEnded(60_005);
-  t.strictSame(forgotten, ['0', '1', '3', '4', '5']);
+  for (let i = 0; i < 100_000; i++) clears.add(`${i}`, { timeUs: i, writer: CLEARED }, i);
+  t.strictSame(forgotten, []);
+  clears.add('more', { timeUs: 1, writer: CLEARED }, 100_000);
+  t.equal(clears.size, 90_000);
+  t.strictSame([forgotten[0], forgotten.at(-1)], ['0', '10000'], 'the oldest go');
+  clears.add('10001', { timeUs: 9, writer: CLEARED }, 200_000);
+  forgotten.length = 0;
+  clears.roundEnded(70_005);
+  t.strictSame(forgotten, ['10002', '10003', '10004', '10005']);
 });
