@@ -47,6 +47,8 @@ const FILL_ROWS_PER_S = 1_000_000;
 /** A node that waits for a round serves without when Cassandra is away, or nothing comes, for so long. */
 const AWAY_MS = 5000;
 const STALLED_MS = 30_000;
+/** Whoever hears of no round for three intervals and so long goes round: whose turn it is cannot, say. */
+const OVERDUE_MS = 600_000;
 /** Clocks of two nodes of a datacenter are not further apart. */
 const AHEAD_MS_MAX = 60_000;
 
@@ -57,6 +59,8 @@ export class Rounds {
   #stopTick: (() => void) | null = null;
   #isStopped = false;
   #nextMs = 0;
+  /** Monotonic ms at which the end of a round was last heard of, or the node began. */
+  #heardMs = 0;
   /** Told when the node may serve; null: it may. */
   #ready: ((isWhole: boolean) => void) | null = null;
   /** Something has come since: what it was, and when. */
@@ -75,11 +79,13 @@ export class Rounds {
     }
     const { scheduler, clock, memory, rowsPerS } = this.#parts;
     this.#around = around;
+    this.#heardMs = clock.monotonicMs();
     this.#reconciler = new Reconciler({
       ...this.#parts,
       view: around.view,
       lastRoundMs: () => memory.beganMs,
       roundEnded: (beganMs) => {
+        this.#heardMs = clock.monotonicMs();
         memory.save(beganMs);
         around.ended(beganMs);
       },
@@ -102,6 +108,7 @@ export class Rounds {
   /** Another node has ended a whole round that began then, and all it found is here. */
   heard(beganMs: number): void {
     const { memory, clock } = this.#parts;
+    this.#heardMs = clock.monotonicMs();
     const knownMs = Math.min(beganMs, clock.wallMs() + AHEAD_MS_MAX);
     if (knownMs > memory.beganMs) memory.save(knownMs);
   }
@@ -164,13 +171,16 @@ export class Rounds {
     const around = this.#around;
     const reconciler = this.#reconciler;
     if (around === null || reconciler === null) return;
-    const nowMs = this.#parts.clock.monotonicMs();
+    const { clock, intervalS } = this.#parts;
+    const nowMs = clock.monotonicMs();
     // Whoever starts as the first need not wait until nobody else can have the turn.
-    const isMine = around.isMine() || (this.#ready !== null && !around.hasOthers());
+    const isFirst = this.#ready !== null && !around.hasOthers();
+    const isOverdue = nowMs - this.#heardMs > 3 * intervalS * 1000 + OVERDUE_MS;
+    const isMine = around.isMine() || isFirst || isOverdue;
     if (!isMine) reconciler.abandon();
     else if (!reconciler.isRunning && nowMs >= this.#nextMs && this.#parts.table.isUp) {
       reconciler.start(around.view.size === 0, (isDone) => {
-        if (isDone) this.#nextMs = this.#parts.clock.monotonicMs() + this.#parts.intervalS * 1000;
+        if (isDone) this.#nextMs = clock.monotonicMs() + intervalS * 1000;
       });
     }
     if (this.#ready !== null) this.#judge(around, reconciler, nowMs);

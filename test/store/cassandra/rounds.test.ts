@@ -264,6 +264,29 @@ t.test('a turn that goes to another node ends the round here', async (t) => {
   t.strictSame(subject.told, []);
 });
 
+t.test(
+  'whose turn it is cannot go round: another one does when it hears nothing for long',
+  async (t) => {
+    const subject = await Subject.make();
+    subject.roundWas(1);
+    subject.isMine = false;
+    subject.hasOthers = true;
+    subject.there(10);
+    subject.begin();
+    const { time, table } = subject.region;
+    time.pass(2 * INTERVAL_S * 1000, 1000);
+    subject.rounds.heard(time.wallMs());
+    time.pass(3 * INTERVAL_S * 1000, 1000);
+    t.equal(table.pages, 0);
+    time.pass(601_000, 1000);
+    subject.pass(2000);
+    t.equal(subject.node.counters.rounds, 1);
+    t.equal(subject.told.length, 1, 'the others hear of it');
+    time.pass(3 * INTERVAL_S * 1000, 1000);
+    t.equal(subject.node.counters.rounds, 1, 'and it waits again');
+  },
+);
+
 t.test('whether what a mirror of long ago says may be over', async (t) => {
   const subject = await Subject.make();
   subject.roundWas(1);
