@@ -75,7 +75,7 @@ export function loadConfig(sources: ConfigSources): LoadedConfig {
   const merged = mergeTrees(layers.map((layer) => layer.tree));
   const parsed = schema.safeParse(merged);
   if (!parsed.success) {
-    const missing = parsed.error.issues.filter(isMissing);
+    const missing = parsed.error.issues.filter((issue) => isMissing(issue, merged));
     problems.push(...missing.flatMap((issue) => explain(issue, layers)));
   }
   if (problems.length > 0 || !parsed.success) throw new ConfigError(inOrder(problems));
@@ -116,12 +116,15 @@ function sayWhere(layers: readonly Layer[], path: Path): string {
 function checkLayer(layer: Layer): Problem[] {
   const parsed = schema.safeParse(layer.tree);
   if (parsed.success) return [];
-  const issues = parsed.error.issues.filter((issue) => !isMissing(issue));
+  const issues = parsed.error.issues.filter((issue) => !isMissing(issue, layer.tree));
   return issues.flatMap((issue) => explain(issue, [layer]));
 }
 
-function isMissing(issue: z.core.$ZodIssue): boolean {
-  return issue.code === 'custom' && issue.params?.kind === MISSING;
+/** A value, or a whole section, that must be there and is not. */
+function isMissing(issue: z.core.$ZodIssue, tree: Tree): boolean {
+  if (issue.code === 'custom') return issue.params?.kind === MISSING;
+  if (issue.code !== 'invalid_type' || issue.expected !== 'object') return false;
+  return valueAt(tree, issue.path as Path) === undefined;
 }
 
 function explain(issue: z.core.$ZodIssue, layers: readonly Layer[]): Problem[] {
@@ -137,7 +140,8 @@ function explain(issue: z.core.$ZodIssue, layers: readonly Layer[]): Problem[] {
   if (issue.code === 'invalid_type' && issue.expected === 'object') {
     return [{ where, message: `${name}: expected a section with ${keysAt(path).join(', ')}` }];
   }
-  const colon = isMissing(issue) ? '' : ':';
+  const isValue = issue.code === 'custom' && issue.params?.kind === MISSING;
+  const colon = isValue ? '' : ':';
   return [{ where, message: `${name}${colon} ${issue.message}` }];
 }
 

@@ -155,6 +155,20 @@ t.test('a wrong value is reported even where a higher source replaces it', async
   t.strictSame(errors, ['edge.yaml:1:8: store: expected one of embedded, memory, found "disk"']);
 });
 
+t.test('a section that one source needs may come from another', async (t) => {
+  const lease = flag('--set cluster.leaseMs', 'cluster.leaseMs', '2000');
+  const text = 'cluster:\n  redis: {url: "redis://h"}\n';
+  const { config } = load({ text, flags: [lease] });
+  t.match(config.cluster, { leaseMs: 2000, redis: { url: 'redis://h' } });
+  const environment = { CAUSEWAY_CLUSTER_LEASE_MS: '3000' };
+  t.equal(load({ text, environment }).config.cluster?.leaseMs, 3000);
+  const wanted = /^--set cluster.leaseMs: cluster.redis: expected a section with url, /;
+  t.match(problemsOf({ flags: [lease] }), [wanted], 'it has to come from somewhere');
+  t.match(problemsOf({ text: 'cluster:\n  leaseMs: 2000\n' }), [
+    /^edge.yaml:2:3: cluster.redis: expected a section/,
+  ]);
+});
+
 t.test('variables of others are let be, those Kubernetes adds for a Service too', async (t) => {
   const environment = {
     CAUSEWAY_SERVICE_HOST: '10.0.0.1',

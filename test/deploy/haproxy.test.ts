@@ -53,8 +53,6 @@ class Site {
       ['0.0.0.0:1883', `127.0.0.1:${port}`],
       ['192.0.2.10', '127.0.0.1'],
       ['redis://redis.internal:6379', this.#redisUrl],
-      // So that a death does not take long.
-      ['cluster:\n', `cluster:\n  nodeId: ${name}\n  leaseMs: 1500\n`],
     ];
     writeFileSync(config, adapted(example('causeway.yaml'), changes));
     const broker = await Broker.start({
@@ -62,7 +60,8 @@ class Site {
       data: join(this.#folder, name),
       hasAdmin: true,
       adminPort,
-      flags: ['--set', 'sysIntervalS=0'],
+      // A short lease, so that a death does not take long.
+      flags: ['--node-id', name, '--set', 'cluster.leaseMs=1500', '--set', 'sysIntervalS=0'],
       env: { CAUSEWAY_ADMIN_TOKEN: TOKEN },
     });
     t.teardown(() => broker.kill());
@@ -198,10 +197,12 @@ t.test('a node is killed, comes back, and the other one is drained', async (t) =
   t.teardown(() => clearInterval(publishing));
   const count = (of: (device: Device) => number): number =>
     devices.reduce((sum, device) => sum + of(device), 0);
-  /** Everybody is connected and nothing waits, while nobody publishes more than it takes. */
-  const settled = async (what: string): Promise<void> => {
+  /** Everybody is connected there, and knows it. */
+  const settled = async (what: string, node: Node): Promise<void> => {
+    const isThere = async (): Promise<boolean> => (await clientsAt(node)).length === DEVICES;
+    await until(what, isThere, 30_000);
     await until(what, () => devices.every(({ isConnected }) => isConnected), 30_000);
-    await sleep(1000);
+    await sleep(500);
   };
   const tell = (what: string): void => {
     const away = Math.max(...devices.map(({ awayMs }) => awayMs));
@@ -214,7 +215,7 @@ t.test('a node is killed, comes back, and the other one is drained', async (t) =
 
   await sleep(500);
   await one.broker.kill();
-  await settled('all are at the node that is left');
+  await settled('all are at the node that is left', two);
   tell('kill -9');
   for (const [i, device] of devices.entries()) {
     const wanted = atOne.has(`d${i}`) ? 1 : 0;
@@ -242,7 +243,7 @@ t.test('a node is killed, comes back, and the other one is drained', async (t) =
   });
   t.equal(drained.status, 200);
   await until('nobody is left', async () => (await clientsAt(two)).length === 0, 30_000);
-  await settled('all are at the node that is not drained');
+  await settled('all are at the node that is not drained', again);
   tell('drain');
   t.equal((await clientsAt(again)).length, DEVICES);
   t.ok(
