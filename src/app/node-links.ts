@@ -76,7 +76,6 @@ export class NodeLinks implements LinksView {
       clock: systemClock,
       scheduler: systemScheduler,
       log: this.#log,
-      onGap: () => {},
     });
     this.#holder.start(this.#settings);
   }

@@ -78,7 +78,7 @@ export class LinkInlet implements ParkedOwner, PausedPublisher, TimerOwner {
     this.#point(from, topic, propertyStart);
     let pending = ticket;
     if (from.retain) pending = Math.max(pending, this.#retain(publication, mark));
-    fanout.send(publication, core.router.match(topic));
+    fanout.send(publication, core.router.lookup(publication.view).route);
     const { pressedBy } = fanout;
     if (from.qos === 0) settled(false);
     else this.#park({ ticket: pending, message: keptOf(publication), settled });

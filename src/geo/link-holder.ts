@@ -21,7 +21,6 @@ export interface LinksParts {
   readonly scheduler: Scheduler;
   readonly log: Log;
   readonly unsubscribeAfterMs?: number | undefined;
-  readonly onGap: (region: string) => void;
 }
 
 const TICK_MS = 250;
@@ -106,7 +105,7 @@ export class LinkHolder {
 
   #open(): void {
     if (this.#isStopped || !this.#isHolder) return;
-    const { core, inlet, notes, clock, log, onGap } = this.#parts;
+    const { core, inlet, notes, clock, log } = this.#parts;
     for (const settings of this.#settings) {
       const { region, allow } = settings;
       if (this.#links.has(region) || this.#closing.has(region)) continue;
@@ -121,7 +120,6 @@ export class LinkHolder {
         clock,
         log,
         unsubscribeAfterMs: this.#parts.unsubscribeAfterMs ?? UNSUBSCRIBE_AFTER_MS,
-        onGap: () => onGap(region),
       });
       this.#links.set(region, link);
       link.start();

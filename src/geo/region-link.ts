@@ -46,8 +46,6 @@ export interface LinkParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly unsubscribeAfterMs: number;
-  /** The other region has lost the session: what was queued there is gone. */
-  readonly onGap: () => void;
 }
 
 /** What is known of the session at the other region. */
@@ -198,7 +196,7 @@ export class RegionLink {
   // ------------------------------------------------------------------ connection
 
   #connected(client: Client, connack: ConnackPacket): void {
-    const { memory, notes, log, onGap } = this.#parts;
+    const { memory, notes, log } = this.#parts;
     const { region } = this;
     const said = connack.userProperties?.find(([name]) => name === REGION_PROPERTY)?.[1];
     if (said !== region) {
@@ -222,7 +220,6 @@ export class RegionLink {
       if (memory.hadSession) {
         this.counters.gaps++;
         log.warn({ region }, 'the other region has lost the session: what it had queued is gone');
-        onGap();
       }
     } else if (this.#isDoubtful) {
       for (const held of this.#held.values()) held.isGranted = false;

@@ -12,6 +12,7 @@ import {
   type SharedStrategy,
 } from '../../src/core/limits.ts';
 import type { Gate, ListenerInfo, Log, Observer, Store } from '../../src/core/ports.ts';
+import type { RegionLinks } from '../../src/core/region-links.ts';
 import type { Stats } from '../../src/core/stats.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { type ConnectOptions, FakeClient, listenerInfo, type Version } from './fake-client.ts';
@@ -28,6 +29,7 @@ export interface WorldOptions {
   readonly observer?: Observer | null;
   readonly store?: Store;
   readonly bus?: Bus | null;
+  readonly links?: RegionLinks | null;
   readonly time?: ManualTime;
   readonly seed?: number;
 }
@@ -61,6 +63,7 @@ export class World {
       gate: options.gate ?? null,
       observer: options.observer ?? null,
       bus: options.bus ?? null,
+      links: options.links ?? null,
     });
   }
 

@@ -7,12 +7,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Test } from 'tap';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { Client, connectClient, openSocket } from '../conformance/client.ts';
 import type { ProtocolVersion } from '../conformance/packets.ts';
 import type { ReadPacket } from '../conformance/reader.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
-import { passwordLines } from './access-kit.ts';
+import { ADMIN_TOKEN, passwordLines } from './access-kit.ts';
 import { Broker } from './broker.ts';
 import { type ConnectOptions, until } from './cluster-kit.ts';
 
@@ -21,12 +21,28 @@ const compileCache = fileURLToPath(new URL('../../node_modules/.cache/compile', 
 const PASSWORD = 'a-secret-of-links';
 
 export interface LinkOptions {
+  readonly scheme?: 'mqtts';
+  readonly tls?: object;
+  /** Null: none. */
+  readonly username?: null;
+  readonly passwordFile?: null;
   readonly allow?: readonly string[];
   readonly budgetAgeS?: number;
   readonly budgetBytes?: number;
 }
 
+/** What a test may change of a configuration. */
+export interface Changeable {
+  shutdownGraceMs?: number;
+  readonly regions: {
+    links: { allow?: readonly string[] }[];
+    accept: { certificate?: string }[];
+  };
+}
+
 export interface AcceptOptions {
+  readonly user?: null;
+  readonly certificate?: string;
   readonly topics?: readonly string[];
   readonly budgetAgeMaxS?: number;
   readonly budgetBytesMax?: number;
@@ -92,7 +108,8 @@ export class TestRegions {
       sysIntervalS: 0,
       bans: { login: { failuresMax: 0 }, flapping: { connectsMax: 0 } },
       authentication: {
-        chain: ['password'],
+        chain: ['certificate', 'password'],
+        certificate: {},
         anonymous: true,
         password: {
           file: file('passwords', await passwordLines({ ...users, somebody: PASSWORD })),
@@ -100,18 +117,19 @@ export class TestRegions {
       },
       regions: {
         name,
-        links: fetched.map((one) => ({
-          region: to(one),
-          url: `mqtt://127.0.0.1:${this.proxies.get(one)!.port}`,
-          username: `link-${name}`,
-          passwordFile: file('secret', `${PASSWORD}\n`),
-          ...link[one],
-        })),
-        accept: fetchers.map((one) => ({
-          region: from(one),
-          user: `link-${from(one)}`,
-          ...accept[one],
-        })),
+        links: fetched.map((one) => {
+          const { scheme = 'mqtt', ...more } = link[one] ?? {};
+          return given({
+            region: to(one),
+            url: `${scheme}://127.0.0.1:${this.proxies.get(one)!.port}`,
+            username: `link-${name}`,
+            passwordFile: file('secret', `${PASSWORD}\n`),
+            ...more,
+          });
+        }),
+        accept: fetchers.map((one) =>
+          given({ region: from(one), user: `link-${from(one)}`, ...accept[one] }),
+        ),
       },
       ...config,
     };
@@ -124,11 +142,12 @@ export class TestRegions {
       config: join(this.#folder, name, 'causeway.yaml'),
       data: join(this.#folder, name, 'data'),
       hasAdmin: true,
-      env: { NODE_COMPILE_CACHE: compileCache },
+      env: { NODE_COMPILE_CACHE: compileCache, CAUSEWAY_ADMIN_TOKEN: ADMIN_TOKEN },
     });
     this.brokers.set(name, broker);
     for (const [link, proxy] of this.proxies) {
-      if (to(link) === name) proxy.retarget(broker.port());
+      const scheme = this.#options.link?.[link as LinkName]?.scheme;
+      if (to(link) === name) proxy.retarget(broker.port(scheme));
     }
     return broker;
   }
@@ -205,9 +224,25 @@ export class TestRegions {
     return { username: `link-${region}`, password: PASSWORD };
   }
 
-  rewrite(name: string, change: (text: string) => string): void {
-    const file = join(this.#folder, name, 'causeway.yaml');
-    writeFileSync(file, change(readFileSync(file, 'utf8')));
+  /** Changes the configuration of a region and has it read again. */
+  async reload(name: string, change: (config: Changeable) => void): Promise<void> {
+    const file = this.config(name);
+    const config = parse(readFileSync(file, 'utf8')) as Changeable;
+    change(config);
+    writeFileSync(file, stringify(config));
+    const broker = this.broker(name);
+    broker.entries.length = 0;
+    broker.signal('SIGHUP');
+    await broker.entry('reloaded');
+  }
+
+  /** Ends the session of a link where it is. */
+  async endSession(link: LinkName): Promise<number> {
+    const id = encodeURIComponent(`$link/${from(link)}`);
+    const admin = this.broker(to(link)).addresses.get('http')!;
+    const headers = { authorization: `Bearer ${ADMIN_TOKEN}`, connection: 'close' };
+    const url = new URL(`/api/v1/sessions/${id}`, admin);
+    return (await fetch(url, { method: 'DELETE', headers })).status;
   }
 
   async #end(): Promise<void> {
@@ -223,6 +258,11 @@ export class TestRegions {
       ...(noise === '' ? [] : [`${name}: ${noise}`]),
     ]);
   }
+}
+
+/** Without what is null. */
+function given(section: object): object {
+  return Object.fromEntries(Object.entries(section).filter(([, value]) => value !== null));
 }
 
 function from(link: string): string {

@@ -358,6 +358,27 @@ t.test('messages', async (t) => {
   t.pass('all four kinds of frames');
 });
 
+t.test('what links between regions tell goes with a message', async (t) => {
+  const properties = Buffer.from([0x26, 0, 1, 0x61, 0, 1, 0x62]);
+  const own = makeMessage(1, 'a', Buffer.from('x'), { properties });
+  const id = 'eu.AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAB.AAAAAAAB';
+  for (const path of ['', 'eu', 'eu,us']) {
+    for (const version of [null, { timeUs: 7, writer: 8 }]) {
+      const publication = publicationOf(own);
+      publication.mark = { origin: { id, path }, version };
+      const frame = messages.encodePublish(publication, NOW_MS);
+      const got = back(frame, FrameType.PUBLISH, decodePublished);
+      t.strictSame([got.mark, got.properties], [publication.mark, properties]);
+    }
+  }
+  const publication = publicationOf(own);
+  publication.mark = { origin: null, version: { timeUs: 7, writer: 8 } };
+  const plainFrame = messages.encodePublish(publication, NOW_MS);
+  t.equal(back(plainFrame, FrameType.PUBLISH, decodePublished).mark, null, 'no name, no mark');
+  plainFrame[FRAME_HEADER_BYTES]! |= 16;
+  t.throws(() => back(plainFrame, FrameType.PUBLISH, decodePublished), LinkDamage);
+});
+
 t.test('many small messages share memory, and each keeps its own bytes', async (t) => {
   const decoded: Message[] = [];
   for (let i = 0; i < 2000; i++) {

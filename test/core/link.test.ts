@@ -1,0 +1,189 @@
+// The session of another region: its budget, what it may ask for, and acks that wait for it (ADR 0022).
+import t from 'tap';
+import { Drop } from '../../src/core/drop-reason.ts';
+import { LinkProperties } from '../../src/core/link-properties.ts';
+import type { PeerCertificate } from '../../src/core/ports.ts';
+import { type LinkTerms, RegionLinks } from '../../src/core/region-links.ts';
+import { PublishView } from '../../src/wire/publish.ts';
+import { type FakeClient, subscribeBytes } from './fake-client.ts';
+import { FakeSink } from './fake-sink.ts';
+import type { FakeStore } from './fake-store.ts';
+import { World, type WorldOptions } from './world.ts';
+
+const terms: LinkTerms = {
+  region: 'us',
+  user: null,
+  certificate: 'us.example',
+  topics: ['#'],
+  budgetAgeMs: 60_000,
+  budgetBytes: 5000,
+};
+
+function linksWith(more: Partial<LinkTerms> = {}): RegionLinks {
+  const links = new RegionLinks('eu', Buffer.alloc(16, 1));
+  links.revise([{ ...terms, ...more }]);
+  return links;
+}
+
+/** The link of us, connected. */
+function linked(world: World): FakeClient {
+  const certificate = { subjectCommonName: 'us.example' } as PeerCertificate;
+  const sink = Object.assign(new FakeSink(), { certificate });
+  return world.connected(5, '$link/us', { clean: false, expiryS: 3600 }, sink);
+}
+
+function subscribe(world: World, client: FakeClient, ...filters: string[]): unknown {
+  client.send(subscribeBytes(5, 9, filters, 2));
+  world.settle();
+  if ('commit' in world.store) (world.store as FakeStore).commit();
+  world.settle();
+  return client.receive().find(({ type }) => type === 'suback');
+}
+
+async function worldWith(
+  links: RegionLinks,
+  options: WorldOptions = {},
+): Promise<{ world: World; link: FakeClient; publisher: FakeClient }> {
+  const world = await World.start({ ...options, links });
+  const link = linked(world);
+  subscribe(world, link, 'a/#');
+  return { world, link, publisher: world.connected(5, 'publisher') };
+}
+
+t.test('bytes: the oldest go, whatever queueOverflow says', async (t) => {
+  const links = linksWith();
+  const { world, link, publisher } = await worldWith(links, { queueOverflow: 'drop_newest' });
+  link.disconnect();
+  world.settle();
+  for (let i = 0; i < 20; i++) publisher.publish('a/x', `${i}`.padEnd(1000), { qos: 1, id: i + 1 });
+  world.settle();
+  const [peer] = links.peers;
+  t.equal(world.stats.dropped[Drop.link_budget], peer!.dropped);
+  t.ok(peer!.dropped >= 14 && peer!.dropped <= 16, `${peer!.dropped} dropped`);
+  const again = linked(world);
+  const payloads = again.payloads().map((payload) => payload.trim());
+  t.equal(payloads.at(-1), '19', 'the newest are there');
+  t.equal(payloads.length, 20 - peer!.dropped);
+});
+
+t.test('age: of the message, looked at when its turn comes', async (t) => {
+  const links = linksWith();
+  const { world, link, publisher } = await worldWith(links);
+  link.disconnect();
+  world.settle();
+  publisher.publish('a/x', 'old', { qos: 1, id: 1 });
+  world.time.pass(50_000);
+  publisher.publish('a/x', 'young', { qos: 2, id: 2 });
+  world.time.pass(20_000);
+  t.strictSame(linked(world).payloads(), ['young']);
+  t.equal(world.stats.dropped[Drop.link_budget], 1);
+  t.equal([...links.peers][0]!.dropped, 1);
+});
+
+t.test('a session that expires drops what it had by that name', async (t) => {
+  const links = linksWith();
+  const { world, link, publisher } = await worldWith(links);
+  link.disconnect();
+  world.settle();
+  publisher.publish('a/x', 'lost', { qos: 1, id: 1 });
+  world.time.pass(3_700_000, 1000);
+  t.equal(world.stats.dropped[Drop.link_budget], 1);
+  t.equal(world.stats.dropped[Drop.session_expired], 0);
+  t.equal(world.stats.queuedMessages, 0);
+});
+
+t.test('what it may ask for', async (t) => {
+  const links = linksWith({ topics: ['a/#', 'b'] });
+  const world = await World.start({ links, limits: { linkSubscriptionsMax: 3 } });
+  const link = linked(world);
+  const filters = [
+    'a/+',
+    '#',
+    '$link/ap/a/b',
+    'c',
+    '$SYS/#',
+    '$share/g/a',
+    '$link/AP/a',
+    '$link/a',
+  ];
+  t.match(subscribe(world, link, ...filters), {
+    reasonCodes: [2, 2, 2, 0x87, 0x87, 0x8f, 0x8f, 0x8f],
+  });
+  t.match(subscribe(world, link, 'b'), { reasonCodes: [0x97] }, 'more than linkSubscriptionsMax');
+  t.strictSame(
+    [...links.wanted.entries()].map(([filter, regions]) => [filter, [...regions]]).sort(),
+    [
+      ['#', ['us']],
+      ['a/+', ['us']],
+      ['a/b', ['ap,us']],
+    ],
+  );
+  const publisher = world.connected(5, 'publisher');
+  for (const topic of ['a/1', 'b', 'c']) publisher.publish(topic, topic, { qos: 0 });
+  world.settle();
+  t.strictSame(link.payloads(), ['a/1', 'b'], 'a wide filter brings no more than it may have');
+  t.equal([...links.peers][0]!.withheld, 1);
+});
+
+t.test('terms that end: nothing is given any more', async (t) => {
+  const links = linksWith();
+  const { world, link, publisher } = await worldWith(links);
+  publisher.publish('a/1', 'before', { qos: 0 });
+  links.revise([]);
+  publisher.publish('a/1', 'after', { qos: 0 });
+  world.settle();
+  t.strictSame(link.payloads(), ['before']);
+});
+
+t.test('an ack waits until the copy of a link is safe, too', async (t) => {
+  const world = await World.durable({ links: linksWith() });
+  const link = linked(world);
+  subscribe(world, link, 'a/#');
+  link.disconnect();
+  world.settle();
+  world.store.commit();
+  const publisher = world.connected(5, 'publisher');
+  publisher.publish('a/x', 'one', { qos: 1, id: 1 });
+  world.settle();
+  t.strictSame(publisher.receive(), [], 'not before the commit');
+  world.store.commit();
+  world.settle();
+  t.match(publisher.receive(), [{ type: 'puback', reasonCode: 0 }]);
+});
+
+t.test(
+  'messages of other regions: handed on with their name, not to where they have been',
+  async (t) => {
+    const links = linksWith();
+    const { world, link } = await worldWith(links);
+    const local = world.connected(5, 'local', { clean: false, expiryS: 100 });
+    subscribe(world, local, 'a/#');
+    const view = new PublishView();
+    const take = (path: string, qos: 0 | 1 | 2): boolean[] => {
+      const topic = Buffer.from('\0\x03a/x');
+      view.qos = qos;
+      Object.assign(view, { topicBuffer: topic, topicStart: 0, topicEnd: topic.length });
+      const payload = Buffer.from(path);
+      Object.assign(view, { payloadBuffer: payload, payloadStart: 0, payloadEnd: payload.length });
+      const settled: boolean[] = [];
+      const id = 'ap.AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAB.AAAAAAAB';
+      const mark = { origin: { id, path }, version: null };
+      world.broker.linkInlet.publish(view, 'a/x', 0, mark, 0, (failed) => settled.push(failed));
+      world.settle();
+      return settled;
+    };
+    t.strictSame(take('ap', 1), [false]);
+    t.strictSame(take('ap,us', 2), [false]);
+    t.strictSame(take('us', 0), [false]);
+    t.strictSame(local.payloads(), ['ap', 'ap,us', 'us']);
+    const handed = link.publishes();
+    t.equal(handed.length, 1);
+    const read = new LinkProperties();
+    const { properties } = handed[0]!;
+    t.ok(read.read(properties, 0, properties.length));
+    t.strictSame([read.id, read.path], ['ap.AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAB.AAAAAAAB', 'ap,eu']);
+    t.equal([...links.peers][0]!.returned, 2);
+    t.equal(world.broker.linkInlet.refusal('$SYS/x'), 'reserved');
+    t.equal(world.broker.linkInlet.refusal('a'.repeat(70_000)), 'too_long');
+  },
+);
