@@ -62,108 +62,110 @@ t.test('addresses that belong to another region, and a reload', async (t) => {
   await (await connect(port, 'another')).disconnect();
 });
 
-t.test('the node with the fewest clients', async (t) => {
+t.test('a datacenter of two', async (t) => {
   const cluster = await TestCluster.start(t, {
     names: ['a', 'b'],
+    hasAdmin: true,
+    env,
     flags: [
       ...['--set', 'steering.leastLoaded.reference=here.example:1883'],
-      ...['--set', 'steering.leastLoaded.clientsMin=4'],
+      ...['--set', 'steering.leastLoaded.clientsMin=8'],
       ...['--set', 'steering.leastLoaded.slackPercent=0'],
     ],
   });
-  const port = cluster.node('a').port();
-  // They hear of each other within a second.
-  await sleep(2500);
-  const clients: Client[] = [];
-  const told: ClientError[] = [];
-  for (let i = 0; i < 12; i++) {
-    const one = await connect(port, `c${i}`).catch((error: ClientError) => error);
-    if (one instanceof Client) clients.push(one);
-    else told.push(one);
-  }
-  t.ok(clients.length >= 4, 'few clients are all taken');
-  t.ok(told.length >= 2, `${told.length} were sent on`);
-  t.match(told[0], { reasonCode: 0x9c, serverReference: 'here.example:1883' });
-  await (await connect(cluster.node('b').port(), 'c11')).disconnect();
-  await Promise.all(clients.map((client) => client.disconnect()));
-  t.strictSame(cluster.errors(), []);
-});
-
-t.test('a region is drained as one, and whoever starts meanwhile is drained too', async (t) => {
-  const cluster = await TestCluster.start(t, { names: ['a', 'b'], hasAdmin: true, env });
   const base = (name: string): string => cluster.node(name).addresses.get('http')!.origin;
-  const ready = async (name: string): Promise<number> =>
-    (await fetch(`${base(name)}/health/ready`)).status;
-  const ctl = (name: string, ...words: readonly string[]) =>
-    runCli(['ctl', '--url', base(name), ...words], { env });
-  const gone: ClientError[] = [];
-  for (const name of ['a', 'b']) {
-    for (let i = 0; i < 6; i++) {
-      const client = await connect(cluster.node(name).port(), `${name}${i}`);
-      void client.closed.then((error) => gone.push(error!));
-    }
-  }
-  await sleep(2500);
-  const drain = ['drain', '--region', '--to', 'us.example:8883', '--rate', '20', '--wait'];
-  const drained = await ctl('a', ...drain);
-  t.match([drained.code, drained.stderr], [0, '']);
-  t.match(drained.stdout, /^12 moved, 0 left\nnobody is left\n$/m);
-  await until('all are told', () => gone.length === 12);
-  t.ok(gone.every(({ reasonCode }) => reasonCode === 0x9c));
-  t.ok(gone.every(({ serverReference }) => serverReference === 'us.example:8883'));
-  t.strictSame(await Promise.all(['a', 'b'].map(ready)), [503, 503]);
-  const shown = await ctl('b', 'drain', '--region', '--show');
-  t.match(shown.stdout, /^draining +true$/m);
-  t.match(shown.stdout, /^NODE +DRAINING +MOVED +LEFT\nb +true +6 +0\na +true +6 +0\n$/m);
-  t.match((await ctl('b', 'drain', '--show')).stdout, /^by +environment$/m);
 
-  await cluster.startNode('c');
-  t.equal(await ready('c'), 503, 'it has heard before it took anybody');
-  for (const name of ['a', 'b', 'c']) {
-    const told = await refusal(cluster.node(name).port(), 'late');
-    t.match(told, { reasonCode: 0x9c, serverReference: 'us.example:8883' }, name);
-  }
-
-  t.equal((await ctl('b', 'drain', '--region', '--stop')).code, 0);
-  await until('all are ready', async () => {
-    const answers = await Promise.all(['a', 'b', 'c'].map(ready));
-    return answers.every((status) => status === 200);
-  });
-  for (const name of ['a', 'b', 'c']) {
-    await (await connect(cluster.node(name).port(), 'late')).disconnect();
-  }
-  const again = await ctl('c', 'drain', '--region', '--stop');
-  t.match([again.code, again.stderr], [4, /the datacenter is not being drained/]);
-  t.strictSame(cluster.errors(), []);
-});
-
-t.test(
-  'an order outlives a Redis that lost its data, and a node that is alone has none',
-  async (t) => {
-    const cluster = await TestCluster.start(t, { names: ['a', 'b'], hasAdmin: true, env });
-    const base = (name: string): string => cluster.node(name).addresses.get('http')!.origin;
-    const headers = { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' };
-    const ask = (name: string, method: string, body?: object): Promise<Response> =>
-      fetch(`${base(name)}/api/v1/cluster/drain`, {
-        method,
-        headers,
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      });
-    const isDraining = async (name: string): Promise<boolean> =>
-      ((await (await ask(name, 'GET')).json()) as { draining: boolean }).draining;
-    await cluster.redis.stop();
+  t.test('the node with the fewest clients', async (t) => {
+    const port = cluster.node('a').port();
+    // They hear of each other within a second.
     await sleep(2500);
-    const begun = (await (await ask('a', 'POST', {})).json()) as { isTold: boolean };
-    t.equal(begun.isTold, false, 'this node drains, the other one cannot know');
-    t.strictSame([await isDraining('a'), await isDraining('b')], [true, false]);
-    await cluster.redis.resume();
-    await until('b has heard', () => isDraining('b'));
-    t.pass('it knows now');
+    const clients: Client[] = [];
+    const told: ClientError[] = [];
+    for (let i = 0; i < 14; i++) {
+      const one = await connect(port, `c${i}`).catch((error: ClientError) => error);
+      if (one instanceof Client) clients.push(one);
+      else told.push(one);
+    }
+    t.ok(clients.length >= 8, 'few clients are all taken');
+    t.ok(told.length >= 2, `${told.length} were sent on`);
+    t.match(told[0], { reasonCode: 0x9c, serverReference: 'here.example:1883' });
+    await (await connect(cluster.node('b').port(), 'c13')).disconnect();
+    await Promise.all(clients.map((client) => client.disconnect()));
+    t.strictSame(cluster.errors(), []);
+  });
 
-    const alone = await Broker.start({ hasAdmin: true, env });
-    t.teardown(() => alone.kill());
-    const origin = alone.addresses.get('http')!.origin;
-    const answer = await fetch(`${origin}/api/v1/cluster/drain`, { headers });
-    t.equal(answer.status, 404);
-  },
-);
+  t.test('a region is drained as one, and whoever starts meanwhile is drained too', async (t) => {
+    const ready = async (name: string): Promise<number> =>
+      (await fetch(`${base(name)}/health/ready`)).status;
+    const ctl = (name: string, ...words: readonly string[]) =>
+      runCli(['ctl', '--url', base(name), ...words], { env });
+    const gone: ClientError[] = [];
+    for (const name of ['a', 'b']) {
+      for (let i = 0; i < 6; i++) {
+        const client = await connect(cluster.node(name).port(), `${name}${i}`);
+        void client.closed.then((error) => gone.push(error!));
+      }
+    }
+    await sleep(2500);
+    const drain = ['drain', '--region', '--to', 'us.example:8883', '--rate', '20', '--wait'];
+    const drained = await ctl('a', ...drain);
+    t.match([drained.code, drained.stderr], [0, '']);
+    t.match(drained.stdout, /^12 moved, 0 left\nnobody is left\n$/m);
+    await until('all are told', () => gone.length === 12);
+    t.ok(gone.every(({ reasonCode }) => reasonCode === 0x9c));
+    t.ok(gone.every(({ serverReference }) => serverReference === 'us.example:8883'));
+    t.strictSame(await Promise.all(['a', 'b'].map(ready)), [503, 503]);
+    const shown = await ctl('b', 'drain', '--region', '--show');
+    t.match(shown.stdout, /^draining +true$/m);
+    t.match(shown.stdout, /^NODE +DRAINING +MOVED +LEFT\nb +true +6 +0\na +true +6 +0\n$/m);
+    t.match((await ctl('b', 'drain', '--show')).stdout, /^by +environment$/m);
+
+    await cluster.startNode('c');
+    t.equal(await ready('c'), 503, 'it has heard before it took anybody');
+    for (const name of ['a', 'b', 'c']) {
+      const told = await refusal(cluster.node(name).port(), 'late');
+      t.match(told, { reasonCode: 0x9c, serverReference: 'us.example:8883' }, name);
+    }
+
+    t.equal((await ctl('b', 'drain', '--region', '--stop')).code, 0);
+    await until('all are ready', async () => {
+      const answers = await Promise.all(['a', 'b', 'c'].map(ready));
+      return answers.every((status) => status === 200);
+    });
+    for (const name of ['a', 'b', 'c']) {
+      await (await connect(cluster.node(name).port(), 'late')).disconnect();
+    }
+    const again = await ctl('c', 'drain', '--region', '--stop');
+    t.match([again.code, again.stderr], [4, /the datacenter is not being drained/]);
+    t.strictSame(cluster.errors(), []);
+  });
+
+  t.test(
+    'an order outlives a Redis that lost its data, and a node that is alone has none',
+    async (t) => {
+      const headers = { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' };
+      const ask = (name: string, method: string, body?: object): Promise<Response> =>
+        fetch(`${base(name)}/api/v1/cluster/drain`, {
+          method,
+          headers,
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        });
+      const isDraining = async (name: string): Promise<boolean> =>
+        ((await (await ask(name, 'GET')).json()) as { draining: boolean }).draining;
+      await cluster.redis.stop();
+      await sleep(2500);
+      const begun = (await (await ask('a', 'POST', {})).json()) as { isTold: boolean };
+      t.equal(begun.isTold, false, 'this node drains, the other one cannot know');
+      t.strictSame([await isDraining('a'), await isDraining('b')], [true, false]);
+      await cluster.redis.resume();
+      await until('b has heard', () => isDraining('b'));
+      t.pass('it knows now');
+
+      const alone = await Broker.start({ hasAdmin: true, env });
+      t.teardown(() => alone.kill());
+      const origin = alone.addresses.get('http')!.origin;
+      const answer = await fetch(`${origin}/api/v1/cluster/drain`, { headers });
+      t.equal(answer.status, 404);
+    },
+  );
+});
