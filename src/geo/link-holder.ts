@@ -117,6 +117,7 @@ export class LinkHolder {
         notes,
         interest: () => interestFor(core.wanted, core.region, region, allow),
         memory: this.#memoryOf(region),
+        isHolder: this.#parts.isHolder,
         clock,
         log,
         unsubscribeAfterMs: this.#parts.unsubscribeAfterMs ?? UNSUBSCRIBE_AFTER_MS,

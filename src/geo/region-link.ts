@@ -43,6 +43,8 @@ export interface LinkParts {
   readonly interest: () => ReadonlySet<string>;
   /** What an earlier life, or holder, has left: filters subscribed there, and whether a session was. */
   readonly memory: LinkMemory;
+  /** Asked for each message: a node that was stopped may be the holder no longer (hard case 2). */
+  readonly isHolder: () => boolean;
   readonly clock: Clock;
   readonly log: Log;
   readonly unsubscribeAfterMs: number;
@@ -348,6 +350,10 @@ export class RegionLink {
     const { counters } = this;
     const { window, inlet, clock, notes } = this.#parts;
     const properties = this.#properties;
+    if (!this.#parts.isHolder()) {
+      done(false);
+      return;
+    }
     const { propertyBuffer, propertyStart, propertyEnd } = view;
     const isNamed = properties.read(propertyBuffer, propertyStart, propertyEnd);
     if (!isNamed || properties.path === '') {
