@@ -317,7 +317,7 @@ t.test('a handshake that stands still is ended, and counts once', async (t) => {
   socket.resume();
   await closed;
   const tookMs = performance.now() - beganMs;
-  t.ok(tookMs >= 110 && tookMs < 1500);
+  t.ok(tookMs >= 110 && tookMs < 8000);
   await sleep(50);
   t.equal(listener.counters.handshakesFailed, 1);
   t.strictSame(acceptor.connections, []);
