@@ -10,6 +10,15 @@ function adopt(site: FakeSite, node: SiteNode, clientId: string, opened: Opened)
   node.remote.owns({ ...site.image(node, clientId, epoch), sid });
 }
 
+/** Opened there, and announced. */
+function owned(site: FakeSite, node: SiteNode, clientId: string): Opened {
+  const opened = site.open(node, clientId);
+  site.time.settle();
+  adopt(site, node, clientId, opened);
+  site.time.settle();
+  return opened;
+}
+
 function two(): { site: FakeSite; a: SiteNode; b: SiteNode } {
   const site = new FakeSite();
   return { site, a: site.node(), b: site.node() };
@@ -36,10 +45,7 @@ t.test('a session nobody owns is opened at once, one of another identity not at 
 t.test('P3: the owner before lets go first, and what it had sent is applied (P5)', async (t) => {
   const site = new FakeSite();
   const [a, b, c] = [site.node(), site.node(), site.node()];
-  const first = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', first);
-  site.time.settle();
+  const first = owned(site, a, 'c');
   a.remote.holdsLetGo = true;
   const second = site.open(b, 'c');
   site.time.settle();
@@ -61,10 +67,7 @@ t.test('S8: whoever is known to have it lets go, though Redis names somebody els
   for (const named of ['nobody', 'another'] as const) {
     const site = new FakeSite();
     const [a, b, c] = [site.node(), site.node(), site.node()];
-    const first = site.open(a, 'c');
-    site.time.settle();
-    adopt(site, a, 'c', first);
-    site.time.settle();
+    const first = owned(site, a, 'c');
     a.remote.holdsLetGo = true;
     const { record } = first;
     if (named === 'another') {
@@ -87,10 +90,7 @@ t.test('S8: whoever is known to have it lets go, though Redis names somebody els
 t.test('the old owner waits for its links no longer than the grace', async (t) => {
   const site = new FakeSite();
   const [a, b, c] = [site.node(), site.node(), site.node()];
-  const first = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', first);
-  site.time.settle();
+  owned(site, a, 'c');
   site.network.cut(a.incarnation, c.incarnation);
   a.remote.want('sent', 2);
   const second = site.open(b, 'c');
@@ -121,10 +121,7 @@ t.test('an owner that dies has let go; one that is dead already is not asked', a
 t.test('question and answer that a lost link session takes along come again', async (t) => {
   for (const lost of ['question', 'answer'] as const) {
     const { site, a, b } = two();
-    const first = site.open(a, 'c');
-    site.time.settle();
-    adopt(site, a, 'c', first);
-    site.time.settle();
+    owned(site, a, 'c');
     const [from, to] = lost === 'question' ? [b, a] : [a, b];
     if (lost === 'question') site.network.cut(b.incarnation, a.incarnation);
     else a.remote.holdsLetGo = true;
@@ -145,10 +142,7 @@ t.test('question and answer that a lost link session takes along come again', as
 
 t.test('requests of one client are answered in order', async (t) => {
   const { site, a, b } = two();
-  const first = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', first);
-  site.time.settle();
+  owned(site, a, 'c');
   a.remote.holdsLetGo = true;
   const second = site.open(b, 'c');
   const third = site.open(b, 'c');
@@ -192,10 +186,7 @@ t.test('an epoch is above what this node knows, whatever Redis has kept', async 
 t.test('who has waited long for the owner before does not take it from the next', async (t) => {
   const site = new FakeSite();
   const [a, b, c] = [site.node(), site.node(), site.node()];
-  const first = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', first);
-  site.time.settle();
+  owned(site, a, 'c');
   a.remote.holdsLetGo = true;
   const late = site.open(b, 'c');
   site.time.settle();
@@ -216,10 +207,7 @@ t.test(
   'takeover storm: who was told that it is not here does not have it afterwards',
   async (t) => {
     const { site, a, b } = two();
-    const first = site.open(b, 'c');
-    site.time.settle();
-    adopt(site, b, 'c', first);
-    site.time.settle();
+    owned(site, b, 'c');
     b.remote.holdsLetGo = true;
     // a takes it from b; before b has let go, b takes it back from a.
     const atA = site.open(a, 'c');
@@ -241,10 +229,7 @@ t.test(
   'a node that is fenced meanwhile answers unavailable and gives the session back',
   async (t) => {
     const { site, a, b } = two();
-    const first = site.open(a, 'c');
-    site.time.settle();
-    adopt(site, a, 'c', first);
-    site.time.settle();
+    owned(site, a, 'c');
     a.remote.holdsLetGo = true;
     const second = site.open(b, 'c');
     site.time.settle();
@@ -263,10 +248,7 @@ t.test(
 
 t.test('a node that is buried meanwhile opens nothing under its old name', async (t) => {
   const { site, a, b } = two();
-  const first = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', first);
-  site.time.settle();
+  owned(site, a, 'c');
   a.remote.holdsLetGo = true;
   const waiting = site.open(b, 'c');
   site.time.settle();
@@ -450,9 +432,7 @@ t.test('a node that drains opens nothing', async (t) => {
 
 t.test('a session that is known and that Redis has not: was Redis emptied?', async (t) => {
   const { site, a, b } = two();
-  const first = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', first);
+  const first = owned(site, a, 'c');
   b.remote.sessions.set('c', {
     ...site.image(null, 'c', first.record.epoch),
     sid: first.record.sid,
@@ -483,9 +463,7 @@ t.test(
   'an epoch is never given again, though Redis has forgotten the session it was of',
   async (t) => {
     const { site, a, b } = two();
-    const first = site.open(a, 'c');
-    site.time.settle();
-    adopt(site, a, 'c', first);
+    const first = owned(site, a, 'c');
     // The clock of Redis and of both nodes stands still.
     const { sid, epoch } = first.record;
     a.cluster.bus.announceEnd('c', sid, epoch);
@@ -503,9 +481,7 @@ t.test(
 
 t.test('a CONNECT nobody waits for any more is not carried out', async (t) => {
   const { site, a, b } = two();
-  const before = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', before);
+  const before = owned(site, a, 'c');
   site.ledger.isStuck = true;
   const { sid, epoch } = before.record;
   a.cluster.bus.close('c', sid, epoch, 3600, -1);
@@ -526,10 +502,7 @@ t.test(
   'an owner whose session was taken for nobody lets go, and no answer is waited for',
   async (t) => {
     const { site, a, b } = two();
-    const first = site.open(a, 'c');
-    site.time.settle();
-    adopt(site, a, 'c', first);
-    site.time.settle();
+    const first = owned(site, a, 'c');
     // The fake ledger belongs to the node that was made last: b.
     site.ledger.onSuperseded(a.incarnation, 'c', first.record.epoch + 1);
     site.time.settle();

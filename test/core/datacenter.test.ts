@@ -29,13 +29,7 @@ function connect(
   const client = node.world.client(5, clientId);
   client.connect(options);
   node.world.settle();
-  const received = client.receive();
-  const first = received[0];
-  if (first?.type !== 'connack' || first.packet.reasonCode !== 0) {
-    throw new Error(`no CONNACK: ${JSON.stringify(received)}`);
-  }
-  client.unread.push(...received.slice(1));
-  return { client, present: first.packet.sessionPresent };
+  return { client, present: client.accepted() };
 }
 
 const durable = { clean: false, expiryS: NEVER };

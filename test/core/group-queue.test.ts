@@ -24,12 +24,7 @@ function connect(node: FakeNode, clientId: string, options: Options = {}): FakeC
   const client = node.world.client(5, clientId);
   client.connect(options);
   node.world.settle();
-  const received = client.receive();
-  const first = received[0];
-  if (first?.type !== 'connack' || first.packet.reasonCode !== 0) {
-    throw new Error(`no CONNACK: ${JSON.stringify(received)}`);
-  }
-  client.unread.push(...received.slice(1));
+  client.accepted();
   return client;
 }
 

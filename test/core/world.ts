@@ -118,12 +118,7 @@ export class World {
       this.store.commit();
       this.time.settle();
     }
-    const received = client.receive();
-    const first = received[0];
-    if (first?.type !== 'connack' || first.packet.reasonCode !== 0) {
-      throw new Error(`no CONNACK: ${JSON.stringify(received)}`);
-    }
-    client.unread.push(...received.slice(1));
+    client.accepted();
     return client;
   }
 
