@@ -203,6 +203,7 @@ export class Cluster implements ReadyEvents {
         hasWaited = true;
       },
       losses: () => this.#reassertion.losses,
+      wasEmptyLately: () => this.#reassertion.wasEmptyLately,
       forgotten: (image) => this.#reassertion.closed(image),
       confirm: (done) => this.#membership.confirm(done),
       linkGraceMs: options.linkGraceMs,

@@ -48,6 +48,8 @@ export interface TakeoverParts {
   readonly beforeOpen: (clientId: string, then: (isThere: boolean) => void) => void;
   /** How often Redis has lost data, as far as this node knows. */
   readonly losses: () => number;
+  /** It has lost all it had: whose a session was before it does not say. */
+  readonly wasEmptyLately: () => boolean;
   /** Redis had lost a session when it was left. */
   readonly forgotten: (image: SessionImage) => void;
   /** What dead nodes had journaled is in the queues, or has been waited for long enough (P5). */
@@ -85,6 +87,8 @@ const CLOSE_WAIT_MS = 5000;
 const DOUBTS_MAX = 3;
 /** What is opened only to be opened again ends no earlier than this, should its node die in between. */
 const REOPEN_EXPIRY_S = 60;
+/** So long after a session was written again whoever had it may still be at it; clocks may differ besides. */
+const WRITTEN_AGAIN_MS = 120_000;
 /** How long it is remembered that a client had said goodbye. */
 const GOODBYE_MS = 30_000;
 
@@ -319,16 +323,17 @@ export class Takeover {
     opening: Opening,
     { previousOwner, record }: { previousOwner: Incarnation | null; record: OpenedRecord },
   ): void {
-    const { counters, self } = this.#parts;
+    const { counters, self, members } = this.#parts;
     const { clientId } = opening.request;
     const { epoch } = record;
     const owners = this.#ownersBefore(clientId, previousOwner, epoch);
-    if (owners.length === 0 || opening.incarnation !== self()) {
+    if (owners.size > 0) counters.takeovers++;
+    if (this.#isOwnerForgotten(record)) for (const member of members()) owners.add(member);
+    if (owners.size === 0 || opening.incarnation !== self()) {
       this.#taken(line, opening, record, false);
       return;
     }
-    counters.takeovers++;
-    let left = owners.length;
+    let left = owners.size;
     let all = 0;
     for (const owner of owners) {
       this.#letGo(owner, clientId, epoch, false, (bits) => {
@@ -346,13 +351,25 @@ export class Takeover {
    * known here, who may not have let go yet when somebody between the two died or gave it back. And whoever
    * is still to write what a dead one had promised.
    */
-  #ownersBefore(clientId: string, named: Incarnation | null, epoch: number): Incarnation[] {
+  #ownersBefore(clientId: string, named: Incarnation | null, epoch: number): Set<Incarnation> {
     const { remote, isMember, journal } = this.#parts;
     const known = remote().knownSession(clientId);
-    const owners = new Set([named, this.#unregistered.ownerElsewhere(clientId)]);
-    for (const keeper of journal.keepers()) owners.add(keeper);
-    if (known !== null && known.epoch < epoch) owners.add(known.owner);
-    return [...owners].filter((owner) => owner !== null && isMember(owner)) as Incarnation[];
+    const candidates = new Set([named, this.#unregistered.ownerElsewhere(clientId)]);
+    for (const keeper of journal.keepers()) candidates.add(keeper);
+    if (known !== null && known.epoch < epoch) candidates.add(known.owner);
+    const owners = new Set<Incarnation>();
+    for (const owner of candidates) if (owner !== null && isMember(owner)) owners.add(owner);
+    return owners;
+  }
+
+  /**
+   * Whoever a client has left is its session's owner in Redis until all it had promised is there. A Redis
+   * that was emptied meanwhile has it as nobody's: anybody may have something of it, and all are asked.
+   * Also by a node that has not heard of the loss: names of what is written again go on from its time.
+   */
+  #isOwnerForgotten({ publisherSeq }: OpenedRecord): boolean {
+    const { wasEmptyLately, hlcMs } = this.#parts;
+    return wasEmptyLately() || publisherSeq > hlcMs() - WRITTEN_AGAIN_MS;
   }
 
   /**

@@ -33,6 +33,8 @@ export class FakeLedger implements SessionLedger {
   onGivenBack: (image: SessionImage) => void = () => {};
   readonly due_: Set<string> = new Set();
   readonly calls: string[] = [];
+  /** Last name of a session's own QoS 2 messages. */
+  publisherSeq = 0;
   /** Redis is away. */
   isAway = false;
   /** Answers stand still. */
@@ -132,7 +134,7 @@ export class FakeLedger implements SessionLedger {
       settledSeqs: [],
       inboundIds: [],
       pending: [],
-      publisherSeq: 0,
+      publisherSeq: this.publisherSeq,
       oldWill: oldWill === null ? null : { ...oldWill, isDue: true },
     };
     this.#later(() => done({ kind: 'opened', previousOwner, record }));

@@ -87,6 +87,51 @@ t.test('S8: whoever is known to have it lets go, though Redis names somebody els
   }
 });
 
+t.test(
+  'S20: after data loss a session is nobody’s in Redis, and whoever was left is asked',
+  async (t) => {
+    for (const isHeardOf of [true, false]) {
+      const site = new FakeSite();
+      const [a, b, c] = [site.node(), site.node(), site.node()];
+      const first = site.open(a, 'c');
+      site.time.settle();
+      adopt(site, a, 'c', first);
+      site.time.settle();
+      // Its client is gone from a, which waits with its close until all is in the queues.
+      const { record } = first;
+      const left = { ...site.image(null, 'c', record.epoch), sid: record.sid };
+      a.cluster.bus.announceSession(left);
+      site.time.settle();
+      site.ledger.flush();
+      site.ledger.put(left);
+      if (isHeardOf) b.membership.links.events.emptied('g2', false);
+      else site.ledger.publisherSeq = site.time.wallMs();
+      site.time.settle();
+      for (const node of [a, c]) node.remote.holdsLetGo = true;
+      const second = site.open(b, 'c');
+      site.time.settle();
+      t.strictSame([a.remote.letGoes, c.remote.letGoes], [['c'], ['c']]);
+      for (const done of c.remote.heldLetGo.splice(0)) done();
+      site.time.settle();
+      t.equal(second.kind, 'waits');
+      for (const done of a.remote.heldLetGo.splice(0)) done();
+      site.time.settle();
+      t.equal(second.kind, 'opened');
+      t.equal(b.cluster.counters.takeovers, 0, 'nobody had it');
+      // Long after that Redis is believed.
+      for (const node of [a, c]) node.remote.holdsLetGo = false;
+      site.time.pass(200_000);
+      const later = { ...site.image(null, 'c', second.record.epoch), sid: record.sid };
+      site.ledger.put(later);
+      b.cluster.bus.announceSession(later);
+      site.time.settle();
+      site.open(c, 'c');
+      site.time.settle();
+      t.strictSame([a.remote.letGoes, c.remote.letGoes], [['c'], ['c']]);
+    }
+  },
+);
+
 t.test('the old owner waits for its links no longer than the grace', async (t) => {
   const site = new FakeSite();
   const [a, b, c] = [site.node(), site.node(), site.node()];

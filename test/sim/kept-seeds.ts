@@ -26,6 +26,7 @@ const FORGOTTEN = 'Redis came back empty when every lease had ended: sessions we
 const LEFT_BEHIND = 'nobody took what a node had left that died unseen, or what came late';
 const NOBODYS = 'a session written again as nobody’s was so to others that knew its owner';
 const LEFT = 'a session was left while Redis was emptied, behind whoever wrote it again';
+const UNASKED = 'who had left a session was not asked, as Redis had been emptied and named nobody';
 const MADE_ANEW = 'Redis was emptied under an open, which made the session anew';
 
 export const keptSeeds: readonly KeptSeed[] = [
@@ -149,4 +150,7 @@ export const keptSeeds: readonly KeptSeed[] = [
   { seed: 635, faults: 4, kinds: kits.nodes, isShort: true, deafMs: 2500, why: LEFT_BEHIND },
   { seed: 100301, faults: 4, kinds: kits.nodes, isShort: true, deafMs: 2500, why: LEFT_BEHIND },
   { seed: 101213, faults: 4, kinds: kits.redis, isShort: true, deafMs: 6000, why: LEFT_BEHIND },
+  { seed: 104238, faults: 2, kinds: kits.lossy, isShort: true, deafMs: 2500, why: UNASKED },
+  { seed: 104766, faults: 3, kinds: kits.lossy, isShort: true, deafMs: 6000, why: UNASKED },
+  { seed: 107417, faults: 2, kinds: kits.lossy, isShort: true, deafMs: 6000, why: UNASKED },
 ];
