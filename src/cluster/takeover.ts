@@ -9,6 +9,7 @@
  */
 import type {
   Incarnation,
+  LedgerAnswer,
   OpenAnswer,
   OpenedRecord,
   OpenRequest,
@@ -80,6 +81,8 @@ const Answer = {
 } as const;
 const REQUEST_STEP = 4;
 
+type OpenedInRedis = Extract<LedgerAnswer, { kind: 'opened' }>;
+
 const SID_BYTES = 8;
 /** An open that waits for a close of the same client to reach Redis is given up after this. */
 const CLOSE_WAIT_MS = 5000;
@@ -101,6 +104,8 @@ interface Opening {
   doubts: number;
   /** `losses` when Redis was asked. */
   losses: number;
+  /** Redis named some, and goes on to until it hears that they have let go. */
+  hadOwners: boolean;
   /** What Redis answered may lack what a node had promised. */
   isStale: boolean;
   isReread: boolean;
@@ -201,6 +206,7 @@ export class Takeover {
       incarnation: this.#parts.self(),
       doubts: 0,
       losses: 0,
+      hadOwners: false,
       isStale: false,
       isReread: false,
       made: [],
@@ -276,7 +282,12 @@ export class Takeover {
   /** Without Redis: who of the members has the client lets go of it; then it is this node's. */
   #askAll(line: OpenLine, opening: Opening): void {
     const { members, hlcMs, scheduler } = this.#parts;
-    const { clientId } = opening.request;
+    const { clientId, isWanted } = opening.request;
+    // Its client may be with one of those who would be asked.
+    if (isWanted?.() === false) {
+      scheduler.nextTurn(() => this.#answer(line, opening, { kind: 'unavailable' }));
+      return;
+    }
     const epoch = Math.max(hlcMs(), this.#lastEpoch(clientId) + 1);
     let waiting = 1;
     const answered = (): void => {
@@ -318,15 +329,12 @@ export class Takeover {
     this.#send(request);
   }
 
-  #opened(
-    line: OpenLine,
-    opening: Opening,
-    { previousOwner, record }: { previousOwner: Incarnation | null; record: OpenedRecord },
-  ): void {
+  #opened(line: OpenLine, opening: Opening, { previousOwners, record }: OpenedInRedis): void {
     const { counters, self, members } = this.#parts;
     const { clientId } = opening.request;
     const { epoch } = record;
-    const owners = this.#ownersBefore(clientId, previousOwner, epoch);
+    opening.hadOwners = previousOwners.some((owner) => owner !== opening.incarnation);
+    const owners = this.#ownersBefore(clientId, previousOwners, epoch);
     if (owners.size > 0) counters.takeovers++;
     if (this.#isOwnerForgotten(record)) for (const member of members()) owners.add(member);
     if (owners.size === 0 || opening.incarnation !== self()) {
@@ -347,14 +355,14 @@ export class Takeover {
   }
 
   /**
-   * Who may have it: the owner Redis names; one that took it while it had no Redis; and the one that is
-   * known here, who may not have let go yet when somebody between the two died or gave it back. And whoever
-   * is still to write what a dead one had promised.
+   * Who may have it: the owner Redis names, and those before it who may not have let go yet when it was
+   * taken from, died or gave it back; one that took it while it had no Redis; and the one that is known
+   * here. And whoever is still to write what a dead one had promised.
    */
-  #ownersBefore(clientId: string, named: Incarnation | null, epoch: number): Set<Incarnation> {
+  #ownersBefore(clientId: string, named: readonly Incarnation[], epoch: number): Set<Incarnation> {
     const { remote, isMember, journal } = this.#parts;
     const known = remote().knownSession(clientId);
-    const candidates = new Set([named, this.#unregistered.ownerElsewhere(clientId)]);
+    const candidates = new Set([...named, this.#unregistered.ownerElsewhere(clientId)]);
     for (const keeper of journal.keepers()) candidates.add(keeper);
     if (known !== null && known.epoch < epoch) candidates.add(known.owner);
     const owners = new Set<Incarnation>();
@@ -471,6 +479,7 @@ export class Takeover {
       this.#write(line, opening);
       return;
     }
+    if (opening.hadOwners) ledger.adopted(opening.request.clientId, record.sid, record.epoch);
     const own = this.#unregistered.takenAway(opening.request.clientId, record.epoch);
     const oldWill = record.oldWill ?? (own === null ? null : { ...own, isDue: true });
     const isVoid = isWillVoid && oldWill?.isDue === true;

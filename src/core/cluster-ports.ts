@@ -268,8 +268,11 @@ export type LedgerAnswer =
   | { readonly kind: 'absent' }
   | {
       readonly kind: 'opened';
-      /** Who owned it until now; null: nobody. May be this node itself, or a dead one. */
-      readonly previousOwner: Incarnation | null;
+      /**
+       * Who owned it until now, and all before since one was `adopted`, the last one first. May be this
+       * node itself, or dead ones.
+       */
+      readonly previousOwners: readonly Incarnation[];
       readonly record: OpenedRecord;
     };
 
@@ -293,6 +296,8 @@ export interface SessionLedger {
     request: LedgerRequest,
     done: (answer: LedgerAnswer) => void,
   ): void;
+  /** Its opener has it alone: all who had it before have let go, or are dead. */
+  adopted(clientId: string, sid: string, epoch: number): void;
   oldWillSettled(clientId: string, sid: string, epoch: number): void;
   /**
    * `ended`: it was removed, as its expiry interval is 0; `gone`: Redis has lost it. Repeated until Redis has

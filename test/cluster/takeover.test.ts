@@ -63,6 +63,34 @@ t.test('P3: the owner before lets go first, and what it had sent is applied (P5)
   t.ok(second.record.epoch > first.record.epoch);
 });
 
+t.test(
+  'S19: whoever had it before the one in between lets go, though nobody here knows it',
+  async (t) => {
+    const site = new FakeSite();
+    const [a, b, c] = [site.node(), site.node(), site.node()];
+    // It ends with its connection: nobody is told of it.
+    site.open(a, 'c', { expiryIntervalS: 0 });
+    site.time.settle();
+    a.remote.holdsLetGo = true;
+    const between = site.open(b, 'c', { expiryIntervalS: 0 });
+    site.time.settle();
+    const last = site.open(c, 'c', { expiryIntervalS: 0 });
+    site.time.settle();
+    t.equal(last.kind, 'waits', 'b answers at once, as it never had it');
+    t.strictSame(a.remote.letGoes, ['c', 'c'], 'both have asked it');
+    t.equal(site.ledger.count('adopted'), 0);
+    for (const done of a.remote.heldLetGo.splice(0)) done();
+    site.time.settle();
+    t.equal(last.kind, 'opened');
+    t.equal(between.kind, 'unavailable');
+    t.ok(site.ledger.calls.includes(`adopted c ${last.record.epoch}`));
+    const next = site.open(b, 'c', { expiryIntervalS: 0 });
+    site.time.settle();
+    t.equal(next.kind, 'opened');
+    t.equal(a.remote.letGoes.length, 2, 'it is not asked any more');
+  },
+);
+
 t.test('S8: whoever is known to have it lets go, though Redis names somebody else', async (t) => {
   for (const named of ['nobody', 'another'] as const) {
     const site = new FakeSite();

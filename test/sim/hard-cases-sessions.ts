@@ -6,6 +6,7 @@ import {
   hearing,
   inNodes,
   inRedis,
+  namingOne,
   ofAnySid,
   openedAs,
   restarting,
@@ -150,6 +151,23 @@ export const sessionCases: readonly HardCase[] = [
     }),
   },
   {
+    number: 11,
+    title: 'a publisher moves on: whoever has it lets go, though the one in between never had it',
+    promise: async (scene) => {
+      await scene.connected('p', 0, FLEETING);
+      // Redis names it as the owner, and it does not hear so.
+      loseOpen(scene.life(1));
+      const between = scene.client('p');
+      between.connect(scene.machine(1), FLEETING);
+      await scene.pass(20);
+      between.cut();
+      await scene.connected('p', 2, FLEETING);
+      return scene.life(0).broker.stats.connections === 0;
+    },
+    without: 'Redis names the last owner only',
+    planted: inRedis('session_open_1', namingOne),
+  },
+  {
     number: 12,
     title: 'Redis fails over: what it may lack of the latest appends is written again',
     options: { historyMs: 2000 },
@@ -239,12 +257,20 @@ export const sessionCases: readonly HardCase[] = [
   },
 ];
 
-/** The next append is executed, and nobody hears so: the connection breaks. */
-function loseAppend({ redis }: SimLife): { count: number } {
+function loseAppend(life: SimLife): { readonly count: number } {
+  return loseNext(life, 'session_append_1');
+}
+
+function loseOpen(life: SimLife): void {
+  loseNext(life, 'session_open_1');
+}
+
+/** The next one is executed, and nobody hears so: the connection breaks. */
+function loseNext({ redis }: SimLife, name: string): { readonly count: number } {
   const call = redis.call.bind(redis);
   const lost = { count: 0 };
   redis.call = (fn, keys, args, done) => {
-    if (fn.name === 'session_append_1' && lost.count === 0) {
+    if (fn.name === name && lost.count === 0) {
       lost.count++;
       redis.loseReplies();
     }

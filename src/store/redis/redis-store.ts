@@ -451,6 +451,10 @@ export class RedisStore
     this.#ledger.open(owner, hlcMs, newSid, request, done);
   }
 
+  adopted(clientId: string, sid: string, epoch: number): void {
+    this.#ledger.adopted(clientId, sid, epoch);
+  }
+
   oldWillSettled(clientId: string, sid: string, epoch: number): void {
     this.#ledger.oldWillSettled(clientId, sid, epoch);
   }

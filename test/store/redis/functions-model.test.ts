@@ -126,7 +126,8 @@ class Run {
     } else if (what < 72) this.call(end.sessionRemove, end.removeCall(keys, sid, epoch));
     else if (what < 76) {
       end.orphanReply(this.call(end.sessionOrphan, end.orphanCall(keys, node)));
-    } else if (what < 84) this.#look(keys);
+    } else if (what < 83) this.#look(keys);
+    else if (what < 84) this.call(open.sessionAdopt, open.adoptCall(keys, sid, epoch));
     else if (what < 85) this.call(will.sessionUnclaim, will.unclaimCall(keys, node));
     else if (what < 87) {
       const [oldSid, oldEpoch] = [meta.get('osid') ?? sid, Number(meta.get('oepoch') ?? epoch)];
