@@ -16,7 +16,7 @@ import {
 import { Broker } from './broker.ts';
 import { sleep } from './cluster-kit.ts';
 
-t.setTimeout(90_000);
+t.setTimeout(180_000);
 
 const BANNED = 0x8a;
 const BLOCKED = 0x9f;

@@ -309,9 +309,9 @@ t.test('a handshake that stands still is ended, and counts once', async (t) => {
     tls: tlsOptions(),
     handshakeTimeoutMs: 120,
   });
+  const beganMs = performance.now();
   const socket = await connectSocket({ address: listener.address });
   socket.on('error', () => {});
-  const beganMs = performance.now();
   const closed = new Promise((resolve) => socket.on('close', resolve));
   socket.write(Buffer.from('160301', 'hex'));
   socket.resume();

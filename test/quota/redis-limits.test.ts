@@ -10,7 +10,7 @@ import { RedisUse } from '../../src/quota/shared-use.ts';
 import { sleep, until } from '../e2e/cluster-kit.ts';
 import { RedisServer, redisAdmin } from '../support/redis-server.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 
 const KEY_PREFIX = 'p:';
 const ANSWER_MS = 200;
