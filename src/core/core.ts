@@ -96,7 +96,7 @@ export class Core {
     this.bus = options.bus;
     this.interests = options.bus === null ? null : new Interests(options.bus);
     this.router = new Router(this.stats, options.limits.routeCacheReceiversMax);
-    this.outbox = new Outbox(options.scheduler, options.clock, this.stats);
+    this.outbox = new Outbox(options.scheduler, options.clock, this.stats, options.bus);
     this.retained = new RetainedIndex(this.stats);
     this.wheel = new TimerWheel(WHEEL_TICK_MS, WHEEL_SLOTS, options.clock.monotonicMs());
   }

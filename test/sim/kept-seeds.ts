@@ -153,4 +153,11 @@ export const keptSeeds: readonly KeptSeed[] = [
   { seed: 104238, faults: 2, kinds: kits.lossy, isShort: true, deafMs: 2500, why: UNASKED },
   { seed: 104766, faults: 3, kinds: kits.lossy, isShort: true, deafMs: 6000, why: UNASKED },
   { seed: 107417, faults: 2, kinds: kits.lossy, isShort: true, deafMs: 6000, why: UNASKED },
+  {
+    seed: 104929,
+    faults: 3,
+    kinds: kits.safe,
+    deafMs: 6000,
+    why: 'a machine slept between an answer under its lease and the write of it',
+  },
 ];
