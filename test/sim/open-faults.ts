@@ -11,29 +11,12 @@ export interface OpenFault {
   readonly isIt: (report: string) => boolean;
 }
 
-/** What is wrong, line by line. */
-function wrongs(report: string): string[] {
-  const kinds = /^ {2}(FAULT |[a-z][a-z ]*: )/;
-  return report.split('\n').filter((line) => kinds.test(line));
-}
-
-function all(report: string, wrong: RegExp): boolean {
-  const lines = wrongs(report);
-  return lines.length > 0 && lines.every((line) => wrong.test(line));
-}
-
 export const openFaults: readonly OpenFault[] = [
   {
     name: 'S7: after Redis has lost its data',
     seedsMax: 1,
     isIt: (report) =>
       /^ {2}redis_(flush|empty) /m.test(report) && !/^ {2}(duplicate|order): /m.test(report),
-  },
-  {
-    name: 'S13: order after Redis was emptied twice',
-    seedsMax: 1,
-    isIt: (report) =>
-      (report.match(/^ {2}redis_(flush|empty) /gm)?.length ?? 0) > 1 && all(report, /^ {2}order: /),
   },
 ];
 
