@@ -30,6 +30,7 @@ export interface WorldOptions {
   readonly bus?: Bus | null;
   readonly time?: ManualTime;
   readonly seed?: number;
+  readonly random?: SeededRandom;
 }
 
 export class World {
@@ -54,7 +55,7 @@ export class World {
       sharedStrategy: options.sharedStrategy ?? 'round_robin',
       revokedSubscription: options.revokedSubscription ?? 'disconnect',
       clock: this.time,
-      random: new SeededRandom(options.seed ?? 1),
+      random: options.random ?? new SeededRandom(options.seed ?? 1),
       scheduler: this.time,
       log,
       store: this.store,

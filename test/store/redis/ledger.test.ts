@@ -5,6 +5,7 @@
 import t from 'tap';
 import type { LookAnswer, OpenedRecord, SessionImage } from '../../../src/core/cluster-ports.ts';
 import type { WillRecord } from '../../../src/core/ports.ts';
+import { removeCall, sessionRemove } from '../../../src/store/redis/functions/session-end.ts';
 import { saveCall, sessionSave } from '../../../src/store/redis/functions/session-record.ts';
 import { clientIndexKey, ownedKey, sessionKeys } from '../../../src/store/redis/keys.ts';
 import { sessionRecord, textMessage, textOf } from '../../contract/store-recorder.ts';
@@ -56,6 +57,13 @@ function load(world: World, node: WorldNode): SessionImage[] {
 function members(world: World, key: string): string[] {
   const value = world.redis.db.values().get(key);
   return value?.type === 'set' ? [...value.set] : [];
+}
+
+/** Whoever removed it has died before it could say so. */
+function vanish(world: World, { sid, epoch }: OpenedRecord): void {
+  const { keys, args } = removeCall(sessionKeys('cw:', 'c'), sid, epoch);
+  const { reply } = world.redis.execute(sessionRemove, keys as string[], args.map(String));
+  if (reply !== 1) throw new Error(`not removed: ${reply}`);
 }
 
 t.test(
@@ -554,6 +562,43 @@ t.test('who removes a session does not take a new one out of the index', async (
     t.match(load(world, b), [{ clientId: 'c', sid: 'bbbb' }], `seed ${seed}`);
     t.same(members(world, ownedKey('cw:', again.node.incarnation)), ['c'], `seed ${seed}`);
   }
+});
+
+t.test('two who remove a session one after the other leave nothing in the index', async (t) => {
+  const key = clientIndexKey('cw:', 'c');
+  for (let seed = 1; seed <= 30; seed++) {
+    const world = new World(seed, { delayMs: [0.1, 5], shards: 8 });
+    const a = world.join('a');
+    const b = world.join('b');
+    world.take(a, 1, 'c');
+    const second = world.take(b, 2, 'c');
+    world.pass(200);
+    t.same(members(world, key), ['c'], `seed ${seed}`);
+    // Its own is fenced, but finds the session of b.
+    a.act(() => a.store.deleteSession(1));
+    b.act(() => b.store.deleteSession(2), world.kernel.chance.next() * 20);
+    world.pass(200);
+    t.same(members(world, key), [], `seed ${seed}, epoch ${second.epoch}`);
+  }
+});
+
+t.test('an entry of the index without a session goes when somebody loads', async (t) => {
+  const key = clientIndexKey('cw:', 'c');
+  const world = new World(3, { shards: 8 });
+  const a = world.join('a');
+  const opened = world.take(a, 1, 'c');
+  world.pass(100);
+  vanish(world, opened);
+  t.same(load(world, a), []);
+  // The session may just be made again.
+  const again = world.take(a, 2, 'c');
+  world.pass(100);
+  t.not(again.sid, opened.sid);
+  t.same(members(world, key), ['c']);
+  vanish(world, again);
+  t.same(load(world, a), []);
+  world.pass(100);
+  t.same(members(world, key), []);
 });
 
 t.test('after Redis was emptied sessions are asserted, their wills with them', async (t) => {
