@@ -492,8 +492,10 @@ export class Cluster implements ReadyEvents {
   }
 
   /** What it has told lately may not have reached everybody. */
-  #passOn({ incarnation, news }: PeerNode): void {
+  #passOn(peer: PeerNode): void {
+    const { incarnation, news } = peer;
     const remote = this.#core;
+    this.#retained.passOn(peer, this.#peers.values());
     for (const [clientId, epoch] of news.entries()) {
       const image = remote.knownSession(clientId);
       if (image === null) this.#announcer.end(clientId, '', epoch);

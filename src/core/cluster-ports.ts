@@ -397,6 +397,7 @@ export interface RemoteSide {
   /** Of a session that is owned here; null: it is not. */
   queueOf(clientId: string): OwnedQueue | null;
   retained(): Iterable<Message>;
+  retainedOf(topic: string): Message | null;
   /** Publishes a will on behalf of a session nobody owns; counts in `awaited`. */
   publishWill(image: WillOfAbsent, awaited: Awaited): void;
 }
