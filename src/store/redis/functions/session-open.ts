@@ -58,8 +58,10 @@ local oldWill, oldSid, oldEpoch = has[17] or '', has[18] or '', has[19] or '0'
 local oldIdent, oldTenant = has[22] or '', has[23] or ''
 
 local function ownersBefore()
+  local before = has[21] and string.match(has[21], '^%x+:[01]:(.*)$') or ''
+  if was == '' then return before end
+  if before == '' or before == was then return was end
   local names, isNamed = {}, {}
-  local before = string.match(has[21] or '', '^%x+:[01]:(.*)$') or ''
   for name in string.gmatch(was .. ' ' .. before, '%S+') do
     if not isNamed[name] and #names < ${OWNERS_MAX} then names[#names + 1] = name end
     isNamed[name] = true
