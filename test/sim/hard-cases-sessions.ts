@@ -192,6 +192,35 @@ export const sessionCases: readonly HardCase[] = [
     }),
   },
   {
+    number: 12,
+    title: 'Redis is emptied under a read: what it had given is not given again to something else',
+    promise: async (scene) => {
+      const subscriber = await scene.subscriber('s', 0, 'a', 1, DURABLE);
+      const publisher = await scene.connected('p', 1, FLEETING);
+      await scene.pass(500);
+      const read = holdRead(scene, 's');
+      publisher.publish('a', 'x', 1);
+      await scene.until('it wants to read', () => read.send !== null);
+      // It will find more than it was told of.
+      scene.life(0).swallows = (_from, type) => type === FrameType.HINT;
+      const packetId = publisher.publish('a', 'y', 1);
+      await scene.until('acked', () => publisher.count('PUBACK', packetId) > 0);
+      scene.life(0).swallows = null;
+      read.send!();
+      await scene.until('it has read', () => subscriber.taken.length === 2);
+      publisher.publish('a', 'z', 1);
+      await scene.pass(5000);
+      return subscriber.taken.join() === 'x,y,z';
+    },
+    without: 'positions go on where the owner thinks that they have come to',
+    planted: inRedis('session_assert_1', (twin) => (db, keys, args, nowMs) => {
+      const isLost = db.peekHash(keys[0]!) === undefined;
+      const reply = twin(db, keys, args, nowMs);
+      if (isLost && reply === 1 && args[9] !== '-1') db.hash(keys[0]!).set('head', args[9]!);
+      return reply;
+    }),
+  },
+  {
     number: 13,
     title: 'wills: CONNECT settles the one before, ahead of what it reads',
     promise: async (scene) => {
@@ -277,6 +306,33 @@ function loseNext({ redis }: SimLife, name: string): { readonly count: number } 
     call(fn, keys, args, done);
   };
   return lost;
+}
+
+/**
+ * The next read of that queue by the first node is sent when it is told to; then Redis is emptied, and the
+ * answer comes when the session is being written again.
+ */
+function holdRead(scene: Scene, clientId: string): { send: (() => void) | null } {
+  const { redis } = scene.life(0);
+  const call = redis.call.bind(redis);
+  const read: { send: (() => void) | null } = { send: null };
+  let answer: (() => void) | null = null;
+  redis.call = (fn, keys, args, done) => {
+    const isIts = keys[0]?.includes(`{${clientId}}`) === true;
+    if (isIts && fn.name === 'session_read_1' && read.send === null) {
+      read.send = () =>
+        call(fn, keys, args, (failure, reply) => {
+          answer = () => done(failure, reply);
+          scene.site.redis.flushAll();
+        });
+      return;
+    }
+    call(fn, keys, args, done);
+    if (!isIts || fn.name !== 'session_assert_1') return;
+    answer?.();
+    answer = null;
+  };
+  return read;
 }
 
 /** It is full: what waits for Redis waits. */

@@ -186,5 +186,12 @@ export const keptSeeds: readonly KeptSeed[] = [
     isShort: true,
     deafMs: 6000,
     why: 'a retained message that was told to some before its node died was not to the others',
+  {
+    seed: 310459,
+    faults: 3,
+    kinds: kits.lossy,
+    isShort: true,
+    deafMs: 2500,
+    why: 'Redis was emptied under a read: positions it had given were given again',
   },
 ];

@@ -2,6 +2,7 @@
  * Twins of the functions that make, leave, end and list sessions (src/store/redis/functions), over the
  * model's data. test/store/redis/functions.test.ts holds them against Redis.
  */
+import { HEAD_GAP } from '../../src/store/redis/functions/session-record.ts';
 import type { ModelDb, ModelReply, Twin } from './model-db.ts';
 
 const NEVER_S = 4294967295;
@@ -293,7 +294,7 @@ export const assertTwin: Twin = (db, keys, args, nowMs) => {
   }
   if (!isSame) {
     meta
-      .set('head', `${head < 0 ? nowMs : head}`)
+      .set('head', `${head < 0 ? nowMs : head + HEAD_GAP}`)
       .set('bytes', '0')
       .set('pseq', `${nowMs}`);
     db.setList(queueKey, ['']);

@@ -6,7 +6,11 @@ import t from 'tap';
 import type { LookAnswer, OpenedRecord, SessionImage } from '../../../src/core/cluster-ports.ts';
 import type { WillRecord } from '../../../src/core/ports.ts';
 import { removeCall, sessionRemove } from '../../../src/store/redis/functions/session-end.ts';
-import { saveCall, sessionSave } from '../../../src/store/redis/functions/session-record.ts';
+import {
+  HEAD_GAP,
+  saveCall,
+  sessionSave,
+} from '../../../src/store/redis/functions/session-record.ts';
 import { clientIndexKey, ownedKey, sessionKeys } from '../../../src/store/redis/keys.ts';
 import { sessionRecord, textMessage, textOf } from '../../contract/store-recorder.ts';
 import { World, type WorldNode } from './redis-world.ts';
@@ -625,7 +629,7 @@ t.test('after Redis was emptied sessions are asserted, their wills with them', a
   t.match(load(world, b), [{ clientId: 'c', owner: 'a', counter: 7 }]);
   t.same(members(world, ownedKey('cw:', 'a')), ['c']);
   const next = world.take(b, 1, 'c');
-  t.match(next, { present: true, headSeq: 42, tailSeq: 41 });
+  t.match(next, { present: true, headSeq: 42 + HEAD_GAP, tailSeq: 41 + HEAD_GAP });
   t.equal(textOf(next.oldWill!.message), 'kept');
 });
 
