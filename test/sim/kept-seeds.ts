@@ -186,6 +186,7 @@ export const keptSeeds: readonly KeptSeed[] = [
     isShort: true,
     deafMs: 6000,
     why: 'a retained message that was told to some before its node died was not to the others',
+  },
   {
     seed: 310459,
     faults: 3,
