@@ -206,6 +206,7 @@ export class Cluster implements ReadyEvents {
         hasWaited = true;
       },
       losses: () => this.#reassertion.losses,
+      wasEmptyLately: () => this.#reassertion.wasEmptyLately,
       forgotten: (image) => this.#reassertion.closed(image),
       confirm: (done) => this.#membership.confirm(done),
       linkGraceMs: options.linkGraceMs,
@@ -506,8 +507,10 @@ export class Cluster implements ReadyEvents {
   }
 
   /** What it has told lately may not have reached everybody. */
-  #passOn({ incarnation, news }: PeerNode): void {
+  #passOn(peer: PeerNode): void {
+    const { incarnation, news } = peer;
     const remote = this.#core;
+    this.#retained.passOn(peer, this.#peers.values());
     for (const [clientId, epoch] of news.entries()) {
       const image = remote.knownSession(clientId);
       if (image === null) this.#announcer.end(clientId, '', epoch);

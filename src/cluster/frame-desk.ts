@@ -72,7 +72,7 @@ export class FrameDesk {
       case FrameType.GROUP_PUBLISH:
       case FrameType.RETAINED:
       case FrameType.HINT:
-        this.#message(from, type, buffer, start, end);
+        this.#message(peer, type, buffer, start, end);
         return;
       case FrameType.INTEREST:
         this.#parts.tables.interest(peer, buffer, start, end);
@@ -99,7 +99,7 @@ export class FrameDesk {
     }
   }
 
-  #message(from: Incarnation, type: number, buffer: Buffer, start: number, end: number): void {
+  #message(peer: PeerNode, type: number, buffer: Buffer, start: number, end: number): void {
     const { clock, remote, retained } = this.#parts;
     const wallMs = clock.wallMs();
     if (type === FrameType.PUBLISH) {
@@ -108,7 +108,7 @@ export class FrameDesk {
       const { message, group, filter } = decodeGroupPublished(buffer, start, end, wallMs);
       remote().deliverToGroup(message, group, filter);
     } else if (type === FrameType.RETAINED) {
-      retained.changed(from, decodeRetained(buffer, start, end, wallMs));
+      retained.changed(peer, decodeRetained(buffer, start, end, wallMs));
     } else {
       const { clientId, sid, tailSeq } = decodeHint(buffer, start, end);
       remote().hint(clientId, sid, tailSeq);

@@ -30,6 +30,8 @@ export class PeerNode implements Peer {
   before: RouteTable | null = null;
   /** Sessions it has told of lately. */
   readonly news: RecentNews = new RecentNews();
+  /** Retained topics it has changed lately; their versions in place of epochs. */
+  readonly retainedNews: RecentNews = new RecentNews();
   /** Its tables have been here once. */
   isTabled = false;
   /** It has said that it counts this node in. */

@@ -49,6 +49,7 @@ export class Reassertion {
   #calls = 0;
   #written = 0;
   #windowEndMs = Number.NEGATIVE_INFINITY;
+  #emptyEndMs = Number.NEGATIVE_INFINITY;
   #losses = 0;
   #onRemembered: (() => void) | null = null;
   #life = 0;
@@ -60,6 +61,16 @@ export class Reassertion {
   /** How often Redis has lost data, as far as this node knows. */
   get losses(): number {
     return this.#losses;
+  }
+
+  /** Not only what was newest, as another server may lack: it does not say whose a session was. */
+  get wasEmptyLately(): boolean {
+    return this.#parts.clock.monotonicMs() < this.#emptyEndMs;
+  }
+
+  /** It may still lack what others know. */
+  get #mayLack(): boolean {
+    return this.#parts.clock.monotonicMs() < this.#windowEndMs;
   }
 
   get isUnderWay(): boolean {
@@ -76,12 +87,13 @@ export class Reassertion {
    * is. Nobody owns any of it by now.
    */
   remember(done: () => void): void {
-    const { remote, log } = this.#parts;
+    const { remote, clock, log } = this.#parts;
     log.warn(
       {},
       'Redis was empty, and no lease had lasted: sessions are written as they are remembered',
     );
     this.#losses++;
+    this.#emptyEndMs = clock.monotonicMs() + WINDOW_MS;
     this.#onRemembered = done;
     this.#walks = [{ images: remote().knownSessions()[Symbol.iterator](), ofNobody: true }];
     this.#more();
@@ -89,7 +101,8 @@ export class Reassertion {
 
   /** Redis was empty: what was queued only there is gone. */
   emptied(withOrphans: boolean): void {
-    const { remote, counters, log } = this.#parts;
+    const { remote, clock, counters, log } = this.#parts;
+    this.#emptyEndMs = clock.monotonicMs() + WINDOW_MS;
     let lost = 0;
     for (const { clientId } of remote().ownedSessions()) {
       lost += remote().queueOf(clientId)?.messages ?? 0;
@@ -116,7 +129,7 @@ export class Reassertion {
    */
   closed(image: SessionImage): void {
     const { clock } = this.#parts;
-    if (clock.monotonicMs() >= this.#windowEndMs) return;
+    if (!this.#mayLack) return;
     this.#again.push(image);
     this.#againMs = clock.monotonicMs();
   }
@@ -127,7 +140,7 @@ export class Reassertion {
    */
   ownerDied(dead: Incarnation): void {
     const { clock, remote } = this.#parts;
-    if (clock.monotonicMs() >= this.#windowEndMs) return;
+    if (!this.#mayLack) return;
     for (const image of remote().knownSessions()) {
       if (image.owner === dead) this.#again.push(image);
     }
@@ -209,8 +222,8 @@ export class Reassertion {
 
   /** A client wants its session: Redis must have it before it is asked; `isThere`: it has. */
   beforeOpen(clientId: string, then: (isThere: boolean) => void): void {
-    const { clock, remote, ledger, self } = this.#parts;
-    const image = clock.monotonicMs() < this.#windowEndMs ? remote().knownSession(clientId) : null;
+    const { remote, ledger, self } = this.#parts;
+    const image = this.#mayLack ? remote().knownSession(clientId) : null;
     if (image === null) {
       then(true);
       return;

@@ -57,6 +57,8 @@ const NEVER_US = Number.MAX_SAFE_INTEGER;
 const WANT_BYTES = 256 * 1024;
 /** Changes told in one tick to a peer that has lost some. */
 const TOLD_PER_TICK = 1000;
+/** What a dead member has changed is told to all at once up to this size; beyond it all is, in slices. */
+const PASSED_ON_BYTES_MAX = 1024 * 1024;
 
 /** A catch-up that is under way. */
 interface CatchUp {
@@ -141,7 +143,7 @@ export class RetainedSync {
   }
 
   /** A member has changed it. */
-  changed(from: Incarnation, change: RetainedChange): void {
+  changed({ incarnation: from, retainedNews }: PeerNode, change: RetainedChange): void {
     const { rounds, mesh, clock } = this.#parts;
     const { timeUs } = change.version;
     if (change.topic === ROUND_TOPIC) {
@@ -154,8 +156,34 @@ export class RetainedSync {
     } else if (change.topic === SYNCED_TOPIC) {
       this.#copies.answered(from, timeUs);
     } else {
+      retainedNews.note(change.topic, timeUs, clock.monotonicMs());
       this.#apply(change);
     }
+  }
+
+  /** It is gone; `peers`, who are left, may not have heard of what it has changed last. */
+  passOn({ retainedNews }: PeerNode, peers: Iterable<PeerNode>): void {
+    const { announcer, clock } = this.#parts;
+    const frames: Buffer[] = [];
+    let bytes = 0;
+    for (const [topic] of retainedNews.entries()) {
+      const change = this.#current(topic);
+      if (change === null) continue;
+      const frame = encodeRetained(change, clock.wallMs());
+      bytes += frame.length;
+      frames.push(frame);
+      if (bytes <= PASSED_ON_BYTES_MAX) continue;
+      for (const peer of peers) this.retell(peer);
+      return;
+    }
+    for (const frame of frames) announcer.kept(frame, true);
+  }
+
+  #current(topic: string): RetainedChange | null {
+    const message = this.#parts.remote().retainedOf(topic);
+    if (message !== null) return { topic, message, version: message.version ?? OLDEST };
+    const version = this.#tombstones.versionOf(topic);
+    return version === null ? null : { topic, message, version };
   }
 
   /**

@@ -9,6 +9,7 @@
  */
 import type {
   Incarnation,
+  LedgerAnswer,
   OpenAnswer,
   OpenedRecord,
   OpenRequest,
@@ -48,6 +49,8 @@ export interface TakeoverParts {
   readonly beforeOpen: (clientId: string, then: (isThere: boolean) => void) => void;
   /** How often Redis has lost data, as far as this node knows. */
   readonly losses: () => number;
+  /** It has lost all it had: whose a session was before it does not say. */
+  readonly wasEmptyLately: () => boolean;
   /** Redis had lost a session when it was left. */
   readonly forgotten: (image: SessionImage) => void;
   /** What dead nodes had journaled is in the queues, or has been waited for long enough (P5). */
@@ -78,6 +81,8 @@ const Answer = {
 } as const;
 const REQUEST_STEP = 4;
 
+type OpenedInRedis = Extract<LedgerAnswer, { kind: 'opened' }>;
+
 const SID_BYTES = 8;
 /** An open that waits for a close of the same client to reach Redis is given up after this. */
 const CLOSE_WAIT_MS = 5000;
@@ -85,6 +90,8 @@ const CLOSE_WAIT_MS = 5000;
 const DOUBTS_MAX = 3;
 /** What is opened only to be opened again ends no earlier than this, should its node die in between. */
 const REOPEN_EXPIRY_S = 60;
+/** So long after a session was written again whoever had it may still be at it; clocks may differ besides. */
+const WRITTEN_AGAIN_MS = 120_000;
 /** How long it is remembered that a client had said goodbye. */
 const GOODBYE_MS = 30_000;
 
@@ -97,6 +104,8 @@ interface Opening {
   doubts: number;
   /** `losses` when Redis was asked. */
   losses: number;
+  /** Redis named some, and goes on to until it hears that they have let go. */
+  hadOwners: boolean;
   /** What Redis answered may lack what a node had promised. */
   isStale: boolean;
   isReread: boolean;
@@ -197,6 +206,7 @@ export class Takeover {
       incarnation: this.#parts.self(),
       doubts: 0,
       losses: 0,
+      hadOwners: false,
       isStale: false,
       isReread: false,
       made: [],
@@ -272,7 +282,12 @@ export class Takeover {
   /** Without Redis: who of the members has the client lets go of it; then it is this node's. */
   #askAll(line: OpenLine, opening: Opening): void {
     const { members, hlcMs, scheduler } = this.#parts;
-    const { clientId } = opening.request;
+    const { clientId, isWanted } = opening.request;
+    // Its client may be with one of those who would be asked.
+    if (isWanted?.() === false) {
+      scheduler.nextTurn(() => this.#answer(line, opening, { kind: 'unavailable' }));
+      return;
+    }
     const epoch = Math.max(hlcMs(), this.#lastEpoch(clientId) + 1);
     let waiting = 1;
     const answered = (): void => {
@@ -314,21 +329,19 @@ export class Takeover {
     this.#send(request);
   }
 
-  #opened(
-    line: OpenLine,
-    opening: Opening,
-    { previousOwner, record }: { previousOwner: Incarnation | null; record: OpenedRecord },
-  ): void {
-    const { counters, self } = this.#parts;
+  #opened(line: OpenLine, opening: Opening, { previousOwners, record }: OpenedInRedis): void {
+    const { counters, self, members } = this.#parts;
     const { clientId } = opening.request;
     const { epoch } = record;
-    const owners = this.#ownersBefore(clientId, previousOwner, epoch);
-    if (owners.length === 0 || opening.incarnation !== self()) {
+    opening.hadOwners = previousOwners.some((owner) => owner !== opening.incarnation);
+    const owners = this.#ownersBefore(clientId, previousOwners, epoch);
+    if (owners.size > 0) counters.takeovers++;
+    if (this.#isOwnerForgotten(record)) for (const member of members()) owners.add(member);
+    if (owners.size === 0 || opening.incarnation !== self()) {
       this.#taken(line, opening, record, false);
       return;
     }
-    counters.takeovers++;
-    let left = owners.length;
+    let left = owners.size;
     let all = 0;
     for (const owner of owners) {
       this.#letGo(owner, clientId, epoch, false, (bits) => {
@@ -342,17 +355,29 @@ export class Takeover {
   }
 
   /**
-   * Who may have it: the owner Redis names; one that took it while it had no Redis; and the one that is
-   * known here, who may not have let go yet when somebody between the two died or gave it back. And whoever
-   * is still to write what a dead one had promised.
+   * Who may have it: the owner Redis names, and those before it who may not have let go yet when it was
+   * taken from, died or gave it back; one that took it while it had no Redis; and the one that is known
+   * here. And whoever is still to write what a dead one had promised.
    */
-  #ownersBefore(clientId: string, named: Incarnation | null, epoch: number): Incarnation[] {
+  #ownersBefore(clientId: string, named: readonly Incarnation[], epoch: number): Set<Incarnation> {
     const { remote, isMember, journal } = this.#parts;
     const known = remote().knownSession(clientId);
-    const owners = new Set([named, this.#unregistered.ownerElsewhere(clientId)]);
-    for (const keeper of journal.keepers()) owners.add(keeper);
-    if (known !== null && known.epoch < epoch) owners.add(known.owner);
-    return [...owners].filter((owner) => owner !== null && isMember(owner)) as Incarnation[];
+    const candidates = new Set([...named, this.#unregistered.ownerElsewhere(clientId)]);
+    for (const keeper of journal.keepers()) candidates.add(keeper);
+    if (known !== null && known.epoch < epoch) candidates.add(known.owner);
+    const owners = new Set<Incarnation>();
+    for (const owner of candidates) if (owner !== null && isMember(owner)) owners.add(owner);
+    return owners;
+  }
+
+  /**
+   * Whoever a client has left is its session's owner in Redis until all it had promised is there. A Redis
+   * that was emptied meanwhile has it as nobody's: anybody may have something of it, and all are asked.
+   * Also by a node that has not heard of the loss: names of what is written again go on from its time.
+   */
+  #isOwnerForgotten({ publisherSeq }: OpenedRecord): boolean {
+    const { wasEmptyLately, hlcMs } = this.#parts;
+    return wasEmptyLately() || publisherSeq > hlcMs() - WRITTEN_AGAIN_MS;
   }
 
   /**
@@ -454,6 +479,7 @@ export class Takeover {
       this.#write(line, opening);
       return;
     }
+    if (opening.hadOwners) ledger.adopted(opening.request.clientId, record.sid, record.epoch);
     const own = this.#unregistered.takenAway(opening.request.clientId, record.epoch);
     const oldWill = record.oldWill ?? (own === null ? null : { ...own, isDue: true });
     const isVoid = isWillVoid && oldWill?.isDue === true;

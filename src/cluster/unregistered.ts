@@ -192,7 +192,7 @@ export class Unregistered {
       if (!isOver) this.#end(entry);
       return;
     }
-    const { record, previousOwner } = answer;
+    const { record, previousOwners } = answer;
     if (record.oldWill !== null) this.#settle(entry.request, record.oldWill);
     if (isOver) {
       ledger.close(clientId, record.sid, record.epoch, 0, -1, nothing);
@@ -200,8 +200,9 @@ export class Unregistered {
     }
     entry.registered = record.epoch;
     if (record.epoch === entry.epoch) this.#entries.delete(clientId);
-    const isElsewhere = previousOwner !== null && previousOwner !== incarnation;
-    if (isElsewhere) letGo(previousOwner, clientId, record.epoch);
+    for (const previous of previousOwners) {
+      if (previous !== incarnation) letGo(previous, clientId, record.epoch);
+    }
   }
 
   #end({ request: { clientId }, epoch }: Entry): void {

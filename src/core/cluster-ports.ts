@@ -275,8 +275,11 @@ export type LedgerAnswer =
   | { readonly kind: 'absent' }
   | {
       readonly kind: 'opened';
-      /** Who owned it until now; null: nobody. May be this node itself, or a dead one. */
-      readonly previousOwner: Incarnation | null;
+      /**
+       * Who owned it until now, and all before since one was `adopted`, the last one first. May be this
+       * node itself, or dead ones.
+       */
+      readonly previousOwners: readonly Incarnation[];
       readonly record: OpenedRecord;
     };
 
@@ -300,6 +303,8 @@ export interface SessionLedger {
     request: LedgerRequest,
     done: (answer: LedgerAnswer) => void,
   ): void;
+  /** Its opener has it alone: all who had it before have let go, or are dead. */
+  adopted(clientId: string, sid: string, epoch: number): void;
   oldWillSettled(clientId: string, sid: string, epoch: number): void;
   /**
    * `ended`: it was removed, as its expiry interval is 0; `gone`: Redis has lost it. Repeated until Redis has
@@ -399,6 +404,7 @@ export interface RemoteSide {
   /** Of a session that is owned here; null: it is not. */
   queueOf(clientId: string): OwnedQueue | null;
   retained(): Iterable<Message>;
+  retainedOf(topic: string): Message | null;
   /** Publishes a will on behalf of a session nobody owns; counts in `awaited`. */
   publishWill(image: WillOfAbsent, awaited: Awaited): void;
 }

@@ -237,12 +237,17 @@ export class Connection
   ): void {
     const isSafe = ticket === 0 && (awaited === null || awaited.unsafeCount === 0);
     if (isSafe && (this.#parked === null || this.#parked.length === 0)) {
-      if (awaited?.failed !== true) this.send(type, bytes);
+      if (awaited?.failed !== true) this.#sendAnswer(type, bytes);
       after?.(awaited?.failed === true);
       return;
     }
     if (awaited !== null) awaited.waiter = this;
     this.#park({ type, packetId: 0, reasonCode: 0, ticket, message: awaited, bytes, after });
+  }
+
+  #sendAnswer(type: number, bytes: Buffer): void {
+    this.send(type, bytes);
+    if (saysWhoIsThere(type) && this.services.core.bus !== null) this.outlet.isPromising = true;
   }
 
   #park(ack: ParkedAck): void {
@@ -319,6 +324,7 @@ export class Connection
 
   /** The lease goes on: so does what stood still for it. */
   leaseRenewed(): void {
+    if (this.outlet.isFenced) this.services.core.outbox.drained(this.outlet);
     this.releaseParked();
     this.release(Hold.LEASE);
   }
@@ -343,7 +349,7 @@ export class Connection
       core.stats.parkedAcks--;
       const failed = core.failedTickets.has(ack.ticket) || ack.message?.failed === true;
       if (ack.bytes !== null) {
-        if (!failed) this.send(ack.type, ack.bytes);
+        if (!failed) this.#sendAnswer(ack.type, ack.bytes);
         ack.after?.(failed);
       } else if (failed) {
         this.answer(ack.type, ack.packetId, ReasonCode.QUOTA_EXCEEDED);

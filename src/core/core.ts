@@ -105,7 +105,7 @@ export class Core {
     this.interests = options.bus === null ? null : new Interests(options.bus);
     const { routeCacheReceiversMax } = options.limits;
     this.router = new Router(this.stats, routeCacheReceiversMax, this.links?.wanted ?? null);
-    this.outbox = new Outbox(options.scheduler, options.clock, this.stats);
+    this.outbox = new Outbox(options.scheduler, options.clock, this.stats, options.bus);
     this.retained = new RetainedIndex(this.stats);
     this.wheel = new TimerWheel(WHEEL_TICK_MS, WHEEL_SLOTS, options.clock.monotonicMs());
   }

@@ -180,7 +180,8 @@ export class Delivery {
     this.#core.stats.queuedMessages += seq - session.tailSeq;
     session.queuedMessages += seq - session.tailSeq;
     session.tailSeq = seq;
-    this.#limitShared(session);
+    // Positions may have been passed over: whoever waits for nothing is judged by what is read.
+    if (session.queue !== null && session.queue.length > 0) this.#limitShared(session);
   }
 
   /** The queue itself drops what is new; a client that lets it get so far may have to go. */
@@ -698,6 +699,7 @@ export class Delivery {
         if (session.ownership !== null) this.#skipped(session, tailSeq - session.loadedSeq);
         session.loadedSeq = tailSeq;
       }
+      if (session.ownership !== null) this.#limitShared(session);
       this.pump(session);
     });
   }

@@ -14,8 +14,9 @@ import type { OpenOptions, Taken } from './tenure.ts';
 /** Between two looks at all that are known here; so many at a time. */
 const SWEEP_MS = 1000;
 const LOOKS_MAX = 1000;
-/** Looks at which a queue must have neither owner nor members before somebody ends it. */
+/** Looks at which a queue must have neither owner nor members before somebody may end it, and will. */
 const DESERTED_LOOKS = 3;
+const DESERTED_LOOKS_MAX = 6;
 
 /** What it needs of sessions and their owners. */
 export interface GroupQueuesHost {
@@ -63,6 +64,9 @@ export class GroupQueues {
       if (nowMs < this.#nextSweepMs) return;
       this.#nextSweepMs = nowMs + SWEEP_MS;
       const { groupQueues } = this.#parts.core;
+      // Somebody else has ended it.
+      for (const one of this.#deserted.keys())
+        if (!groupQueues.has(one)) this.#deserted.delete(one);
       if (groupQueues.size + this.#here.size === 0) return;
       this.#rest = new Set([...groupQueues.keys(), ...this.#here]).values();
     }
@@ -131,8 +135,8 @@ export class GroupQueues {
     }
     const looks = (this.#deserted.get(fullFilter) ?? 0) + 1;
     this.#deserted.set(fullFilter, looks);
-    // Not all nodes at once.
-    return looks > DESERTED_LOOKS && core.random.below(2) === 0;
+    // Not all nodes at once, and not at no time.
+    return looks > DESERTED_LOOKS && (looks >= DESERTED_LOOKS_MAX || core.random.below(2) === 0);
   }
 
   #keep(owned: GroupQueue, members: readonly Subscription[], hasHere: boolean): void {

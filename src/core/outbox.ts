@@ -4,6 +4,7 @@
  * end of the turn, or when the chunk is full, every receiver gets one write. A socket that does not
  * take its bytes gets what follows copied to a backlog of its own, so it never holds up others.
  */
+import type { Bus } from './cluster-ports.ts';
 import type { Outlet } from './outlet.ts';
 import type { Clock, Scheduler } from './ports.ts';
 import type { Stats } from './stats.ts';
@@ -25,6 +26,7 @@ export class Outbox {
   readonly #scheduler: Scheduler;
   readonly #clock: Clock;
   readonly #stats: Stats;
+  readonly #bus: Pick<Bus, 'mayServe'> | null;
   /** Slots beyond the count hold nothing, so that no socket that is gone is kept. */
   readonly #dirty: (Outlet | null)[] = [];
   #dirtyCount = 0;
@@ -36,10 +38,16 @@ export class Outbox {
     this.flush();
   };
 
-  constructor(scheduler: Scheduler, clock: Clock, stats: Stats) {
+  constructor(
+    scheduler: Scheduler,
+    clock: Clock,
+    stats: Stats,
+    bus: Pick<Bus, 'mayServe'> | null = null,
+  ) {
     this.#scheduler = scheduler;
     this.#clock = clock;
     this.#stats = stats;
+    this.#bus = bus;
   }
 
   /** Makes room for `bytes` at the returned position; may flush, so `epoch` may change. */
@@ -107,10 +115,16 @@ export class Outbox {
     if (outlet.dirty) this.flush();
   }
 
-  /** The socket took all it had: go on with the backlog. Called by the connection. */
+  /**
+   * The socket took all it had, or the lease goes on: go on with the backlog. Called by the connection.
+   */
   drained(outlet: Outlet): void {
     outlet.blocked = false;
     this.#releaseChunk(outlet);
+    if (outlet.isPromising && outlet.backlog !== null) {
+      this.#settleBytes(outlet);
+      if (this.#isFenced(outlet)) return;
+    }
     outlet.progressMs = this.#clock.monotonicMs();
     outlet.progress += 64;
     while (outlet.backlog !== null && !outlet.blocked) {
@@ -123,6 +137,7 @@ export class Outbox {
     }
     if (!outlet.blocked) this.#settleBytes(outlet);
     if (!outlet.blocked && outlet.backlog === null) {
+      if (!outlet.dirty) outlet.isPromising = false;
       outlet.slow = false;
       outlet.owner.outletDrained();
     }
@@ -137,9 +152,23 @@ export class Outbox {
     this.#releaseChunk(outlet);
   }
 
+  /**
+   * A process may stand still between what it has decided and what it writes, and be counted as dead when
+   * it goes on (hard case 2): what says who is there is held then.
+   */
+  #isFenced(outlet: Outlet): boolean {
+    outlet.isFenced = this.#bus !== null && !this.#bus.mayServe();
+    if (!outlet.isFenced) return false;
+    if (outlet.pendingBytes === 0) outlet.progressMs = this.#clock.monotonicMs();
+    outlet.blocked = true;
+    return true;
+  }
+
   /** Returns true when the socket holds on to the current chunk. */
   #send(outlet: Outlet): boolean {
     const segments = outlet.segments;
+    if (outlet.isPromising && !outlet.blocked && !this.#isFenced(outlet))
+      outlet.isPromising = false;
     if (outlet.blocked) {
       if (segments !== null) {
         for (let i = 0; i < segments.length; i += 2) {

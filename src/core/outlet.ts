@@ -55,6 +55,10 @@ export class Outlet implements Audience {
   blocked = false;
   /** Holds one of the outbox' chunks through a write that did not complete. */
   holdsChunk = false;
+  /** Of what has not left something says who is there: only a node that may serve lets it go. */
+  isPromising = false;
+  /** Blocked by that alone. */
+  isFenced = false;
   backlog: Buffer[] | null = null;
   /** Filled bytes of the backlog's last buffer. */
   backlogFill = 0;

@@ -317,6 +317,10 @@ export class Remote implements RemoteSide, SharedEvents {
     return this.#services.retainedView.all();
   }
 
+  retainedOf(topic: string): Message | null {
+    return this.#services.core.retained.get(topic);
+  }
+
   publishWill(will: WillOfAbsent, awaited: Awaited): void {
     const { clientId, identity, tenant, sid, message } = will;
     awaited.unsafeCount++;

@@ -107,7 +107,7 @@ export function subject(user: string | null, more: Partial<RuleSubject> = {}): R
 }
 
 /** Waits until it holds; fails the test by throwing when it does not within `withinMs`. */
-export async function until(holds: () => boolean, what: string, withinMs = 8000): Promise<void> {
+export async function until(holds: () => boolean, what: string, withinMs = 15_000): Promise<void> {
   const endMs = performance.now() + withinMs;
   while (!holds()) {
     if (performance.now() > endMs) throw new Error(`not within ${withinMs} ms: ${what}`);

@@ -14,7 +14,7 @@ import { type SharedRedis, sharedRedis } from '../support/redis-server.ts';
 import { KeptLog } from './backend-kit.ts';
 import { folderFor, forEver } from './bans-kit.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 const server = await sharedRedis(t);
 let tests = 0;
 /** A datacenter of its own in the one Redis. */

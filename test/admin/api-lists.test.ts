@@ -346,5 +346,5 @@ t.test('globs', async (t) => {
   t.equal(globTest(null), null);
   const started = performance.now();
   t.equal(globTest(`${'a*'.repeat(100)}b`)!('a'.repeat(65_535)), false);
-  t.ok(performance.now() - started < 500, 'no pattern takes long');
+  t.ok(performance.now() - started < 5000, 'no pattern takes long');
 });

@@ -178,22 +178,27 @@ t.test('names follow the custom', async (t) => {
 
 t.test('the process is watched: stalls, collections, memory, CPU', async (t) => {
   const metrics = new Metrics(new FakeSources());
+  const beganMs = performance.now();
   metrics.start();
   t.teardown(() => metrics.stop());
   await sleep(100);
   const before = await scrape(metrics);
-  const end = performance.now() + 120;
+  const startMs = performance.now();
   const garbage: object[][] = [];
-  while (performance.now() < end) garbage[garbage.length % 8] = new Array(1000).fill({});
+  // By its amount as well as by time: a loaded machine gives little of it in a while.
+  for (let made = 0; made < 20_000 || performance.now() < startMs + 120; made++) {
+    garbage[made % 8] = new Array(1000).fill({});
+  }
   await sleep(100);
   const { values } = await scrape(metrics);
+  const elapsedS = (performance.now() - beganMs) / 1000;
   const get = (series: string): number => values.get(series)! - (before.values.get(series) ?? 0);
   const late = 'causeway_event_loop_delay_seconds';
-  // A busy machine may add stalls of its own.
   const stalls = get(`${late}_bucket{le="+Inf"}`) - get(`${late}_bucket{le="0.05"}`);
-  t.ok(stalls >= 1 && stalls < 4, `${stalls} stalls`);
+  t.ok(stalls >= 1, `${stalls} stalls`);
   t.equal(get(`${late}_count`), get(`${late}_bucket{le="+Inf"}`));
-  t.ok(get(`${late}_sum`) > 0.08, `${get(`${late}_sum`)} s`);
+  const lateS = get(`${late}_sum`);
+  t.ok(lateS > 0.08 && lateS <= elapsedS, `${lateS} s of ${elapsedS} s`);
   t.ok(get('causeway_gc_duration_seconds_count{kind="minor"}') > 0, 'collections');
   t.ok(get('causeway_gc_duration_seconds_sum{kind="minor"}') > 0);
   t.ok(get('causeway_process_cpu_seconds_total{mode="user"}') > 0, 'CPU');

@@ -220,7 +220,7 @@ t.test('more than a reader takes is left out and counted', async (t) => {
   const seen = observer! as Observer;
   const started = performance.now();
   for (let i = 0; i < 100_000; i++) seen.delivered('c', `t/${i % 7}`, 0, 1);
-  t.ok(performance.now() - started < 2000, 'what is left out costs little');
+  t.ok(performance.now() - started < 10_000, 'what is left out costs little');
   // Nobody reads: what is buffered has a bound whatever comes.
   for (let round = 0; round < 20; round++) {
     for (let i = 0; i < 2000; i++) seen.published('c', 'x'.repeat(1000), 0, false, 1);

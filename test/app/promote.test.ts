@@ -34,7 +34,7 @@ import {
   will,
 } from './promote-kit.ts';
 
-t.setTimeout(60_000);
+t.setTimeout(180_000);
 
 interface Run {
   readonly promoted: Promoted;

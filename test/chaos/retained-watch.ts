@@ -6,7 +6,7 @@ import { connect, disconnect, subscribe } from '../conformance/packets.ts';
 import type { Publisher } from './publisher.ts';
 import type { Stage } from './stage.ts';
 
-const WITHIN_MS = 5000;
+const WITHIN_MS = 15_000;
 /** After the last one: time for one that must not come. */
 const SETTLE_MS = 150;
 const POLL_MS = 20;

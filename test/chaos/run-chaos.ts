@@ -41,7 +41,7 @@ export interface ChaosReport extends Verdict {
 const TICK_MS = 5;
 const RATE_PER_S = 60;
 /** A broker that is not up by then is not coming. */
-const START_MS = 30_000;
+const START_MS = 60_000;
 /** Longest wait for a moment to strike at. */
 const PATIENCE_MS = 1500;
 const DRAIN_QUIET_MS = 8000;

@@ -50,7 +50,7 @@ function inbox(): { messages: ReceivedMessage[]; onMessage: (m: ReceivedMessage)
 }
 
 async function until(done: () => boolean): Promise<void> {
-  const deadline = performance.now() + 5000;
+  const deadline = performance.now() + 15_000;
   while (!done()) {
     if (performance.now() > deadline) throw new Error('it did not happen');
     await new Promise((resolve) => setTimeout(resolve, 2));
@@ -685,11 +685,11 @@ t.test('reconnect.always also goes on after refusals and a failed start', async 
 });
 
 t.test('keep alive: pings when silent, gives up without an answer', async (t) => {
-  const { client, peer } = await open(t, { answerTimeoutMs: 60 }, { serverKeepAliveS: 1 });
+  const { client, peer } = await open(t, { answerTimeoutMs: 500 }, { serverKeepAliveS: 3 });
   const startMs = performance.now();
   await peer.expect('PINGREQ');
   const waitedMs = performance.now() - startMs;
-  t.ok(waitedMs > 500 && waitedMs < 1000, `after ${waitedMs} ms, within the server's keep alive`);
+  t.ok(waitedMs > 1500 && waitedMs < 3000, `after ${waitedMs} ms, within the server's keep alive`);
   peer.send(PINGRESP);
   await peer.expect('PINGREQ');
   t.ok(client.isConnected, 'the answer counted');
@@ -701,7 +701,7 @@ t.test('a slow handler stops the reading and not the pings', async (t) => {
   let got = 0;
   const { client, peer } = await open(
     t,
-    { answerTimeoutMs: 60, onMessage: () => (got++ === 0 ? gate.promise : undefined) },
+    { answerTimeoutMs: 500, onMessage: () => (got++ === 0 ? gate.promise : undefined) },
     { serverKeepAliveS: 1 },
   );
   const message = publishBytes('flood', Buffer.alloc(64 * 1024));

@@ -27,7 +27,7 @@ export interface Seen {
   readonly bytes: Buffer;
 }
 
-const WAIT_MS = 5000;
+const WAIT_MS = 15_000;
 
 /** One accepted connection. */
 export class Peer {

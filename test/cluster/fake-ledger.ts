@@ -22,6 +22,8 @@ export interface Row {
   oldWill: { readonly message: Message; readonly sid: string; readonly epoch: number } | null;
   /** Its time is over. */
   isExpired: boolean;
+  /** Who may still have it, besides its owner. */
+  before: readonly Incarnation[];
 }
 
 export class FakeLedger implements SessionLedger {
@@ -33,6 +35,8 @@ export class FakeLedger implements SessionLedger {
   onGivenBack: (image: SessionImage) => void = () => {};
   readonly due_: Set<string> = new Set();
   readonly calls: string[] = [];
+  /** Last name of a session's own QoS 2 messages. */
+  publisherSeq = 0;
   /** Redis is away. */
   isAway = false;
   /** Answers stand still. */
@@ -71,6 +75,7 @@ export class FakeLedger implements SessionLedger {
       claimedBy: null,
       oldWill: null,
       isExpired: false,
+      before: [],
     };
     this.rows.set(image.clientId, row);
     return row;
@@ -117,6 +122,9 @@ export class FakeLedger implements SessionLedger {
         ? null
         : { message: before.will, sid: before.image.sid, epoch: before.image.epoch };
     const row = this.put(image, null);
+    const previousOwners = [...(before?.before ?? [])];
+    if (previousOwner !== null) previousOwners.unshift(previousOwner);
+    row.before = previousOwners;
     row.will = request.will?.message ?? null;
     row.oldWill = oldWill;
     const record = {
@@ -132,13 +140,19 @@ export class FakeLedger implements SessionLedger {
       settledSeqs: [],
       inboundIds: [],
       pending: [],
-      publisherSeq: 0,
+      publisherSeq: this.publisherSeq,
       oldWill: oldWill === null ? null : { ...oldWill, isDue: true },
     };
-    this.#later(() => done({ kind: 'opened', previousOwner, record }));
+    this.#later(() => done({ kind: 'opened', previousOwners, record }));
   }
 
   leftHeard(): void {}
+
+  adopted(clientId: string, _sid: string, epoch: number): void {
+    this.calls.push(`adopted ${clientId} ${epoch}`);
+    const row = this.rows.get(clientId);
+    if (row?.image.epoch === epoch) row.before = [];
+  }
 
   oldWillSettled(clientId: string, sid: string, epoch: number): void {
     this.calls.push(`oldWillSettled ${clientId}`);

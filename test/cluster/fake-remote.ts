@@ -239,6 +239,10 @@ export class FakeRemote implements RemoteSide {
     yield* [...this.store.values()];
   }
 
+  retainedOf(topic: string): Message | null {
+    return this.store.get(topic) ?? null;
+  }
+
   publishWill(will: WillOfAbsent, awaited: Awaited): void {
     this.wills.push(will);
     if (!this.holdsWills) return;

@@ -5,6 +5,7 @@
  * MEMBERSHIP_SEEDS here.
  */
 import t from 'tap';
+import { seedOr } from '../support/seed.ts';
 import { runSeed } from './membership-faults.ts';
 import { PLANTED, type Planted } from './membership-world.ts';
 
@@ -31,8 +32,8 @@ t.test(`${SEEDS} seeds`, async (t) => {
   }
 });
 
-t.test('and some that nobody has seen', async (t) => {
-  const from = 1_000_000 + Math.floor(Math.random() * 2 ** 30);
+t.test('and some more, or others (CAUSEWAY_SEED)', async (t) => {
+  const from = seedOr(1_000_000);
   t.comment(`seeds ${from} to ${from + RANDOM_SEEDS - 1}`);
   for (let i = 0; i < RANDOM_SEEDS; i++) runSeed(from + i);
 });

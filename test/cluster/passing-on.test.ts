@@ -5,7 +5,7 @@
 import t from 'tap';
 import type { SessionImage } from '../../src/core/cluster-ports.ts';
 import { makeMessage } from '../../src/core/message.ts';
-import { FakeSite } from './fake-site.ts';
+import { FakeSite, message } from './fake-site.ts';
 
 t.test('sessions a dead member has told of reach those it could not reach', async (t) => {
   const site = new FakeSite();
@@ -27,6 +27,32 @@ t.test('sessions a dead member has told of reach those it could not reach', asyn
   t.equal(c.remote.sessions.get('new')?.owner, null);
   t.equal(b.remote.sessions.get('new')?.owner, null);
 });
+
+for (const size of [1, 800_000]) {
+  t.test(
+    `retained changes of a dead member reach those it could not reach, ${size} B`,
+    async (t) => {
+      const site = new FakeSite();
+      const [a, b, c] = [site.node(), site.node(), site.node()];
+      a.remote.retain(message('cleared', '1'), 'cleared');
+      site.time.settle();
+      site.network.cut(a.incarnation, c.incarnation);
+      for (const topic of ['one', 'two']) a.remote.retain(message(topic, 'x'.repeat(size)), topic);
+      a.remote.retain(null, 'cleared');
+      site.time.settle();
+      t.strictSame([...c.remote.store.keys()], ['cleared'], 'only b has heard of it');
+      const { incarnation } = a;
+      site.kill(a);
+      site.bury(incarnation);
+      site.time.pass(1000);
+      t.strictSame([...c.remote.store.keys()].sort(), ['one', 'two']);
+      for (const topic of ['one', 'two']) {
+        t.strictSame(c.remote.store.get(topic)?.version, b.remote.store.get(topic)?.version);
+      }
+      t.equal(c.cluster.state().tombstones, 1);
+    },
+  );
+}
 
 t.test('who was buried itself tells nothing of the others', async (t) => {
   const site = new FakeSite();

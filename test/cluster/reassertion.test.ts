@@ -130,7 +130,7 @@ t.test('a client that comes before its session was written finds it all the same
   t.equal(opened.record.present, true);
   t.equal(opened.record.subscriptions.length, 1);
   t.equal(taken.record.present, true);
-  t.strictSame(a.remote.letGoes, ['held'], 'its owner is asked as ever');
+  t.strictSame(a.remote.letGoes, ['away', 'held'], 'all are asked, also of what is nobody’s');
   site.time.pass(61_000, 5000);
   site.ledger.calls.length = 0;
   site.open(b, 'away');

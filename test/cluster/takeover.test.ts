@@ -10,6 +10,15 @@ function adopt(site: FakeSite, node: SiteNode, clientId: string, opened: Opened)
   node.remote.owns({ ...site.image(node, clientId, epoch), sid });
 }
 
+/** Opened there, and announced. */
+function owned(site: FakeSite, node: SiteNode, clientId: string): Opened {
+  const opened = site.open(node, clientId);
+  site.time.settle();
+  adopt(site, node, clientId, opened);
+  site.time.settle();
+  return opened;
+}
+
 function two(): { site: FakeSite; a: SiteNode; b: SiteNode } {
   const site = new FakeSite();
   return { site, a: site.node(), b: site.node() };
@@ -36,10 +45,7 @@ t.test('a session nobody owns is opened at once, one of another identity not at 
 t.test('P3: the owner before lets go first, and what it had sent is applied (P5)', async (t) => {
   const site = new FakeSite();
   const [a, b, c] = [site.node(), site.node(), site.node()];
-  const first = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', first);
-  site.time.settle();
+  const first = owned(site, a, 'c');
   a.remote.holdsLetGo = true;
   const second = site.open(b, 'c');
   site.time.settle();
@@ -57,14 +63,39 @@ t.test('P3: the owner before lets go first, and what it had sent is applied (P5)
   t.ok(second.record.epoch > first.record.epoch);
 });
 
+t.test(
+  'S19: whoever had it before the one in between lets go, though nobody here knows it',
+  async (t) => {
+    const site = new FakeSite();
+    const [a, b, c] = [site.node(), site.node(), site.node()];
+    // It ends with its connection: nobody is told of it.
+    site.open(a, 'c', { expiryIntervalS: 0 });
+    site.time.settle();
+    a.remote.holdsLetGo = true;
+    const between = site.open(b, 'c', { expiryIntervalS: 0 });
+    site.time.settle();
+    const last = site.open(c, 'c', { expiryIntervalS: 0 });
+    site.time.settle();
+    t.equal(last.kind, 'waits', 'b answers at once, as it never had it');
+    t.strictSame(a.remote.letGoes, ['c', 'c'], 'both have asked it');
+    t.equal(site.ledger.count('adopted'), 0);
+    for (const done of a.remote.heldLetGo.splice(0)) done();
+    site.time.settle();
+    t.equal(last.kind, 'opened');
+    t.equal(between.kind, 'unavailable');
+    t.ok(site.ledger.calls.includes(`adopted c ${last.record.epoch}`));
+    const next = site.open(b, 'c', { expiryIntervalS: 0 });
+    site.time.settle();
+    t.equal(next.kind, 'opened');
+    t.equal(a.remote.letGoes.length, 2, 'it is not asked any more');
+  },
+);
+
 t.test('S8: whoever is known to have it lets go, though Redis names somebody else', async (t) => {
   for (const named of ['nobody', 'another'] as const) {
     const site = new FakeSite();
     const [a, b, c] = [site.node(), site.node(), site.node()];
-    const first = site.open(a, 'c');
-    site.time.settle();
-    adopt(site, a, 'c', first);
-    site.time.settle();
+    const first = owned(site, a, 'c');
     a.remote.holdsLetGo = true;
     const { record } = first;
     if (named === 'another') {
@@ -84,13 +115,55 @@ t.test('S8: whoever is known to have it lets go, though Redis names somebody els
   }
 });
 
+t.test(
+  'S20: after data loss a session is nobody’s in Redis, and whoever was left is asked',
+  async (t) => {
+    for (const isHeardOf of [true, false]) {
+      const site = new FakeSite();
+      const [a, b, c] = [site.node(), site.node(), site.node()];
+      const first = site.open(a, 'c');
+      site.time.settle();
+      adopt(site, a, 'c', first);
+      site.time.settle();
+      // Its client is gone from a, which waits with its close until all is in the queues.
+      const { record } = first;
+      const left = { ...site.image(null, 'c', record.epoch), sid: record.sid };
+      a.cluster.bus.announceSession(left);
+      site.time.settle();
+      site.ledger.flush();
+      site.ledger.put(left);
+      if (isHeardOf) b.membership.links.events.emptied('g2', false);
+      else site.ledger.publisherSeq = site.time.wallMs();
+      site.time.settle();
+      for (const node of [a, c]) node.remote.holdsLetGo = true;
+      const second = site.open(b, 'c');
+      site.time.settle();
+      t.strictSame([a.remote.letGoes, c.remote.letGoes], [['c'], ['c']]);
+      for (const done of c.remote.heldLetGo.splice(0)) done();
+      site.time.settle();
+      t.equal(second.kind, 'waits');
+      for (const done of a.remote.heldLetGo.splice(0)) done();
+      site.time.settle();
+      t.equal(second.kind, 'opened');
+      t.equal(b.cluster.counters.takeovers, 0, 'nobody had it');
+      // Long after that Redis is believed.
+      for (const node of [a, c]) node.remote.holdsLetGo = false;
+      site.time.pass(200_000);
+      const later = { ...site.image(null, 'c', second.record.epoch), sid: record.sid };
+      site.ledger.put(later);
+      b.cluster.bus.announceSession(later);
+      site.time.settle();
+      site.open(c, 'c');
+      site.time.settle();
+      t.strictSame([a.remote.letGoes, c.remote.letGoes], [['c'], ['c']]);
+    }
+  },
+);
+
 t.test('the old owner waits for its links no longer than the grace', async (t) => {
   const site = new FakeSite();
   const [a, b, c] = [site.node(), site.node(), site.node()];
-  const first = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', first);
-  site.time.settle();
+  owned(site, a, 'c');
   site.network.cut(a.incarnation, c.incarnation);
   a.remote.want('sent', 2);
   const second = site.open(b, 'c');
@@ -121,10 +194,7 @@ t.test('an owner that dies has let go; one that is dead already is not asked', a
 t.test('question and answer that a lost link session takes along come again', async (t) => {
   for (const lost of ['question', 'answer'] as const) {
     const { site, a, b } = two();
-    const first = site.open(a, 'c');
-    site.time.settle();
-    adopt(site, a, 'c', first);
-    site.time.settle();
+    owned(site, a, 'c');
     const [from, to] = lost === 'question' ? [b, a] : [a, b];
     if (lost === 'question') site.network.cut(b.incarnation, a.incarnation);
     else a.remote.holdsLetGo = true;
@@ -145,10 +215,7 @@ t.test('question and answer that a lost link session takes along come again', as
 
 t.test('requests of one client are answered in order', async (t) => {
   const { site, a, b } = two();
-  const first = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', first);
-  site.time.settle();
+  owned(site, a, 'c');
   a.remote.holdsLetGo = true;
   const second = site.open(b, 'c');
   const third = site.open(b, 'c');
@@ -192,10 +259,7 @@ t.test('an epoch is above what this node knows, whatever Redis has kept', async 
 t.test('who has waited long for the owner before does not take it from the next', async (t) => {
   const site = new FakeSite();
   const [a, b, c] = [site.node(), site.node(), site.node()];
-  const first = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', first);
-  site.time.settle();
+  owned(site, a, 'c');
   a.remote.holdsLetGo = true;
   const late = site.open(b, 'c');
   site.time.settle();
@@ -216,10 +280,7 @@ t.test(
   'takeover storm: who was told that it is not here does not have it afterwards',
   async (t) => {
     const { site, a, b } = two();
-    const first = site.open(b, 'c');
-    site.time.settle();
-    adopt(site, b, 'c', first);
-    site.time.settle();
+    owned(site, b, 'c');
     b.remote.holdsLetGo = true;
     // a takes it from b; before b has let go, b takes it back from a.
     const atA = site.open(a, 'c');
@@ -241,10 +302,7 @@ t.test(
   'a node that is fenced meanwhile answers unavailable and gives the session back',
   async (t) => {
     const { site, a, b } = two();
-    const first = site.open(a, 'c');
-    site.time.settle();
-    adopt(site, a, 'c', first);
-    site.time.settle();
+    owned(site, a, 'c');
     a.remote.holdsLetGo = true;
     const second = site.open(b, 'c');
     site.time.settle();
@@ -263,10 +321,7 @@ t.test(
 
 t.test('a node that is buried meanwhile opens nothing under its old name', async (t) => {
   const { site, a, b } = two();
-  const first = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', first);
-  site.time.settle();
+  owned(site, a, 'c');
   a.remote.holdsLetGo = true;
   const waiting = site.open(b, 'c');
   site.time.settle();
@@ -450,9 +505,7 @@ t.test('a node that drains opens nothing', async (t) => {
 
 t.test('a session that is known and that Redis has not: was Redis emptied?', async (t) => {
   const { site, a, b } = two();
-  const first = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', first);
+  const first = owned(site, a, 'c');
   b.remote.sessions.set('c', {
     ...site.image(null, 'c', first.record.epoch),
     sid: first.record.sid,
@@ -483,9 +536,7 @@ t.test(
   'an epoch is never given again, though Redis has forgotten the session it was of',
   async (t) => {
     const { site, a, b } = two();
-    const first = site.open(a, 'c');
-    site.time.settle();
-    adopt(site, a, 'c', first);
+    const first = owned(site, a, 'c');
     // The clock of Redis and of both nodes stands still.
     const { sid, epoch } = first.record;
     a.cluster.bus.announceEnd('c', sid, epoch);
@@ -503,9 +554,7 @@ t.test(
 
 t.test('a CONNECT nobody waits for any more is not carried out', async (t) => {
   const { site, a, b } = two();
-  const before = site.open(a, 'c');
-  site.time.settle();
-  adopt(site, a, 'c', before);
+  const before = owned(site, a, 'c');
   site.ledger.isStuck = true;
   const { sid, epoch } = before.record;
   a.cluster.bus.close('c', sid, epoch, 3600, -1);
@@ -526,10 +575,7 @@ t.test(
   'an owner whose session was taken for nobody lets go, and no answer is waited for',
   async (t) => {
     const { site, a, b } = two();
-    const first = site.open(a, 'c');
-    site.time.settle();
-    adopt(site, a, 'c', first);
-    site.time.settle();
+    const first = owned(site, a, 'c');
     // The fake ledger belongs to the node that was made last: b.
     site.ledger.onSuperseded(a.incarnation, 'c', first.record.epoch + 1);
     site.time.settle();

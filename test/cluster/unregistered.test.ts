@@ -49,6 +49,13 @@ t.test('P3: a node that has the client lets go of it first', (t) => {
   t.end();
 });
 
+t.test('nobody is asked for a client that has left meanwhile', (t) => {
+  const { site, a, b } = withoutRedis();
+  t.equal(opened(site, b, 'c', { isWanted: () => false }).kind, 'unavailable');
+  t.strictSame(a.remote.letGoes, [], 'it may be there by now');
+  t.end();
+});
+
 t.test('a question that a lost link session took is asked again, as the same', (t) => {
   const { site, a, b } = withoutRedis();
   site.network.cut(b.incarnation, a.incarnation);

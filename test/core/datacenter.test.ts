@@ -29,13 +29,7 @@ function connect(
   const client = node.world.client(5, clientId);
   client.connect(options);
   node.world.settle();
-  const received = client.receive();
-  const first = received[0];
-  if (first?.type !== 'connack' || first.packet.reasonCode !== 0) {
-    throw new Error(`no CONNACK: ${JSON.stringify(received)}`);
-  }
-  client.unread.push(...received.slice(1));
-  return { client, present: first.packet.sessionPresent };
+  return { client, present: client.accepted() };
 }
 
 const durable = { clean: false, expiryS: NEVER };
@@ -456,6 +450,27 @@ t.test('a session ended from another node is gone everywhere', async (t) => {
   t.equal(b.world.stats.sessions, 0);
   const { present } = connect(b, 'c', durable);
   t.notOk(present);
+});
+
+t.test('queueOverflow disconnect: positions that were passed over are no backlog', async (t) => {
+  const site = new FakeDatacenter();
+  const a = await site.node();
+  const options = { queueOverflow: 'disconnect', limits: { queueMessagesMax: 5 } } as const;
+  const b = await site.node(options);
+  const { client: publisher } = connect(a, 'pub');
+  const { client: reader } = connect(b, 'reader', durable);
+  reader.subscribe('x', 1);
+  site.time.settle();
+  reader.receive();
+  // As when Redis came back empty.
+  site.rows.get('reader')!.tailSeq += 4096;
+  publisher.publish('x', '1', { qos: 1, id: 1 });
+  site.time.settle();
+  t.strictSame(reader.payloads(), ['1']);
+  // Six at once for who has waited for nothing: too many are found when they are read.
+  for (let id = 2; id <= 7; id++) publisher.publish('x', `${id}`, { qos: 1, id });
+  site.time.settle();
+  t.equal(reader.receive().at(-1)?.type, 'disconnect');
 });
 
 t.test('queueOverflow disconnect: a client that lets its queue fill up has to go', async (t) => {

@@ -258,6 +258,17 @@ export class FakeClient {
     return received;
   }
 
+  /** Takes the CONNACK, which must accept, and leaves what came behind it; true: session present. */
+  accepted(): boolean {
+    const received = this.receive();
+    const first = received[0];
+    if (first?.type !== 'connack' || first.packet.reasonCode !== 0) {
+      throw new Error(`no CONNACK: ${JSON.stringify(received)}`);
+    }
+    this.unread.push(...received.slice(1));
+    return first.packet.sessionPresent;
+  }
+
   /** Bytes of a packet that has not come whole. */
   get cutOff(): number {
     return this.#rest.length;

@@ -6,6 +6,7 @@ import t from 'tap';
 import { groupQueueId, isGroupQueue } from '../../src/core/group-queue-id.ts';
 import { type FakeClient, subscribeBytes } from './fake-client.ts';
 import { FakeDatacenter, type FakeNode } from './fake-datacenter.ts';
+import { SeededRandom } from './manual-time.ts';
 
 const FILTER = '$share/g/x/#';
 const QUEUE = groupQueueId(FILTER);
@@ -24,12 +25,7 @@ function connect(node: FakeNode, clientId: string, options: Options = {}): FakeC
   const client = node.world.client(5, clientId);
   client.connect(options);
   node.world.settle();
-  const received = client.receive();
-  const first = received[0];
-  if (first?.type !== 'connack' || first.packet.reasonCode !== 0) {
-    throw new Error(`no CONNACK: ${JSON.stringify(received)}`);
-  }
-  client.unread.push(...received.slice(1));
+  client.accepted();
   return client;
 }
 
@@ -256,6 +252,26 @@ t.test('it ends with the last durable member, and what waits is counted', async 
   const drops = [a, b].map(({ world }) => world.stats.dropped.reduce((sum, count) => sum + count));
   t.equal(Math.max(...drops), 10);
   for (const { world } of nodes) t.equal(world.broker.remote!.knownSession(QUEUE), null);
+});
+
+t.test('it ends soon after its last member wherever that was, whatever chance says', async (t) => {
+  class Unlucky extends SeededRandom {
+    override below(bound: number): number {
+      return bound - 1;
+    }
+  }
+  const dc = new FakeDatacenter();
+  const [a, b] = [
+    await dc.node({ random: new Unlucky(1) }),
+    await dc.node({ random: new Unlucky(2) }),
+  ];
+  member(a, 'one').sink.close();
+  dc.time.pass(2000);
+  connect(b, 'one', { clean: true });
+  dc.time.pass(3000);
+  t.ok(dc.rows.has(QUEUE), 'it may be told late of another one');
+  dc.time.pass(5000);
+  t.notOk(dc.rows.has(QUEUE));
 });
 
 t.test('a queue that has ended, as nobody here has heard yet, loses nothing', async (t) => {

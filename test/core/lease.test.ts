@@ -92,6 +92,49 @@ t.test('CONNACK waits for the lease, as it says that every node knows', async (t
   t.equal(client.receive()[0]?.type, 'connack');
 });
 
+t.test('S21: the node stands still between its answer and the end of the turn', async (t) => {
+  const site = new FakeDatacenter();
+  const a = await site.node();
+  const fleeting = { clean: true, expiryS: 0 };
+  const client = connect(a, 'c', fleeting);
+  // Every node has applied it a turn later: then it is answered.
+  client.subscribe('x', 1);
+  site.time.turn();
+  a.serves = false;
+  site.time.settle();
+  t.strictSame(client.receive(), [], 'decided under the lease, and nobody has heard it');
+  client.send(Buffer.from([0xc0, 0]));
+  goesOn(a);
+  t.strictSame(
+    client.receive().map(({ type }) => type),
+    ['suback', 'pingresp'],
+  );
+  client.unsubscribe('x');
+  site.time.turn();
+  a.serves = false;
+  site.time.settle();
+  t.strictSame(client.receive(), []);
+  a.remote.unfenced();
+  site.time.settle();
+  t.strictSame(client.receive(), [], 'its lease was over again by then');
+  goesOn(a);
+  t.equal(client.receive()[0]?.type, 'unsuback');
+  // An ack says what is stored, and that is true whatever becomes of the node.
+  client.publish('x', 'safe', { qos: 1, id: 1 });
+  a.serves = false;
+  site.time.settle();
+  t.equal(client.receive()[0]?.type, 'puback');
+  goesOn(a);
+  client.subscribe('y', 1);
+  site.time.turn();
+  a.serves = false;
+  site.time.settle();
+  a.remote.lost();
+  site.time.settle();
+  t.notMatch(client.receive().at(0), { type: 'suback' }, 'or never');
+  t.ok(client.sink.ended);
+});
+
 t.test('a QoS 2 message that was stored meanwhile is matched when the lease goes on', async (t) => {
   const site = new FakeDatacenter();
   const a = await site.node();

@@ -142,6 +142,60 @@ t.test('each outlet gets its bytes, all of them and in order', async (t) => {
   t.pass('bytes are where they belong');
 });
 
+t.test('what says who is there stays here while the node may not serve', async (t) => {
+  const time = new ManualTime();
+  const stats = new Stats();
+  const bus = { may: true, mayServe: () => bus.may };
+  const outbox = new Outbox(time, time, stats, bus);
+  const line = new Line(outbox, false);
+  const { outlet, sink } = line;
+  const say = (byte: number, isPromise: boolean): void => {
+    outbox.appendBytes(outlet, Buffer.from([byte]));
+    if (isPromise) outlet.isPromising = true;
+  };
+  sink.room = Number.POSITIVE_INFINITY;
+  say(1, true);
+  time.turn();
+  t.same([...sink.taken()], [1]);
+  bus.may = false;
+  say(2, false);
+  time.turn();
+  t.same([...sink.taken()], [2], 'other things are as true as ever');
+  say(3, false);
+  say(4, true);
+  time.turn();
+  say(5, false);
+  time.turn();
+  t.same([...sink.taken()], [], 'what is behind it stays behind it');
+  t.ok(outlet.isFenced);
+  t.equal(stats.outboxBytes, 3);
+  outbox.drained(outlet);
+  t.ok(outlet.isFenced, 'not yet');
+  bus.may = true;
+  outbox.drained(outlet);
+  t.same([...sink.taken()], [3, 4, 5]);
+  t.notOk(outlet.isFenced);
+  t.notOk(outlet.blocked);
+  t.equal(stats.outboxBytes, 0);
+  // The socket was full when it was said, and takes more when the lease is over.
+  sink.room = 0;
+  say(6, false);
+  time.turn();
+  say(7, true);
+  time.turn();
+  bus.may = false;
+  sink.drain(1);
+  t.same([...sink.taken()], [6]);
+  t.ok(outlet.isFenced);
+  bus.may = true;
+  outbox.drained(outlet);
+  t.same([...sink.taken()], []);
+  sink.drain();
+  t.same([...sink.taken()], [7]);
+  t.equal(stats.outboxBytes, 0);
+  t.notOk(outlet.isPromising);
+});
+
 t.test('neighbouring pieces are one write, scattered ones too', async (t) => {
   const time = new ManualTime();
   const outbox = new Outbox(time, time, new Stats());

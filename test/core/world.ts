@@ -32,6 +32,7 @@ export interface WorldOptions {
   readonly links?: RegionLinks | null;
   readonly time?: ManualTime;
   readonly seed?: number;
+  readonly random?: SeededRandom;
 }
 
 export class World {
@@ -56,7 +57,7 @@ export class World {
       sharedStrategy: options.sharedStrategy ?? 'round_robin',
       revokedSubscription: options.revokedSubscription ?? 'disconnect',
       clock: this.time,
-      random: new SeededRandom(options.seed ?? 1),
+      random: options.random ?? new SeededRandom(options.seed ?? 1),
       scheduler: this.time,
       log,
       store: this.store,
@@ -121,12 +122,7 @@ export class World {
       this.store.commit();
       this.time.settle();
     }
-    const received = client.receive();
-    const first = received[0];
-    if (first?.type !== 'connack' || first.packet.reasonCode !== 0) {
-      throw new Error(`no CONNACK: ${JSON.stringify(received)}`);
-    }
-    client.unread.push(...received.slice(1));
+    client.accepted();
     return client;
   }
 

@@ -42,7 +42,7 @@ export interface Exit {
   readonly signal: NodeJS.Signals | null;
 }
 
-const START_MS = 30_000;
+const START_MS = 60_000;
 const STOP_MS = 15_000;
 const ENTRIES_MAX = 2000;
 const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));

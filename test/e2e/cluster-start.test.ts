@@ -156,6 +156,7 @@ t.test('peers prove a secret of a file, and show certificates', async (t) => {
   });
   t.teardown(() => stranger.kill());
   const isRefused = ({ why }: LogEntry): boolean => why === 'it does not know the secret';
+  await stranger.entry('joining the datacenter');
   await cluster.node('a').entry('link down', isRefused);
   t.equal((await ready(stranger)).status, 503, 'it does not come in');
   await stranger.kill();

@@ -2,10 +2,11 @@
 import t from 'tap';
 import { Client, connectClient, openSocket } from '../conformance/client.ts';
 import { Broker } from '../e2e/broker.ts';
+import { seedOr } from '../support/seed.ts';
 import { fuzzBroker } from './broker.ts';
 
-t.test('a new seed', { timeout: 60_000 }, async (t) => {
-  const seed = Math.floor(Math.random() * 2 ** 31);
+t.test('a seed, for some seconds', { timeout: 60_000 }, async (t) => {
+  const seed = seedOr(1);
   const report = await fuzzBroker({ seed, durationMs: 6000 });
   t.equal(report.problem, null, `seed ${seed}: ${report.text}`);
   t.ok(report.cases > 200 && report.answers > report.cases / 2, report.text);

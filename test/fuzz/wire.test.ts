@@ -1,6 +1,7 @@
 /** The short form of the codec fuzzer, and proof that it finds what it is there to find. */
 import t from 'tap';
 import { PacketType } from '../../src/wire/packet-type.ts';
+import { seedOr } from '../support/seed.ts';
 import { decodePacket } from '../wire/decode-packet.ts';
 import { describe, fuzzWire } from './wire.ts';
 
@@ -16,8 +17,8 @@ t.test('a known seed', async (t) => {
   }
 });
 
-t.test('a new seed', async (t) => {
-  const seed = Math.floor(Math.random() * 2 ** 31);
+t.test('another seed, for some seconds', async (t) => {
+  const seed = seedOr(1001);
   const report = fuzzWire({ seed, caseCount: CASES, durationMs: 10_000 });
   t.equal(report.failure, null, describe(report));
   t.ok(report.caseCount > 100, `${report.caseCount} cases of seed ${seed}`);

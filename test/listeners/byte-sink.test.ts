@@ -118,7 +118,7 @@ function basics(t: Test, transport: Transport): void {
     const tookMs = performance.now() - beganMs;
     // A WebSocket is over when the client has answered the closing frame.
     const isWebSocket = transport.options.url.startsWith('ws');
-    t.ok(tookMs < 2000 && (isWebSocket || tookMs >= 140), 'closed after the linger time');
+    t.ok(tookMs < 8000 && (isWebSocket || tookMs >= 140), 'closed after the linger time');
     await client.closed();
     clearInterval(chatter);
     t.equal(client.bytesReceived, 14);
@@ -293,7 +293,7 @@ function contract(t: Test, transport: Transport): void {
     connection.call((sink) => sink.end(80));
     t.equal(await connection.closed(), null);
     const tookMs = performance.now() - beganMs;
-    t.ok(tookMs >= 70 && tookMs < 1500, 'after the linger time');
+    t.ok(tookMs >= 70 && tookMs < 8000, 'after the linger time');
     client.destroy();
     await expectClean(t, connection);
   });

@@ -240,13 +240,13 @@ t.test('a handshake that takes too long is ended', async (t) => {
       proxyProtocol: isPlain ? proxyProtocol : undefined,
       handshakeTimeoutMs: 100,
     });
+    const beganMs = performance.now();
     const socket = await connectSocket({ address: listener.address });
     socket.on('error', () => {});
     socket.resume();
-    const beganMs = performance.now();
     await new Promise((resolve) => socket.on('close', resolve));
     const tookMs = performance.now() - beganMs;
-    t.ok(tookMs >= 80 && tookMs < 1500, address);
+    t.ok(tookMs >= 80 && tookMs < 8000, address);
     t.equal(listener.counters.handshakesFailed, 1);
     t.strictSame(log.problems(), ['handshake took too long']);
     await until(() => listener.connections === 0, 'no connection is left');

@@ -5,7 +5,7 @@
 import type { Acceptor, ByteHandler, ByteSink, ListenerInfo, Log } from '../../src/core/ports.ts';
 
 /** Longest wait for something that has to happen. */
-const WAIT_MS = 8000;
+const WAIT_MS = 15_000;
 
 /** Resolves when `isTrue`, looked at every few milliseconds; fails after a while. */
 export async function until(isTrue: () => boolean, what: string): Promise<void> {

@@ -175,7 +175,7 @@ t.test('who is refused and does not leave is closed, and takes a place until the
   t.equal(third.status, 0);
   t.equal(harness.listener.counters.refused, 1);
   await until(() => harness.listener.connections === 0, 'all are closed');
-  t.ok(performance.now() - beganMs < 4000, 'within the bound');
+  t.ok(performance.now() - beganMs < 15_000, 'within the bound');
   t.equal(await statusOf(harness, {}), 101, 'and there is place again');
   t.equal(harness.listener.counters.handshakesFailed, 2);
 });
@@ -187,7 +187,7 @@ t.test('a request that never ends', async (t) => {
   const beganMs = performance.now();
   await until(() => client.isClosed || client.hasEnded, 'it is closed');
   clearInterval(drip);
-  t.ok(performance.now() - beganMs < 1500);
+  t.ok(performance.now() - beganMs < 8000);
   t.equal(harness.listener.counters.handshakesFailed, 1);
   t.match(harness.log.problems(), ['handshake took too long']);
 });
@@ -249,7 +249,7 @@ t.test('text is refused', async (t) => {
   t.equal(await client.closeCode(), 1003);
   const beganMs = performance.now();
   t.match(await connection.closed(), { message: /binary/ });
-  t.ok(performance.now() - beganMs < 2500, 'also when the client does not answer');
+  t.ok(performance.now() - beganMs < 8000, 'also when the client does not answer');
   t.equal(connection.bytesReceived, 0);
 });
 
@@ -301,7 +301,7 @@ t.test('broken frames', async (t) => {
   client.socket.write(head);
   const beganMs = performance.now();
   t.type(await connection.closed(), Error);
-  t.ok(performance.now() - beganMs < 2500, 'within the bound');
+  t.ok(performance.now() - beganMs < 8000, 'within the bound');
 });
 
 t.test('a client that was not answered may say little', async (t) => {
@@ -409,7 +409,7 @@ t.test('end: a client that never answers the closing frame', async (t) => {
   t.equal(client.frames()[0]?.payload.toString(), 'the last word');
   t.equal(await connection.closed(), null);
   const tookMs = performance.now() - beganMs;
-  t.ok(tookMs >= 140 && tookMs < 2000, 'closed after the linger time');
+  t.ok(tookMs >= 140 && tookMs < 8000, 'closed after the linger time');
 });
 
 t.test('a client that says goodbye and stays', async (t) => {
@@ -419,7 +419,7 @@ t.test('a client that says goodbye and stays', async (t) => {
   t.equal(await client.closeCode(), 1000);
   const beganMs = performance.now();
   t.equal(await connection.closed(), null, 'an end is no error');
-  t.ok(performance.now() - beganMs < 2500, 'it does not hold its session');
+  t.ok(performance.now() - beganMs < 8000, 'it does not hold its session');
 });
 
 t.test('over TLS: refusals count once, resets hurt nobody, certificates go through', async (t) => {

@@ -278,10 +278,10 @@ t.test('who has no tenant is under no quota of tenants', async (t) => {
 
 t.test('rate-limiter-flexible in memory: windows, refusals, what is given back', async (t) => {
   const limits = memoryLimits({ clock: systemClock, random: systemRandom });
-  const limit = limits.open('q', { points: 10, durationS: 0.3 });
+  const limit = limits.open('q', { points: 10, durationS: 2 });
   t.equal(await limit.take('a', 6), 0);
   const waitMs = await limit.take('a', 6);
-  t.ok(waitMs > 0 && waitMs <= 300, `${waitMs}`);
+  t.ok(waitMs > 0 && waitMs <= 2000, `${waitMs}`);
   t.equal(await limit.take('a', 4), 0, 'what was refused was not counted');
   t.equal(await limit.take('b', 10), 0, 'another key');
   limit.giveBack('a', 5);

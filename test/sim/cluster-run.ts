@@ -253,6 +253,9 @@ class ClusterRun {
       this.#isReady &&
       this.#cast.publishers.every((publisher) => publisher.isDone) &&
       this.#ledger.isSettled &&
+      // A queue is read when its owner has Redis again; the looks of every minute are no excuse.
+      (kernel.nowMs >= this.#faults.overMs ||
+        this.#probes.missed(hasLostData, this.#faults.driftsMs).length === 0) &&
       this.#wills.isSettled(hasLostData);
     const untilMs = kernel.nowMs + HEAL_MS;
     while (!isDone() && kernel.nowMs < untilMs) await pass(kernel, 250);

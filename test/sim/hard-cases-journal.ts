@@ -137,6 +137,29 @@ export const journalCases: readonly HardCase[] = [
     planted: again(),
   },
   {
+    number: 12,
+    title: 'Redis returns empty: whoever a client has left is asked for what it had promised',
+    promise: async (scene) => {
+      const { subscriber, publisher, packetId } = await promised(scene);
+      publisher.cut();
+      await scene.pass(300);
+      // Nobody's session is there before what was promised of it.
+      scene.site.redis.refuse('OOM', ['session_inbound_1', 'session_append_1']);
+      scene.site.redis.up(false);
+      scene.kernel.after(null, 1500, () => scene.site.redis.refuse(null));
+      return isOnce(scene, 2, subscriber, publisher, packetId);
+    },
+    without: 'it answers at once, as it has the session no more',
+    planted: inNodes(({ broker }) => {
+      const remote = broker.remote!;
+      const letGo = remote.letGo.bind(remote);
+      remote.letGo = (clientId, epoch, done) => {
+        letGo(clientId, epoch, () => {});
+        done();
+      };
+    }),
+  },
+  {
     number: 13,
     title: 'wills without Redis: what a node has published its survivors do not publish again',
     promise: async (scene) => {

@@ -6,6 +6,7 @@ import {
   hearing,
   inNodes,
   inRedis,
+  namingOne,
   ofAnySid,
   openedAs,
   restarting,
@@ -150,6 +151,23 @@ export const sessionCases: readonly HardCase[] = [
     }),
   },
   {
+    number: 11,
+    title: 'a publisher moves on: whoever has it lets go, though the one in between never had it',
+    promise: async (scene) => {
+      await scene.connected('p', 0, FLEETING);
+      // Redis names it as the owner, and it does not hear so.
+      loseOpen(scene.life(1));
+      const between = scene.client('p');
+      between.connect(scene.machine(1), FLEETING);
+      await scene.pass(20);
+      between.cut();
+      await scene.connected('p', 2, FLEETING);
+      return scene.life(0).broker.stats.connections === 0;
+    },
+    without: 'Redis names the last owner only',
+    planted: inRedis('session_open_1', namingOne),
+  },
+  {
     number: 12,
     title: 'Redis fails over: what it may lack of the latest appends is written again',
     options: { historyMs: 2000 },
@@ -171,6 +189,35 @@ export const sessionCases: readonly HardCase[] = [
     planted: inNodes(({ store }) => {
       const redisUp = store.redisUp.bind(store);
       store.redisUp = () => redisUp(false);
+    }),
+  },
+  {
+    number: 12,
+    title: 'Redis is emptied under a read: what it had given is not given again to something else',
+    promise: async (scene) => {
+      const subscriber = await scene.subscriber('s', 0, 'a', 1, DURABLE);
+      const publisher = await scene.connected('p', 1, FLEETING);
+      await scene.pass(500);
+      const read = holdRead(scene, 's');
+      publisher.publish('a', 'x', 1);
+      await scene.until('it wants to read', () => read.send !== null);
+      // It will find more than it was told of.
+      scene.life(0).swallows = (_from, type) => type === FrameType.HINT;
+      const packetId = publisher.publish('a', 'y', 1);
+      await scene.until('acked', () => publisher.count('PUBACK', packetId) > 0);
+      scene.life(0).swallows = null;
+      read.send!();
+      await scene.until('it has read', () => subscriber.taken.length === 2);
+      publisher.publish('a', 'z', 1);
+      await scene.pass(5000);
+      return subscriber.taken.join() === 'x,y,z';
+    },
+    without: 'positions go on where the owner thinks that they have come to',
+    planted: inRedis('session_assert_1', (twin) => (db, keys, args, nowMs) => {
+      const isLost = db.peekHash(keys[0]!) === undefined;
+      const reply = twin(db, keys, args, nowMs);
+      if (isLost && reply === 1 && args[9] !== '-1') db.hash(keys[0]!).set('head', args[9]!);
+      return reply;
     }),
   },
   {
@@ -239,18 +286,53 @@ export const sessionCases: readonly HardCase[] = [
   },
 ];
 
-/** The next append is executed, and nobody hears so: the connection breaks. */
-function loseAppend({ redis }: SimLife): { count: number } {
+function loseAppend(life: SimLife): { readonly count: number } {
+  return loseNext(life, 'session_append_1');
+}
+
+function loseOpen(life: SimLife): void {
+  loseNext(life, 'session_open_1');
+}
+
+/** The next one is executed, and nobody hears so: the connection breaks. */
+function loseNext({ redis }: SimLife, name: string): { readonly count: number } {
   const call = redis.call.bind(redis);
   const lost = { count: 0 };
   redis.call = (fn, keys, args, done) => {
-    if (fn.name === 'session_append_1' && lost.count === 0) {
+    if (fn.name === name && lost.count === 0) {
       lost.count++;
       redis.loseReplies();
     }
     call(fn, keys, args, done);
   };
   return lost;
+}
+
+/**
+ * The next read of that queue by the first node is sent when it is told to; then Redis is emptied, and the
+ * answer comes when the session is being written again.
+ */
+function holdRead(scene: Scene, clientId: string): { send: (() => void) | null } {
+  const { redis } = scene.life(0);
+  const call = redis.call.bind(redis);
+  const read: { send: (() => void) | null } = { send: null };
+  let answer: (() => void) | null = null;
+  redis.call = (fn, keys, args, done) => {
+    const isIts = keys[0]?.includes(`{${clientId}}`) === true;
+    if (isIts && fn.name === 'session_read_1' && read.send === null) {
+      read.send = () =>
+        call(fn, keys, args, (failure, reply) => {
+          answer = () => done(failure, reply);
+          scene.site.redis.flushAll();
+        });
+      return;
+    }
+    call(fn, keys, args, done);
+    if (!isIts || fn.name !== 'session_assert_1') return;
+    answer?.();
+    answer = null;
+  };
+  return read;
 }
 
 /** It is full: what waits for Redis waits. */

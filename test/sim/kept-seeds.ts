@@ -26,6 +26,8 @@ const FORGOTTEN = 'Redis came back empty when every lease had ended: sessions we
 const LEFT_BEHIND = 'nobody took what a node had left that died unseen, or what came late';
 const NOBODYS = 'a session written again as nobody’s was so to others that knew its owner';
 const LEFT = 'a session was left while Redis was emptied, behind whoever wrote it again';
+const IN_BETWEEN = 'only the last owner was asked to let go, which had never had it';
+const UNASKED = 'who had left a session was not asked, as Redis had been emptied and named nobody';
 const MADE_ANEW = 'Redis was emptied under an open, which made the session anew';
 
 export const keptSeeds: readonly KeptSeed[] = [
@@ -149,4 +151,48 @@ export const keptSeeds: readonly KeptSeed[] = [
   { seed: 635, faults: 4, kinds: kits.nodes, isShort: true, deafMs: 2500, why: LEFT_BEHIND },
   { seed: 100301, faults: 4, kinds: kits.nodes, isShort: true, deafMs: 2500, why: LEFT_BEHIND },
   { seed: 101213, faults: 4, kinds: kits.redis, isShort: true, deafMs: 6000, why: LEFT_BEHIND },
+  { seed: 104238, faults: 2, kinds: kits.lossy, isShort: true, deafMs: 2500, why: UNASKED },
+  { seed: 104766, faults: 3, kinds: kits.lossy, isShort: true, deafMs: 6000, why: UNASKED },
+  { seed: 107417, faults: 2, kinds: kits.lossy, isShort: true, deafMs: 6000, why: UNASKED },
+  {
+    seed: 104929,
+    faults: 3,
+    kinds: kits.safe,
+    deafMs: 6000,
+    why: 'a machine slept between an answer under its lease and the write of it',
+  },
+  { seed: 103809, faults: 2, kinds: kits.safe, isShort: true, deafMs: 6000, why: IN_BETWEEN },
+  { seed: 103521, faults: 3, kinds: kits.lossy, isShort: true, deafMs: 1500, why: IN_BETWEEN },
+  {
+    seed: 102595,
+    faults: 3,
+    kinds: kits.nodes,
+    isShort: true,
+    deafMs: 6000,
+    why: 'a coin said for long that another node would end the queue of a group',
+  },
+  {
+    seed: 105666,
+    faults: 1,
+    kinds: kits.lossy,
+    isShort: true,
+    deafMs: 1500,
+    why: 'one of two who removed a session put its client back into the index',
+  },
+  {
+    seed: 200470,
+    faults: 1,
+    kinds: kits.safe,
+    isShort: true,
+    deafMs: 6000,
+    why: 'a retained message that was told to some before its node died was not to the others',
+  },
+  {
+    seed: 310459,
+    faults: 3,
+    kinds: kits.lossy.filter((kind) => kind !== 'all_down'),
+    isShort: true,
+    deafMs: 2500,
+    why: 'Redis was emptied under a read: positions it had given were given again',
+  },
 ];

@@ -17,6 +17,7 @@ import {
 } from './model-indexes.ts';
 import { appendTwin, inboundTwin, readTwin, settleTwin } from './model-queues.ts';
 import {
+  adoptTwin,
   assertTwin,
   closeTwin,
   listTwin,
@@ -29,6 +30,7 @@ import { lookTwin, unclaimTwin, willDoneTwin } from './model-wills.ts';
 
 export const TWINS: ReadonlyMap<string, Twin> = new Map([
   ['session_open_1', openTwin],
+  ['session_adopt_1', adoptTwin],
   ['session_save_1', saveTwin],
   ['session_close_1', closeTwin],
   ['session_remove_1', removeTwin],

@@ -2,9 +2,11 @@
  * Twins of the functions that make, leave, end and list sessions (src/store/redis/functions), over the
  * model's data. test/store/redis/functions.test.ts holds them against Redis.
  */
+import { HEAD_GAP } from '../../src/store/redis/functions/session-record.ts';
 import type { ModelDb, ModelReply, Twin } from './model-db.ts';
 
 const NEVER_S = 4294967295;
+const OWNERS_MAX = 32;
 
 export function endingMs(goneMs: number, expiryS: number): number {
   return goneMs === 0 || expiryS === NEVER_S ? 0 : goneMs + expiryS * 1000;
@@ -79,13 +81,13 @@ export const openTwin: Twin = (db, keys, args, nowMs) => {
   const expiryS = Number(args[7]);
   const known = db.peekHash(metaKey);
 
-  const answer = (previousOwner: string, present: number): ModelReply => {
+  const answer = (previousOwners: string, present: number): ModelReply => {
     const meta = db.hash(metaKey);
     const head = numberIn(meta, 'head');
     return [
       'opened',
       numberIn(meta, 'epoch'),
-      previousOwner,
+      previousOwners,
       present,
       meta.get('sid')!,
       meta.get('rec') ?? '',
@@ -107,14 +109,16 @@ export const openTwin: Twin = (db, keys, args, nowMs) => {
   let oldWill: KeptWill | null = null;
   let isEnded = true;
   let epoch = Number(hlcMs);
-  let previousOwner = '';
+  let previousOwners = '';
   if (known !== undefined) {
-    previousOwner = known.get('owner')!;
+    const was = known.get('owner')!;
     const goneMs = numberIn(known, 'gone');
-    const [request, wasPresent, ...before] = (known.get('req') ?? '').split(':');
-    if (request === newSid && previousOwner === owner && goneMs === 0) {
-      return answer(before.join(':'), Number(wasPresent));
+    const [request, wasPresent, before = ''] = (known.get('req') ?? '').split(':');
+    if (request === newSid && was === owner && goneMs === 0) {
+      return answer(before, Number(wasPresent));
     }
+    const named = new Set([was, ...before.split(' ')].filter((name) => name !== ''));
+    previousOwners = [...named].slice(0, OWNERS_MAX).join(' ');
     if (args[12] === '1') return ['never'];
     const wasExpiryS = numberIn(known, 'expiry');
     const endsMs = endingMs(goneMs, wasExpiryS);
@@ -165,7 +169,7 @@ export const openTwin: Twin = (db, keys, args, nowMs) => {
   forget(meta, OWN_WILL);
   meta.set('epoch', `${epoch}`).set('owner', owner).set('ident', ident).set('tenant', tenant);
   meta.set('ver', args[8]!).set('expiry', `${expiryS}`).set('gone', '0');
-  meta.set('req', `${newSid}:${isEnded ? 0 : 1}:${previousOwner}`);
+  meta.set('req', `${newSid}:${isEnded ? 0 : 1}:${previousOwners}`);
   if (args[9] !== '') meta.set('will', args[9]!).set('wdelay', args[10]!);
   if (oldWill !== null) {
     meta.set('owill', oldWill.will).set('osid', oldWill.sid).set('oepoch', oldWill.epoch);
@@ -178,7 +182,13 @@ export const openTwin: Twin = (db, keys, args, nowMs) => {
       db.list(queueKey).push('');
     }
   }
-  return answer(previousOwner, isEnded ? 0 : 1);
+  return answer(previousOwners, isEnded ? 0 : 1);
+};
+
+export const adoptTwin: Twin = (db, keys, args) => {
+  const refused = refusal(db.peekHash(keys[0]!), args[0], args[1]);
+  if (refused !== null) return refused;
+  return db.hash(keys[0]!).delete('req') ? 1 : 0;
 };
 
 export const closeTwin: Twin = (db, keys, args, nowMs) => {
@@ -284,7 +294,7 @@ export const assertTwin: Twin = (db, keys, args, nowMs) => {
   }
   if (!isSame) {
     meta
-      .set('head', `${head < 0 ? nowMs : head}`)
+      .set('head', `${head < 0 ? nowMs : head + HEAD_GAP}`)
       .set('bytes', '0')
       .set('pseq', `${nowMs}`);
     db.setList(queueKey, ['']);

@@ -83,6 +83,13 @@ export const ofAnySid: (twin: Twin) => Twin = (twin) => (db, keys, args, nowMs) 
   return twin(db, keys, own, nowMs);
 };
 
+/** Of those who may still have a session only the last one is asked to let go. */
+export const namingOne: (twin: Twin) => Twin = (twin) => (db, keys, args, nowMs) => {
+  const reply = twin(db, keys, args, nowMs);
+  if (!Array.isArray(reply) || reply[0] !== 'opened') return reply;
+  return reply.map((value, at) => (at === 2 ? String(value).split(' ', 1)[0]! : value));
+};
+
 export const restarting: (twin: Twin) => Twin = (twin) => (db, keys, args, nowMs) => {
   const [metaKey, , marksKey] = keys as [string, string, string];
   const head = Number(db.peekHash(metaKey)?.get('head') ?? 0);

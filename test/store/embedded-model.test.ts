@@ -17,6 +17,7 @@ import {
   textMessage,
   textOf,
 } from '../contract/store-recorder.ts';
+import { givenSeed } from '../support/seed.ts';
 import { EmbeddedHome, type EmbeddedSubject } from './embedded-home.ts';
 
 const RUNS = 14;
@@ -265,10 +266,8 @@ class Run {
   }
 }
 
-const only = process.env.CAUSEWAY_SEED;
-const first = Math.floor(Math.random() * 2 ** 31);
-const seeds =
-  only === undefined ? Array.from({ length: RUNS }, (_, i) => first + i) : [Number(only)];
+const given = givenSeed();
+const seeds = given === null ? Array.from({ length: RUNS }, (_, i) => i + 1) : [given];
 
 for (const seed of seeds) {
   t.test(`seed ${seed}`, async (t) => {

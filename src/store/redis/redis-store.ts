@@ -123,6 +123,7 @@ export class RedisStore
   readonly #owners: OwnerWriter;
   readonly #recall: InboundRecall;
   readonly #reader: QueueReader;
+  readonly #indexes: SessionIndexes;
   readonly #ledger: RedisLedger;
   readonly #bindings: Map<number, Binding> = new Map();
   /** Sessions bound under an epoch this node may own, by client id. */
@@ -183,9 +184,10 @@ export class RedisStore
       queueAgeMs: limits.queueAgeMs,
       settle: (lane, seq) => this.#settle(lane, seq),
     });
+    this.#indexes = new SessionIndexes(calls, options.keyPrefix);
     this.#ledger = new RedisLedger({
       calls,
-      indexes: new SessionIndexes(calls, options.keyPrefix),
+      indexes: this.#indexes,
       prefix: options.keyPrefix,
       clock,
       log,
@@ -454,6 +456,10 @@ export class RedisStore
     this.#ledger.open(owner, hlcMs, newSid, request, done);
   }
 
+  adopted(clientId: string, sid: string, epoch: number): void {
+    this.#ledger.adopted(clientId, sid, epoch);
+  }
+
   oldWillSettled(clientId: string, sid: string, epoch: number): void {
     this.#ledger.oldWillSettled(clientId, sid, epoch);
   }
@@ -530,7 +536,8 @@ export class RedisStore
 
   load(each: (image: SessionImage) => void, done: (isComplete: boolean) => void): void {
     const { keyPrefix } = this.#options;
-    new SessionLoader(this.#calls, keyPrefix, this.#quarantine, each, done).start();
+    const none = (clientId: string): void => this.#indexes.remove(clientId);
+    new SessionLoader(this.#calls, keyPrefix, this.#quarantine, each, none, done).start();
   }
 
   assert(image: SessionImage, headSeq: number, done: (isWritten: boolean | null) => void): void {

@@ -76,14 +76,19 @@ export class SessionIndexes {
 
   /**
    * Its session is no more. Another node may just have made a new one and added it before it is taken
-   * out here: so it is looked for afterwards.
+   * out here: so it is looked for afterwards. And it may have ended when it is added again: until what
+   * stands there is what was found after it was written.
    */
   remove(clientId: string): void {
+    this.#settle(clientId, false);
+  }
+
+  #settle(clientId: string, hasSession: boolean): void {
     const call = indexCall(clientIndexKey(this.#prefix, clientId), [clientId]);
-    this.#calls.until(indexRemove, call, nothing, () => {
+    this.#calls.until(hasSession ? indexAdd : indexRemove, call, nothing, () => {
       const keys = sessionKeys(this.#prefix, clientId);
       this.#calls.until(sessionList, listCall(keys), listReply, (session) => {
-        if (session !== null) this.add(clientId);
+        if ((session !== null) !== hasSession) this.#settle(clientId, !hasSession);
       });
     });
   }

@@ -29,10 +29,12 @@ import {
   sessionOrphan,
 } from './functions/session-end.ts';
 import {
+  adoptCall,
   type OpenArguments,
   type OpenReply,
   openCall,
   openReply,
+  sessionAdopt,
   sessionOpen,
 } from './functions/session-open.ts';
 import { assertCall, sessionAssert } from './functions/session-record.ts';
@@ -199,10 +201,10 @@ export class RedisLedger {
         } else if (reply!.kind === 'opened') {
           this.#opened(clientId, open, reply!);
           if (isAnswered()) {
-            const { sid, epoch, previousOwner } = reply!;
-            // Nobody here asks it to let go any more.
-            if (previousOwner !== '' && previousOwner !== open.owner) {
-              this.onSuperseded(previousOwner, clientId, epoch);
+            const { sid, epoch, previousOwners } = reply!;
+            // Nobody here asks them to let go any more.
+            for (const previous of previousOwners) {
+              if (previous !== open.owner) this.onSuperseded(previous, clientId, epoch);
             }
             const { identity, tenant, expiryIntervalS } = open;
             const { record } = this.#ledgerAnswer(clientId, reply!);
@@ -265,8 +267,18 @@ export class RedisLedger {
     if (oldWill !== null && record.oldWill === null) {
       this.oldWillSettled(clientId, oldWill.sid, oldWill.epoch);
     }
-    const previousOwner = reply.previousOwner === '' ? null : reply.previousOwner;
-    return { kind: 'opened', previousOwner, record };
+    return { kind: 'opened', previousOwners: reply.previousOwners, record };
+  }
+
+  /** Lost, the next one asks them again for nothing. */
+  adopted(clientId: string, sid: string, epoch: number): void {
+    const { calls, prefix } = this.#options;
+    calls.call(
+      sessionAdopt,
+      adoptCall(sessionKeys(prefix, clientId), sid, epoch),
+      nothing,
+      nothing,
+    );
   }
 
   oldWillSettled(clientId: string, sid: string, epoch: number): void {

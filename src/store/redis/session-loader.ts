@@ -1,6 +1,7 @@
 /**
  * Every durable session of the datacenter, for a node that starts: the index of client ids is walked, each
- * id's session is asked for. Some walks at a time, with a bound on what is under way.
+ * id's session is asked for. Some walks at a time, with a bound on what is under way. Ids without a
+ * session are told too: whoever ended it has died before it was taken out of the index.
  */
 import type { SessionImage } from '../../core/cluster-ports.ts';
 import { indexScan, scanCall, scanReply } from './functions/client-index.ts';
@@ -25,6 +26,7 @@ export class SessionLoader {
   readonly #prefix: string;
   readonly #quarantine: Quarantine;
   readonly #each: (image: SessionImage) => void;
+  readonly #none: (clientId: string) => void;
   readonly #done: (isComplete: boolean) => void;
   #nextIndex = 0;
   #walks = 0;
@@ -35,12 +37,14 @@ export class SessionLoader {
     prefix: string,
     quarantine: Quarantine,
     each: (image: SessionImage) => void,
+    none: (clientId: string) => void,
     done: (isComplete: boolean) => void,
   ) {
     this.#calls = calls;
     this.#prefix = prefix;
     this.#quarantine = quarantine;
     this.#each = each;
+    this.#none = none;
     this.#done = done;
   }
 
@@ -85,7 +89,8 @@ export class SessionLoader {
       const call = listCall(sessionKeys(this.#prefix, clientId));
       this.#calls.ask(sessionList, call, listReply, PATIENCE_MS, (failure, session) => {
         if (failure !== null) isLost = true;
-        else if (session !== null) this.#listed(clientId, session);
+        else if (session === null) this.#none(clientId);
+        else this.#listed(clientId, session);
         one();
       });
     }

@@ -5,7 +5,12 @@
 import t from 'tap';
 import type { LookAnswer, OpenedRecord, SessionImage } from '../../../src/core/cluster-ports.ts';
 import type { WillRecord } from '../../../src/core/ports.ts';
-import { saveCall, sessionSave } from '../../../src/store/redis/functions/session-record.ts';
+import { removeCall, sessionRemove } from '../../../src/store/redis/functions/session-end.ts';
+import {
+  HEAD_GAP,
+  saveCall,
+  sessionSave,
+} from '../../../src/store/redis/functions/session-record.ts';
 import { clientIndexKey, ownedKey, sessionKeys } from '../../../src/store/redis/keys.ts';
 import { sessionRecord, textMessage, textOf } from '../../contract/store-recorder.ts';
 import { World, type WorldNode } from './redis-world.ts';
@@ -58,6 +63,13 @@ function members(world: World, key: string): string[] {
   return value?.type === 'set' ? [...value.set] : [];
 }
 
+/** Whoever removed it has died before it could say so. */
+function vanish(world: World, { sid, epoch }: OpenedRecord): void {
+  const { keys, args } = removeCall(sessionKeys('cw:', 'c'), sid, epoch);
+  const { reply } = world.redis.execute(sessionRemove, keys as string[], args.map(String));
+  if (reply !== 1) throw new Error(`not removed: ${reply}`);
+}
+
 t.test(
   'a session is opened, saved, resumed elsewhere, begun anew, refused to others',
   async (t) => {
@@ -86,7 +98,7 @@ t.test(
     t.notOk(awaited.failed);
     const answer = world.answer(b, 'c', { identity: 'user' });
     if (answer.kind !== 'opened') throw new Error(answer.kind);
-    t.equal(answer.previousOwner, 'a');
+    t.same(answer.previousOwners, ['a']);
     const { record } = answer;
     t.match(record, { present: true, sid: first.sid, counter: 3, publisherSeq: 3 });
     t.ok(record.epoch > first.epoch);
@@ -127,7 +139,7 @@ t.test('an open whose answer is lost is asked for again and is one open', async 
       t.same(load(world, node), []);
       continue;
     }
-    t.equal(answer.previousOwner, null, `seed ${seed}`);
+    t.same(answer.previousOwners, [], `seed ${seed}`);
     t.equal(answer.record.present, false);
     world.pass(200);
     t.match(load(world, node), [{ clientId: 'c', owner: 'node', epoch: answer.record.epoch }]);
@@ -556,6 +568,43 @@ t.test('who removes a session does not take a new one out of the index', async (
   }
 });
 
+t.test('two who remove a session one after the other leave nothing in the index', async (t) => {
+  const key = clientIndexKey('cw:', 'c');
+  for (let seed = 1; seed <= 30; seed++) {
+    const world = new World(seed, { delayMs: [0.1, 5], shards: 8 });
+    const a = world.join('a');
+    const b = world.join('b');
+    world.take(a, 1, 'c');
+    const second = world.take(b, 2, 'c');
+    world.pass(200);
+    t.same(members(world, key), ['c'], `seed ${seed}`);
+    // Its own is fenced, but finds the session of b.
+    a.act(() => a.store.deleteSession(1));
+    b.act(() => b.store.deleteSession(2), world.kernel.chance.next() * 20);
+    world.pass(200);
+    t.same(members(world, key), [], `seed ${seed}, epoch ${second.epoch}`);
+  }
+});
+
+t.test('an entry of the index without a session goes when somebody loads', async (t) => {
+  const key = clientIndexKey('cw:', 'c');
+  const world = new World(3, { shards: 8 });
+  const a = world.join('a');
+  const opened = world.take(a, 1, 'c');
+  world.pass(100);
+  vanish(world, opened);
+  t.same(load(world, a), []);
+  // The session may just be made again.
+  const again = world.take(a, 2, 'c');
+  world.pass(100);
+  t.not(again.sid, opened.sid);
+  t.same(members(world, key), ['c']);
+  vanish(world, again);
+  t.same(load(world, a), []);
+  world.pass(100);
+  t.same(members(world, key), []);
+});
+
 t.test('after Redis was emptied sessions are asserted, their wills with them', async (t) => {
   const world = new World(11);
   const a = world.join('a');
@@ -580,7 +629,7 @@ t.test('after Redis was emptied sessions are asserted, their wills with them', a
   t.match(load(world, b), [{ clientId: 'c', owner: 'a', counter: 7 }]);
   t.same(members(world, ownedKey('cw:', 'a')), ['c']);
   const next = world.take(b, 1, 'c');
-  t.match(next, { present: true, headSeq: 42, tailSeq: 41 });
+  t.match(next, { present: true, headSeq: 42 + HEAD_GAP, tailSeq: 41 + HEAD_GAP });
   t.equal(textOf(next.oldWill!.message), 'kept');
 });
 

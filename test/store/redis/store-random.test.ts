@@ -10,6 +10,7 @@ import type { QueueEntry } from '../../../src/core/queue-entry.ts';
 import { textMessage, textOf } from '../../contract/store-recorder.ts';
 import type { ModelDb, ModelReply, Twin } from '../../sim/model-db.ts';
 import { TWINS } from '../../sim/model-functions.ts';
+import { givenSeed } from '../../support/seed.ts';
 import { World, type WorldNode } from './redis-world.ts';
 
 const RUNS = 60;
@@ -261,9 +262,8 @@ class Run {
 }
 
 t.test('random interleavings', async (t) => {
-  const given = process.env.CAUSEWAY_SEED;
-  const seeds =
-    given === undefined ? Array.from({ length: RUNS }, (_, i) => i + 1) : [Number(given)];
+  const given = givenSeed();
+  const seeds = given === null ? Array.from({ length: RUNS }, (_, i) => i + 1) : [given];
   let appends = 0;
   let retries = 0;
   let dedupes = 0;
@@ -278,7 +278,7 @@ t.test('random interleavings', async (t) => {
     }
   }
   t.comment(`${appends} appends, ${retries} retries, ${dedupes} dropped as repetitions`);
-  if (given === undefined) t.ok(appends > 5000 && retries > 100 && dedupes > 20);
+  if (given === null) t.ok(appends > 5000 && retries > 100 && dedupes > 20);
 });
 
 t.test('a queue that keeps repetitions is found', async (t) => {

@@ -1,10 +1,11 @@
 /**
  * `session_open`: takes a session for a node, whoever has it, or makes it (ADR 0013). The one function
- * that gives epochs. Called by the ledger; the old owner is made to let go by the cluster afterwards.
+ * that gives epochs. Called by the ledger; old owners are made to let go by the cluster afterwards, and
+ * `session_adopt` says that they have.
  */
 import type { RedisFunction, RedisReply } from '../../../drivers/redis/redis-port.ts';
 import { allOf, type SessionKeys } from '../keys.ts';
-import { LUA_BASE, LUA_ENDS, LUA_TIMES } from './lua-parts.ts';
+import { LUA_BASE, LUA_ENDS, LUA_FENCE, LUA_TIMES } from './lua-parts.ts';
 import {
   bytesOf,
   listOf,
@@ -16,19 +17,26 @@ import {
   unexpected,
 } from './reply.ts';
 
+/** Of those who may still have a session; more nodes than this do not open one within moments. */
+const OWNERS_MAX = 32;
+
 /**
  * Keys: m q x i d e. Arguments: owner, hlcMs, newSid, ident (`-` or `+name`), tenant, isTenantProven,
  * cleanStart (1, 0), expiryS, version, will (empty: none), willDelayS, isKnown (1, 0), isGivenUp (1, 0).
  *
  * Answers `['foreign']`; `['absent']`: isKnown, and there is none: the caller finds out whether it has
  * ended or Redis has lost it; `['never']`: isGivenUp, and it was not carried out before; `['busy', by]`: a will of the session is just being published by that node
- * (empty: nobody has begun), open again soon; or `['opened', epoch, previousOwner, present, sid, rec,
+ * (empty: nobody has begun), open again soon; or `['opened', epoch, previousOwners, present, sid, rec,
  * cnt, head, tail, bytes, pseq, [x pairs], [i pairs], oldWill, oldWillSid, oldWillEpoch]`.
  *
  * Repeated with the same newSid while its owner still has the session it answers the same again, as
  * the answer may have been lost. An old will is in the answer when it must be published now: the
  * connection that left it was open and there is no delay, or the delay is over, or this open ends the
  * session. A session that ends with its connection is ended by a takeover, as that ends its connection.
+ *
+ * `previousOwners`, with a space between two, the last one first: who owned it until now, and all before
+ * since one of them had it alone (`session_adopt`). Somebody in between may have taken it and have
+ * been taken from, or died, or given it back, before the one before it had let go.
  */
 export const sessionOpen: RedisFunction = {
   name: 'session_open_1',
@@ -48,6 +56,18 @@ local wasIdent, wasTenant = has[4], has[5]
 local gone = tonumber(has[7] or '0')
 local oldWill, oldSid, oldEpoch = has[17] or '', has[18] or '', has[19] or '0'
 local oldIdent, oldTenant = has[22] or '', has[23] or ''
+
+local function ownersBefore()
+  local before = has[21] and string.match(has[21], '^%x+:[01]:(.*)$') or ''
+  if was == '' then return before end
+  if before == '' or before == was then return was end
+  local names, isNamed = {}, {}
+  for name in string.gmatch(was .. ' ' .. before, '%S+') do
+    if not isNamed[name] and #names < ${OWNERS_MAX} then names[#names + 1] = name end
+    isNamed[name] = true
+  end
+  return table.concat(names, ' ')
+end
 
 local function opened(previous, present, sid, epoch, rec, cnt, head, bytes, pseq)
   local answer = {'opened', tonumber(epoch), previous, present, sid, rec or '', tonumber(cnt)}
@@ -92,7 +112,7 @@ end
 
 local nextEpoch = hlc
 if sid then nextEpoch = math.max(tonumber(epoch) + 1, hlc) end
-local present = isEnded and 0 or 1
+local present, previous = isEnded and 0 or 1, ownersBefore()
 
 local set = {}
 local function put(name, value) set[#set + 1] = name; set[#set + 1] = value end
@@ -103,7 +123,7 @@ if isEnded then
 end
 put('owner', owner); put('epoch', digits(nextEpoch)); put('ident', ident); put('tenant', tenant)
 put('ver', version); put('expiry', digits(expiry)); put('gone', '0')
-put('req', newSid .. ':' .. present .. ':' .. was)
+put('req', newSid .. ':' .. present .. ':' .. previous)
 if isEnded then put('cnt', '0'); put('pseq', '0') end
 if will ~= '' then put('will', will); put('wdelay', willDelay) end
 if oldWill ~= '' then
@@ -116,12 +136,12 @@ if isEnded then
   if has[10] then bury(KEYS[6], epoch) end
   call('HSET', m, unpack(set))
   if expiry > 0 then call('RPUSH', q, '') end
-  return opened(was, 0, newSid, nextEpoch, '', '0', expiry > 0 and '0', '0', '0')
+  return opened(previous, 0, newSid, nextEpoch, '', '0', expiry > 0 and '0', '0', '0')
 end
 if will == '' then call('HDEL', m, 'will', 'wdelay', 'wdue', 'wby')
 else call('HDEL', m, 'wdue', 'wby') end
 call('HSET', m, unpack(set))
-return opened(was, 1, sid, nextEpoch, has[8], has[9], has[10], has[11], has[12])
+return opened(previous, 1, sid, nextEpoch, has[8], has[9], has[10], has[11], has[12])
 `,
 };
 
@@ -199,8 +219,8 @@ export type OpenReply =
   | {
       readonly kind: 'opened';
       readonly epoch: number;
-      /** Empty: nobody. */
-      readonly previousOwner: string;
+      /** The last one first. */
+      readonly previousOwners: readonly string[];
       readonly present: boolean;
       readonly sid: string;
       /** Empty: never saved. */
@@ -229,7 +249,9 @@ export function openReply(reply: RedisReply): OpenReply {
   return {
     kind,
     epoch: numberOf(name, list[1]),
-    previousOwner: textOf(name, list[2]),
+    previousOwners: textOf(name, list[2])
+      .split(' ')
+      .filter((owner) => owner !== ''),
     present: numberOf(name, list[3]) === 1,
     sid: textOf(name, list[4]),
     rec: bytesOf(name, list[5]),
@@ -245,6 +267,23 @@ export function openReply(reply: RedisReply): OpenReply {
         ? null
         : { value: oldWill, sid: textOf(name, list[14]), epoch: numberOf(name, list[15]) },
   };
+}
+
+/**
+ * Keys: m. Arguments: sid, epoch. Its owner has it alone: those before are not named any more. Answers 1,
+ * 0: that was known; `fenced`, `gone`.
+ */
+export const sessionAdopt: RedisFunction = {
+  name: 'session_adopt_1',
+  lua: `${LUA_BASE}${LUA_FENCE}
+local refusal = fence(KEYS[1], ARGV[1], ARGV[2])
+if refusal then return refusal end
+return call('HDEL', KEYS[1], 'req')
+`,
+};
+
+export function adoptCall(keys: SessionKeys, sid: string, epoch: number): RedisCall {
+  return { keys: [keys.meta], args: [sid, epoch] };
 }
 
 const COLON = 0x3a;

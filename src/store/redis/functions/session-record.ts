@@ -99,11 +99,18 @@ export function listReply(reply: RedisReply): ListedSession | null {
 }
 
 /**
+ * An owner hears of positions while it writes its session again, into a Redis that was emptied behind
+ * them: from reads and appends that were executed before. So many are passed over: more than come in the
+ * time of a few calls, and far less than a round of packet ids.
+ */
+export const HEAD_GAP = 4096;
+
+/**
  * Keys: m q x i d e. Arguments: owner or empty, sid, epoch, ident, tenant, version, expiryS, cnt, rec, head,
  * gone (ms; 0: connected, or now when there is no owner), will (empty: none), willDelayS. Answers 1:
  * written; 0: Redis has one with a higher epoch, or with this one, unless it was written there as nobody's
- * and its owner has come; or that session has ended. Positions go on after `head`, and after any
- * that is there: an older record of the same session keeps its queue, filled up with holes, as a
+ * and its owner has come; or that session has ended. Positions go on `HEAD_GAP` after `head` where there is
+ * no such session, else after `head` and after any that is there: an older record of the same session keeps its queue, filled up with holes, as a
  * failover may have taken back positions that were given and sent.
  */
 export const sessionAssert: RedisFunction = {
@@ -127,7 +134,7 @@ if ARGV[12] ~= '' then
 end
 if has[1] ~= sid or not has[3] then
   if has[1] then call('DEL', m, q, x, KEYS[4], KEYS[5]) end
-  if head < 0 then head = clock() end
+  if head < 0 then head = clock() else head = head + ${HEAD_GAP} end
   put('head', digits(head)); put('bytes', '0'); put('pseq', digits(clock()))
   call('HSET', m, unpack(set))
   call('RPUSH', q, '')
