@@ -14,6 +14,7 @@ import { Publication } from './publication.ts';
 import { RETAINED_REFUSED } from './publisher.ts';
 import type { RegionMark } from './region-mark.ts';
 import type { ParkedOwner, Services } from './services.ts';
+import { type AppendIdentity, type GroupChoices, OWN_IDENTITY } from './shared-append.ts';
 
 /** What audiences may take before they count as slow; as for clients that publish. */
 const PAUSE_MAX_MS = 250;
@@ -52,9 +53,15 @@ export class LinkInlet implements ParkedOwner, PausedPublisher, TimerOwner {
     return topicLevelCount(topic) > limits.topicLevelsMax ? 'too_long' : null;
   }
 
+  /** Members of shared subscriptions, for a QoS 2 message that is published later, perhaps by another node. */
+  choose(topic: string): GroupChoices {
+    return this.#services.fanout.chooseMembers(topic, '', 2);
+  }
+
   /**
    * Publishes what `from` shows, with properties in `from.propertyBuffer` from `propertyStart` on. `settled`
-   * is called once: when it is safe here, and `ticket` durable, or could not be stored.
+   * is called once: when it is safe here, and `ticket` durable, or could not be stored. Queues of a
+   * datacenter that had it as `identity` drop it.
    */
   publish(
     from: PublishView,
@@ -63,10 +70,14 @@ export class LinkInlet implements ParkedOwner, PausedPublisher, TimerOwner {
     mark: RegionMark,
     ticket: Ticket,
     settled: (failed: boolean) => void,
+    identity: AppendIdentity = OWN_IDENTITY,
+    choices: GroupChoices | null = null,
   ): void {
     const { core, fanout } = this.#services;
     const publication = this.#publication;
     publication.begin(core.nextSequence++);
+    publication.identity = identity;
+    publication.choices = choices;
     publication.mark = mark;
     publication.topic = topic;
     publication.from = null;

@@ -25,6 +25,11 @@ export function willIdentity(sid: string, epoch: number): AppendIdentity {
   return { publisherSid: `w${sid}${hexOf(epoch)}`, publisherSeq: 1 };
 }
 
+/** Of a QoS 2 message of another region, whichever holder of the links publishes it (docs/adr/0022). */
+export function linkIdentity(epoch: number, seq: number): AppendIdentity {
+  return { publisherSid: `l${hexOf(epoch)}`, publisherSeq: seq };
+}
+
 /** Of even length: queues store names of hex digits as bytes. */
 function hexOf(epoch: number): string {
   return epoch.toString(16).padStart(14, '0');

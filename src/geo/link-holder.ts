@@ -6,6 +6,7 @@
 import type { LinkInlet } from '../core/link-inlet.ts';
 import type { Clock, Log, Scheduler } from '../core/ports.ts';
 import type { RegionLinks } from '../core/region-links.ts';
+import { ArrivalLine } from './arrival-line.ts';
 import { IdentityWindow } from './identity-window.ts';
 import { interestFor } from './link-interest.ts';
 import type { LinkNotes } from './link-notes.ts';
@@ -36,6 +37,7 @@ const WINDOW_SLACK_MS = 3_600_000;
 export class LinkHolder {
   /** Names of messages; a new one with each taking of the notes. */
   window: IdentityWindow;
+  #line: ArrivalLine;
   readonly #parts: LinksParts;
   readonly #links: Map<string, RegionLink> = new Map();
   /** Whose connection has yet to end: one after the other has the session there. */
@@ -53,10 +55,17 @@ export class LinkHolder {
   constructor(parts: LinksParts) {
     this.#parts = parts;
     this.window = new IdentityWindow(parts.notes, parts.clock);
+    this.#line = this.#newLine();
+  }
+
+  #newLine(): ArrivalLine {
+    const { inlet, notes, isHolder, clock, log } = this.#parts;
+    return new ArrivalLine({ inlet, window: this.window, notes, isHolder, clock, log });
   }
 
   #restore(key: string, value: Buffer): void {
-    if (!this.window.restore(key, value)) recall(key, value, (region) => this.#memoryOf(region));
+    if (this.window.restore(key, value) || this.#line.restore(key, value)) return;
+    recall(key, value, (region) => this.#memoryOf(region));
   }
 
   #memoryOf(region: string): LinkMemory {
@@ -114,6 +123,7 @@ export class LinkHolder {
         region: core.region,
         inlet,
         window: this.window,
+        line: this.#line,
         notes,
         interest: () => interestFor(core.wanted, core.region, region, allow),
         memory: this.#memoryOf(region),
@@ -133,6 +143,7 @@ export class LinkHolder {
     if (this.#isHolder && !(isAsked && notes.isTaken)) {
       this.#isHolder = false;
       log.info({}, 'links of this region are no longer held here');
+      this.#line.close();
       notes.letGo();
       void this.#closeAll();
     } else if (isAsked && !this.#isHolder && !this.#isTaking && this.#closing.size === 0) {
@@ -151,6 +162,7 @@ export class LinkHolder {
     const { notes, clock, log } = this.#parts;
     this.#isTaking = true;
     this.window = new IdentityWindow(notes, clock);
+    this.#line = this.#newLine();
     this.#memories.clear();
     notes.take(
       (key, value) => this.#restore(key, value),
@@ -158,7 +170,8 @@ export class LinkHolder {
         this.#isTaking = false;
         if (!isTaken || this.#isStopped) return;
         this.#isHolder = true;
-        log.info({ pages: this.window.pages }, 'links of this region are held here');
+        const replayed = this.#line.replay();
+        log.info({ pages: this.window.pages, replayed }, 'links of this region are held here');
         this.#open();
       },
     );

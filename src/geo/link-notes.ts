@@ -5,6 +5,7 @@
  */
 import type { LinkInlet } from '../core/link-inlet.ts';
 import type { Log, Scheduler, Ticket } from '../core/ports.ts';
+import { type AppendIdentity, linkIdentity, OWN_IDENTITY } from '../core/shared-append.ts';
 import type { RedisArgument, RedisFunction, RedisPort } from '../drivers/redis/redis-port.ts';
 import { Ring } from '../util/ring.ts';
 import type { NoteKeeper } from './identity-window.ts';
@@ -17,6 +18,8 @@ export interface LinkNotes extends NoteKeeper {
   /** Calls `each` for all that an earlier holder has left; `done(false)`: they were not got. */
   take(each: (key: string, value: Buffer) => void, done: (isTaken: boolean) => void): void;
   letGo(): void;
+  /** For appends of a message that a later holder may have to repeat; rising. */
+  nextName(): AppendIdentity;
   /** Once; `failed`: they are somebody else's by now. */
   whenDurable(ticket: Ticket, settled: (failed: boolean) => void): void;
 }
@@ -49,6 +52,11 @@ export class LocalNotes implements LinkNotes {
     return this.#notes.putNote(key, value);
   }
 
+  /** A repetition is known by the commit. */
+  nextName(): AppendIdentity {
+    return OWN_IDENTITY;
+  }
+
   whenDurable(ticket: Ticket, settled: (failed: boolean) => void): void {
     this.#inlet.whenDurable(ticket, settled);
   }
@@ -58,6 +66,7 @@ export class LocalNotes implements LinkNotes {
 const HOLDER = '!';
 const SCANNED_PER_CALL = 1000;
 const NOTES_PER_CALL = 512;
+const NOTE_BYTES_PER_CALL = 256 * 1024;
 /** A call that failed is made again. */
 const AGAIN_MS = 250;
 
@@ -121,6 +130,8 @@ export class SharedNotes implements LinkNotes {
   #era = 0;
   #open: Map<string, Buffer | null> = new Map();
   #ticket: Ticket = 1;
+  /** Never again the same, as this node may take the notes again under the epoch it had. */
+  #nextName = 1;
   #settled: Ticket = 0;
   #isScheduled = false;
   #isWriting = false;
@@ -197,6 +208,10 @@ export class SharedNotes implements LinkNotes {
     return this.#ticket;
   }
 
+  nextName(): AppendIdentity {
+    return linkIdentity(this.#epoch, this.#nextName++);
+  }
+
   whenDurable(ticket: Ticket, settled: (failed: boolean) => void): void {
     if (ticket <= this.#settled) settled(this.#epoch === 0);
     else this.#waiters.push({ ticket, settled });
@@ -241,11 +256,13 @@ export class SharedNotes implements LinkNotes {
       return;
     }
     const args: RedisArgument[] = [this.#epoch];
-    const to = Math.min(notes.length, from + NOTES_PER_CALL);
-    for (let i = from; i < to; i++) {
-      const [key, value] = notes[i]!;
+    const last = Math.min(notes.length, from + NOTES_PER_CALL);
+    let to = from;
+    for (let bytes = 0; to < last && bytes < NOTE_BYTES_PER_CALL; to++) {
+      const [key, value] = notes[to]!;
       // What is written is what it is now: the page may be written to meanwhile.
       args.push(key, value === null ? 'd' : 's', value === null ? '' : Buffer.from(value));
+      bytes += value?.length ?? 0;
     }
     this.#parts.redis.call(linksPut, this.#keys, args, (failure, reply) => {
       if (era !== this.#era) return;

@@ -16,6 +16,7 @@ import { BUDGET_BYTES_PROPERTY, REGION_PROPERTY } from '../core/region-links.ts'
 import type { ConnackPacket } from '../wire/connack.ts';
 import type { PublishView } from '../wire/publish.ts';
 import { filterMatches } from '../wire/topic-match.ts';
+import type { ArrivalLine } from './arrival-line.ts';
 import { type IdentityWindow, NEW, PENDING } from './identity-window.ts';
 import { LinkCounters } from './link-counters.ts';
 import type { LinkNotes } from './link-notes.ts';
@@ -38,6 +39,8 @@ export interface LinkParts {
   readonly region: string;
   readonly inlet: LinkInlet;
   readonly window: IdentityWindow;
+  /** QoS 1 and 2, where notes are not of the same commit as the message. */
+  readonly line: ArrivalLine;
   readonly notes: LinkNotes;
   /** Filters to subscribe to there, as of now. */
   readonly interest: () => ReadonlySet<string>;
@@ -348,7 +351,7 @@ export class RegionLink {
 
   #arrived(view: PublishView, topic: string, done: (isTaken: boolean) => void): void {
     const { counters } = this;
-    const { window, inlet, clock, notes } = this.#parts;
+    const { window, line, inlet, clock, notes } = this.#parts;
     const properties = this.#properties;
     if (!this.#parts.isHolder()) {
       done(false);
@@ -394,15 +397,7 @@ export class RegionLink {
       });
       return;
     }
-    window.begin(source, number);
-    const ended = (failed: boolean): void => {
-      window.end(source, number, failed);
-      this.#settled(failed, done);
-    };
-    inlet.publish(view, topic, end, mark, 0, (failed) => {
-      if (failed || this.#isStopped) ended(true);
-      else notes.whenDurable(window.mark(source, number, true), ended);
-    });
+    line.add(view, topic, properties, (failed) => this.#settled(failed, done));
   }
 
   #settled(failed: boolean, done: (isTaken: boolean) => void): void {

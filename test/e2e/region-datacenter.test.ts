@@ -1,6 +1,9 @@
 // Links between a region of several nodes and one of a single node: one holder, every QoS from and to every
 // node, once each, and a holder that is killed (P8, ADR 0022).
 import t from 'tap';
+import { askRedis } from '../support/redis-ask.ts';
+import { DURABLE, RedisServer } from '../support/redis-server.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
 import { sleep, TestCluster, until } from './cluster-kit.ts';
 import { drain, TestRegions } from './link-kit.ts';
 
@@ -98,3 +101,85 @@ t.test('a datacenter and a node alone', async (t) => {
   t.strictSame(cluster.errors(), []);
   t.strictSame(regions.errors(), []);
 });
+
+t.test(
+  'a holder that dies when a message is in the queues and its name is not noted',
+  async (t) => {
+    const redis = await RedisServer.launch(DURABLE);
+    t.teardown(() => redis.remove());
+    const toRedis = await TcpProxy.start(redis.port);
+    t.teardown(() => toRedis.close());
+    const regions = await TestRegions.start(t, {
+      names: ['us'],
+      elsewhere: ['eu'],
+      links: ['eu<us'],
+    });
+    const cluster = await TestCluster.start(t, {
+      names: ['a', 'b'],
+      hasAdmin: true,
+      redisUrl: `redis://127.0.0.1:${toRedis.port}`,
+      flags: ['--config', regions.config('eu')],
+    });
+    const held = async (name: string): Promise<boolean> =>
+      (await cluster.node(name).metric('causeway_links_held')) === 1;
+    await until(
+      'somebody has the links',
+      async () => (await held('a')) || (await held('b')),
+      30_000,
+    );
+    const holder = (await held('a')) ? 'a' : 'b';
+    const other = holder === 'a' ? 'b' : 'a';
+    const readers = [await cluster.durable(other, 'reader'), await cluster.durable(other, 'group')];
+    await readers[0]!.subscribed('all/#', { qos: 2 });
+    await readers[1]!.subscribed('$share/group/all/#', { qos: 2 });
+    await until('eu has subscribed', async () => {
+      return (
+        (await regions.broker('us').metric('causeway_fetcher_subscriptions{region="eu"}')) === 1
+      );
+    });
+
+    const publisher = await regions.client('us');
+    const link = regions.proxy('eu<us');
+    link.pause('toClient');
+    const sent: string[] = [];
+    const publish = async (count: number): Promise<void> => {
+      for (let i = 0; i < count; i++) {
+        const payload = `m${sent.length}`;
+        await publisher.publish('all/x', payload, { qos: 2 });
+        sent.push(payload);
+      }
+    };
+    await publish(20);
+    // Only a page of names has such a field, and it is written when its messages are in all queues.
+    const died = new Promise<void>((resolve) => {
+      toRedis.stalls = (chunk, direction) => {
+        if (direction === 'toClient' || !chunk.includes('w/us.')) return false;
+        toRedis.stalls = null;
+        cluster.node(holder).kill().then(() => resolve(), resolve);
+        return true;
+      };
+    });
+    link.resume();
+    await died;
+    link.cut();
+    await until('the other one has the links', () => held(other), 30_000);
+    await publish(5);
+    for (const reader of readers) {
+      const got: string[] = [];
+      const more = async (ms: number): Promise<void> => {
+        got.push(...(await drain(reader, ms)).map(({ payload }) => payload.toString()));
+      };
+      await until('all has come', async () => more(200).then(() => got.includes('m24')), 60_000);
+      await more(1000);
+      t.strictSame(got, sent, 'each once, in order');
+    }
+    await until('none is noted any more', async () => {
+      const names = await askRedis(redis.port, 'HKEYS', 'causeway:l:{links}:notes');
+      return (
+        (names as string[]).length > 1 && !(names as string[]).some((name) => /^p\//.test(name))
+      );
+    });
+    t.strictSame(cluster.errors(), []);
+    t.strictSame(regions.errors(), []);
+  },
+);

@@ -15,6 +15,7 @@ interface Leg {
   readonly waiting: { readonly chunk: Buffer; readonly dueMs: number }[];
   timer: NodeJS.Timeout | undefined;
   isPaused: boolean;
+  isStalled: boolean;
   /** `from` has closed: so will `to`, when it has got everything. */
   isEnding: boolean;
 }
@@ -23,6 +24,8 @@ export class TcpProxy {
   readonly port: number;
   /** Connections accepted so far. */
   accepted = 0;
+  /** True: neither this chunk nor what follows on its connection is handed on. */
+  stalls: ((chunk: Buffer, direction: Direction) => boolean) | null = null;
   #targetPort: number;
   readonly #server: Server;
   readonly #legs: Set<Leg> = new Set();
@@ -116,10 +119,13 @@ export class TcpProxy {
         waiting: [],
         timer: undefined,
         isPaused,
+        isStalled: false,
         isEnding: false,
       };
       this.#legs.add(leg);
       from.on('data', (chunk: Buffer) => {
+        if (this.stalls?.(chunk, direction) === true) leg.isStalled = true;
+        if (leg.isStalled) return;
         leg.waiting.push({ chunk, dueMs: performance.now() + this.#delayMs });
         this.#forward(leg);
       });

@@ -1,0 +1,178 @@
+/**
+ * QoS 1 and 2 messages on their way from a link into the queues of a datacenter (docs/adr/0022, hard case
+ * 10). A QoS 2 message is noted with its body, and the name its appends will have, before any of it leaves;
+ * its holder, or the next one, publishes it under that name, so that queues drop what they had. Used by
+ * `region-link.ts`, one for each taking of the notes, made by `link-holder.ts`.
+ */
+import type { LinkInlet } from '../core/link-inlet.ts';
+import type { LinkProperties } from '../core/link-properties.ts';
+import type { Clock, Log } from '../core/ports.ts';
+import type { AppendIdentity, GroupChoices } from '../core/shared-append.ts';
+import { OWN_IDENTITY } from '../core/shared-append.ts';
+import { Ring } from '../util/ring.ts';
+import type { PublishView } from '../wire/publish.ts';
+import { type Arrival, decodeArrival, encodeArrival } from './arrival.ts';
+import { type IdentityWindow, NEW } from './identity-window.ts';
+import type { LinkNotes } from './link-notes.ts';
+
+export interface LineParts {
+  readonly inlet: Pick<LinkInlet, 'publish' | 'choose'>;
+  readonly window: IdentityWindow;
+  readonly notes: LinkNotes;
+  /** A node that was stopped while it noted something may be the holder no longer (hard case 2). */
+  readonly isHolder: () => boolean;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+type Done = (failed: boolean) => void;
+
+/** Not published yet: it, or one before it, is being noted. */
+interface Waiting {
+  readonly arrival: Arrival;
+  readonly identity: AppendIdentity;
+  readonly done: Done;
+  state: 'noting' | 'noted' | 'failed';
+}
+
+const KEY_PREFIX = 'p/';
+
+export class ArrivalLine {
+  readonly #parts: LineParts;
+  readonly #waiting: Ring<Waiting> = new Ring();
+  /** By key of their note: what an earlier holder may or may not have published. */
+  readonly #left: Map<string, { readonly identity: AppendIdentity; readonly bytes: Buffer }> =
+    new Map();
+  #isClosed = false;
+
+  constructor(parts: LineParts) {
+    this.#parts = parts;
+  }
+
+  /** `done`: it is safe here, and its name too; or it is to come again. */
+  add(view: PublishView, topic: string, properties: LinkProperties, done: Done): void {
+    const { window, notes, clock, inlet } = this.#parts;
+    const { source, number } = properties;
+    if (this.#isClosed) {
+      done(true);
+      return;
+    }
+    window.begin(source, number);
+    const isNoted = view.qos === 2;
+    if (!isNoted && this.#waiting.length === 0) {
+      this.#publish(view, topic, properties, OWN_IDENTITY, null, done);
+      return;
+    }
+    const nowMs = clock.wallMs();
+    const choices = isNoted ? inlet.choose(topic) : NO_CHOICES;
+    const bytes = encodeArrival(view, topic, choices, nowMs);
+    const arrival = decodeArrival(bytes, nowMs)!;
+    const identity = isNoted ? notes.nextName() : OWN_IDENTITY;
+    const waiting: Waiting = { arrival, identity, done, state: isNoted ? 'noting' : 'noted' };
+    this.#waiting.push(waiting);
+    if (!isNoted) return;
+    notes.whenDurable(notes.putNote(keyOf(identity), bytes), (failed) => {
+      waiting.state = failed ? 'failed' : 'noted';
+      this.#release();
+    });
+  }
+
+  /** In the order in which they came. */
+  #release(): void {
+    const waiting = this.#waiting;
+    for (let first = waiting.at(0); first !== undefined; first = waiting.at(0)) {
+      if (first.state === 'noting') return;
+      waiting.shift();
+      const { arrival, identity, done } = first;
+      const { view, topic, properties, choices } = arrival;
+      const { source, number } = properties;
+      const isLost = first.state === 'failed' || this.#isClosed || !this.#parts.isHolder();
+      if (isLost) this.#end(source, number, true, done);
+      else this.#publish(view, topic, properties, identity, choices, done);
+    }
+  }
+
+  #publish(
+    view: PublishView,
+    topic: string,
+    { source, number, id, path, version, end }: LinkProperties,
+    identity: AppendIdentity,
+    choices: GroupChoices | null,
+    done: Done,
+  ): void {
+    const { inlet, window, notes } = this.#parts;
+    const ended = (failed: boolean): void => this.#end(source, number, failed, done);
+    const mark = { origin: { id, path }, version };
+    const settled = (failed: boolean): void => {
+      if (this.#isClosed) {
+        ended(true);
+        return;
+      }
+      // The name of the message first, then what would bring it again.
+      const ticket = failed ? 0 : window.mark(source, number, true);
+      if (identity !== OWN_IDENTITY) notes.putNote(keyOf(identity), null);
+      if (failed) ended(true);
+      else notes.whenDurable(ticket, ended);
+    };
+    inlet.publish(view, topic, end, mark, 0, settled, identity, choices);
+  }
+
+  #end(source: string, number: number, failed: boolean, done: Done): void {
+    this.#parts.window.end(source, number, failed);
+    done(failed);
+  }
+
+  // ------------------------------------------------------------------ of an earlier holder
+
+  /** False: the note is none of a message. */
+  restore(key: string, value: Buffer): boolean {
+    if (!key.startsWith(KEY_PREFIX)) return false;
+    const slash = key.lastIndexOf('/');
+    const publisherSeq = Number.parseInt(key.slice(slash + 1), 16);
+    const publisherSid = key.slice(KEY_PREFIX.length, slash);
+    this.#left.set(key, { identity: { publisherSid, publisherSeq }, bytes: Buffer.from(value) });
+    return true;
+  }
+
+  /** When all notes are restored, before any link is up. How many it has published. */
+  replay(): number {
+    const { window, notes, clock, log } = this.#parts;
+    // Keys rise with the holder and with its names: queues know by the last name what they had.
+    const keys = [...this.#left.keys()].sort();
+    let count = 0;
+    for (const key of keys) {
+      const { identity, bytes } = this.#left.get(key)!;
+      const arrival = decodeArrival(bytes, clock.wallMs());
+      if (arrival === null) {
+        log.warn({ key }, 'a message of another holder of the links cannot be read');
+        notes.putNote(key, null);
+        continue;
+      }
+      const { view, topic, properties, choices } = arrival;
+      const { source, number } = properties;
+      if (window.seen(source, number) !== NEW) {
+        notes.putNote(key, null);
+        continue;
+      }
+      window.begin(source, number);
+      this.#publish(view, topic, properties, identity, choices, ignore);
+      count++;
+    }
+    this.#left.clear();
+    return count;
+  }
+
+  /** Somebody else has the notes, or soon will: nothing more is published or noted. */
+  close(): void {
+    this.#isClosed = true;
+  }
+}
+
+const NO_CHOICES: GroupChoices = new Map();
+
+function ignore(): void {}
+
+/** In the order of text as in the order of names. */
+function keyOf({ publisherSid, publisherSeq }: AppendIdentity): string {
+  return `${KEY_PREFIX}${publisherSid}/${publisherSeq.toString(16).padStart(14, '0')}`;
+}

@@ -1,0 +1,238 @@
+// QoS 2 messages of links in a datacenter: noted before they leave, published in order, and once more under
+// the same name by whoever has the links after a death at any point (hard case 10, ADR 0022).
+import t from 'tap';
+import { LinkProperties } from '../../src/core/link-properties.ts';
+import type { Log } from '../../src/core/ports.ts';
+import type { AppendIdentity, GroupChoices } from '../../src/core/shared-append.ts';
+import { decodeArrival, encodeArrival } from '../../src/geo/arrival.ts';
+import { ArrivalLine } from '../../src/geo/arrival-line.ts';
+import { IdentityWindow, PENDING } from '../../src/geo/identity-window.ts';
+import type { LinkNotes } from '../../src/geo/link-notes.ts';
+import { PublishView } from '../../src/wire/publish.ts';
+
+const SOURCE = 'us.AAAAAAAAAAAAAAAAAAAAAA';
+const NOW_MS = 1_700_000_000_000;
+const CHOICES: GroupChoices = new Map([['$share/g/a', 'ü\u0000']]);
+const clock = { monotonicMs: () => 0, wallMs: () => NOW_MS };
+
+function property(name: string, value: string): Buffer {
+  const text = (of: string) => {
+    const field = Buffer.alloc(2 + Buffer.byteLength(of));
+    field.writeUInt16BE(field.length - 2, 0);
+    field.write(of, 2);
+    return field;
+  };
+  return Buffer.concat([Buffer.from([0x26]), text(name), text(value)]);
+}
+
+const digits = (number: number) => {
+  const bytes = Buffer.alloc(6);
+  bytes.writeUIntBE(number, 0, 6);
+  return bytes.toString('base64url');
+};
+
+/** As a link hands it over: in a buffer that is used again. */
+function arrival(number: number, qos: 1 | 2, more: Partial<PublishView> = {}) {
+  const properties = Buffer.concat([
+    property('causeway-id', `${SOURCE}.${digits(number)}.${digits(NOW_MS)}`),
+    property('causeway-path', 'us'),
+    property('causeway-version', '12.7'),
+    property('own', 'x'),
+  ]);
+  const view = new PublishView();
+  const payload = Buffer.from(`m${number}`);
+  view.qos = qos;
+  view.topicBuffer = Buffer.from('\u0000\u0001a');
+  view.topicEnd = 3;
+  view.propertyBuffer = properties;
+  view.propertyEnd = properties.length;
+  view.payloadBuffer = payload;
+  view.payloadEnd = payload.length;
+  Object.assign(view, more);
+  const read = new LinkProperties();
+  read.read(properties, 0, properties.length);
+  return { view, properties: read, wipe: () => [properties, payload].map((b) => b.fill(0)) };
+}
+
+class Notes implements LinkNotes {
+  readonly isAtomic = false;
+  isTaken = true;
+  readonly kept: Map<string, Buffer> = new Map();
+  readonly #open: Map<string, Buffer | null> = new Map();
+  #waiting: ((failed: boolean) => void)[] = [];
+  #next = 1;
+
+  take(): void {}
+  letGo(): void {}
+
+  putNote(key: string, value: Buffer | null): number {
+    this.#open.set(key, value);
+    return 1;
+  }
+
+  nextName(): AppendIdentity {
+    return { publisherSid: 'l07', publisherSeq: this.#next++ };
+  }
+
+  whenDurable(_ticket: number, settled: (failed: boolean) => void): void {
+    this.#waiting.push(settled);
+  }
+
+  commit(failed = false): void {
+    for (const [key, value] of failed ? [] : this.#open) {
+      if (value === null) this.kept.delete(key);
+      else this.kept.set(key, Buffer.from(value));
+    }
+    this.#open.clear();
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const settled of waiting) settled(failed);
+  }
+
+  get messages(): string[] {
+    return [...this.kept.keys()].filter((key) => key.startsWith('p/'));
+  }
+}
+
+const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+
+function world(kept: ReadonlyMap<string, Buffer> = new Map()) {
+  const notes = new Notes();
+  const window = new IdentityWindow(notes, clock);
+  const published: string[] = [];
+  const settle: ((failed: boolean) => void)[] = [];
+  const state = { isHolder: true };
+  const inlet = {
+    choose: () => CHOICES,
+    publish: (...args: Parameters<ArrivalInlet['publish']>) => {
+      const [view, topic, start, mark, , settled, identity, choices] = args;
+      const payload = view.payloadBuffer.toString('utf8', view.payloadStart, view.payloadEnd);
+      const own = view.propertyBuffer.toString('latin1', start, view.propertyEnd);
+      const { publisherSid: sid = null, publisherSeq: seq = 0 } = identity ?? {};
+      const chosen = choices?.get('$share/g/a') ?? '';
+      const version = mark.version?.timeUs;
+      published.push(
+        `${payload} ${topic} ${view.qos} ${sid}:${seq} ${own.slice(-1)}${version}${chosen}`,
+      );
+      settle.push(settled);
+    },
+  };
+  const isHolder = () => state.isHolder;
+  const line = new ArrivalLine({ inlet, window, notes, isHolder, clock, log });
+  for (const [key, value] of kept) {
+    notes.kept.set(key, value);
+    if (!window.restore(key, value)) line.restore(key, value);
+  }
+  const ended: string[] = [];
+  const add = (number: number, qos: 1 | 2) => {
+    const { view, properties, wipe } = arrival(number, qos);
+    line.add(view, 'a', properties, (failed) => ended.push(`${number} ${failed}`));
+    wipe();
+  };
+  return { notes, window, line, published, settle, ended, add, state };
+}
+
+type ArrivalInlet = ConstructorParameters<typeof ArrivalLine>[0]['inlet'];
+
+const named = (number: number, seq: number) => `m${number} a 2 l07:${seq} x12ü\u0000`;
+
+t.test('noted, published in order, its name noted, acknowledged', async (t) => {
+  const { notes, window, published, settle, ended, add } = world();
+  add(1, 1);
+  t.strictSame(published, ['m1 a 1 null:0 x12'], 'QoS 1 at once, and without a copy');
+  add(2, 2);
+  add(3, 1);
+  add(4, 2);
+  t.equal(published.length, 1, 'nothing before the note is there, and nothing overtakes');
+  t.equal(window.seen(SOURCE, 2), PENDING);
+  notes.commit();
+  t.strictSame(published.slice(1), [named(2, 1), 'm3 a 1 null:0 x12', named(4, 2)]);
+  t.equal(notes.messages.length, 2);
+  settle[1]!(false);
+  t.strictSame(ended, [], 'not before its name is noted');
+  notes.commit();
+  t.strictSame(ended, ['2 false']);
+  t.equal(notes.messages.length, 1);
+  settle[3]!(true);
+  notes.commit();
+  t.strictSame(ended, ['2 false', '4 true'], 'what could not be stored comes again');
+  t.equal(notes.messages.length, 0);
+  t.equal(window.seen(SOURCE, 4), -1);
+});
+
+t.test(
+  'whoever has the links next publishes it under the same name, before anything else',
+  async (t) => {
+    const first = world();
+    for (let number = 1; number <= 20; number++) first.add(number, 2);
+    first.notes.commit();
+    t.equal(first.published.length, 20);
+    first.settle[4]!(false);
+    first.notes.commit();
+
+    const next = world(first.notes.kept);
+    t.equal(next.line.replay(), 19);
+    const expected = first.published.filter((one) => !one.startsWith('m5 '));
+    t.strictSame(next.published, expected, 'all but the one whose name is noted, in order');
+    t.equal(next.window.seen(SOURCE, 3), PENDING, 'the same one that comes over a link waits');
+    const copies: boolean[] = [];
+    next.window.whenEnded(SOURCE, 3, (failed) => copies.push(failed));
+    for (const settled of next.settle) settled(false);
+    t.strictSame(copies, []);
+    next.notes.commit();
+    t.strictSame(copies, [false]);
+    t.strictSame(next.notes.messages, []);
+  },
+);
+
+t.test('a name that was noted with the message still there', async (t) => {
+  const first = world();
+  first.add(1, 2);
+  first.notes.commit();
+  const message = [...first.notes.kept];
+  first.settle[0]!(false);
+  first.notes.commit();
+  const next = world(
+    new Map([...first.notes.kept, ...message, ['p/l07/00000000000009', Buffer.from('no')]]),
+  );
+  t.equal(next.line.replay(), 0);
+  next.notes.commit();
+  t.strictSame(next.notes.messages, [], 'and what cannot be read goes, too');
+});
+
+t.test('who is the holder no longer publishes and notes nothing', async (t) => {
+  for (const how of ['refused', 'stopped', 'closed'] as const) {
+    const { notes, line, published, ended, add, state } = world();
+    add(1, 2);
+    add(2, 1);
+    if (how === 'stopped') state.isHolder = false;
+    if (how === 'closed') line.close();
+    notes.commit(how === 'refused');
+    t.strictSame(ended.slice(0, 1), ['1 true'], how);
+    t.notOk(published.some((one) => one.startsWith('m1 ')));
+  }
+  const { notes, line, settle, ended, add } = world();
+  add(1, 2);
+  notes.commit();
+  line.close();
+  settle[0]!(false);
+  notes.commit();
+  t.strictSame(ended, ['1 true']);
+  t.strictSame(notes.messages.length, 1, 'the next holder finds it');
+});
+
+t.test('what is noted of a message', async (t) => {
+  const { view } = arrival(7, 2, { retain: true, messageExpiryS: 60 });
+  const bytes = encodeArrival(view, 'a', CHOICES, NOW_MS);
+  const read = decodeArrival(bytes, NOW_MS + 10_500)!;
+  t.equal(read.view.retain, true);
+  t.equal(read.view.messageExpiryS, 50);
+  t.strictSame([...read.choices], [...CHOICES]);
+  t.equal(read.properties.number, 7);
+  t.equal(decodeArrival(bytes, NOW_MS + 70_000)!.view.messageExpiryS, 0);
+  for (let end = 0; end < bytes.length - 2; end++) {
+    t.equal(decodeArrival(bytes.subarray(0, end), NOW_MS), null);
+  }
+  bytes[0] = 9;
+  t.equal(decodeArrival(bytes, NOW_MS), null);
+});
