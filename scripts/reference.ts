@@ -86,7 +86,9 @@ export function renderOptions(): string {
   const access = [...below('authentication.'), ...below('authorization.'), ...below('bans.')];
   const quotas = below('quotas[].');
   const regions = below('regions.');
-  const elsewhere = new Set([...limits, ...ofListener, ...access, ...quotas, ...regions]);
+  const bridges = below('bridges[].');
+  const named = [...access, ...quotas, ...regions, ...bridges];
+  const elsewhere = new Set([...limits, ...ofListener, ...named]);
   const general = options.filter((option) => !elsewhere.has(option));
   const limitRows = limits.map((option) =>
     row(
@@ -151,6 +153,12 @@ ${table(access, '')}
 Links to other regions; guides/regions.md shows how two of them are made.
 
 ${table(regions, '')}
+
+## Bridges
+
+Each entry of \`bridges\` is a section with these options; guides/bridges.md shows what they do.
+
+${table(bridges, 'bridges[].')}
 
 ## Quotas
 
@@ -270,6 +278,31 @@ const regionsManual = `# Links to other regions: docs/guides/regions.md
 #       budgetBytesMax: 1GiB
 `;
 
+const bridgesManual = `# Bridges to other brokers: docs/guides/bridges.md
+# bridges:
+#   - name: cloud
+#     url: mqtts://broker.example.org:8883
+#     protocolVersion: '5'              # '3.1', '3.1.1' or '5'
+#     tls:
+#       caFile: certs/cloud-ca.pem
+#       certFile: certs/site.pem
+#       keyFile: certs/site.key
+#       serverName: broker.example.org
+#     clientId: site-7
+#     username: site-7
+#     passwordFile: secrets/cloud
+#     cleanStart: false
+#     keepaliveS: 60
+#     tryPrivate: true
+#     topics:
+#       - filter: up/#
+#         direction: out                # in, out or both
+#         localPrefix: site/
+#         remotePrefix: plant/7/
+#         qos: 1
+#         retain: keep                  # keep, live or clear
+`;
+
 const steeringManual = `# Sends clients to the region or node that should serve them: docs/guides/steering.md
 # steering:
 #   legacy: accept                      # clients of MQTT 3.x that belong elsewhere: accept, refuse
@@ -292,6 +325,7 @@ const manuals: ReadonlyMap<string, string> = new Map([
   ['tls', tlsManual],
   ['quotas', quotasManual],
   ['regions', regionsManual],
+  ['bridges', bridgesManual],
   ['steering', steeringManual],
 ]);
 

@@ -13,6 +13,7 @@ import { isLoopbackAddress, parseIpAddress } from '../util/ip-address.ts';
 import type { Api, ApiOptions, ApiSources, RegionParts } from './api/api.ts';
 import { ApiError, type FieldError } from './api/api-error.ts';
 import type { Drainable } from './api/drain-control.ts';
+import type { BridgesView } from './bridges-view.ts';
 import { fieldErrors, type ValidationFault } from './field-errors.ts';
 import type { LinksView } from './links-view.ts';
 import type { MetricSources } from './metric-sources.ts';
@@ -32,6 +33,7 @@ export interface AdminOptions extends Omit<MetricSources, 'api'> {
   readonly drain?: Drainable | null | undefined;
   /** Null or absent: no other region is linked. */
   readonly links?: LinksView | null | undefined;
+  readonly bridges?: BridgesView | null | undefined;
   /** Null or absent: the node is alone. */
   readonly region?: RegionParts | null | undefined;
   readonly probe: ProbeOptions;

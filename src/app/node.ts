@@ -20,6 +20,7 @@ import type { Datacenter } from './datacenter.ts';
 import { checkDescriptors } from './descriptors.ts';
 import { listenerOptions, nameOf } from './listener-options.ts';
 import type { NodeLog } from './logger.ts';
+import { NodeBridges } from './node-bridges.ts';
 import type { NodeLinks } from './node-links.ts';
 import { type OpenStore, openStore } from './open-store.ts';
 import { OperatorDoor } from './operator-door.ts';
@@ -59,6 +60,7 @@ export class BrokerNode {
   readonly #region: RegionRetained | null;
   /** Null: no other region is linked. */
   readonly #links: NodeLinks | null;
+  readonly #bridges: NodeBridges;
   readonly #desk: RegionDesk;
   /** What listeners hand their sockets to. */
   readonly #acceptor: Acceptor;
@@ -79,6 +81,7 @@ export class BrokerNode {
     region: RegionRetained | null,
     datacenter: Datacenter | null,
     links: NodeLinks | null,
+    bridges: NodeBridges,
     control: SharedControl | null,
   ) {
     const { config, originOf } = options.loaded;
@@ -91,6 +94,7 @@ export class BrokerNode {
     this.#region = region;
     this.#datacenter = datacenter;
     this.#links = links;
+    this.#bridges = bridges;
     this.#broker = new Broker({
       limits: config.limits,
       queueOverflow: config.queueOverflow,
@@ -142,6 +146,7 @@ export class BrokerNode {
       cluster: datacenter?.view ?? null,
       cassandra: region?.view ?? null,
       links,
+      bridges,
       region: datacenter === null ? null : { drain: this.#desk.drain, regionDrain: this.#desk },
       extra: () => this.#desk.metrics(),
       readiness: () => this.#readiness(),
@@ -179,6 +184,7 @@ export class BrokerNode {
       retained: () => broker?.admin.kept() ?? [],
     });
     const links = await openLinks(config, log);
+    const bridges = await NodeBridges.open(config.bridges, log);
     const onNote = links === null ? undefined : links.recall.bind(links);
     const store = await openStore(config, log, onNote);
     const region = await openRegion(options, store);
@@ -186,7 +192,16 @@ export class BrokerNode {
     if (control !== null && datacenter !== null) {
       control.movesHere = (subject) => datacenter.isElsewhere(subject);
     }
-    const node = new BrokerNode(options, store, rights, region, datacenter, links, control);
+    const node = new BrokerNode(
+      options,
+      store,
+      rights,
+      region,
+      datacenter,
+      links,
+      bridges,
+      control,
+    );
     broker = node.#broker;
     try {
       await rights.start();
@@ -216,6 +231,11 @@ export class BrokerNode {
         inlet: node.#broker.linkInlet,
         notes: store.notes,
         datacenter,
+      });
+      bridges.begin({
+        broker: node.#broker,
+        sessions: node.#broker.admin,
+        roles: datacenter?.roles ?? null,
       });
       await node.#desk.start();
       await node.#listen();
@@ -328,10 +348,12 @@ export class BrokerNode {
       if (problems.length + ofDoor.length > 0) return refuse([...problems, ...ofDoor]);
       // Users, keys and rules: what is broken there leaves everything as it was.
       await this.#rights.reload();
+      const bridges = await NodeBridges.prepare(next.config.bridges);
       if (next.config.regions !== undefined) await this.#links?.revise(next.config.regions);
+      this.#bridges.revise(bridges);
     } catch (error) {
       if (error instanceof StartError)
-        return refuse([{ where: 'regions', message: error.message }]);
+        return refuse([{ where: 'regions, bridges', message: error.message }]);
       if (!(error instanceof ConfigError || error instanceof AccessError)) throw error;
       return refuse(error.problems);
     }
@@ -408,6 +430,7 @@ export class BrokerNode {
     await Promise.all(this.#listeners.map(({ listener }) => listener.stop()));
     if (this.#datacenter !== null) await this.#moveClients(this.#datacenter, deadlineMs);
     await this.#links?.stop();
+    await this.#bridges.stop();
     this.#region?.end();
     await this.#broker.stop(Math.max(0, deadlineMs - performance.now()));
     await this.#rights.stop();

@@ -9,6 +9,8 @@ import type { AdminServer } from '../admin/admin-server.ts';
 import type { ApiOptions, RegionParts } from '../admin/api/api.ts';
 import type { CertificateReport, ReloadReport } from '../admin/api/ports.ts';
 import { readTokenFile, TokenFileError } from '../admin/api/token-file.ts';
+import { bridgeMetrics } from '../admin/bridge-metrics.ts';
+import type { BridgesView } from '../admin/bridges-view.ts';
 import type { CassandraView } from '../admin/cassandra-view.ts';
 import type { ClusterView } from '../admin/cluster-view.ts';
 import { linkMetrics } from '../admin/link-metrics.ts';
@@ -48,6 +50,8 @@ export interface DoorParts {
   readonly cassandra: CassandraView | null;
   /** Null: no other region is linked. */
   readonly links: LinksView | null;
+  /** Null: the node has none. */
+  readonly bridges: BridgesView | null;
   /** Null: likewise. */
   readonly region: RegionParts | null;
   /** Of rooms that admin does not know. */
@@ -94,6 +98,7 @@ export class OperatorDoor {
       cluster: this.#parts.cluster,
       cassandra: this.#parts.cassandra,
       links: this.#parts.links,
+      bridges: this.#parts.bridges,
       drain: broker,
       region: this.#parts.region,
       listeners: this.#parts.listeners,
@@ -216,9 +221,13 @@ export class OperatorDoor {
   }
 }
 
-function* extraMetrics(rights: Rights, { links, extra }: DoorParts): Iterable<ExtraMetric> {
+function* extraMetrics(
+  rights: Rights,
+  { links, bridges, extra }: DoorParts,
+): Iterable<ExtraMetric> {
   yield* rights.metrics();
   if (links !== null) yield* linkMetrics(links.report());
+  if (bridges !== null) yield* bridgeMetrics(bridges.report());
   yield* extra();
 }
 

@@ -21,6 +21,7 @@ export function mergeReloadable(current: Config, next: Config): Config {
     quotas: next.quotas,
     bans: next.bans,
     steering: next.steering,
+    bridges: next.bridges,
     authorization: {
       ...current.authorization,
       revokedSubscription: next.authorization.revokedSubscription,

@@ -209,6 +209,7 @@ export class Client {
         outbound: this.#outbound,
         inbound: this.#inbound,
         subscriptions: this.#subscriptions,
+        hasStale: isFirst && this.#options.completesStale === true,
         onConnected: (connack, sessionPresent) => this.#onConnected(connack, sessionPresent),
         onClosed: (error) => this.#onClosed(error),
       });

@@ -13,6 +13,7 @@ import type { ConnectPacket } from '../wire/connect.ts';
 import { encodeConnect, RECEIVE_MAXIMUM_DEFAULT } from '../wire/connect.ts';
 import type { DisconnectInput, DisconnectPacket } from '../wire/disconnect.ts';
 import { encodeDisconnect } from '../wire/disconnect.ts';
+import { bodyStart } from '../wire/framing.ts';
 import { PacketType } from '../wire/packet-type.ts';
 import { PINGREQ } from '../wire/ping.ts';
 import { ProtocolError, protocolViolation } from '../wire/protocol-error.ts';
@@ -39,11 +40,15 @@ export interface ConnectionParts {
   readonly outbound: Outbound;
   readonly inbound: Inbound;
   readonly subscriptions: Subscriptions;
+  /** The server may know of QoS 2 exchanges of an earlier life of the client. */
+  readonly hasStale: boolean;
   /** CONNACK came; called before anything is repeated or sent. */
   readonly onConnected: (connack: ConnackPacket, sessionPresent: boolean) => void;
   readonly onClosed: (error: ClientError | null) => void;
 }
 
+/** Of the protocol level in CONNECT: the client is a bridge of mosquitto's kind. */
+const BRIDGE_BIT = 0x80;
 /** Packet size the fixed header can say: 4 bytes of length, and the header itself. */
 const PACKET_BYTES_MAX = VARINT_MAX + 5;
 
@@ -76,7 +81,8 @@ export class Connection
     this.#connect = connect;
     this.#parts = parts;
     const bytesMax = connect.maximumPacketSize || PACKET_BYTES_MAX;
-    this.#socket = new PacketSocket(endpoint, options.tls ?? {}, this.version, bytesMax, this);
+    const { tls = {}, openTransport } = options;
+    this.#socket = new PacketSocket(endpoint, tls, this.version, bytesMax, this, openTransport);
     const timeoutMs = options.connectTimeoutMs ?? clientDefaults.connectTimeoutMs;
     this.#connectTimer = setTimeout(() => {
       const text = `no answer from ${endpoint.display} within ${timeoutMs} ms`;
@@ -147,12 +153,22 @@ export class Connection
 
   onOpen(): void {
     if (this.#connect.authenticationMethod === null) {
-      this.send(encodeConnect(this.#connect));
+      this.send(this.#encodeConnect());
       return;
     }
     this.#authenticate(null, (data) => {
       this.send(encodeConnect({ ...this.#connect, authenticationData: data }));
     });
+  }
+
+  #encodeConnect(): Buffer {
+    const bytes = encodeConnect(this.#connect);
+    if (this.#options.isBridge !== true || this.version === 5) return bytes;
+    // Behind the name of the protocol, with its length.
+    const name = bodyStart(bytes, 0);
+    const level = name + 2 + bytes.readUInt16BE(name);
+    bytes[level] = bytes[level]! | BRIDGE_BIT;
+    return bytes;
   }
 
   onConnack(connack: ConnackPacket): void {
@@ -180,7 +196,7 @@ export class Connection
     this.#startKeepAlive(connack.serverKeepAliveS ?? this.#connect.keepAliveS);
     this.#parts.inbound.connected(sessionPresent);
     this.#parts.onConnected(connack, sessionPresent);
-    this.#parts.outbound.connected(this, sessionPresent);
+    this.#parts.outbound.connected(this, sessionPresent, this.#parts.hasStale);
   }
 
   onAuth(packet: AuthPacket): void {

@@ -9,7 +9,7 @@ import type { ProtocolVersion } from '../wire/protocol-version.ts';
 import type { ClientError } from './client-error.ts';
 import type { ArrivalHandler, MessageHandler } from './inbound.ts';
 import type { MessageProperties, Qos } from './message.ts';
-import type { TlsOptions } from './transport.ts';
+import type { TlsOptions, Transport, TransportHandler } from './transport.ts';
 
 export interface Will {
   readonly topic: string;
@@ -74,6 +74,15 @@ export interface ClientOptions {
   readonly onMessage?: MessageHandler | undefined;
   /** Instead of `onMessage`: messages as they come, acknowledged when they say so. */
   readonly onArrival?: ArrivalHandler | undefined;
+  /** Instead of a socket to the URL. */
+  readonly openTransport?: ((handler: TransportHandler) => Transport) | undefined;
+  /** 3.x: says that it is a bridge, with the bit of mosquitto; who does not know it refuses. */
+  readonly isBridge?: boolean | undefined;
+  /**
+   * Where the server still has a session of an earlier life of ours, it is told to complete all QoS 2
+   * exchanges of that first: their identifiers would swallow messages of this one [MQTT5-4.3.3-10].
+   */
+  readonly completesStale?: boolean | undefined;
   readonly onConnected?: ((connack: ConnackPacket) => void) | undefined;
   /** The connection ended; `retryMs` until the next attempt, or null: there is none. */
   readonly onDisconnected?: ((error: ClientError, retryMs: number | null) => void) | undefined;

@@ -3,7 +3,7 @@
  * wait for PUBACK, PUBREC or PUBCOMP. It is the client's half of the session state, so it outlives
  * connections. [MQTT5-4.1.0-1] Driven by `client.ts`; it sends through the function it is given.
  */
-import type { Buffer } from 'node:buffer';
+import { Buffer } from 'node:buffer';
 import { encodeAck } from '../wire/ack.ts';
 import { PacketType } from '../wire/packet-type.ts';
 import type { UserProperty } from '../wire/properties.ts';
@@ -49,6 +49,7 @@ export interface OutboundLimits {
   readonly bytesMax: number;
 }
 
+const PACKET_ID_MAX = 65_535;
 const WAITING = 0;
 const SENT = 1;
 /** PUBREC came; PUBREL is what is repeated from here on. */
@@ -129,12 +130,23 @@ export class Outbound {
   }
 
   /** A connection is up: repeats what the session holds, or starts again without it. */
-  connected(connection: OutboundConnection, sessionPresent: boolean): void {
+  connected(connection: OutboundConnection, sessionPresent: boolean, hasStale: boolean): void {
     this.#connection = connection;
+    if (sessionPresent && hasStale) this.#completeStale(connection);
     this.#openCount = 0;
     for (const item of this.#exchanges.values()) item.isOpen = false;
     if (!sessionPresent) this.#forgetSession();
     this.pump();
+  }
+
+  /** Exchanges that an earlier life of this client may have left open, whatever their identifiers. */
+  #completeStale(connection: OutboundConnection): void {
+    const all: Buffer[] = [];
+    for (let packetId = 1; packetId <= PACKET_ID_MAX; packetId++) {
+      if (this.#exchanges.has(packetId)) continue;
+      all.push(encodeAck(connection.version, PacketType.PUBREL, packetId, ReasonCode.SUCCESS));
+    }
+    connection.send(Buffer.concat(all));
   }
 
   disconnected(): void {

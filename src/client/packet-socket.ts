@@ -26,7 +26,7 @@ import { ClientError } from './client-error.ts';
 import type { Endpoint } from './endpoint.ts';
 import { openTransport } from './open-transport.ts';
 import { PacketSplitter } from './packet-splitter.ts';
-import type { TlsOptions, Transport } from './transport.ts';
+import type { TlsOptions, Transport, TransportHandler } from './transport.ts';
 
 /** What the client hears; views are overwritten by the next packet. Handlers may throw ProtocolError. */
 export interface PacketHandler {
@@ -79,6 +79,7 @@ export class PacketSocket {
     version: ProtocolVersion,
     packetBytesMax: number,
     handler: PacketHandler,
+    open: ((handler: TransportHandler) => Transport) | undefined,
   ) {
     this.#version = version;
     this.#display = endpoint.display;
@@ -86,7 +87,7 @@ export class PacketSocket {
     this.#splitter = new PacketSplitter(packetBytesMax, (buf, start, end) => {
       if (!this.#isEnded) this.#packet(buf, start, end);
     });
-    this.#transport = openTransport(endpoint, tls, {
+    const told: TransportHandler = {
       onOpen: () => {
         this.#isOpen = true;
         if (!this.#isEnded) handler.onOpen();
@@ -96,7 +97,8 @@ export class PacketSocket {
         if (!this.#isEnded) handler.onDrained();
       },
       onClosed: (error) => this.#onClosed(error),
-    });
+    };
+    this.#transport = open === undefined ? openTransport(endpoint, tls, told) : open(told);
   }
 
   get isPaused(): boolean {

@@ -53,13 +53,20 @@ const cassandraKeys = ['passwordFile', 'caFile', 'certFile', 'keyFile'] as const
 const clusterKeys = ['certFile', 'keyFile', 'caFile', 'passwordFile', 'secretFile'] as const;
 
 function unreadableOfServices(loaded: LoadedConfig): Problem[] {
-  const { cluster, cassandra, regions } = loaded.config;
+  const { cluster, cassandra, regions, bridges } = loaded.config;
   const ofOthers = unreadableFiles(loaded, cassandra ?? {}, ['cassandra'], cassandraKeys);
   for (const [index, link] of (regions?.links ?? []).entries()) {
     const path: Path = ['regions', 'links', index];
     ofOthers.push(
       ...unreadableFiles(loaded, link, path, clusterKeys),
       ...unreadableFiles(loaded, link.tls ?? {}, [...path, 'tls'], clusterKeys),
+    );
+  }
+  for (const [index, bridge] of bridges.entries()) {
+    const path: Path = ['bridges', index];
+    ofOthers.push(
+      ...unreadableFiles(loaded, bridge, path, clusterKeys),
+      ...unreadableFiles(loaded, bridge.tls ?? {}, [...path, 'tls'], clusterKeys),
     );
   }
   if (cluster === undefined) return ofOthers;

@@ -12,6 +12,7 @@ import type {
   BansConfig,
   ListenerAuthenticationConfig,
 } from './access-config.ts';
+import type { BridgeConfig } from './bridges-config.ts';
 import type { CassandraConfig } from './cassandra-config.ts';
 import type { ClusterConfig } from './cluster-config.ts';
 import type { RegionsConfig } from './regions-config.ts';
@@ -30,6 +31,8 @@ export interface Config {
   readonly cassandra?: CassandraConfig | undefined;
   /** Absent: this node is linked to no other region. */
   readonly regions?: RegionsConfig | undefined;
+  /** To other brokers. */
+  readonly bridges: readonly BridgeConfig[];
   /** Absent: every client is served where it comes. */
   readonly steering?: SteeringOptions | undefined;
   readonly admin: AdminConfig;

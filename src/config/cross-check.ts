@@ -6,6 +6,7 @@
 import { parseEndpoint } from '../client/endpoint.ts';
 import { checkSteering } from '../geo/steering/steering-options.ts';
 import { checkQuotas } from '../quota/quota-options.ts';
+import { isValidTopicFilter } from '../wire/topic.ts';
 import type { AuthenticatorKind, ChainConfig } from './access-config.ts';
 import {
   bracket,
@@ -70,6 +71,7 @@ export function crossCheck(config: Config, where: (path: Path) => string): Probl
   checkCluster(config, report);
   checkCassandra(config, report);
   checkRegions(config, report);
+  checkBridges(config, report);
   if (config.steering !== undefined) {
     for (const { path, message } of checkSteering(config.steering, config.cluster !== undefined)) {
       report(['steering', ...path], message);
@@ -184,6 +186,47 @@ function checkRegions({ regions, store }: Config, report: Report): void {
     const proof = user === undefined ? `certificate ${certificate}` : `user ${user}`;
     if (proofs.has(proof)) report(path, `${proof} is another region already`);
     proofs.add(proof);
+  }
+}
+
+function checkBridges({ bridges }: Config, report: Report): void {
+  const names = new Set<string>();
+  for (const [index, bridge] of bridges.entries()) {
+    const path: Path = ['bridges', index];
+    if (names.has(bridge.name))
+      report([...path, 'name'], `${bridge.name} is another bridge already`);
+    names.add(bridge.name);
+    const { certFile, keyFile } = bridge.tls ?? {};
+    if (certFile !== undefined && keyFile === undefined) {
+      report([...path, 'tls', 'certFile'], 'has no effect without keyFile');
+    }
+    if (keyFile !== undefined && certFile === undefined) {
+      report([...path, 'tls', 'keyFile'], 'has no effect without certFile');
+    }
+    const { transport, username } = parseEndpoint(bridge.url);
+    if (bridge.tls !== undefined && transport !== 'tls' && transport !== 'wss') {
+      report([...path, 'tls'], 'expected only with mqtts:// and wss://');
+    }
+    const hasUser = bridge.username !== undefined || username !== null;
+    if (bridge.passwordFile !== undefined && !hasUser) {
+      report([...path, 'passwordFile'], 'has no effect without username');
+    }
+    for (const [
+      at,
+      { filter, direction, localPrefix = '', remotePrefix = '' },
+    ] of bridge.topics.entries()) {
+      const where: Path = [...path, 'topics', at, 'filter'];
+      // What begins with $ is this broker's own: nothing is taken there, and nothing given from there.
+      if (`${localPrefix}${filter}`.startsWith('$')) {
+        report(where, 'here topics that begin with $ are not bridged; give a localPrefix');
+      }
+      if (direction !== 'in' && `${remotePrefix}${filter}`.startsWith('$')) {
+        report(where, 'topics that begin with $ belong to the other broker: direction in only');
+      }
+      for (const whole of [`${localPrefix}${filter}`, `${remotePrefix}${filter}`]) {
+        if (!isValidTopicFilter(whole)) report(where, `${whole} is no topic filter`);
+      }
+    }
   }
 }
 

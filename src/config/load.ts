@@ -52,7 +52,7 @@ export class ConfigError extends Error {
 }
 
 /** Longer lists of names help nobody. */
-const KNOWN_SHOWN_MAX = 20;
+const KNOWN_SHOWN_MAX = 24;
 
 export const DEFAULT_ORIGIN = 'default';
 
@@ -218,14 +218,14 @@ function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
         : { tls: withFiles(['cluster', 'peer', 'tls'], peer.tls, clusterFiles) }),
     },
   });
+  const ofPeer = <T extends { readonly tls?: object | undefined }>(path: Path, peer: T): T => {
+    const ofAll = withFiles(path, peer, clusterFiles);
+    if (peer.tls === undefined) return ofAll;
+    return { ...ofAll, tls: withFiles([...path, 'tls'], peer.tls, clusterFiles) };
+  };
   const ofRegions = ({ links, ...rest }: RegionsConfig): RegionsConfig => ({
     ...rest,
-    links: links.map((link, index) => {
-      const path: Path = ['regions', 'links', index];
-      const ofLink = withFiles(path, link, clusterFiles);
-      if (link.tls === undefined) return ofLink;
-      return { ...ofLink, tls: withFiles([...path, 'tls'], link.tls, clusterFiles) };
-    }),
+    links: links.map((link, index) => ofPeer(['regions', 'links', index], link)),
   });
   const { admin, authentication, authorization } = config;
   const of = 'authentication';
@@ -234,6 +234,7 @@ function withAbsoluteFiles(config: Config, layers: readonly Layer[]): Config {
     data: absolute(['data'], config.data),
     ...(config.tls === undefined ? {} : { tls: ofTls(['tls'], config.tls) }),
     listeners: config.listeners.map(ofListener),
+    bridges: config.bridges.map((bridge, index) => ofPeer(['bridges', index], bridge)),
     ...(config.cluster === undefined ? {} : { cluster: ofCluster(config.cluster) }),
     ...definedOnly({
       cassandra: config.cassandra && withFiles(['cassandra'], config.cassandra, clusterFiles),

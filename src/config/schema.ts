@@ -20,6 +20,7 @@ import {
   quotas,
 } from './access-schema.ts';
 import { parseAdminUrl, parseListenerUrl, refuseCidr, refuseOrigin } from './address.ts';
+import { bridges } from './bridges-schema.ts';
 import { cassandra } from './cassandra-schema.ts';
 import { cluster } from './cluster-schema.ts';
 import {
@@ -259,6 +260,7 @@ export const schema: z.ZodType<Config> = z.strictObject({
   regions: regions.optional().meta({
     description: 'Links this region to others.',
   }),
+  bridges,
   steering: steering.optional().meta({
     description: 'Sends clients to the region or node that should serve them.',
   }),

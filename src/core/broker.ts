@@ -170,7 +170,7 @@ export class Broker implements Acceptor {
       core.stopping ||
       connections.size >= core.limits.connectionsMax + REFUSED_CONNECTIONS_MAX ||
       ofListener >= listenerMax ||
-      core.gate?.socket(sink.remoteAddress, listener) === false
+      (listener.isOwn !== true && core.gate?.socket(sink.remoteAddress, listener) === false)
     ) {
       core.stats.socketsRefused++;
       return null;

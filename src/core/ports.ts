@@ -76,6 +76,8 @@ export interface ListenerInfo {
   readonly transport: 'tcp' | 'tls' | 'ws' | 'wss' | 'unix';
   /** Overrides of the broker-wide limits for connections of this listener. */
   readonly limits: ListenerLimits;
+  /** No listener: a part of this program, which proves nothing and is refused nothing but `$`. */
+  readonly isOwn?: boolean | undefined;
 }
 
 export interface ListenerLimits {

@@ -3,6 +3,7 @@
  * topic, for these and for clients' packets.
  */
 import { Ring } from '../util/ring.ts';
+import { isBridgeId } from './bridge-names.ts';
 import type { Core } from './core.ts';
 import type { Delivery } from './delivery.ts';
 import type { DropReason } from './drop-reason.ts';
@@ -162,7 +163,7 @@ export class Publisher {
     if (stats.retainedBytes - (old?.bytes ?? 0) + bytes > limits.retainedBytesMax) {
       return RETAINED_REFUSED;
     }
-    const source = publication.from?.principal ?? null;
+    const source = sourceOf(publication);
     if (!this.#mayRetain(source, old, bytes)) {
       this.retainRefusal = 'retained_quota';
       return RETAINED_REFUSED;
@@ -319,4 +320,10 @@ function isSamePrincipal(left: Principal, right: Principal): boolean {
       left.identity === right.identity &&
       left.tenant === right.tenant)
   );
+}
+
+/** Whose rights a retained message lives by; null: nobody's, as what a bridge has brought. */
+function sourceOf({ from }: Publication): Principal | null {
+  if (from === null || isBridgeId(from.clientId)) return null;
+  return from.principal;
 }

@@ -6,6 +6,7 @@
 import { Timer } from '../util/timer-wheel.ts';
 import { parseSharedFilter } from '../wire/topic.ts';
 import type { Awaited } from './awaited.ts';
+import { isBridgeId } from './bridge-names.ts';
 import type { Core } from './core.ts';
 import type { Delivery } from './delivery.ts';
 import { parseLinkFilter } from './link-names.ts';
@@ -176,6 +177,7 @@ export class Sessions {
     // Looked at where its client is, or when it comes back.
     if (session.ownership !== null && session.owner === null) return;
     if (session.gate === null) {
+      if (isBridgeId(session.clientId)) return;
       const { principal } = session;
       this.#revoke(session, (filter, qos) => gate.keeps(principal, filter, qos));
       return;

@@ -2,6 +2,7 @@
 // file with it. Run after changing one of them: node test/admin/metrics-reference.ts
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { bridgeMetricTable } from '../../src/admin/bridge-metrics.ts';
 import {
   cassandraMetricTable,
   REQUEST_TIME_HELP,
@@ -125,6 +126,12 @@ Shown when the node has \`regions\` ([their guide](../guides/regions.md)). \`reg
 \`causeway_link_\` the one that messages are fetched from, of \`causeway_fetcher_\` the one that fetches.
 
 ${metrics(linkMetricTable)}
+
+## Bridges
+
+Shown when the node has \`bridges\` ([their guide](../guides/bridges.md)).
+
+${metrics(bridgeMetricTable)}
 
 ## Steering
 

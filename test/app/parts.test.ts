@@ -164,6 +164,7 @@ t.test('the admin address in use', async (t) => {
       cluster: null,
       cassandra: null,
       links: null,
+      bridges: null,
       readiness: () => {
         throw new Error('not asked');
       },

@@ -22,7 +22,7 @@ interface Case {
 
 const bytes = '(bytes, or a size such as 64KiB or 1MiB)';
 const known =
-  'listeners, allowAnonymousBeyondLoopback, tls, data, store, cluster, cassandra, regions, steering, ' +
+  'listeners, allowAnonymousBeyondLoopback, tls, data, store, cluster, cassandra, regions, bridges, steering, ' +
   'admin, log, authentication, authorization, quotas, bans, limits, queueOverflow, ' +
   'sharedSubscriptionStrategy, sysIntervalS, shutdownGraceMs';
 

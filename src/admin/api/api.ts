@@ -6,6 +6,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Limits } from '../../core/limits.ts';
 import type { Clock, Log, Observer, Scheduler } from '../../core/ports.ts';
 import type { Stats } from '../../core/stats.ts';
+import type { BridgesView } from '../bridges-view.ts';
 import type { CassandraView } from '../cassandra-view.ts';
 import type { ClusterView } from '../cluster-view.ts';
 import type { LinksView } from '../links-view.ts';
@@ -68,6 +69,7 @@ export interface ApiSources {
   readonly cluster?: ClusterView | null | undefined;
   readonly cassandra?: CassandraView | null | undefined;
   readonly links?: LinksView | null | undefined;
+  readonly bridges?: BridgesView | null | undefined;
   readonly log: Log;
 }
 
@@ -102,6 +104,7 @@ export class Api {
       cluster: sources.cluster ?? null,
       cassandra: sources.cassandra ?? null,
       links: sources.links ?? null,
+      bridges: sources.bridges ?? null,
       roundTrips: new RecentRoundTrips(),
       drain: drainOf(sources, clock),
       regionDrain: sources.region?.regionDrain ?? null,

@@ -2,6 +2,7 @@
 import type { ApiRoute } from './route.ts';
 import { aclRoutes } from './routes/acl.ts';
 import { banRoutes } from './routes/bans.ts';
+import { bridgeRoutes } from './routes/bridges.ts';
 import { cassandraRoutes } from './routes/cassandra.ts';
 import { clientRoutes } from './routes/clients.ts';
 import { clusterRoutes } from './routes/cluster.ts';
@@ -23,6 +24,7 @@ export const routeTable: readonly ApiRoute[] = [
   ...clusterRoutes,
   ...cassandraRoutes,
   ...linkRoutes,
+  ...bridgeRoutes,
   ...drainRoutes,
   ...regionDrainRoutes,
   ...clientRoutes,

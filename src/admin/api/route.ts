@@ -6,6 +6,7 @@ import type { Readable } from 'node:stream';
 import type { Limits } from '../../core/limits.ts';
 import type { Clock } from '../../core/ports.ts';
 import type { Stats } from '../../core/stats.ts';
+import type { BridgesView } from '../bridges-view.ts';
 import type { CassandraView } from '../cassandra-view.ts';
 import type { ClusterView } from '../cluster-view.ts';
 import type { LinksView } from '../links-view.ts';
@@ -46,6 +47,8 @@ export interface ApiParts {
   readonly cassandra: CassandraView | null;
   /** Null: no other region is linked. */
   readonly links: LinksView | null;
+  /** Null: the node has none. */
+  readonly bridges: BridgesView | null;
   readonly roundTrips: RecentRoundTrips;
   /** Null: clients cannot be moved. */
   readonly drain: DrainControl | null;

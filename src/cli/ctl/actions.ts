@@ -2,6 +2,7 @@
 import { nearest } from '../../util/nearest.ts';
 import { UsageError } from '../command.ts';
 import type { Action } from './action.ts';
+import { bridgeActions } from './bridge-actions.ts';
 import { clientActions } from './client-actions.ts';
 import { clusterActions } from './cluster-actions.ts';
 import { linkActions } from './link-actions.ts';
@@ -14,6 +15,7 @@ export const actions: readonly Action[] = [
   ...nodeActions,
   ...clusterActions,
   ...linkActions,
+  ...bridgeActions,
 ];
 
 export interface Found {

@@ -11,6 +11,7 @@ import { ProtocolError } from '../../wire/protocol-error.ts';
 import { hasConnackReturnCode, ReasonCode } from '../../wire/reason-code.ts';
 import { isValidTopicName, topicLevelCount } from '../../wire/topic.ts';
 import type { Awaited } from '../awaited.ts';
+import { isBridgeId } from '../bridge-names.ts';
 import { type Connection, Hold, Phase } from '../connection.ts';
 import { makeMessage } from '../message.ts';
 import { NO_PACKET_LIMIT } from '../outlet.ts';
@@ -66,7 +67,7 @@ export function handleConnect(
     beginExchange(connection, packet, request, packet.authenticationMethod);
     return;
   }
-  if (core.gate === null) {
+  if (core.gate === null || connection.listener.isOwn === true) {
     if (!isSteered(connection)) open(connection, packet, ALLOWED);
     return;
   }
@@ -114,6 +115,8 @@ function check(connection: Connection, packet: ConnectPacket): RefuseReason | nu
   } else if (Buffer.byteLength(packet.clientId) > limits.clientIdBytesMax) {
     return 'client_id_invalid';
   }
+  // What waits for a bridge is the bridge's alone.
+  if (isBridgeId(packet.clientId) !== (connection.listener.isOwn === true)) return 'not_authorized';
   const will = packet.will;
   if (will !== null) {
     const topicBytes = Buffer.byteLength(will.topic);
@@ -157,7 +160,7 @@ function refuse(connection: Connection, reason: RefuseReason, reasonString?: str
 /** Who may connect, but should do so elsewhere, is told where [MQTT5-4.11]. */
 function isSteered(connection: Connection): boolean {
   const { steering } = connection.services.core;
-  if (steering === null) return false;
+  if (steering === null || connection.listener.isOwn === true) return false;
   const { clientId, version, sink } = connection;
   const elsewhere = steering.elsewhere(clientId, version, sink.remoteAddress);
   if (elsewhere === null) return false;

@@ -1,0 +1,118 @@
+/**
+ * The bridges of a node to other brokers, made from a configuration (docs/adr/0022). Made by `node.ts`, also
+ * where there are none: a reload may bring some, and sessions of earlier ones are ended.
+ */
+import type { BridgeReport, BridgesReport, BridgesView } from '../admin/bridges-view.ts';
+import type { BridgeConfig } from '../config/bridges-config.ts';
+import { bridgeIdOf } from '../core/bridge-names.ts';
+import type { Acceptor, Admin, Log } from '../core/ports.ts';
+import type { Bridge, BridgeSettings } from '../geo/bridge/bridge.ts';
+import { BridgeHolder } from '../geo/bridge/bridge-holder.ts';
+import { systemClock, systemScheduler } from '../listeners/scheduler.ts';
+import type { Datacenter } from './datacenter.ts';
+import { LINKS_ROLE } from './links-role.ts';
+import { read, readSecret } from './shared-redis.ts';
+
+export interface BridgeSurroundings {
+  readonly broker: Acceptor;
+  readonly sessions: Pick<Admin, 'session' | 'sessions' | 'subscriptions' | 'endSession'>;
+  /** Null: this node is alone. */
+  readonly roles: Datacenter['roles'] | null;
+}
+
+const VERSIONS = { '3.1': 3, '3.1.1': 4, '5': 5 } as const;
+
+export class NodeBridges implements BridgesView {
+  readonly #log: Log;
+  #settings: readonly BridgeSettings[];
+  #around: BridgeSurroundings | null = null;
+  #holder: BridgeHolder | null = null;
+
+  /** Throws a StartError when a file cannot be read. */
+  static async open(config: readonly BridgeConfig[], log: Log): Promise<NodeBridges> {
+    return new NodeBridges(await settingsOf(config), log);
+  }
+
+  private constructor(settings: readonly BridgeSettings[], log: Log) {
+    this.#settings = settings;
+    this.#log = log;
+  }
+
+  /** The broker takes messages. */
+  begin(around: BridgeSurroundings): void {
+    const { broker, sessions, roles } = around;
+    this.#around = around;
+    if (this.#settings.length > 0) roles?.want(LINKS_ROLE);
+    this.#holder = new BridgeHolder({
+      ...{ broker, sessions },
+      isHolder: () => roles === null || roles.held(LINKS_ROLE),
+      clock: systemClock,
+      scheduler: systemScheduler,
+      log: this.#log,
+    });
+    this.#holder.start(this.#settings);
+  }
+
+  report(): BridgesReport {
+    const holder = this.#holder;
+    return {
+      isHolder: holder?.isHolder === true,
+      bridges: [...(holder?.bridges ?? [])].map((bridge) => this.#bridgeReport(bridge)),
+    };
+  }
+
+  #bridgeReport(bridge: Bridge): BridgeReport {
+    const { name, url, isUp, problem, upSinceMs, refusedFilters, counters } = bridge;
+    const session = this.#around?.sessions.session(bridgeIdOf(name)) ?? null;
+    return {
+      ...{ name, url, isUp, problem, upSinceMs },
+      queuedMessages: session?.queuedMessages ?? 0,
+      queuedBytes: session?.queuedBytes ?? 0,
+      refusedFilters,
+      ...counters,
+    };
+  }
+
+  /** Of a reload, before anything is taken over: throws a StartError. */
+  static prepare(config: readonly BridgeConfig[]): Promise<readonly BridgeSettings[]> {
+    return settingsOf(config);
+  }
+
+  revise(settings: readonly BridgeSettings[]): void {
+    this.#settings = settings;
+    if (settings.length > 0) this.#around?.roles?.want(LINKS_ROLE);
+    this.#holder?.revise(settings);
+  }
+
+  /** Before the broker stops. */
+  async stop(): Promise<void> {
+    await this.#holder?.stop();
+  }
+}
+
+function settingsOf(bridges: readonly BridgeConfig[]): Promise<readonly BridgeSettings[]> {
+  return Promise.all(bridges.map(bridgeOf));
+}
+
+async function bridgeOf(bridge: BridgeConfig): Promise<BridgeSettings> {
+  const { name, url, protocolVersion, username, passwordFile, cleanStart, keepaliveS } = bridge;
+  const { tls, tryPrivate, topics, clientId = `causeway-${name}` } = bridge;
+  const password = passwordFile === undefined ? undefined : await readSecret(passwordFile);
+  const pem = async (file: string | undefined): Promise<string | undefined> =>
+    file === undefined ? undefined : await read(file);
+  const [ca, cert, key] = await Promise.all([
+    pem(tls?.caFile),
+    pem(tls?.certFile),
+    pem(tls?.keyFile),
+  ]);
+  const { serverName } = tls ?? {};
+  return {
+    ...{ name, url, clientId, username, password, cleanStart, keepaliveS, tryPrivate },
+    version: VERSIONS[protocolVersion],
+    tls: tls === undefined ? undefined : { ca, cert, key, serverName },
+    topics: topics.map(({ localPrefix = '', remotePrefix = '', ...topic }) => ({
+      ...topic,
+      ...{ localPrefix, remotePrefix },
+    })),
+  };
+}

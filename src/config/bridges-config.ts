@@ -1,0 +1,47 @@
+/**
+ * What makes bridges of a node to other brokers, as it is once loaded. Types only; `bridges-schema.ts`
+ * holds defaults, ranges and texts of the same names.
+ */
+
+export const bridgeDirections = ['in', 'out', 'both'] as const;
+export type BridgeDirection = (typeof bridgeDirections)[number];
+
+export const bridgeRetains = ['keep', 'live', 'clear'] as const;
+export type BridgeRetain = (typeof bridgeRetains)[number];
+
+export const bridgeVersions = ['3.1', '3.1.1', '5'] as const;
+export type BridgeVersion = (typeof bridgeVersions)[number];
+
+export interface BridgeConfig {
+  /** Of its session here: what waits belongs to that name. */
+  readonly name: string;
+  readonly url: string;
+  readonly protocolVersion: BridgeVersion;
+  readonly tls?: BridgeTlsConfig | undefined;
+  /** At the other broker. */
+  readonly clientId?: string | undefined;
+  readonly username?: string | undefined;
+  readonly passwordFile?: string | undefined;
+  readonly cleanStart: boolean;
+  readonly keepaliveS: number;
+  readonly tryPrivate: boolean;
+  readonly topics: readonly BridgeTopicConfig[];
+}
+
+export interface BridgeTlsConfig {
+  readonly caFile?: string | undefined;
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+  readonly serverName?: string | undefined;
+}
+
+export interface BridgeTopicConfig {
+  readonly filter: string;
+  readonly direction: BridgeDirection;
+  /** Absent: none. */
+  readonly localPrefix?: string | undefined;
+  readonly remotePrefix?: string | undefined;
+  /** At most. */
+  readonly qos: 0 | 1 | 2;
+  readonly retain: BridgeRetain;
+}

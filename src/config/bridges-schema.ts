@@ -1,0 +1,130 @@
+/** The options of bridges to other brokers, for `schema.ts`: docs/guides/bridges.md shows what they do. */
+import { z } from 'zod';
+import { parseEndpoint } from '../client/endpoint.ts';
+import { isValidTopicFilter, isValidTopicName } from '../wire/topic.ts';
+import {
+  type BridgeConfig,
+  type BridgeTlsConfig,
+  type BridgeTopicConfig,
+  bridgeDirections,
+  bridgeRetains,
+  bridgeVersions,
+} from './bridges-config.ts';
+import { choice, type LeafText, quantity, text, truth } from './leaf.ts';
+
+const reloaded = (help: string): LeafText => ({ help, reloadable: true });
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+const NAME_FORM = '1 to 64 of letters, digits, ., _ and -, a letter or digit first';
+
+const file = (what: string, help: string): z.ZodType<string | undefined> =>
+  text({ expected: `the name of ${what}` }, reloaded(help)).optional();
+
+/** Read with the code that will connect. */
+function refuseUrl(url: string): string | null {
+  try {
+    parseEndpoint(url);
+    return null;
+  } catch (error) {
+    return `expected mqtt://HOST:PORT, mqtts://, ws:// or wss://; ${(error as Error).message}`;
+  }
+}
+
+function refuseFilter(filter: string): string | null {
+  if (!isValidTopicFilter(filter)) return 'expected a topic filter';
+  return filter.startsWith('$share/') ? 'expected a filter that is not shared' : null;
+}
+
+function refusePrefix(prefix: string): string | null {
+  return isValidTopicName(prefix) ? null : 'expected the beginning of a topic, without + and #';
+}
+
+const prefix = (help: string): z.ZodType<string | undefined> =>
+  text({ expected: 'the beginning of a topic', refuse: refusePrefix }, reloaded(help)).optional();
+
+const tls: z.ZodType<BridgeTlsConfig> = z.strictObject({
+  caFile: file('a PEM file', 'Authorities of the other broker; those of the system when absent.'),
+  certFile: file('a PEM file', 'Certificate this broker shows.'),
+  keyFile: file('a PEM file', 'Its private key.'),
+  serverName: text(
+    { expected: 'a host name' },
+    reloaded('Name to look for in the certificate of the other broker, when not that of the URL.'),
+  ).optional(),
+});
+
+const topic: z.ZodType<BridgeTopicConfig> = z.strictObject({
+  filter: text(
+    { expected: 'a topic filter', refuse: refuseFilter },
+    reloaded('What is carried, without the prefixes.'),
+  ),
+  direction: choice(
+    bridgeDirections,
+    'out',
+    reloaded('`in`: from the other broker to this one; `out`: to the other one; `both`.'),
+  ),
+  localPrefix: prefix('What topics here begin with, in front of the filter.'),
+  remotePrefix: prefix('What topics at the other broker begin with, instead.'),
+  qos: quantity(
+    { unit: 'count', default: 1, min: 0, max: 2 },
+    reloaded('Highest QoS a message keeps over the bridge.'),
+  ) as z.ZodType<0 | 1 | 2>,
+  retain: choice(
+    bridgeRetains,
+    'keep',
+    reloaded(
+      '`keep`: retained messages stay retained, and those there are come first; `live`: without those; `clear`: nothing arrives retained.',
+    ),
+  ),
+});
+
+const bridge: z.ZodType<BridgeConfig> = z.strictObject({
+  name: text(
+    {
+      expected: `the name of a bridge, ${NAME_FORM}`,
+      refuse: (name) => (NAME.test(name) ? null : `expected ${NAME_FORM}`),
+    },
+    reloaded('Name of the bridge; what waits for it belongs to that name.'),
+  ),
+  url: text(
+    { expected: 'a URL such as mqtts://broker.example.org:8883', refuse: refuseUrl },
+    reloaded('A listener of the other broker; user and password may be options of their own.'),
+  ),
+  protocolVersion: choice(bridgeVersions, '5', reloaded('The MQTT the other broker is spoken to.')),
+  tls: tls.optional(),
+  clientId: text(
+    { expected: 'a client identifier' },
+    reloaded('Client identifier at the other broker; `causeway-NAME` when absent.'),
+  ).optional(),
+  username: text(
+    { expected: 'a user name' },
+    reloaded('User name at the other broker.'),
+  ).optional(),
+  passwordFile: file('a file with the password', 'Its password.'),
+  cleanStart: truth(
+    false,
+    reloaded('The other broker keeps nothing for this one while the bridge is down.'),
+  ),
+  keepaliveS: quantity(
+    { unit: 's', default: 60, min: 5, max: 65_535 },
+    reloaded('Silence after which the other broker is asked whether it is there.'),
+  ),
+  tryPrivate: truth(
+    true,
+    reloaded(
+      'MQTT 3.1 and 3.1.1: says that this is a bridge, so that a broker like mosquitto sends nothing back; tried again without when refused.',
+    ),
+  ),
+  topics: z
+    .array(topic, { error: 'expected a list of topics, each a section with filter' })
+    .min(1, { error: 'expected one topic at least' })
+    .meta({ 'x-reloadable': true, description: 'What is carried, and in which direction.' }),
+});
+
+export const bridges: z.ZodType<readonly BridgeConfig[]> = z
+  .array(bridge, { error: 'expected a list of bridges, each a section with name, url and topics' })
+  .default([])
+  .meta({
+    'x-reloadable': true,
+    'x-default': [],
+    description: 'Other brokers that topics are exchanged with.',
+  });

@@ -1,0 +1,192 @@
+// Bridges to a real mosquitto: both directions, prefixes, every QoS, retained messages, kills, no loops.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { stringify } from 'yaml';
+import { Client } from '../../src/client/client.ts';
+import type { ReceivedMessage } from '../../src/client/message.ts';
+import type { Subscription } from '../../src/client/subscriptions.ts';
+import { ADMIN_TOKEN, passwordLines } from '../e2e/access-kit.ts';
+import { Broker } from '../e2e/broker.ts';
+import { until } from '../e2e/cluster-kit.ts';
+import { MosquittoServer } from './mosquitto-server.ts';
+
+t.setTimeout(240_000);
+
+const QUIET_MS = 400;
+
+/** A client that keeps what it gets. */
+class Reader {
+  readonly client: Client;
+  readonly messages: ReceivedMessage[] = [];
+
+  constructor(port: number, clientId: string, isDurable: boolean) {
+    this.client = new Client({
+      url: `mqtt://127.0.0.1:${port}`,
+      clientId,
+      cleanStart: !isDurable,
+      ...(isDurable ? { properties: { sessionExpiryIntervalS: 3600 } } : {}),
+      reconnect: { minMs: 50, maxMs: 200, always: true },
+      resubscribe: false,
+      onMessage: (message) => void this.messages.push(message),
+    });
+  }
+
+  shown(): string[] {
+    return this.messages.map(
+      ({ topic, payload, qos, retain }) => `${topic} ${payload} ${qos}${retain ? ' r' : ''}`,
+    );
+  }
+
+  async quiet(): Promise<string[]> {
+    for (let before = -1; before !== this.messages.length; ) {
+      before = this.messages.length;
+      await new Promise((resolve) => setTimeout(resolve, QUIET_MS));
+    }
+    const shown = this.shown();
+    this.messages.length = 0;
+    return shown;
+  }
+}
+
+interface Stage {
+  readonly far: MosquittoServer;
+  readonly config: string;
+  broker: Broker;
+  start(): Promise<Broker>;
+  reader(
+    port: number,
+    filters: readonly (string | Subscription)[],
+    isDurable?: boolean,
+  ): Promise<Reader>;
+  up(name?: string): Promise<unknown>;
+  metric(name: string, bridge?: string): Promise<number>;
+}
+
+async function open(
+  t: Test,
+  far: MosquittoServer,
+  bridges: (port: number) => readonly object[],
+): Promise<Stage> {
+  const folder = mkdtempSync(join(tmpdir(), 'causeway-bridge-'));
+  const clients: Client[] = [];
+  const config = join(folder, 'causeway.yaml');
+  writeFileSync(
+    config,
+    stringify({
+      listeners: ['mqtt://127.0.0.1:0'],
+      sysIntervalS: 0,
+      // The bridge proves nothing, and no rule allows anybody anything but this.
+      authentication: { chain: ['password'], anonymous: true, password: { file: 'passwords' } },
+      authorization: { rulesFile: 'rules' },
+      bridges: bridges(far.port),
+    }),
+  );
+  writeFileSync(join(folder, 'passwords'), await passwordLines({ somebody: 'a-password' }));
+  writeFileSync(join(folder, 'rules'), 'topic readwrite #\n');
+  const stage: Stage = {
+    far,
+    config,
+    broker: null as unknown as Broker,
+    start: async () => {
+      stage.broker = await Broker.start({
+        config,
+        data: join(folder, 'data'),
+        hasAdmin: true,
+        env: { CAUSEWAY_ADMIN_TOKEN: ADMIN_TOKEN },
+      });
+      return stage.broker;
+    },
+    reader: async (port, filters, isDurable = false) => {
+      const reader = new Reader(port, `r${clients.length}`, isDurable);
+      clients.push(reader.client);
+      await reader.client.connect();
+      if (filters.length > 0) await reader.client.subscribe(filters);
+      return reader;
+    },
+    up: (name = 'far') =>
+      until('the bridge is up', async () => (await stage.metric('up', name)) === 1, 30_000),
+    metric: (name, bridge = 'far') =>
+      stage.broker.metric(`causeway_bridge_${name}{bridge="${bridge}"}`),
+  };
+  t.teardown(async () => {
+    for (const client of clients) await client.destroy();
+    await stage.broker?.kill();
+    await far.remove();
+    rmSync(folder, { recursive: true, force: true });
+  });
+  await stage.start();
+  return stage;
+}
+
+const all = (filter: string): Subscription => ({ filter, qos: 2, retainAsPublished: true });
+
+for (const protocolVersion of ['3.1.1', '5']) {
+  t.test(`MQTT ${protocolVersion}`, async (t) => {
+    const far = await MosquittoServer.start();
+    const before = new Client({ url: `mqtt://127.0.0.1:${far.port}` });
+    await before.connect();
+    await before.publish('cloud/down/state', 'was there', { qos: 1, retain: true });
+    await before.disconnect();
+    const stage = await open(t, far, (port) => [
+      {
+        name: 'far',
+        url: `mqtt://127.0.0.1:${port}`,
+        protocolVersion,
+        topics: [
+          { filter: 'up/#', localPrefix: 'site/', remotePrefix: 'cloud/', qos: 2 },
+          {
+            filter: 'down/#',
+            direction: 'in',
+            localPrefix: 'site/',
+            remotePrefix: 'cloud/',
+            qos: 2,
+          },
+          { filter: 'capped/#', qos: 0, retain: 'clear' },
+          { filter: 'shared/#', direction: 'both', qos: 2 },
+        ],
+      },
+    ]);
+    const { broker } = stage;
+    await stage.up();
+    const here = await stage.reader(broker.port(), [all('site/down/#'), all('shared/#')]);
+    const there = await stage.reader(far.port, [
+      all('cloud/up/#'),
+      all('capped/#'),
+      all('shared/#'),
+    ]);
+    t.strictSame(await here.quiet(), ['site/down/state was there 1 r'], 'what was retained there');
+
+    for (const qos of [0, 1, 2] as const) {
+      await here.client.publish('site/up/a', `up ${qos}`, { qos });
+      await there.client.publish('cloud/down/a', `down ${qos}`, { qos });
+    }
+    t.strictSame(
+      await there.quiet(),
+      [0, 1, 2].map((qos) => `cloud/up/a up ${qos} ${qos}`),
+    );
+    t.strictSame(
+      await here.quiet(),
+      [0, 1, 2].map((qos) => `site/down/a down ${qos} ${qos}`),
+    );
+
+    await here.client.publish('site/up/kept', 'k', { qos: 1, retain: true });
+    await here.client.publish('capped/x', 'c', { qos: 2, retain: true });
+    const kept = await there.quiet();
+    t.strictSame(kept, ['cloud/up/kept k 1 r', 'capped/x c 0']);
+
+    await here.client.publish('shared/1', 'from here', { qos: 1 });
+    await there.client.publish('shared/2', 'from there', { qos: 1 });
+    t.strictSame(await here.quiet(), ['shared/1 from here 1', 'shared/2 from there 1']);
+    t.strictSame(await there.quiet(), ['shared/1 from here 1', 'shared/2 from there 1']);
+    t.equal(await stage.metric('echoes_total'), 0, 'the other broker sends nothing back');
+
+    const stranger = new Client({
+      url: `mqtt://127.0.0.1:${broker.port()}`,
+      clientId: '$bridge/far',
+    });
+    await t.rejects(stranger.connect(), /0x87|[Nn]ot authorized/);
+    t.strictSame(broker.errors, []);
+  });
+}
