@@ -29,6 +29,7 @@ export class Estates {
   /** Gone through one after the other. */
   #left: readonly Incarnation[] = [];
   #isUnderWay = false;
+  #isFirst = false;
   /** Answers to what an earlier life asked are dropped. */
   #life = 0;
 
@@ -36,9 +37,10 @@ export class Estates {
     this.#parts = parts;
   }
 
-  /** Ready: who knows for how long nobody was. */
+  /** Ready: who knows for how long nobody was, or how short: what is on its way then comes after all. */
   ready(): void {
     this.#nextMs = this.#parts.clock.monotonicMs();
+    this.#isFirst = true;
   }
 
   died(): void {
@@ -51,6 +53,8 @@ export class Estates {
     const life = this.#life;
     this.#isUnderWay = true;
     this.#nextMs = nowMs + EVERY_MS / 2 + random.below(EVERY_MS);
+    if (this.#isFirst) this.#within(AFTER_DEATH_MS);
+    this.#isFirst = false;
     membership().dead((dead) => {
       if (life !== this.#life) return;
       if (dead === null) this.#within(RETRY_MS);

@@ -195,4 +195,12 @@ export const keptSeeds: readonly KeptSeed[] = [
     deafMs: 2500,
     why: 'Redis was emptied under a read: positions it had given were given again',
   },
+  {
+    seed: 501698,
+    faults: 4,
+    kinds: kits.safe,
+    isShort: true,
+    deafMs: 2500,
+    why: 'what a dead node had on its way to Redis came there after those who were ready had looked',
+  },
 ];
