@@ -61,19 +61,20 @@ export class Fanout {
         this.pressedBy = receiver.session.outlet;
       }
     }
-    const groups = route.groups;
-    for (let i = 0; i < groups.length; i++) {
-      if (this.#deliverToGroup(publication, groups[i]!) === Outcome.PRESSED) pressed++;
+    // Whoever had it first has chosen for each group, and forwarded to those that were chosen elsewhere.
+    if (!publication.isRemote) {
+      const groups = route.groups;
+      for (let i = 0; i < groups.length; i++) {
+        if (this.#deliverToGroup(publication, groups[i]!) === Outcome.PRESSED) pressed++;
+      }
+      if (route.peers !== null) pressed += this.#forward(publication, route.peers);
     }
-    if (route.peers !== null) pressed += this.#forward(publication, route.peers);
     // A publisher waits only when at least half of its audience cannot keep up.
     if (pressed * 2 < route.size) this.pressedBy = null;
   }
 
   /** One copy for each other node with receivers; returns how many of them are behind. */
   #forward(publication: Publication, { all, live }: PeerRoute): number {
-    // It came from there, or from the node that had it first.
-    if (publication.isRemote) return 0;
     const peers = publication.view.qos === 0 ? all : live;
     if (peers.length === 0) return 0;
     this.#core.bus!.forward(publication, peers);

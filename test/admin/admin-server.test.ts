@@ -252,7 +252,7 @@ t.test('full: each step that fails is named', async (t) => {
     ],
     [
       'receive',
-      /not done within 300 ms/,
+      /not done within 1500 ms/,
       async (peer) => {
         await peer.accept();
         await peer.grant();
@@ -272,7 +272,7 @@ t.test('full: each step that fails is named', async (t) => {
     ['connect', /no answer|not done within/, async () => {}],
   ];
   for (const [step, detail, play] of cases) {
-    const { ask } = await openDoor(t, { target: () => ({ url: server.url }), timeoutMs: 300 });
+    const { ask } = await openDoor(t, { target: () => ({ url: server.url }), timeoutMs: 1500 });
     const asked = ask('/health/full');
     await play(await server.peer());
     const answer = await asked;

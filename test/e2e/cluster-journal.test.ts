@@ -75,7 +75,7 @@ for (const how of ['stopped', 'killed'] as const) {
       await acked(pubA, 'j/a', numbers(6, 30)),
       await acked(pubB, 'j/b', numbers(6, 30)),
     );
-    t.ok(slowestMs < 5000, `the slowest PUBACK took ${Math.round(slowestMs)} ms`);
+    t.ok(slowestMs < 1000, `the slowest PUBACK took ${Math.round(slowestMs)} ms`);
     t.equal(await journaled(cluster, 'a'), 50, 'two sessions, 25 messages');
     t.equal((await cluster.node('a').metrics()).get('causeway_cluster_degraded'), 1);
     await cluster.node('a').kill();
@@ -125,7 +125,7 @@ t.test('QoS 2 of a durable publisher while Redis is away', async (t) => {
     const packetId = pub.sendPublish(`q/${pubs.indexOf(pub)}`, 'once', { qos: 2 });
     await pub.waitFor('PUBREC', { packetId }, ACK_MS);
     taken.set(pub, packetId);
-    t.ok(performance.now() - startMs < 5000, 'from two disks, without Redis');
+    t.ok(performance.now() - startMs < 2000, 'from two disks, at once');
   }
   await cluster.node('a').kill();
   moves.destroy();

@@ -14,11 +14,11 @@ import { sleep, TestCluster, until } from './cluster-kit.ts';
 t.setTimeout(180_000);
 t.jobs = 2;
 
-const shortLease = ['--set', 'cluster.leaseMs=600', '--set', 'sysIntervalS=0'];
+const quiet = ['--set', 'sysIntervalS=0'];
 
 function start(t: Test, url: string, options: BrokerOptions = {}): Broker {
   const { flags = [], ...rest } = options;
-  const broker = new Broker({ ...rest, flags: ['--redis', url, ...shortLease, ...flags] });
+  const broker = new Broker({ ...rest, flags: ['--redis', url, ...quiet, ...flags] });
   t.teardown(() => broker.kill());
   return broker;
 }
@@ -163,7 +163,7 @@ t.test('peers prove a secret of a file, and show certificates', async (t) => {
 });
 
 t.test('while a node is no member, who connects is told to go elsewhere', async (t) => {
-  const cluster = await TestCluster.start(t, { names: ['a'], flags: shortLease, hasAdmin: true });
+  const cluster = await TestCluster.start(t, { names: ['a'], flags: quiet, hasAdmin: true });
   const node = cluster.node('a');
   const passing = await cluster.client('a', 'passing');
   const redis = await redisAdmin(t, cluster.redis.url);
@@ -181,7 +181,7 @@ t.test('while a node is no member, who connects is told to go elsewhere', async 
 });
 
 t.test('the door answers 0x88 in the words of each version', async (t) => {
-  const cluster = await TestCluster.start(t, { names: ['a'], flags: shortLease });
+  const cluster = await TestCluster.start(t, { names: ['a'], flags: quiet });
   const passing = await cluster.client('a', 'passing');
   // Redis is gone: the lease ends, and whoever is buried stays out until it is back.
   const redis = await redisAdmin(t, cluster.redis.url);

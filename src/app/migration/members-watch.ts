@@ -33,10 +33,20 @@ export class MembersWatch {
     const counters = new Map(first.map(({ incarnation, counter }) => [incarnation, counter]));
     const endMs = performance.now() + this.#leaseMs + MARGIN_MS;
     let listed = first;
-    while (!listed.every((one) => this.#dead.get(one.incarnation) === one.counter)) {
-      const alive = listed.filter((one) => counters.get(one.incarnation) !== one.counter);
-      if (alive.length > 0) throw running(alive);
-      if (performance.now() >= endMs) {
+    // The first beat seen refuses; the others have until the end to be named beside it.
+    const alive = new Map<string, SeenMember>();
+    while (
+      alive.size > 0 ||
+      !listed.every((one) => this.#dead.get(one.incarnation) === one.counter)
+    ) {
+      for (const one of listed) {
+        if (counters.get(one.incarnation) !== one.counter) alive.set(one.incarnation, one);
+      }
+      const isOver = performance.now() >= endMs;
+      if (alive.size > 0 && (isOver || listed.every((one) => alive.has(one.incarnation)))) {
+        throw running([...alive.values()]);
+      }
+      if (isOver) {
         this.#dead = counters;
         return;
       }
