@@ -155,7 +155,10 @@ t.test(
       toRedis.stalls = (chunk, direction) => {
         if (direction === 'toClient' || !chunk.includes('w/us.')) return false;
         toRedis.stalls = null;
-        cluster.node(holder).kill().then(() => resolve(), resolve);
+        cluster
+          .node(holder)
+          .kill()
+          .then(() => resolve(), resolve);
         return true;
       };
     });
