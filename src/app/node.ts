@@ -231,6 +231,7 @@ export class BrokerNode {
         inlet: node.#broker.linkInlet,
         notes: store.notes,
         datacenter,
+        missed: () => region?.beginRound(),
       });
       bridges.begin({
         broker: node.#broker,

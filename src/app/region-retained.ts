@@ -205,6 +205,11 @@ export class RegionRetained {
     };
   }
 
+  /** Other regions may have told of changes that did not come: Cassandra is asked, at once. */
+  beginRound(): void {
+    this.rounds.request();
+  }
+
   /** For operators. */
   get view(): CassandraView {
     return {
