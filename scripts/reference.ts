@@ -257,6 +257,7 @@ quotas: []
 const regionsManual = `# Links to other regions: docs/guides/regions.md
 # regions:
 #   name: eu
+#   roaming: false                      # not finished: docs/guides/regions.md
 #   links:                              # where messages are fetched from
 #     - region: us
 #       url: mqtts://us.example.org:8883

@@ -6,6 +6,7 @@ import type { ListenerInfo } from '../core/ports.ts';
 import type { Stats } from '../core/stats.ts';
 import type { CassandraView } from './cassandra-view.ts';
 import type { ClusterView } from './cluster-view.ts';
+import type { DirectoryView } from './directory-view.ts';
 
 /** What a store says of itself; all but `lastCommitMs` only rise. */
 export interface StoreMetrics {
@@ -78,6 +79,8 @@ export interface MetricSources {
   readonly cluster?: ClusterView | null | undefined;
   /** Null or absent: the node has no Cassandra. */
   readonly cassandra?: CassandraView | null | undefined;
+  /** Absent: sessions do not roam. */
+  readonly directory?: DirectoryView | null | undefined;
   /** Samples of one metric follow each other. */
   readonly extra?: (() => Iterable<ExtraMetric>) | undefined;
 }

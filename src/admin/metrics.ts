@@ -17,6 +17,7 @@ import {
   roundTripHistogram,
 } from './cluster-metrics.ts';
 import type { ClusterReport, ClusterView } from './cluster-view.ts';
+import { directoryMetricTable } from './directory-metrics.ts';
 import {
   EventLoopDelay,
   type HistogramValues,
@@ -75,6 +76,10 @@ export class Metrics {
     this.#addHistogram(LOOP_DELAY_NAME, LOOP_DELAY_HELP, loopDelay);
     if (this.#cluster !== null) this.#addCluster(this.#cluster);
     if (this.#cassandra !== null) this.#addCassandra(this.#cassandra);
+    const { directory = null } = sources;
+    if (directory !== null) {
+      for (const spec of directoryMetricTable) this.#add(spec, () => spec.read(directory));
+    }
     this.contentType = this.#registry.contentType;
   }
 

@@ -29,6 +29,8 @@ export interface LinkSurroundings {
   readonly notes: NoteKeeper | null;
   /** Null: this node is alone. */
   readonly datacenter: Pick<Datacenter, 'roles' | 'linkNotes'> | null;
+  /** Another region has lost what it had queued: also what it told of retained messages. */
+  readonly missed: () => void;
 }
 
 const INCARNATION_BYTES = 16;
@@ -76,6 +78,7 @@ export class NodeLinks implements LinksView {
       clock: systemClock,
       scheduler: systemScheduler,
       log: this.#log,
+      missed: around.missed,
     });
     this.#holder.start(this.#settings);
   }

@@ -26,6 +26,7 @@ import { type OpenStore, openStore } from './open-store.ts';
 import { OperatorDoor } from './operator-door.ts';
 import { RegionDesk } from './region-desk.ts';
 import type { RegionRetained } from './region-retained.ts';
+import type { RegionSessions } from './region-sessions.ts';
 import { mergeReloadable } from './reload.ts';
 import { Rights } from './rights.ts';
 import { ServingDoor } from './serving-door.ts';
@@ -61,6 +62,8 @@ export class BrokerNode {
   /** Null: no other region is linked. */
   readonly #links: NodeLinks | null;
   readonly #bridges: NodeBridges;
+  /** Null: sessions do not roam. */
+  readonly #roaming: RegionSessions | null;
   readonly #desk: RegionDesk;
   /** What listeners hand their sockets to. */
   readonly #acceptor: Acceptor;
@@ -82,6 +85,7 @@ export class BrokerNode {
     datacenter: Datacenter | null,
     links: NodeLinks | null,
     bridges: NodeBridges,
+    roaming: RegionSessions | null,
     control: SharedControl | null,
   ) {
     const { config, originOf } = options.loaded;
@@ -95,6 +99,7 @@ export class BrokerNode {
     this.#datacenter = datacenter;
     this.#links = links;
     this.#bridges = bridges;
+    this.#roaming = roaming;
     this.#broker = new Broker({
       limits: config.limits,
       queueOverflow: config.queueOverflow,
@@ -109,6 +114,7 @@ export class BrokerNode {
       observer: null,
       bus: datacenter?.bus ?? null,
       links: links?.core ?? null,
+      directory: roaming?.core ?? null,
     });
     this.#acceptor = this.#broker;
     if (datacenter !== null) {
@@ -145,6 +151,7 @@ export class BrokerNode {
       storeMetrics: store.metrics,
       cluster: datacenter?.view ?? null,
       cassandra: region?.view ?? null,
+      directory: roaming?.view ?? null,
       links,
       bridges,
       region: datacenter === null ? null : { drain: this.#desk.drain, regionDrain: this.#desk },
@@ -192,16 +199,9 @@ export class BrokerNode {
     if (control !== null && datacenter !== null) {
       control.movesHere = (subject) => datacenter.isElsewhere(subject);
     }
-    const node = new BrokerNode(
-      options,
-      store,
-      rights,
-      region,
-      datacenter,
-      links,
-      bridges,
-      control,
-    );
+    const roaming = await openRoaming(options, region);
+    const parts = [region, datacenter, links, bridges, roaming, control] as const;
+    const node = new BrokerNode(options, store, rights, ...parts);
     broker = node.#broker;
     try {
       await rights.start();
@@ -226,11 +226,13 @@ export class BrokerNode {
       if (node.#isStopAsked) return node;
       if (region !== null) await node.#beginRegion(region, datacenter);
       if (node.#isStopAsked) return node;
+      roaming?.begin();
       links?.begin({
         sessions: node.#broker.admin,
         inlet: node.#broker.linkInlet,
         notes: store.notes,
         datacenter,
+        missed: () => region?.beginRound(),
       });
       bridges.begin({
         broker: node.#broker,
@@ -433,6 +435,7 @@ export class BrokerNode {
     await this.#bridges.stop();
     this.#region?.end();
     await this.#broker.stop(Math.max(0, deadlineMs - performance.now()));
+    await this.#roaming?.stop(deadlineMs - performance.now());
     await this.#rights.stop();
     this.#isStoreOpen = false;
     await this.#datacenter?.close();
@@ -514,6 +517,17 @@ async function openRegion(
     await mirror.stop();
     throw error;
   }
+}
+
+/** Nothing of it is loaded where sessions stay in their region. */
+async function openRoaming(
+  { loaded: { config }, log: { log } }: NodeOptions,
+  region: RegionRetained | null,
+): Promise<RegionSessions | null> {
+  const { regions } = config;
+  if (regions?.roaming !== true || region === null) return null;
+  const { RegionSessions } = await import('./region-sessions.ts');
+  return new RegionSessions(regions.name, region, log);
 }
 
 /** A file of users, keys or rules that is broken is no error of the program. */

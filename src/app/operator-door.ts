@@ -13,6 +13,7 @@ import { bridgeMetrics } from '../admin/bridge-metrics.ts';
 import type { BridgesView } from '../admin/bridges-view.ts';
 import type { CassandraView } from '../admin/cassandra-view.ts';
 import type { ClusterView } from '../admin/cluster-view.ts';
+import type { DirectoryView } from '../admin/directory-view.ts';
 import { linkMetrics } from '../admin/link-metrics.ts';
 import type { LinksView } from '../admin/links-view.ts';
 import type { ExtraMetric, ListenerMetrics, StoreMetrics } from '../admin/metric-sources.ts';
@@ -48,6 +49,8 @@ export interface DoorParts {
   readonly cluster: ClusterView | null;
   /** Null: the node has no Cassandra. */
   readonly cassandra: CassandraView | null;
+  /** Null: sessions do not roam. */
+  readonly directory: DirectoryView | null;
   /** Null: no other region is linked. */
   readonly links: LinksView | null;
   /** Null: the node has none. */
@@ -97,6 +100,7 @@ export class OperatorDoor {
       store: this.#parts.storeMetrics,
       cluster: this.#parts.cluster,
       cassandra: this.#parts.cassandra,
+      directory: this.#parts.directory,
       links: this.#parts.links,
       bridges: this.#parts.bridges,
       drain: broker,

@@ -68,9 +68,10 @@ export class RegionRetained {
   readonly rounds: Rounds;
   readonly counters: CassandraCounters = new CassandraCounters();
   readonly #parts: RegionParts;
-  readonly #link: CassandraLink;
+  readonly link: CassandraLink;
   readonly #table: CqlTable;
-  readonly #hybridClock: HybridClock = new HybridClock(() => systemClock.wallMs(), CLOCK_SKEW_MS);
+  /** Above all that this node has seen of other regions. */
+  readonly hybridClock: HybridClock = new HybridClock(() => systemClock.wallMs(), CLOCK_SKEW_MS);
   #around: RegionSurroundings | null = null;
   #state: CassandraState = 'down';
   #schemaProblem: string | null = null;
@@ -93,9 +94,9 @@ export class RegionRetained {
   private constructor(parts: RegionParts, link: CassandraLink, memory: RoundMemory) {
     const { config, mirror, isAlone, log } = parts;
     this.#parts = parts;
-    this.#link = link;
-    this.#table = new CqlTable(link);
-    const hybridClock = this.#hybridClock;
+    this.link = link;
+    this.#table = CqlTable.retained(link);
+    const hybridClock = this.hybridClock;
     this.store = new CassandraRetained({
       mirror,
       table: this.#table,
@@ -130,7 +131,7 @@ export class RegionRetained {
   async #reach(): Promise<void> {
     const { log } = this.#parts;
     try {
-      await this.#link.ready(CONNECT_MS);
+      await this.link.ready(CONNECT_MS);
     } catch (error) {
       const problem = (error as Error).message;
       if (error instanceof CassandraFailure && LASTING.has(error.code)) {
@@ -145,9 +146,9 @@ export class RegionRetained {
 
   async #lookAtSchema(): Promise<void> {
     try {
-      this.#schemaProblem = await schemaProblem(this.#link, this.#parts.config.keyspace);
+      this.#schemaProblem = await schemaProblem(this.link, this.#parts.config.keyspace);
       this.#isSchemaKnown = true;
-      const late = await syncsLate(this.#link);
+      const late = await syncsLate(this.link);
       if (late !== null) this.#parts.log.warn(late, LATE_SYNC);
     } catch (error) {
       this.#parts.log.warn({ problem: (error as Error).message }, 'Cassandra');
@@ -200,9 +201,14 @@ export class RegionRetained {
       clearedAt: (topic) => this.store.clearedAt(topic),
       all: () => view.all(),
       apply: (topic, message, version) =>
-        this.#hybridClock.observe(version.timeUs) === 'observed' &&
+        this.hybridClock.observe(version.timeUs) === 'observed' &&
         view.apply(topic, message, version),
     };
+  }
+
+  /** Other regions may have told of changes that did not come: Cassandra is asked, at once. */
+  beginRound(): void {
+    this.rounds.request();
   }
 
   /** For operators. */
@@ -210,14 +216,14 @@ export class RegionRetained {
     return {
       report: () => this.#report(),
       retained: this.counters,
-      link: this.#link.counters,
+      link: this.link.counters,
     };
   }
 
   #report(): CassandraReport {
     const { rounds, counters, warning } = this;
     const { localDatacenter, keyspace } = this.#parts.config;
-    const link = this.#link;
+    const { link } = this;
     const { lane } = this.store;
     const { progress, rowsRead } = counters;
     return {
@@ -273,7 +279,7 @@ export class RegionRetained {
 
   close(): void {
     this.end();
-    this.#link.close();
+    this.link.close();
   }
 }
 

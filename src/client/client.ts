@@ -22,7 +22,7 @@ import type { ClientOptions } from './options.ts';
 import { clientDefaults } from './options.ts';
 import type { PublishResult } from './outbound.ts';
 import { Outbound } from './outbound.ts';
-import { PacketIds } from './packet-ids.ts';
+import { PACKET_ID_MAX, PacketIds } from './packet-ids.ts';
 import type { SubscribeOptions, SubscribeResult, Subscription } from './subscriptions.ts';
 import { Subscriptions } from './subscriptions.ts';
 
@@ -75,10 +75,11 @@ export class Client {
     this.#options = options;
     this.#endpoint = parseEndpoint(options.url);
     this.#clientId = options.clientId ?? `causeway-${randomBytes(8).toString('hex')}`;
-    const ids = new PacketIds();
+    const ids = new PacketIds(options.packetIdMax);
     this.#outbound = new Outbound(ids, {
       messagesMax: options.queueMessagesMax ?? clientDefaults.queueMessagesMax,
       bytesMax: options.queueBytesMax ?? clientDefaults.queueBytesMax,
+      packetIdMax: options.packetIdMax ?? PACKET_ID_MAX,
     });
     this.#inbound = new Inbound(options.onMessage ?? ((): void => {}));
     this.#subscriptions = new Subscriptions(

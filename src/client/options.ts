@@ -78,6 +78,8 @@ export interface ClientOptions {
   readonly openTransport?: ((handler: TransportHandler) => Transport) | undefined;
   /** 3.x: says that it is a bridge, with the bit of mosquitto; who does not know it refuses. */
   readonly isBridge?: boolean | undefined;
+  /** Highest packet identifier that is used; lower ones are used again sooner. */
+  readonly packetIdMax?: number | undefined;
   /**
    * Where the server still has a session of an earlier life of ours, it is told to complete all QoS 2
    * exchanges of that first: their identifiers would swallow messages of this one [MQTT5-4.3.3-10].

@@ -47,9 +47,9 @@ export interface OutboundConnection {
 export interface OutboundLimits {
   readonly messagesMax: number;
   readonly bytesMax: number;
+  readonly packetIdMax: number;
 }
 
-const PACKET_ID_MAX = 65_535;
 const WAITING = 0;
 const SENT = 1;
 /** PUBREC came; PUBREL is what is repeated from here on. */
@@ -142,7 +142,7 @@ export class Outbound {
   /** Exchanges that an earlier life of this client may have left open, whatever their identifiers. */
   #completeStale(connection: OutboundConnection): void {
     const all: Buffer[] = [];
-    for (let packetId = 1; packetId <= PACKET_ID_MAX; packetId++) {
+    for (let packetId = 1; packetId <= this.#limits.packetIdMax; packetId++) {
       if (this.#exchanges.has(packetId)) continue;
       all.push(encodeAck(connection.version, PacketType.PUBREL, packetId, ReasonCode.SUCCESS));
     }

@@ -149,9 +149,18 @@ function checkCassandra({ cassandra, store }: Config, report: Report): void {
   }
 }
 
-function checkRegions({ regions, store }: Config, report: Report): void {
+function checkRegions({ regions, store, cassandra, cluster }: Config, report: Report): void {
   if (regions === undefined) return;
-  const { name, links, accept } = regions;
+  const { name, links, accept, roaming } = regions;
+  if (roaming && cassandra === undefined) {
+    report(['regions', 'roaming'], 'needs the section cassandra: sessions are listed there');
+  }
+  if (roaming && cluster !== undefined) {
+    report(
+      ['regions', 'roaming'],
+      'is for regions of one node so far, without the section cluster',
+    );
+  }
   if (store === 'memory' && links.length > 0) {
     report(['regions', 'links'], 'needs store: embedded: what has come over a link is kept there');
   }

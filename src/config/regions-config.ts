@@ -6,6 +6,8 @@
 export interface RegionsConfig {
   /** Of this region, as all others call it. */
   readonly name: string;
+  /** Durable sessions are listed in Cassandra, and go on in the region their client connects to. */
+  readonly roaming: boolean;
   /** Where this region fetches messages from. */
   readonly links: readonly RegionLinkConfig[];
   /** Which regions may fetch messages here. */

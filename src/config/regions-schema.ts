@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { parseEndpoint } from '../client/endpoint.ts';
 import { isValidTopicFilter } from '../wire/topic.ts';
-import { type LeafText, quantity, text, texts } from './leaf.ts';
+import { type LeafText, quantity, text, texts, truth } from './leaf.ts';
 import type {
   RegionAcceptConfig,
   RegionLinkConfig,
@@ -96,6 +96,12 @@ const accept: z.ZodType<RegionAcceptConfig> = z.strictObject({
 
 export const regions: z.ZodType<RegionsConfig> = z.strictObject({
   name: region(fixed('Name of this region, the same at all its nodes and known to the others.')),
+  roaming: truth(
+    false,
+    fixed(
+      'Not finished: durable sessions are listed in Cassandra, and a client that has no session here goes on with its subscriptions of another region; what waits for it there stays there.',
+    ),
+  ),
   links: z
     .array(link, { error: 'expected a list of links, each a section with region and url' })
     .default([])

@@ -65,6 +65,8 @@ export const Hold = {
   LEASE: 128,
   /** What the client may read is asked before its session is resumed. */
   RIGHTS: 256,
+  /** The directory of all regions is asked for a session elsewhere. */
+  DIRECTORY: 512,
 } as const;
 
 /** A client that does not know Receive Maximum is read on until this many acks are parked. */

@@ -16,6 +16,7 @@ import type { RegionLinks } from './region-links.ts';
 import { RetainedIndex } from './retained.ts';
 import { Router } from './router.ts';
 import type { Session, SessionOwner } from './session.ts';
+import type { SessionDirectory } from './session-directory.ts';
 import { Stats } from './stats.ts';
 
 export interface CoreOptions {
@@ -35,6 +36,8 @@ export interface CoreOptions {
   readonly bus: Bus | null;
   /** Absent: no other region is linked. */
   readonly links?: RegionLinks | null | undefined;
+  /** Absent: sessions do not roam. */
+  readonly directory?: SessionDirectory | null | undefined;
 }
 
 const WHEEL_TICK_MS = 50;
@@ -56,6 +59,8 @@ export class Core {
   readonly bus: Bus | null;
   /** Null: no other region is linked. */
   readonly links: RegionLinks | null;
+  /** Null: no other region knows of sessions here. */
+  readonly directory: SessionDirectory | null;
   /** What clients here want, for the other nodes; null: alone. */
   readonly interests: Interests | null;
 
@@ -102,6 +107,7 @@ export class Core {
     this.observer = options.observer;
     this.bus = options.bus;
     this.links = options.links ?? null;
+    this.directory = options.directory ?? null;
     this.interests = options.bus === null ? null : new Interests(options.bus);
     const { routeCacheReceiversMax } = options.limits;
     this.router = new Router(this.stats, routeCacheReceiversMax, this.links?.wanted ?? null);

@@ -398,6 +398,8 @@ export interface RetainedStore {
    * false: nobody waits for the ticket.
    */
   removeRetained(topic: string, version: RetainedVersion | null, isAwaited?: boolean): Ticket;
+  /** By a store that gives versions: which one the last clear got. */
+  readonly lastClear?: RetainedVersion | null;
   /**
    * What somebody else has changed and has a record of, or what has expired: kept here alone. Null:
    * removed, with a tombstone when there is a version.

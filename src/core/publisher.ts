@@ -242,6 +242,7 @@ export class Publisher {
       old === null
         ? store.removeRetained(topic, version, isAwaited)
         : this.#clearRetained(old, version, isAwaited);
+    if (version === null) this.#clearedVersion = store.lastClear ?? null;
     return this.#kept(ticket, awaited);
   }
 

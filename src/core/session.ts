@@ -102,6 +102,16 @@ export interface SessionOwner {
   readonly clientId: string;
 }
 
+/** How a session stands in the directory of all regions (`SessionDirectory`); kept by the session, changed by the directory alone. */
+export interface Listing {
+  /** Rises with each change of home. */
+  readonly epoch: number;
+  /** Of the last write, in microseconds: what is written later is above it. */
+  timeUs: number;
+  /** As it was last written. */
+  expiryIntervalS: number;
+}
+
 /** Takes messages out of one queue as others have room for them. */
 export interface Feed {
   pump(): void;
@@ -129,6 +139,8 @@ export class Session {
 
   /** The region whose link it is; null: an ordinary session. */
   link: LinkPeer | null = null;
+  /** How other regions know it; null: not yet, or not since the start. */
+  listing: Listing | null = null;
   /** Where it stands in the datacenter; null: this node is alone. */
   ownership: Ownership | null = null;
   owner: SessionOwner | null = null;

@@ -24,6 +24,7 @@ import type { Principal } from './principal.ts';
 import type { Publisher } from './publisher.ts';
 import { EntryState } from './queue-entry.ts';
 import { Session, Subscription } from './session.ts';
+import type { ListedSession } from './session-directory.ts';
 import type { AppendIdentity } from './shared-append.ts';
 import { type OpenOptions, Tenure, whenSafe } from './tenure.ts';
 
@@ -57,10 +58,18 @@ export class Sessions {
   }
 
   /** The session that `clientId` may resume has another identity. */
-  isForeign(clientId: string, { identity, tenant = '', isTenantProven }: ConnectDecision): boolean {
+  isForeign(clientId: string, decision: ConnectDecision): boolean {
     const session = this.#core.sessions.get(clientId);
+    return session !== undefined && this.isForeignTo(session, decision);
+  }
+
+  /** So is this one, which may be of another region. */
+  isForeignTo(
+    session: Pick<Session, 'identity' | 'tenant'>,
+    { identity, tenant = '', isTenantProven }: ConnectDecision,
+  ): boolean {
     // What nobody in particular made is nobody's to keep: it starts clean for whoever comes.
-    if (session === undefined || session.identity === null) return false;
+    if (session.identity === null) return false;
     if (session.identity !== identity) return true;
     // A session from before there were tenants moves to the one that is proven now.
     return isTenantProven === true && session.tenant !== '' && session.tenant !== tenant;
@@ -112,7 +121,8 @@ export class Sessions {
       session.recorded = true;
       ticket = core.store.saveSession(session.record());
     }
-    if (!session.durable) ticket = 0;
+    if (session.durable) core.directory?.claimed(session);
+    else ticket = 0;
     // "No session" must stay true over a crash: what was removed must be gone before it is said.
     if (!present && this.#endTicket > core.settledTicket)
       ticket = Math.max(ticket, this.#endTicket);
@@ -228,6 +238,7 @@ export class Sessions {
     removed: readonly string[],
   ): Ticket {
     if (session.ownership !== null) this.tenure!.changed(session, added, removed);
+    if (session.durable) this.#core.directory?.changed(session);
     return this.save(session);
   }
 
@@ -277,6 +288,7 @@ export class Sessions {
       return;
     }
     this.#armExpiry(session);
+    core.directory?.left(session);
     this.save(session);
   }
 
@@ -301,6 +313,7 @@ export class Sessions {
     }
     this.#delivery.discardQueue(session);
     if (session.recorded) this.#endTicket = core.store.deleteSession(session.number);
+    if (session.durable) core.directory?.ended(session);
     session.will = null;
     session.willGate = null;
     session.quota?.ended();
@@ -377,12 +390,36 @@ export class Sessions {
     const nowMs = core.clock.wallMs();
     // Connected when the broker ended: the connection ended with it.
     session.disconnectedAtMs = record.disconnectedAtMs === 0 ? nowMs : record.disconnectedAtMs;
+    if (record.disconnectedAtMs === 0) core.directory?.left(session);
     if (record.will !== null) {
       session.will = { message: record.will.message, delayS: record.will.delayS };
       const delayMs = session.expiryIntervalS === 0 ? 0 : record.will.delayS * 1000;
       session.willDueAtMs =
         record.will.dueAtMs === 0 ? session.disconnectedAtMs + delayMs : record.will.dueAtMs;
     }
+  }
+
+  /** A session of another region goes on here, as the directory knows it: nothing waits in it. */
+  adopt({ record, listing }: ListedSession): void {
+    const core = this.#core;
+    const { clientId } = record;
+    if (core.sessions.has(clientId) || core.stats.sessions >= core.limits.sessionsMax) return;
+    const nowMs = core.clock.wallMs();
+    const sessionNumber = core.nextSessionNumber;
+    // Until the client has it, it ends when it would have there.
+    const disconnectedAtMs = record.disconnectedAtMs || nowMs;
+    this.restore({
+      record: { ...record, sessionNumber, disconnectedAtMs },
+      headSeq: 0,
+      tailSeq: 0,
+      queuedMessages: 0,
+      queuedBytes: 0,
+      inboundIds: [],
+    });
+    const session = core.sessions.get(clientId)!;
+    session.listing = { ...listing, epoch: Math.max(listing.epoch + 1, Math.floor(nowMs)) };
+    this.#armExpiry(session);
+    this.save(session);
   }
 
   /** After the last `restore`: deadlines that passed meanwhile are due now. */

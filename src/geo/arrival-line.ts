@@ -111,8 +111,15 @@ export class ArrivalLine {
       // The name of the message first, then what would bring it again.
       const ticket = failed ? 0 : window.mark(source, number, true);
       if (identity !== OWN_IDENTITY) notes.putNote(keyOf(identity), null);
-      if (failed) ended(true);
-      else notes.whenDurable(ticket, ended);
+      if (failed) {
+        ended(true);
+        return;
+      }
+      notes.whenDurable(ticket, (unnamed) => {
+        // It is to come again, and must not be known if Redis has lost the message, too.
+        if (unnamed) window.unmark(source, number);
+        ended(unnamed);
+      });
     };
     inlet.publish(view, topic, end, mark, 0, settled, identity, choices);
   }

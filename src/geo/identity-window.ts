@@ -34,6 +34,18 @@ class Page {
     this.bytes = bytes;
   }
 
+  /** False: it had all of that. */
+  add(other: Buffer): boolean {
+    let isChanged = false;
+    for (let i = 0; i < BITS_BYTES; i++) {
+      const bits = this.bytes[i]! | other[i]!;
+      isChanged ||= bits !== this.bytes[i];
+      this.bytes[i] = bits;
+    }
+    this.lastMs = Math.max(this.lastMs, other.readUIntBE(BITS_BYTES, 6));
+    return isChanged;
+  }
+
   get lastMs(): number {
     return this.bytes.readUIntBE(BITS_BYTES, 6);
   }
@@ -130,6 +142,27 @@ export class IdentityWindow {
     const bit = number % PAGE_NUMBERS;
     page.bytes[bit >> 3]! &= ~(1 << (bit & 7));
     page.ticket = this.#notes.putNote(keyOf(source, index), page.bytes);
+  }
+
+  /** What an earlier one of this node knew and its notes have lost is noted again. How many pages. */
+  merge(earlier: IdentityWindow): number {
+    let count = 0;
+    for (const [key, { bytes, isKept }] of earlier.#pages) {
+      if (!isKept) continue;
+      let page = this.#pages.get(key);
+      if (page === undefined) {
+        page = new Page(Buffer.alloc(PAGE_BYTES));
+        this.#makeRoom();
+        this.#pages.set(key, page);
+      }
+      if (!page.add(bytes)) continue;
+      page.isKept = true;
+      page.ticket = this.#notes.putNote(key, page.bytes);
+      count++;
+    }
+    this.#lastIndex = -1;
+    this.#last = null;
+    return count;
   }
 
   /** Forgets what is older than any message that may yet come. */

@@ -10,7 +10,13 @@ import { ArrivalLine } from './arrival-line.ts';
 import { IdentityWindow } from './identity-window.ts';
 import { interestFor } from './link-interest.ts';
 import type { LinkNotes } from './link-notes.ts';
-import { type LinkMemory, type LinkSettings, RegionLink, recall } from './region-link.ts';
+import {
+  type LinkMemory,
+  type LinkSettings,
+  noteAgain,
+  RegionLink,
+  recall,
+} from './region-link.ts';
 
 export interface LinksParts {
   readonly core: RegionLinks;
@@ -21,6 +27,8 @@ export interface LinksParts {
   readonly clock: Clock;
   readonly scheduler: Scheduler;
   readonly log: Log;
+  /** A link has a gap: retained changes may be among what is lost. */
+  readonly missed: () => void;
   readonly unsubscribeAfterMs?: number | undefined;
 }
 
@@ -42,7 +50,10 @@ export class LinkHolder {
   readonly #links: Map<string, RegionLink> = new Map();
   /** Whose connection has yet to end: one after the other has the session there. */
   readonly #closing: Set<string> = new Set();
-  readonly #memories: Map<string, LinkMemory> = new Map();
+  #memories: Map<string, LinkMemory> = new Map();
+  /** Of when this node had the links before: Redis may have lost what it noted. */
+  #earlier: { readonly window: IdentityWindow; readonly memories: Map<string, LinkMemory> } | null =
+    null;
   #settings: readonly LinkSettings[] = [];
   #isHolder = false;
   #isTaking = false;
@@ -128,6 +139,7 @@ export class LinkHolder {
         interest: () => interestFor(core.wanted, core.region, region, allow),
         memory: this.#memoryOf(region),
         isHolder: this.#parts.isHolder,
+        missed: this.#parts.missed,
         clock,
         log,
         unsubscribeAfterMs: this.#parts.unsubscribeAfterMs ?? UNSUBSCRIBE_AFTER_MS,
@@ -163,18 +175,38 @@ export class LinkHolder {
     this.#isTaking = true;
     this.window = new IdentityWindow(notes, clock);
     this.#line = this.#newLine();
-    this.#memories.clear();
+    this.#memories = new Map();
+    let found = 0;
     notes.take(
-      (key, value) => this.#restore(key, value),
+      (key, value) => {
+        found++;
+        this.#restore(key, value);
+      },
       (isTaken) => {
         this.#isTaking = false;
         if (!isTaken || this.#isStopped) return;
         this.#isHolder = true;
+        const rewritten = this.#recover(found === 0);
         const replayed = this.#line.replay();
-        log.info({ pages: this.window.pages, replayed }, 'links of this region are held here');
+        const { pages } = this.window;
+        log.info({ pages, rewritten, replayed }, 'links of this region are held here');
         this.#open();
       },
     );
+  }
+
+  /** What this node knew and the notes do not know any more. How many pages of names. */
+  #recover(isEmptied: boolean): number {
+    const { notes } = this.#parts;
+    const { window } = this;
+    const earlier = this.#earlier;
+    const rewritten = earlier === null ? 0 : window.merge(earlier.window);
+    if (isEmptied && earlier !== null) {
+      this.#memories = earlier.memories;
+      for (const [region, memory] of this.#memories) noteAgain(region, memory, notes);
+    }
+    this.#earlier = { window, memories: this.#memories };
+    return rewritten;
   }
 
   #gather(): void {

@@ -142,8 +142,9 @@ export class SharedNotes implements LinkNotes {
     this.#keys = [`${parts.keyPrefix}l:{links}:notes`];
   }
 
+  /** Also the role may be had under another epoch by now: Redis came back empty, and has no notes. */
   get isTaken(): boolean {
-    return this.#epoch !== 0;
+    return this.#epoch !== 0 && this.#epoch === this.#parts.epoch();
   }
 
   take(each: (key: string, value: Buffer) => void, done: (isTaken: boolean) => void): void {

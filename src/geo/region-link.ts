@@ -48,6 +48,8 @@ export interface LinkParts {
   readonly memory: LinkMemory;
   /** Asked for each message: a node that was stopped may be the holder no longer (hard case 2). */
   readonly isHolder: () => boolean;
+  /** The other region has lost what it had queued. */
+  readonly missed: () => void;
   readonly clock: Clock;
   readonly log: Log;
   readonly unsubscribeAfterMs: number;
@@ -225,6 +227,7 @@ export class RegionLink {
       if (memory.hadSession) {
         this.counters.gaps++;
         log.warn({ region }, 'the other region has lost the session: what it had queued is gone');
+        this.#parts.missed();
       }
     } else if (this.#isDoubtful) {
       for (const held of this.#held.values()) held.isGranted = false;
@@ -424,6 +427,13 @@ function sessionKey(region: string): string {
 
 function filterKey(region: string, filter: string): string {
   return `${FILTER_PREFIX}${region}/${filter}`;
+}
+
+/** Notes it all again: what was noted is lost. */
+export function noteAgain(region: string, memory: LinkMemory, notes: LinkNotes): void {
+  if (memory.hadSession) notes.putNote(sessionKey(region), HAD_SESSION);
+  else if (memory.startsClean) notes.putNote(sessionKey(region), STARTS_CLEAN);
+  for (const filter of memory.filters) notes.putNote(filterKey(region, filter), EMPTY);
 }
 
 /** Takes a note of an earlier life; false: it is none of a link. */

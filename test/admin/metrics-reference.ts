@@ -13,6 +13,7 @@ import {
   ROUND_TRIP_HELP,
   ROUND_TRIP_NAME,
 } from '../../src/admin/cluster-metrics.ts';
+import { directoryMetricTable } from '../../src/admin/directory-metrics.ts';
 import { LOOP_DELAY_HELP, LOOP_DELAY_NAME } from '../../src/admin/event-loop-delay.ts';
 import { GC_HELP, GC_NAME } from '../../src/admin/gc-pauses.ts';
 import { linkMetricTable } from '../../src/admin/link-metrics.ts';
@@ -126,6 +127,10 @@ Shown when the node has \`regions\` ([their guide](../guides/regions.md)). \`reg
 \`causeway_link_\` the one that messages are fetched from, of \`causeway_fetcher_\` the one that fetches.
 
 ${metrics(linkMetricTable)}
+
+With \`regions.roaming\`:
+
+${metrics(directoryMetricTable)}
 
 ## Bridges
 

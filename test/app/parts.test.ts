@@ -163,6 +163,7 @@ t.test('the admin address in use', async (t) => {
       extra: () => [],
       cluster: null,
       cassandra: null,
+      directory: null,
       links: null,
       bridges: null,
       readiness: () => {

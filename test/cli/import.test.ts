@@ -353,7 +353,7 @@ topic # both 1
   const wheres = notes.map((note) => note.split(' ')[0]);
   t.strictSame(
     wheres.toSorted(),
-    [4, 5, 6, 7, 8, 12, 13, 14, 15, 16, 17, 18, 19].map((line) => `m.conf:${line}:`).toSorted(),
+    [4, 5, 6, 7, 8, 12, 13, 14, 15, 15].map((line) => `m.conf:${line}:`).toSorted(),
   );
   t.ok(
     notes.includes(
@@ -365,8 +365,92 @@ topic # both 1
       note.startsWith('m.conf:13: not carried, shut: auth_plugin /usr/lib/auth.so: plugins'),
     ),
   );
-  t.ok(notes.some((note) => note.startsWith('m.conf:15: not carried: connection cloud: bridges')));
+  t.ok(notes.some((note) => note.startsWith('m.conf:15: not carried: notifications: no message')));
   t.notMatch(notes.join(), /s3cret/);
+});
+
+t.test('bridges', async (t) => {
+  const { tree, notes } = imported(
+    t,
+    `listener 1883 127.0.0.1
+allow_anonymous true
+connection cloud one
+address broker.example:8883 other.example
+bridge_cafile /etc/ca.pem
+bridge_protocol_version mqttv50
+remote_username me
+remote_password s3cret
+remote_clientid site-7
+cleansession true
+local_cleansession false
+keepalive_interval 30
+notifications false
+try_private false
+start_type lazy
+bridge_outgoing_retain false
+bridge_alpn mqtt
+topic up/# out 1 site/ plant/7/
+topic both/# both 2
+topic $SYS/# in 0 far/ ""
+topic "" out 1 a b
+topic $SYS/# out
+connection bare
+address [::1]
+topic #
+connection none
+address somewhere
+connection keyed
+address somewhere
+bridge_psk s3cret
+topic #
+`,
+  );
+  t.strictSame(tree.bridges, [
+    {
+      name: 'cloud-one',
+      url: 'mqtts://broker.example:8883',
+      protocolVersion: '5',
+      tls: { caFile: '/etc/ca.pem' },
+      clientId: 'site-7',
+      username: 'me',
+      passwordFile: 'bridge-cloud-one.password',
+      cleanStart: true,
+      keepaliveS: 30,
+      tryPrivate: false,
+      topics: [
+        {
+          filter: 'up/#',
+          direction: 'out',
+          localPrefix: 'site/',
+          remotePrefix: 'plant/7/',
+          qos: 1,
+          retain: 'clear',
+        },
+        { filter: 'both/#', direction: 'in', qos: 2 },
+        { filter: 'both/#', direction: 'out', qos: 2, retain: 'clear' },
+        { filter: '$SYS/#', direction: 'in', localPrefix: 'far/', qos: 0 },
+      ],
+    },
+    {
+      name: 'bare',
+      url: 'mqtt://[::1]:1883',
+      protocolVersion: '3.1.1',
+      topics: [{ filter: '#', direction: 'out', qos: 0 }],
+    },
+  ]);
+  for (const line of [3, 4, 15, 17, 21, 22, 26, 30]) {
+    t.ok(
+      notes.some((note) => note.startsWith(`m.conf:${line}: `)),
+      `line ${line} is named`,
+    );
+  }
+  t.notMatch(notes.join(), /s3cret/);
+  const ruled = imported(
+    t,
+    'listener 1883 127.0.0.1\npassword_file pw\nacl_file acl\nconnection a\naddress b\nlocal_username u\ntopic #\n',
+  );
+  t.equal(ruled.tree.bridges, undefined);
+  t.match(ruled.notes.join('\n'), /m\.conf:6: not carried, shut: local_username/);
 });
 
 t.test(

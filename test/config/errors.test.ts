@@ -80,6 +80,14 @@ const cases: readonly Case[] = [
       'edge.yaml:12:7: regions.accept[3]: user a is another region already',
     ],
   },
+  {
+    name: 'roaming without what it needs',
+    text: 'regions:\n  name: eu\n  roaming: true\ncluster:\n  redis: {url: "redis://h"}\n',
+    errors: [
+      'edge.yaml:3:12: regions.roaming: needs the section cassandra: sessions are listed there',
+      'edge.yaml:3:12: regions.roaming: is for regions of one node so far, without the section cluster',
+    ],
+  },
   { name: 'an empty file', text: '', errors: [] },
   { name: 'comments only', text: '# nothing yet\n', errors: [] },
   { name: 'sections with every line commented out', text: 'limits:\n  # x: 1\nlog:\n', errors: [] },

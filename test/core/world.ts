@@ -13,6 +13,7 @@ import {
 } from '../../src/core/limits.ts';
 import type { Gate, ListenerInfo, Log, Observer, Store } from '../../src/core/ports.ts';
 import type { RegionLinks } from '../../src/core/region-links.ts';
+import type { SessionDirectory } from '../../src/core/session-directory.ts';
 import type { Stats } from '../../src/core/stats.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { type ConnectOptions, FakeClient, listenerInfo, type Version } from './fake-client.ts';
@@ -30,6 +31,7 @@ export interface WorldOptions {
   readonly store?: Store;
   readonly bus?: Bus | null;
   readonly links?: RegionLinks | null;
+  readonly directory?: SessionDirectory | null;
   readonly time?: ManualTime;
   readonly seed?: number;
   readonly random?: SeededRandom;
@@ -65,6 +67,7 @@ export class World {
       observer: options.observer ?? null,
       bus: options.bus ?? null,
       links: options.links ?? null,
+      directory: options.directory ?? null,
     });
   }
 

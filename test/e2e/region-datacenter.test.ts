@@ -9,6 +9,8 @@ import { drain, TestRegions } from './link-kit.ts';
 
 t.setTimeout(300_000);
 
+const NOTES = 'causeway:l:{links}:notes';
+
 t.test('a datacenter and a node alone', async (t) => {
   const regions = await TestRegions.start(t, {
     names: ['us'],
@@ -155,7 +157,10 @@ t.test(
       toRedis.stalls = (chunk, direction) => {
         if (direction === 'toClient' || !chunk.includes('w/us.')) return false;
         toRedis.stalls = null;
-        cluster.node(holder).kill().then(() => resolve(), resolve);
+        cluster
+          .node(holder)
+          .kill()
+          .then(() => resolve(), resolve);
         return true;
       };
     });
@@ -174,7 +179,7 @@ t.test(
       t.strictSame(got, sent, 'each once, in order');
     }
     await until('none is noted any more', async () => {
-      const names = await askRedis(redis.port, 'HKEYS', 'causeway:l:{links}:notes');
+      const names = await askRedis(redis.port, 'HKEYS', NOTES);
       return (
         (names as string[]).length > 1 && !(names as string[]).some((name) => /^p\//.test(name))
       );
@@ -183,3 +188,40 @@ t.test(
     t.strictSame(regions.errors(), []);
   },
 );
+
+t.test('a Redis that comes back empty: names of messages are noted again', async (t) => {
+  const regions = await TestRegions.start(t, {
+    names: ['us'],
+    elsewhere: ['eu'],
+    links: ['eu<us'],
+  });
+  const flags = ['--config', regions.config('eu')];
+  const cluster = await TestCluster.start(t, { names: ['a'], hasAdmin: true, flags });
+  const eu = cluster.node('a');
+  const reader = await cluster.client('a', 'reader');
+  await reader.subscribed('all/#', { qos: 2 });
+  await until('eu has subscribed', async () => {
+    return (await regions.broker('us').metric('causeway_fetcher_subscriptions{region="eu"}')) === 1;
+  });
+  const publisher = await regions.client('us');
+  const link = regions.proxy('eu<us');
+  link.pause('toServer');
+  const sent = ['m0', 'm1', 'm2'];
+  for (const payload of sent) await publisher.publish('all/x', payload, { qos: 2 });
+  const got = async (): Promise<string[]> =>
+    (await drain(reader, 1000)).map(({ payload }) => payload.toString());
+  t.strictSame(await got(), sent, 'here, and not acknowledged there');
+  const { port } = cluster.redis;
+  const notes = async (): Promise<string> => `${await askRedis(port, 'HKEYS', NOTES)}`;
+  await until('their names are noted', async () => /w\/us/.test(await notes()));
+  await askRedis(port, 'FLUSHALL');
+  await until('they are noted again', async () => /w\/us/.test(await notes()), 30_000);
+  t.match(await notes(), /s\/us\/all\/#/, 'and what was subscribed');
+  link.cut();
+  link.resume();
+  const again = 'causeway_link_duplicates_total{region="us"}';
+  await until('they come again', async () => (await eu.metric(again)) === 3, 30_000);
+  await publisher.publish('all/x', 'new', { qos: 2 });
+  t.strictSame(await got(), ['new']);
+  t.equal(await eu.metric('causeway_link_gaps_total{region="us"}'), 0);
+});

@@ -6,6 +6,7 @@ import t from 'tap';
 import { runCli } from '../cli/run.ts';
 import { ownCassandra } from '../support/cassandra-server.ts';
 import { sleep, TestCluster, until } from './cluster-kit.ts';
+import { TestRegions } from './link-kit.ts';
 import { publishAt, Region, regionFlags, retainedAt, shows } from './region-kit.ts';
 
 t.setTimeout(300_000);
@@ -90,6 +91,54 @@ t.test('a region of several nodes, and one of one node, over one Cassandra', asy
   t.pass('all of it is in the other region when Cassandra is back');
   t.strictSame(cluster.errors(), []);
   t.equal(far.broker.noise, '');
+});
+
+t.test('two regions with a link: a clear has its version, a gap begins a round', async (t) => {
+  const keyspace = ['--keyspace', 'linked'];
+  t.match(await runCli(['cassandra', 'init', ...here, ...copies, ...keyspace]), { code: 0 });
+  const regions = await TestRegions.start(t, {
+    names: ['us', 'eu'],
+    links: ['eu<us'],
+    config: {
+      cassandra: {
+        contactPoints: [cassandra.ip],
+        localDatacenter: cassandra.datacenter,
+        keyspace: 'linked',
+        reconcileIntervalS: 600,
+        degraded: 'local',
+      },
+    },
+  });
+  const [us, eu] = [regions.broker('us'), regions.broker('eu')];
+  const reader = await regions.client('eu');
+  await reader.subscribed('l/#', { qos: 1 });
+  await regions.subscribed({ 'eu<us': 1 });
+  const rounds = (): Promise<number> => eu.metric('causeway_cassandra_rounds_total');
+  await until('the round of the start is over', async () => (await rounds()) > 0);
+  await publishAt(us, 'l/1', 'one');
+  await publishAt(us, 'l/2', 'two');
+  await shows(eu, 'l/#', ['l/1=one', 'l/2=two']);
+  await publishAt(us, 'l/1', '');
+  await shows(eu, 'l/#', ['l/2=two']);
+  t.ok((await us.metric('causeway_cassandra_writes_total')) >= 3);
+  t.equal(
+    await eu.metric('causeway_cassandra_writes_total'),
+    0,
+    'no change was taken for one of eu',
+  );
+
+  const link = regions.proxy('eu<us');
+  link.refuse(true);
+  link.cut();
+  await publishAt(us, 'l/3', 'queued for the link');
+  await publishAt(us, 'l/2', '');
+  t.equal(await regions.endSession('eu<us'), 204);
+  const before = await rounds();
+  t.strictSame(await retainedAt(eu, 'l/#'), ['l/2=two']);
+  link.refuse(false);
+  await shows(eu, 'l/#', ['l/3=queued for the link']);
+  await until('a round has ended, long before it was due', async () => (await rounds()) > before);
+  t.strictSame(regions.errors(), []);
 });
 
 t.test('two regions of one node each, and a Cassandra that is killed', async (t) => {

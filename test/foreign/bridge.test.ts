@@ -1,15 +1,16 @@
 // Bridges to a real mosquitto: both directions, prefixes, every QoS, retained messages, kills, no loops.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { stringify } from 'yaml';
+import { parse, stringify } from 'yaml';
 import { Client } from '../../src/client/client.ts';
 import type { ReceivedMessage } from '../../src/client/message.ts';
 import type { Subscription } from '../../src/client/subscriptions.ts';
 import { ADMIN_TOKEN, passwordLines } from '../e2e/access-kit.ts';
 import { Broker } from '../e2e/broker.ts';
 import { until } from '../e2e/cluster-kit.ts';
+import { Certificates } from '../listeners/certificates.ts';
 import { MosquittoServer } from './mosquitto-server.ts';
 
 t.setTimeout(240_000);
@@ -190,3 +191,128 @@ for (const protocolVersion of ['3.1.1', '5']) {
     t.strictSame(broker.errors, []);
   });
 }
+
+t.test('both brokers are killed while messages are published: nothing is lost', async (t) => {
+  const far = await MosquittoServer.start();
+  const stage = await open(t, far, (port) => [
+    {
+      name: 'far',
+      url: `mqtt://127.0.0.1:${port}`,
+      topics: [
+        { filter: 'out/#', qos: 2 },
+        { filter: 'in/#', direction: 'in', qos: 1 },
+      ],
+    },
+  ]);
+  await stage.up();
+  // With QoS 1: a mosquitto that was killed gives identifiers of QoS 2 again that its clients still have.
+  const there = await stage.reader(far.port, [{ filter: 'out/#', qos: 1 }], true);
+  const here = await stage.reader(stage.broker.port(), [all('in/#')], true);
+  await far.save();
+
+  const count = 600;
+  const publish = async (client: Client, topic: string, qosMax: 1 | 2): Promise<void> => {
+    for (let i = 0; i < count; i += 20) {
+      const some = Array.from({ length: 20 }, (_, at) => i + at);
+      await Promise.all(
+        some.map((at) => client.publish(`${topic}/${at}`, 'm', { qos: at % 2 === 0 ? 1 : qosMax })),
+      );
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  const outward = publish(here.client, 'out', 2);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  await far.kill();
+  await outward;
+  t.ok((await stage.broker.metric('causeway_bridge_queued_messages{bridge="far"}')) > 0);
+  // What waits is on disk: the node that begins again sends it.
+  await stage.broker.kill();
+  await far.restart();
+  await stage.start();
+  await stage.up();
+  const missing = (reader: Reader, topic: string): number[] => {
+    const topics = new Set(reader.messages.map((message) => message.topic));
+    return Array.from({ length: count }, (_, at) => at).filter(
+      (at) => !topics.has(`${topic}/${at}`),
+    );
+  };
+  await until('all are there', async () => missing(there, 'out').length === 0, 30_000).catch(
+    () => {},
+  );
+  t.strictSame(missing(there, 'out'), []);
+
+  // The node has another port now.
+  const again = await stage.reader(stage.broker.port(), [all('in/#')]);
+  const inward = publish(there.client, 'in', 1);
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  await far.kill();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await far.restart();
+  await inward;
+  await until('all are here', async () => missing(again, 'in').length === 0, 30_000).catch(
+    () => {},
+  );
+  t.strictSame(missing(again, 'in'), []);
+  t.equal(await stage.metric('gaps_total'), 0);
+  t.equal(await stage.metric('refused_out_total'), 0);
+  t.strictSame(stage.broker.errors, []);
+});
+
+t.test('TLS, two bridges at once, echoes without the bit, and a reload', async (t) => {
+  const pki = new Certificates();
+  pki.authority('ca');
+  pki.authority('stranger');
+  pki.issue('server', 'ca', 'IP:127.0.0.1');
+  const secret = await MosquittoServer.start([
+    `certfile ${pki.path('server.pem')}`,
+    `keyfile ${pki.path('server.key')}`,
+  ]);
+  t.teardown(() => secret.remove());
+  const far = await MosquittoServer.start();
+  const bridges = (caFile: string): object[] => [
+    {
+      name: 'far',
+      url: `mqtt://127.0.0.1:${far.port}`,
+      protocolVersion: '3.1.1',
+      tryPrivate: false,
+      topics: [{ filter: 'shared/#', direction: 'both', qos: 1 }],
+    },
+    {
+      name: 'secret',
+      url: `mqtts://127.0.0.1:${secret.port}`,
+      tls: { caFile: pki.path(caFile) },
+      topics: [{ filter: 'shared/#', remotePrefix: 'copy/', qos: 1 }],
+    },
+  ];
+  const stage = await open(t, far, () => bridges('stranger.pem'));
+  await stage.up();
+  t.equal(await stage.metric('up', 'secret'), 0, 'an authority that is not trusted');
+  const here = await stage.reader(stage.broker.port(), [all('shared/#')]);
+  const there = await stage.reader(far.port, [all('shared/#')]);
+  for (const text of ['1', '2', '2']) await here.client.publish('shared/a', text, { qos: 1 });
+  await there.client.publish('shared/a', '3', { qos: 1 });
+  const expected = ['1', '2', '2', '3'].map((text) => `shared/a ${text} 1`);
+  t.strictSame(await here.quiet(), expected);
+  t.strictSame(await there.quiet(), expected);
+  t.equal(await stage.metric('echoes_total'), 3);
+
+  const reload = async (next: readonly object[]): Promise<void> => {
+    const config = parse(readFileSync(stage.config, 'utf8')) as object;
+    writeFileSync(stage.config, stringify({ ...config, bridges: next }));
+    stage.broker.entries.length = 0;
+    stage.broker.signal('SIGHUP');
+    await stage.broker.entry('reloaded');
+  };
+  await reload(bridges('ca.pem'));
+  await stage.up('secret');
+  t.equal(await stage.metric('connects_total'), 1, 'what is the same stays up');
+  t.equal((await stage.metric('sent_total', 'secret')) > 0, true, 'what waited has gone');
+  await reload(bridges('ca.pem').slice(0, 1));
+  await until('its session is gone', async () => {
+    const admin = stage.broker.addresses.get('http')!;
+    const headers = { authorization: `Bearer ${ADMIN_TOKEN}`, connection: 'close' };
+    const url = new URL(`/api/v1/sessions/${encodeURIComponent('$bridge/secret')}`, admin);
+    return (await fetch(url, { headers })).status === 404;
+  });
+  t.strictSame(stage.broker.errors, []);
+});

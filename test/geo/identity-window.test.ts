@@ -99,3 +99,22 @@ t.test('pages end when they are older than anything that may come', async (t) =>
   notes.commit();
   t.equal(notes.kept.size, 1);
 });
+
+t.test('what the notes have lost is noted again from memory', async (t) => {
+  const { window: earlier, notes: lost } = world();
+  for (const number of [1, 5, 3000]) earlier.mark('us.a', number, true);
+  earlier.mark('us.b', 7, false);
+  lost.commit();
+  const notes = new Notes();
+  const between = world(notes);
+  between.window.mark('us.a', 2, true);
+  notes.commit();
+  const { window } = world(notes);
+  t.equal(window.merge(earlier), 2);
+  notes.commit();
+  const { window: restored } = world(notes);
+  for (const number of [1, 2, 5, 3000]) t.not(restored.seen('us.a', number), NEW, `${number}`);
+  t.equal(restored.seen('us.a', 4), NEW);
+  t.equal(restored.seen('us.b', 7), NEW, 'of QoS 0 nothing is kept');
+  t.equal(restored.merge(earlier), 0, 'nothing is lost');
+});

@@ -5,6 +5,7 @@
 import { resolve } from 'node:path';
 import { putAt, type Tree } from '../../config/layer.ts';
 import type { Machine } from '../machine.ts';
+import { convertBridges } from './convert-bridge.ts';
 import { convertNode } from './convert-limits.ts';
 import { type ConvertedListener, convertListener } from './convert-listener.ts';
 import type { MosquittoConfig, MosquittoListener, Settings } from './mosquitto-config.ts';
@@ -41,7 +42,6 @@ export function convert(
   notes: Notes,
 ): Converted {
   tellPlugins(config, notes);
-  tellBridges(config, notes);
   const made = new Map<string, string>();
   const context = { folder, machine, notes, hasPlugin: config.plugins.length > 0, made };
   const prefixes = config.node.get('clientid_prefixes');
@@ -72,6 +72,9 @@ export function convert(
   const tree: Tree = {};
   const needsLockedUser = putAccess(tree, served, shared);
   convertNode(config, folder, tree, notes);
+  const hasRules = shared.has('acl_file');
+  const bridges = convertBridges(config.bridges, { folder, notes, hasRules, made });
+  if (bridges.length > 0) putAt(tree, 'bridges', bridges);
   return { tree, copies: shared.copies, made, needsLockedUser };
 }
 
@@ -84,13 +87,6 @@ function tellPlugins(config: MosquittoConfig, notes: Notes): void {
       `${name.slice(0, 60)}${path}: plugins are not loaded; until authentication (http, redis, jwt) or ` +
         'users are configured, only who is in the password file gets in',
     );
-  }
-}
-
-function tellBridges(config: MosquittoConfig, notes: Notes): void {
-  for (const { where, name, value } of config.bridges) {
-    const which = name === 'connection' ? ` ${value}` : '';
-    notes.lost(where, `${name}${which}: bridges are not carried; they come with the region links`);
   }
 }
 

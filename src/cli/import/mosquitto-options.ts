@@ -5,7 +5,7 @@
 
 /**
  * `node`: one for all. `listener`: of the listener above it. `security`: of the listener above it when
- * `per_listener_settings` is on, else one for all. `plugin`, `bridge`: parts that are not carried.
+ * `per_listener_settings` is on, else one for all. `plugin`: parts that are not carried. `bridge`: of the `connection` above it.
  * `needless`: nothing has to correspond to it.
  */
 export type Scope = 'node' | 'listener' | 'security' | 'plugin' | 'bridge' | 'needless';

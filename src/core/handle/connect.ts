@@ -26,6 +26,7 @@ import type { Principal } from '../principal.ts';
 import { type RefuseReason, refuseTable } from '../refuse-reason.ts';
 import { LINK_INFLIGHT_MAX, type RegionLinks } from '../region-links.ts';
 import type { Session, Will } from '../session.ts';
+import { roams } from '../session-directory.ts';
 import { NEVER_EXPIRES } from '../sessions.ts';
 
 const KEEP_ALIVE_MAX_S = 65_535;
@@ -68,7 +69,7 @@ export function handleConnect(
     return;
   }
   if (core.gate === null || connection.listener.isOwn === true) {
-    if (!isSteered(connection)) open(connection, packet, ALLOWED);
+    if (!isSteered(connection)) openWhenFound(connection, packet, ALLOWED);
     return;
   }
   const decision = core.gate.connect(request, (late) => {
@@ -259,14 +260,14 @@ function decided(connection: Connection, packet: ConnectPacket, decision: Connec
   const { gate } = connection.services.core;
   const { will } = packet;
   if (will === null || gate === null) {
-    openWhenKnown(connection, packet, decision);
+    openWhenFound(connection, packet, decision);
     return;
   }
   // The will is a publish and needs the right to it (FIELD class 5); asked again when it fires.
   const principal = principalOf(connection, decision);
   const openIf = (allowed: boolean): void => {
     if (connection.closed) return;
-    if (allowed) openWhenKnown(connection, packet, decision);
+    if (allowed) openWhenFound(connection, packet, decision);
     else refuse(connection, 'will_not_authorized');
   };
   const allowed = gate.will(principal, decision.client, will, (late) => {
@@ -280,6 +281,33 @@ function decided(connection: Connection, packet: ConnectPacket, decision: Connec
 function principalOf(connection: Connection, decision: ConnectDecision): Principal {
   const { identity, tenant } = decision;
   return { clientId: connection.clientId, identity, tenant: tenant ?? '' };
+}
+
+/** A client that has no session here may have one in another region. */
+function openWhenFound(
+  connection: Connection,
+  packet: ConnectPacket,
+  decision: ConnectDecision,
+): void {
+  const { core, sessions } = connection.services;
+  const { clientId } = connection;
+  const isNew = packet.cleanStart || packet.clientId === '' || !roams(clientId);
+  if (core.directory === null || isNew || core.sessions.has(clientId)) {
+    openWhenKnown(connection, packet, decision);
+    return;
+  }
+  connection.hold(Hold.DIRECTORY);
+  core.directory.find(clientId, (found) => {
+    if (connection.closed) return;
+    if (found !== null && sessions.isForeignTo(found.record, decision)) {
+      refuse(connection, 'identity_mismatch');
+    } else {
+      // What nobody in particular made starts clean for who is somebody.
+      if (found !== null && found.record.identity === decision.identity) sessions.adopt(found);
+      openWhenKnown(connection, packet, decision);
+    }
+    connection.release(Hold.DIRECTORY);
+  });
 }
 
 /** What waits in a session leaves at once when it is resumed: who may have it is known before. */

@@ -54,7 +54,9 @@ const OWN_RECONNECT_MIN_MS = 100;
 const OWN_RECONNECT_MAX_MS = 2000;
 const NEVER_EXPIRES = 0xffff_ffff;
 /** QoS 1 and 2 messages on the way to the other broker, as far as it allows. */
-const INFLIGHT_MAX = 1024;
+const INFLIGHT_MAX = 512;
+/** So few that all of them can be released at once; some are left for subscriptions. */
+const PACKET_ID_MAX = 640;
 /** MQTT 3 has no word for it, and brokers drop what is over their own bound. */
 const INFLIGHT_OLD_MAX = 100;
 /** On the way to an end, until reading from the other stops, and half of it until it goes on. */
@@ -84,6 +86,9 @@ export class Bridge {
   #far: Client | null = null;
   /** The other broker does not know the bit that says bridge. */
   #isPrivateRefused = false;
+  /** Sessions may lack subscriptions, as those an earlier life has left. */
+  #isHereDoubtful = true;
+  #isThereDoubtful = true;
   #isUp = false;
   #isStopped = false;
   #hadSession = false;
@@ -134,7 +139,6 @@ export class Bridge {
       limits: { topicAliasMax: 0 },
       isOwn: true,
     };
-    let isFirst = true;
     const own = new Client({
       // Shown in its errors only.
       url: 'unix:this-broker',
@@ -149,6 +153,7 @@ export class Bridge {
         topicAliasMaximum: 0,
       },
       inflightMax: INFLIGHT_MAX,
+      packetIdMax: PACKET_ID_MAX,
       queueMessagesMax: Number.POSITIVE_INFINITY,
       queueBytesMax: Number.POSITIVE_INFINITY,
       completesStale: this.#in.some(({ qos }) => qos === 2),
@@ -157,13 +162,14 @@ export class Bridge {
       onArrival: (view, topic, done) => this.#leave(view, topic, done),
       onConnected: ({ sessionPresent }) => {
         if (this.#toFar.isPaused) own.pause();
-        if (sessionPresent && !isFirst) return;
-        isFirst = false;
+        if (sessionPresent && !this.#isHereDoubtful) return;
         this.#subscribeHere(own);
       },
       onDisconnected: (error) => this.#ownLost(error),
     });
     this.#own = own;
+    // Before anything comes from here: what waits leaves with the first answer of this broker.
+    this.#dial();
     own.connect().catch(() => {});
   }
 
@@ -187,6 +193,7 @@ export class Bridge {
     const had = sessions.subscriptions(bridgeIdOf(name)) ?? [];
     const over = had.map(({ filter }) => filter).filter((filter) => !wanted.has(filter));
     const asked: Promise<unknown>[] = [];
+    this.#isHereDoubtful = false;
     for (let i = 0; i < over.length; i += FILTERS_AT_ONCE) {
       asked.push(own.unsubscribe(over.slice(i, i + FILTERS_AT_ONCE)));
     }
@@ -200,15 +207,11 @@ export class Bridge {
         }),
       );
     }
-    Promise.all(asked).then(
-      () => this.#dial(),
-      // The connection is gone: asked for again over the next one.
-      () => this.#subscribeAgain(own),
-    );
-  }
-
-  #subscribeAgain(own: Client): void {
-    if (!this.#isStopped && own.isConnected) this.#subscribeHere(own);
+    Promise.all(asked).catch(() => {
+      // No answer: asked for again, over the next connection if this one is gone.
+      if (own.isConnected && !this.#isStopped) this.#subscribeHere(own);
+      else this.#isHereDoubtful = true;
+    });
   }
 
   #ownLost(error: ClientError): void {
@@ -238,6 +241,7 @@ export class Bridge {
           topicAliasMaximum: 0,
         },
         inflightMax: version === 5 ? INFLIGHT_MAX : INFLIGHT_OLD_MAX,
+        packetIdMax: PACKET_ID_MAX,
         queueMessagesMax: Number.POSITIVE_INFINITY,
         queueBytesMax: Number.POSITIVE_INFINITY,
         completesStale: this.#out.some(({ qos }) => qos === 2),
@@ -245,7 +249,7 @@ export class Bridge {
         resubscribe: false,
         onArrival: (view, topic, done) => this.#enter(view, topic, done),
         onConnected: (connack) => {
-          this.#connected(far, connack, !wasUp);
+          this.#connected(far, connack);
           wasUp = true;
         },
         onDisconnected: (error) => {
@@ -267,7 +271,7 @@ export class Bridge {
     far.connect().catch(() => {});
   }
 
-  #connected(far: Client, connack: ConnackPacket, isFirst: boolean): void {
+  #connected(far: Client, connack: ConnackPacket): void {
     const { log, clock, settings } = this.#parts;
     const { sessionPresent } = connack;
     this.counters.connects++;
@@ -287,7 +291,7 @@ export class Bridge {
     }
     this.#hadSession = true;
     if (this.#toOwn.isPaused) far.pause();
-    if (isFirst || !sessionPresent) this.#subscribeThere(far);
+    if (this.#isThereDoubtful || !sessionPresent) this.#subscribeThere(far);
   }
 
   #disconnected(error: ClientError): void {
@@ -307,6 +311,7 @@ export class Bridge {
 
   #subscribeThere(far: Client): void {
     this.#refused = 0;
+    this.#isThereDoubtful = false;
     for (let i = 0; i < this.#in.length; i += FILTERS_AT_ONCE) {
       far.subscribe(this.#in.slice(i, i + FILTERS_AT_ONCE).map(wishOf)).then(
         (results) => {
@@ -320,8 +325,11 @@ export class Bridge {
             );
           }
         },
-        // No answer: the next connection finds a session that may lack them.
-        () => far.isConnected && this.#subscribeThere(far),
+        () => {
+          // As above.
+          if (far.isConnected && !this.#isStopped) this.#subscribeThere(far);
+          else this.#isThereDoubtful = true;
+        },
       );
     }
   }

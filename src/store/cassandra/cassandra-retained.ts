@@ -96,6 +96,8 @@ export class CassandraRetained implements Store {
   readonly keepsQueues: boolean;
   readonly tellsRetained: boolean = true;
   readonly lane: RetainedLane;
+  /** Links tell other regions of it. */
+  lastClear: RetainedVersion | null = null;
   readonly #parts: CassandraRetainedParts;
   readonly #line: TicketLine;
   /** In the order of their tickets: not on the mirror's disk; not settled. */
@@ -221,6 +223,7 @@ export class CassandraRetained implements Store {
   removeRetained(topic: string, given: RetainedVersion | null, isAwaited: boolean = true): Ticket {
     const { mirror, stamps } = this.#parts;
     const version = stamps === null ? given! : this.#stamp(stamps, topic, CLEARED);
+    this.lastClear = version;
     this.#cleared.replaced(topic);
     const inner = this.#changedMirror(mirror.removeRetained(topic, version));
     if (isAwaited) return this.#changed(topic, null, version, inner);

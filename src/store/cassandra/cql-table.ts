@@ -1,4 +1,4 @@
-/** The table of retained messages in a Cassandra: statements, and what the driver's answers mean. */
+/** The tables of records in a Cassandra: statements, and what the driver's answers mean. */
 import type {
   CassandraFailure,
   CassandraPort,
@@ -9,16 +9,30 @@ import { cutRing } from '../../drivers/cassandra/token-ring.ts';
 import { TokenScan } from '../../drivers/cassandra/token-scan.ts';
 import type { RetainedTable, TableError, TablePage, TableRow } from './retained-table.ts';
 
-const COLUMNS = 'topic, WRITETIME(record), TTL(record)';
-/** TTL 0: none. */
-const WRITE: CassandraStatement = {
-  cql: 'INSERT INTO retained (topic, record) VALUES (?, ?) USING TTL ?',
-};
-const REMOVE: CassandraStatement = { cql: 'DELETE FROM retained WHERE topic = ?' };
-const READ: CassandraStatement = { cql: `SELECT ${COLUMNS}, record FROM retained WHERE topic = ?` };
-const RANGE = 'FROM retained WHERE token(topic) > ? AND token(topic) <= ?';
-const SCAN: CassandraStatement = { cql: `SELECT ${COLUMNS} ${RANGE}` };
-const SCAN_RECORDS: CassandraStatement = { cql: `SELECT ${COLUMNS}, record ${RANGE}` };
+interface Statements {
+  readonly write: CassandraStatement;
+  readonly remove: CassandraStatement;
+  readonly read: CassandraStatement;
+  readonly scan: CassandraStatement;
+  readonly scanRecords: CassandraStatement;
+}
+
+/** Of a table of records by that key. */
+function statementsOf(table: string, key: string): Statements {
+  const columns = `${key}, WRITETIME(record), TTL(record)`;
+  const range = `FROM ${table} WHERE token(${key}) > ? AND token(${key}) <= ?`;
+  return {
+    // TTL 0: none.
+    write: { cql: `INSERT INTO ${table} (${key}, record) VALUES (?, ?) USING TTL ?` },
+    remove: { cql: `DELETE FROM ${table} WHERE ${key} = ?` },
+    read: { cql: `SELECT ${columns}, record FROM ${table} WHERE ${key} = ?` },
+    scan: { cql: `SELECT ${columns} ${range}` },
+    scanRecords: { cql: `SELECT ${columns}, record ${range}` },
+  };
+}
+
+const RETAINED = statementsOf('retained', 'topic');
+const SESSIONS = statementsOf('sessions', 'client_id');
 
 /** At least so many parts of the ring: a page that failed is read again, not all before it. */
 const RING_PIECES = 64;
@@ -26,11 +40,22 @@ const EMPTY_PAGE: TablePage = { rows: [], next: null, progress: 1 };
 
 export class CqlTable implements RetainedTable {
   readonly #port: CassandraPort;
+  readonly #statements: Statements;
   #scan: TokenScan | null = null;
   #page = 0;
 
-  constructor(port: CassandraPort) {
+  private constructor(port: CassandraPort, statements: Statements) {
     this.#port = port;
+    this.#statements = statements;
+  }
+
+  static retained(port: CassandraPort): CqlTable {
+    return new CqlTable(port, RETAINED);
+  }
+
+  /** The directory of sessions; what it calls a topic is a client identifier. */
+  static sessions(port: CassandraPort): CqlTable {
+    return new CqlTable(port, SESSIONS);
   }
 
   get isUp(): boolean {
@@ -45,15 +70,19 @@ export class CqlTable implements RetainedTable {
     done: (error: TableError | null) => void,
   ): void {
     const values = [topic, record, ttlS];
-    this.#port.write(WRITE, values, BigInt(timeUs), (failure) => done(errorOf(failure)));
+    this.#port.write(this.#statements.write, values, BigInt(timeUs), (failure) =>
+      done(errorOf(failure)),
+    );
   }
 
   remove(topic: string, timeUs: number, done: (error: TableError | null) => void): void {
-    this.#port.write(REMOVE, [topic], BigInt(timeUs), (failure) => done(errorOf(failure)));
+    this.#port.write(this.#statements.remove, [topic], BigInt(timeUs), (failure) =>
+      done(errorOf(failure)),
+    );
   }
 
   read(topic: string, done: (error: TableError | null, row: TableRow | null) => void): void {
-    this.#port.read(READ, [topic], 1, null, (failure, rows) => {
+    this.#port.read(this.#statements.read, [topic], 1, null, (failure, rows) => {
       if (failure !== null) done(errorOf(failure), null);
       else done(null, rows.length === 0 ? null : rowOf(rows[0]!));
     });
@@ -69,7 +98,7 @@ export class CqlTable implements RetainedTable {
       this.#page = 0;
       this.#scan = new TokenScan({
         port: this.#port,
-        statement: hasRecords ? SCAN_RECORDS : SCAN,
+        statement: hasRecords ? this.#statements.scanRecords : this.#statements.scan,
         ranges: cutRing(this.#port.tokens(), RING_PIECES),
         pageRows: rowsMax,
       });

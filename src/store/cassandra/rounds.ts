@@ -59,6 +59,9 @@ export class Rounds {
   #stopTick: (() => void) | null = null;
   #isStopped = false;
   #nextMs = 0;
+  /** How often a round was asked for, and up to which of these one has begun and ended since. */
+  #requests = 0;
+  #answered = 0;
   /** Monotonic ms at which the end of a round was last heard of, or the node began. */
   #heardMs = 0;
   /** Told when the node may serve; null: it may. */
@@ -126,6 +129,14 @@ export class Rounds {
     this.#nextMs = 0;
   }
 
+  /**
+   * Something may have been missed: a round that begins from now on, by this node, whoever's turn it is. Two
+   * nodes at a time do the same twice.
+   */
+  request(): void {
+    this.#requests++;
+  }
+
   /** The mirror has had a whole round, and not so long ago that what it has may have been cleared since. */
   get isWhole(): boolean {
     return this.#parts.memory.beganMs !== 0 && !this.isStale;
@@ -176,11 +187,16 @@ export class Rounds {
     // Whoever starts as the first need not wait until nobody else can have the turn.
     const isFirst = this.#ready !== null && !around.hasOthers();
     const isOverdue = nowMs - this.#heardMs > 3 * intervalS * 1000 + OVERDUE_MS;
-    const isMine = around.isMine() || isFirst || isOverdue;
+    const isAsked = this.#requests > this.#answered;
+    const isMine = around.isMine() || isFirst || isOverdue || isAsked;
+    const isDue = isAsked || nowMs >= this.#nextMs;
     if (!isMine) reconciler.abandon();
-    else if (!reconciler.isRunning && nowMs >= this.#nextMs && this.#parts.table.isUp) {
+    else if (!reconciler.isRunning && isDue && this.#parts.table.isUp) {
+      const requests = this.#requests;
       reconciler.start(around.view.size === 0, (isDone) => {
-        if (isDone) this.#nextMs = clock.monotonicMs() + intervalS * 1000;
+        if (!isDone) return;
+        this.#answered = requests;
+        this.#nextMs = clock.monotonicMs() + intervalS * 1000;
       });
     }
     if (this.#ready !== null) this.#judge(around, reconciler, nowMs);

@@ -4,7 +4,7 @@
  */
 
 /** What this release works with. */
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /** Of a keyspace: copies in each Cassandra datacenter. */
 export type Replication = ReadonlyMap<string, number>;
@@ -33,6 +33,10 @@ export function migrations(keyspace: string): readonly (readonly string[])[] {
       `CREATE TABLE IF NOT EXISTS ${keyspace}.schema_version (name text PRIMARY KEY, version int)`,
       `CREATE TABLE IF NOT EXISTS ${keyspace}.retained (topic text PRIMARY KEY, record blob) ` +
         "WITH comment = 'retained messages of Causeway; docs/adr/0021'",
+    ],
+    [
+      `CREATE TABLE IF NOT EXISTS ${keyspace}.sessions (client_id text PRIMARY KEY, record blob) ` +
+        "WITH comment = 'directory of sessions of Causeway; docs/adr/0023'",
     ],
   ];
 }

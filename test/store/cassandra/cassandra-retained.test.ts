@@ -276,6 +276,7 @@ t.test('a node alone stamps above all it has seen', async (t) => {
   node.publish('b', '');
   region.time.settle();
   t.strictSame(region.table.versionOf('b'), { timeUs: ahead + 1, writer: CLEARED + 7 });
+  t.strictSame(node.store.lastClear, region.table.versionOf('b'), 'which links are told');
   // The clock is set back by far, and the node starts again.
   region.time.wallOffsetMs -= 3_600_000;
   node = await node.crash();

@@ -300,3 +300,39 @@ t.test('whether what a mirror of long ago says may be over', async (t) => {
   subject.roundWas(12);
   t.equal(rounds.mayBeOver(of(20), nowMs - 11 * DAY_MS), false, 'this one knows no better');
 });
+
+t.test(
+  'a round that is asked for begins at once, whoever goes round, and none that runs will do',
+  async (t) => {
+    const subject = await Subject.make();
+    subject.roundWas(1);
+    subject.isMine = false;
+    subject.hasOthers = true;
+    subject.begin();
+    subject.pass(5000);
+    t.equal(subject.node.counters.rounds, 0, 'it is not its turn');
+    subject.rounds.request();
+    subject.pass(1000);
+    t.equal(subject.node.counters.rounds, 1);
+    subject.pass(5000);
+    t.equal(subject.node.counters.rounds, 1, 'one');
+
+    subject.there(3000);
+    subject.rounds.request();
+    subject.pass(500);
+    t.equal(subject.rounds.isRunning, true);
+    subject.rounds.request();
+    subject.rounds.request();
+    subject.pass(20_000);
+    t.equal(subject.node.counters.rounds, 3, 'what was asked for meanwhile is one more');
+
+    subject.isMine = true;
+    subject.region.table.isUp = false;
+    subject.rounds.request();
+    subject.pass(5000);
+    t.equal(subject.node.counters.rounds, 3);
+    subject.region.table.isUp = true;
+    subject.pass(20_000);
+    t.equal(subject.node.counters.rounds, 4, 'when Cassandra is there');
+  },
+);

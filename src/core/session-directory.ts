@@ -1,0 +1,38 @@
+/**
+ * What all regions know of a durable session (docs/adr/0023): where its home is, whose it is, what it
+ * subscribes to and when it ends. Told by sessions.ts, asked at the CONNECT of a client that has no
+ * session here. Implemented by store/cassandra; never on the way of a CONNECT at home.
+ */
+import { isBridgeId } from './bridge-names.ts';
+import { isLinkId } from './link-names.ts';
+import type { SessionRecord } from './ports.ts';
+import type { Listing, Session } from './session.ts';
+
+/** What the directory says of a session whose home is elsewhere. */
+export interface ListedSession {
+  /** Region. */
+  readonly home: string;
+  readonly listing: Listing;
+  /** Its number means nothing here; it has no will. */
+  readonly record: SessionRecord;
+}
+
+export interface SessionDirectory {
+  /** The client is here: this region is its home, whatever the directory says. */
+  claimed(session: Session): void;
+  /** Its subscriptions are others. */
+  changed(session: Session): void;
+  /** Its client is gone; also found so after a crash. */
+  left(session: Session): void;
+  ended(session: Session): void;
+  /**
+   * Null: there is none elsewhere that could be resumed, or nobody could say so in time. `done` is called
+   * once, never from inside the call.
+   */
+  find(clientId: string, done: (found: ListedSession | null) => void): void;
+}
+
+/** Whether a session of that client may go from region to region: those of links and bridges stay. */
+export function roams(clientId: string): boolean {
+  return !isLinkId(clientId) && !isBridgeId(clientId);
+}

@@ -1,0 +1,300 @@
+/**
+ * The directory of sessions in Cassandra (docs/adr/0023): of each session the last state, a little later
+ * than it changed, one call for it under way at a time. Nothing waits for it but `find`. Made by
+ * `app/region-sessions.ts`; knows no driver.
+ *
+ * Timestamps are the fence between regions: a CONNECT claims with the time it has now; whatever follows at
+ * the same home is written one microsecond above, so a region that has claimed since is never overwritten.
+ */
+import type { Clock, Log, Scheduler } from '../../core/ports.ts';
+import type { Session } from '../../core/session.ts';
+import { type ListedSession, roams, type SessionDirectory } from '../../core/session-directory.ts';
+import { NEVER_EXPIRES } from '../../core/sessions.ts';
+import type { HybridClock } from '../../util/hybrid-clock.ts';
+import { RecordDamage } from '../embedded/damage.ts';
+import type { DirectoryCounters } from './directory-counters.ts';
+import { decodeListed, encodeListed } from './listed-record.ts';
+import type { RetainedTable, TableError, TableRow } from './retained-table.ts';
+
+/** What it needs of a table whose keys are client identifiers. */
+export type SessionsTable = Pick<RetainedTable, 'isUp' | 'write' | 'remove' | 'read'>;
+
+export interface DirectoryParts {
+  /** This region. */
+  readonly region: string;
+  readonly table: SessionsTable;
+  readonly clock: Clock;
+  readonly scheduler: Scheduler;
+  readonly hybridClock: HybridClock;
+  readonly log: Log;
+  readonly counters: DirectoryCounters;
+  readonly inFlightMax: number;
+}
+
+interface Pending {
+  /** Written as it is then. */
+  readonly session: Session;
+  readonly dueMs: number;
+}
+
+interface Lookup {
+  readonly clientId: string;
+  readonly untilMs: number;
+  /** Null: it was answered, or given up. */
+  done: ((found: ListedSession | null) => void) | null;
+}
+
+const TICK_MS = 25;
+/** A session is written so long after its first change: subscriptions come right behind a CONNECT. */
+export const DELAY_MS = 250;
+/** A CONNECT waits so long for an answer. */
+export const LOOKUP_MS = 500;
+const PAUSE_MS_MIN = 100;
+const PAUSE_MS_MAX = 5000;
+const LOG_EVERY_MS = 10_000;
+/** Cassandra takes no longer ones. */
+const TTL_S_MAX = 20 * 365 * 86_400;
+/** Sessions that have ended are in no other map: while Cassandra is away no more of them are remembered. */
+export const ENDED_MAX = 100_000;
+
+export class CassandraDirectory implements SessionDirectory {
+  readonly #parts: DirectoryParts;
+  /** By client identifier, the one that is due first at the front; no client is in both. */
+  readonly #live: Map<string, Pending> = new Map();
+  readonly #gone: Map<string, Pending> = new Map();
+  readonly #underWay: Set<string> = new Set();
+  readonly #lookups: Lookup[] = [];
+  #stopTick: (() => void) | null = null;
+  #pauseMs = 0;
+  #pausedUntilMs = 0;
+  #loggedMs = Number.NEGATIVE_INFINITY;
+  readonly #flushing: (() => void)[] = [];
+  #isFlushing = false;
+
+  constructor(parts: DirectoryParts) {
+    this.#parts = parts;
+  }
+
+  start(): void {
+    this.#stopTick = this.#parts.scheduler.every(TICK_MS, () => this.#tick());
+  }
+
+  stop(): void {
+    this.#stopTick?.();
+    this.#stopTick = null;
+    for (const { done } of this.#lookups.splice(0)) done?.(null);
+  }
+
+  /** Sessions that the table does not have as they are. */
+  get waiting(): number {
+    return this.#live.size + this.#gone.size + this.#underWay.size;
+  }
+
+  /** From now on nothing is put off; `done` when all is written. */
+  flush(done: () => void): void {
+    this.#isFlushing = true;
+    this.#flushing.push(done);
+    this.#tick();
+  }
+
+  // ------------------------------------------------------------------ SessionDirectory
+
+  claimed(session: Session): void {
+    if (!roams(session.clientId)) return;
+    const { listing, expiryIntervalS } = session;
+    const timeUs = Math.max(this.#parts.hybridClock.nextUs(), (listing?.timeUs ?? 0) + 1);
+    const epoch = listing?.epoch ?? Math.floor(timeUs / 1000);
+    session.listing = { epoch, timeUs, expiryIntervalS };
+    this.#put(session);
+  }
+
+  changed(session: Session): void {
+    if (!roams(session.clientId)) return;
+    this.#put(session);
+  }
+
+  left(session: Session): void {
+    if (!roams(session.clientId)) return;
+    // It has no end that began to run.
+    const { listing, expiryIntervalS } = session;
+    if (expiryIntervalS === NEVER_EXPIRES && listing?.expiryIntervalS === NEVER_EXPIRES) return;
+    this.#put(session);
+  }
+
+  ended(session: Session): void {
+    if (!roams(session.clientId)) return;
+    this.#put(session);
+  }
+
+  find(clientId: string, done: (found: ListedSession | null) => void): void {
+    const { table, clock, counters, scheduler } = this.#parts;
+    counters.lookups++;
+    if (!table.isUp) {
+      counters.unanswered++;
+      scheduler.nextTurn(() => done(null));
+      return;
+    }
+    const lookup: Lookup = { clientId, untilMs: clock.monotonicMs() + LOOKUP_MS, done };
+    this.#lookups.push(lookup);
+    table.read(clientId, (error, row) => {
+      const { done: waiting } = lookup;
+      if (waiting === null) return;
+      lookup.done = null;
+      if (error !== null) counters.unanswered++;
+      const found = error === null && row !== null ? this.#resumable(clientId, row) : null;
+      if (found !== null) counters.found++;
+      waiting(found);
+    });
+  }
+
+  #resumable(clientId: string, row: TableRow): ListedSession | null {
+    const listed = this.#decode(clientId, row);
+    // Of this region: it was here, and is lost with what waited in it.
+    if (listed === null || listed.home === this.#parts.region) return null;
+    const { expiryIntervalS, disconnectedAtMs } = listed.record;
+    const endsAtMs = disconnectedAtMs + expiryIntervalS * 1000;
+    const hasEnd = expiryIntervalS !== NEVER_EXPIRES && disconnectedAtMs !== 0;
+    if (hasEnd && endsAtMs <= this.#parts.clock.wallMs()) return null;
+    // What is claimed from now on is above it.
+    this.#parts.hybridClock.observe(listed.listing.timeUs);
+    return listed;
+  }
+
+  #decode(clientId: string, { record, timeUs }: TableRow): ListedSession | null {
+    if (record === null) return null;
+    try {
+      return decodeListed(clientId, record, timeUs);
+    } catch (error) {
+      if (!(error instanceof RecordDamage)) throw error;
+      this.#say(error.message);
+      return null;
+    }
+  }
+
+  // ------------------------------------------------------------------ what is to be written
+
+  #put(session: Session): void {
+    const { counters } = this.#parts;
+    const { clientId } = session;
+    const { here, there } = session.ended
+      ? { here: this.#gone, there: this.#live }
+      : { here: this.#live, there: this.#gone };
+    if (here.has(clientId) || there.has(clientId)) counters.coalesced++;
+    there.delete(clientId);
+    if (session.ended && here.size >= ENDED_MAX && !here.has(clientId)) {
+      counters.dropped++;
+      return;
+    }
+    const dueMs = here.get(clientId)?.dueMs ?? this.#parts.clock.monotonicMs() + DELAY_MS;
+    // One that waits keeps its place.
+    here.set(clientId, { session, dueMs });
+  }
+
+  #tick(): void {
+    const nowMs = this.#parts.clock.monotonicMs();
+    this.#endLookups(nowMs);
+    this.#pump(this.#gone, nowMs);
+    this.#pump(this.#live, nowMs);
+    if (this.waiting > 0) return;
+    for (const done of this.#flushing.splice(0)) done();
+  }
+
+  #endLookups(nowMs: number): void {
+    while (this.#lookups.length > 0) {
+      const first = this.#lookups[0]!;
+      const { done } = first;
+      if (done !== null && first.untilMs > nowMs) return;
+      this.#lookups.shift();
+      if (done === null) continue;
+      first.done = null;
+      this.#parts.counters.unanswered++;
+      done(null);
+    }
+  }
+
+  #pump(pending: Map<string, Pending>, nowMs: number): void {
+    const { table, inFlightMax } = this.#parts;
+    for (const [clientId, { session, dueMs }] of pending) {
+      if (!table.isUp || nowMs < this.#pausedUntilMs) return;
+      if (this.#underWay.size >= inFlightMax) return;
+      if (dueMs > nowMs && !this.#isFlushing) return;
+      // The answer to what was written before comes first.
+      if (this.#underWay.has(clientId)) continue;
+      pending.delete(clientId);
+      this.#write(session);
+    }
+  }
+
+  #write(session: Session): void {
+    const { region, table, clock, counters } = this.#parts;
+    const { clientId, listing, expiryIntervalS } = session;
+    this.#underWay.add(clientId);
+    if (listing === null) {
+      table.read(clientId, (error, row) => this.#recalled(session, error, row));
+      return;
+    }
+    counters.writes++;
+    const written = (error: TableError | null): void => this.#written(session, error);
+    if (session.ended) {
+      // Only what is not newer than this home's own last write.
+      table.remove(clientId, listing.timeUs, written);
+      return;
+    }
+    listing.timeUs++;
+    listing.expiryIntervalS = expiryIntervalS;
+    const record = session.record();
+    const endsAtMs = record.disconnectedAtMs + expiryIntervalS * 1000;
+    const hasEnd = record.disconnectedAtMs !== 0 && expiryIntervalS !== NEVER_EXPIRES;
+    const leftS = Math.max(1, Math.ceil((endsAtMs - clock.wallMs()) / 1000));
+    const ttlS = hasEnd && leftS <= TTL_S_MAX ? leftS : 0;
+    table.write(
+      clientId,
+      encodeListed(region, listing.epoch, record),
+      listing.timeUs,
+      ttlS,
+      written,
+    );
+  }
+
+  /** Of a session from before the start: what its home has written last, unless another one has since. */
+  #recalled(session: Session, error: TableError | null, row: TableRow | null): void {
+    const { clientId } = session;
+    if (error !== null) {
+      this.#written(session, error);
+      return;
+    }
+    this.#underWay.delete(clientId);
+    const listed = row === null ? null : this.#decode(clientId, row);
+    if (listed === null || listed.home !== this.#parts.region) return;
+    session.listing ??= listed.listing;
+    this.#put(session);
+  }
+
+  #written(session: Session, error: TableError | null): void {
+    const { clock, counters } = this.#parts;
+    const { clientId } = session;
+    this.#underWay.delete(clientId);
+    if (error === null) {
+      this.#pauseMs = 0;
+      return;
+    }
+    counters.failures++;
+    this.#say(error.message);
+    if (error.isFinal === true) {
+      counters.rejected++;
+      return;
+    }
+    this.#pauseMs = Math.min(PAUSE_MS_MAX, Math.max(PAUSE_MS_MIN, this.#pauseMs * 2));
+    this.#pausedUntilMs = clock.monotonicMs() + this.#pauseMs;
+    // What has changed meanwhile waits already, or is another session of that client.
+    if (!this.#live.has(clientId) && !this.#gone.has(clientId)) this.#put(session);
+  }
+
+  #say(problem: string): void {
+    const { clock, log } = this.#parts;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#loggedMs < LOG_EVERY_MS) return;
+    this.#loggedMs = nowMs;
+    log.warn({ problem, waiting: this.waiting }, 'directory of sessions');
+  }
+}

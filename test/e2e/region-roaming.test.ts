@@ -1,0 +1,161 @@
+// Sessions that are listed for all regions, over a real Cassandra: a client goes on with its subscriptions where
+// it connects, also when its home is dead; what has ended or begins anew is not given to it (ADR 0023).
+import t from 'tap';
+import { decodeListed } from '../../src/store/cassandra/listed-record.ts';
+import { runCli } from '../cli/run.ts';
+import { Client, connectClient, openSocket } from '../conformance/client.ts';
+import { linkTo } from '../support/cassandra-link.ts';
+import { ownCassandra, pointsOf } from '../support/cassandra-server.ts';
+import { sleep, until } from './cluster-kit.ts';
+import { Region, regionFlags } from './region-kit.ts';
+
+t.setTimeout(300_000);
+
+const EXPIRY_S = 600;
+const LISTED_MS = 20_000;
+/** For a CONNECT elsewhere, whatever its home and Cassandra do. */
+const SERVED_MS = 1000;
+
+const cassandra = await ownCassandra(t);
+const here = ['--contact-points', cassandra.ip, '--local-datacenter', cassandra.datacenter];
+const copies = ['--replication', `${cassandra.datacenter}=1`];
+const init = await runCli(['cassandra', 'init', ...here, ...copies]);
+const table = linkTo(t, pointsOf(cassandra), { keyspace: 'causeway' });
+await table.ready(60_000);
+
+/** Null: no row. */
+async function homeOf(clientId: string): Promise<string | null> {
+  const rows = await table.command(
+    `SELECT record, WRITETIME(record) FROM sessions WHERE client_id = '${clientId}'`,
+  );
+  const [record, timeUs] = rows[0] ?? [];
+  if (!Buffer.isBuffer(record)) return null;
+  return decodeListed(clientId, record, Number(timeUs)).home;
+}
+
+function homeIs(clientId: string, home: string | null): Promise<number> {
+  const holds = async (): Promise<boolean> => (await homeOf(clientId)) === home;
+  return until(`the home of ${clientId} is ${home}`, holds, LISTED_MS);
+}
+
+interface Arrived {
+  readonly client: Client;
+  readonly isPresent: boolean;
+  readonly tookMs: number;
+}
+
+async function arrive(
+  { broker }: Region,
+  clientId: string,
+  expiryS = EXPIRY_S,
+  clean = false,
+): Promise<Arrived> {
+  const client = new Client(await openSocket('127.0.0.1', broker.port()), 5, clientId);
+  const beganMs = performance.now();
+  const properties = [['sessionExpiryInterval', expiryS]] as const;
+  await connectClient(client, { clientId, version: 5, clean, properties });
+  const tookMs = performance.now() - beganMs;
+  return { client, isPresent: client.connack.sessionPresent, tookMs };
+}
+
+function flagsOf(name: string): string[] {
+  return regionFlags(cassandra, [`regions.name=${name}`, 'regions.roaming=true']);
+}
+
+const [eu] = Region.several(t, ['eu'], flagsOf('eu')) as [Region];
+const [us] = Region.several(t, ['us'], flagsOf('us')) as [Region];
+await Promise.all([eu.start(), us.start(true)]);
+
+t.test('a client goes on with its subscriptions in another region', async (t) => {
+  t.equal(init.code, 0, init.stderr);
+  const first = await arrive(eu, 'moves');
+  t.notOk(first.isPresent);
+  await first.client.subscribed('moves/#', { qos: 2 });
+  await first.client.disconnect();
+  await homeIs('moves', 'eu');
+  await sleep(500);
+
+  const { client, isPresent, tookMs } = await arrive(us, 'moves');
+  t.ok(isPresent, 'session present');
+  t.ok(tookMs < SERVED_MS, `after ${Math.round(tookMs)} ms`);
+  await us.publish('moves/1', 'one');
+  const got = await client.waitFor('PUBLISH', { topic: 'moves/1', qos: 1 });
+  t.equal(got.payload.toString(), 'one');
+  await homeIs('moves', 'us');
+  await client.disconnect();
+});
+
+t.test('its home is dead', async (t) => {
+  const { client: lost } = await arrive(eu, 'bereft');
+  await lost.subscribed('bereft', { qos: 1 });
+  await homeIs('bereft', 'eu');
+  await sleep(500);
+  await eu.broker.kill();
+
+  const { client, isPresent, tookMs } = await arrive(us, 'bereft');
+  t.ok(isPresent);
+  t.ok(tookMs < SERVED_MS, `after ${Math.round(tookMs)} ms`);
+  await us.publish('bereft', 'served');
+  await client.waitFor('PUBLISH', { topic: 'bereft' });
+  await homeIs('bereft', 'us');
+  await eu.start();
+  await sleep(1500);
+  t.equal(await homeOf('bereft'), 'us', 'the home of before takes nothing back');
+  await client.disconnect();
+});
+
+t.test('what has ended, and what begins anew', async (t) => {
+  const ends = await arrive(eu, 'ends');
+  const short = await arrive(eu, 'short', 1);
+  const anew = await arrive(eu, 'anew');
+  for (const clientId of ['ends', 'short', 'anew']) await homeIs(clientId, 'eu');
+  await short.client.disconnect();
+  await anew.client.disconnect();
+  await ends.client.disconnect();
+  // It ends with this connection.
+  const again = await arrive(eu, 'ends', 0);
+  t.ok(again.isPresent);
+  await again.client.disconnect();
+  await homeIs('ends', null);
+  await homeIs('short', null);
+
+  for (const clientId of ['ends', 'short', 'unknown']) {
+    const { client, isPresent } = await arrive(us, clientId, 0);
+    t.notOk(isPresent, clientId);
+    await client.disconnect();
+  }
+  const { client, isPresent } = await arrive(us, 'anew', EXPIRY_S, true);
+  t.notOk(isPresent, 'clean start');
+  await homeIs('anew', 'us');
+  await client.disconnect();
+});
+
+t.test('Cassandra stands still', async (t) => {
+  cassandra.signal('SIGSTOP');
+  t.teardown(() => cassandra.signal('SIGCONT'));
+  for (let i = 0; i < 3; i++) {
+    const { client, tookMs } = await arrive(us, `still-${i}`);
+    t.ok(tookMs < SERVED_MS, `a CONNECT is answered after ${Math.round(tookMs)} ms`);
+    const again = await arrive(us, `still-${i}`);
+    t.ok(again.isPresent && again.tookMs < SERVED_MS, 'one at home is not held up');
+    await again.client.disconnect();
+    client.destroy();
+  }
+  cassandra.signal('SIGCONT');
+  await homeIs('still-2', 'us');
+  const metrics = await us.broker.metrics();
+  t.equal(metrics.get('causeway_directory_found_total'), 2);
+  t.ok(metrics.get('causeway_directory_unanswered_total')! > 0);
+});
+
+t.test('a stop writes when sessions of whoever was there end', async (t) => {
+  const { client } = await arrive(us, 'stops', 2);
+  await homeIs('stops', 'us');
+  await sleep(500);
+  await us.broker.stop();
+  client.destroy();
+  await homeIs('stops', null);
+  t.pass('by itself, with its region gone');
+  t.equal(us.broker.noise, '');
+  t.equal(eu.broker.noise, '');
+});

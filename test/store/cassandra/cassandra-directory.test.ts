@@ -1,0 +1,371 @@
+// The directory of sessions over a table that follows Cassandra's rules: what is written when, that nothing
+// waits for it, and that no home overwrites what another region has claimed since (ADR 0023).
+import t from 'tap';
+import { bridgeIdOf } from '../../../src/core/bridge-names.ts';
+import { linkIdOf } from '../../../src/core/link-names.ts';
+import type { SubscriptionRecord } from '../../../src/core/ports.ts';
+import { Session, Subscription } from '../../../src/core/session.ts';
+import type { ListedSession } from '../../../src/core/session-directory.ts';
+import { NEVER_EXPIRES } from '../../../src/core/sessions.ts';
+import {
+  CassandraDirectory,
+  DELAY_MS,
+  ENDED_MAX,
+  LOOKUP_MS,
+} from '../../../src/store/cassandra/cassandra-directory.ts';
+import { DirectoryCounters } from '../../../src/store/cassandra/directory-counters.ts';
+import { decodeListed } from '../../../src/store/cassandra/listed-record.ts';
+import { HybridClock } from '../../../src/util/hybrid-clock.ts';
+import { LogRecorder } from '../../contract/store-recorder.ts';
+import { ManualTime } from '../../core/manual-time.ts';
+import { FakeTable } from './fake-table.ts';
+
+const SOON_MS = 2 * DELAY_MS;
+
+class World {
+  readonly time: ManualTime = new ManualTime();
+  readonly table: FakeTable;
+
+  constructor() {
+    const { time } = this;
+    this.table = new FakeTable({
+      later: (task) => time.nextTurn(task),
+      wallMs: () => time.wallMs(),
+    });
+  }
+
+  home(of: string): string | null {
+    return this.listed(of)?.home ?? null;
+  }
+
+  listed(clientId: string): ListedSession | null {
+    const row = this.table.row(clientId);
+    return row === null ? null : decodeListed(clientId, row.record!, row.timeUs);
+  }
+}
+
+class Region {
+  readonly counters: DirectoryCounters = new DirectoryCounters();
+  readonly directory: CassandraDirectory;
+  readonly log: LogRecorder = new LogRecorder();
+  readonly #world: World;
+  #number = 1;
+
+  constructor(world: World, region: string, skewMs = 0) {
+    const { time, table } = world;
+    this.#world = world;
+    this.directory = new CassandraDirectory({
+      region,
+      table,
+      clock: time,
+      scheduler: time,
+      hybridClock: new HybridClock(() => time.wallMs() + skewMs, 60_000),
+      log: this.log,
+      counters: this.counters,
+      inFlightMax: 4,
+    });
+    this.directory.start();
+  }
+
+  session(clientId: string, expiryIntervalS = 60): Session {
+    const session = new Session(clientId, this.#number++, 'somebody', 'tenant');
+    session.durable = true;
+    session.version = 5;
+    session.expiryIntervalS = expiryIntervalS;
+    return session;
+  }
+
+  /** A client has connected. */
+  claim(clientId: string, expiryIntervalS = 60): Session {
+    const session = this.session(clientId, expiryIntervalS);
+    this.directory.claimed(session);
+    return session;
+  }
+
+  subscribe(session: Session, filter: string): void {
+    session.subscriptions ??= new Map();
+    const subscription = new Subscription(session, filter, 2, true, false, 1, [7], null);
+    session.subscriptions.set(filter, subscription);
+    this.directory.changed(session);
+  }
+
+  leave(session: Session): void {
+    session.disconnectedAtMs = this.#world.time.wallMs();
+    this.directory.left(session);
+  }
+
+  end(session: Session): void {
+    session.ended = true;
+    this.directory.ended(session);
+  }
+
+  /** Undefined: not answered yet. */
+  find(clientId: string): { found: ListedSession | null | undefined } {
+    const answer: { found: ListedSession | null | undefined } = { found: undefined };
+    this.directory.find(clientId, (found) => {
+      answer.found = found;
+    });
+    return answer;
+  }
+}
+
+t.test('a session is listed with all that another region needs, in one write', (t) => {
+  const world = new World();
+  const eu = new Region(world, 'eu');
+  const session = eu.claim('one');
+  for (const clientId of [linkIdOf('us'), bridgeIdOf('plant')]) {
+    const own = eu.claim(clientId);
+    eu.subscribe(own, 'a');
+    eu.leave(own);
+    eu.end(own);
+  }
+  eu.subscribe(session, 'a/#');
+  eu.subscribe(session, '$share/g/b');
+  t.equal(world.table.writes.length, 0, 'nothing waits for it');
+  world.time.pass(SOON_MS);
+  t.equal(world.table.writes.length, 1);
+  t.match(world.table.writes[0], { ttlS: 0 }, 'its client is there: it does not end');
+  const listed = world.listed('one')!;
+  const { home, listing, record } = listed;
+  const { identity, tenant, expiryIntervalS, protocolVersion, disconnectedAtMs, will } = record;
+  t.strictSame([home, identity, tenant, expiryIntervalS], ['eu', 'somebody', 'tenant', 60]);
+  t.strictSame([protocolVersion, disconnectedAtMs, will], [5, 0, null]);
+  t.ok(listing.epoch > 0);
+  const wanted: Partial<SubscriptionRecord> = {
+    qos: 2,
+    noLocal: true,
+    retainHandling: 1,
+    subscriptionId: 7,
+  };
+  t.match(record.subscriptions, [
+    { filter: 'a/#', ...wanted },
+    { filter: '$share/g/b', ...wanted },
+  ]);
+  t.equal(eu.directory.waiting, 0);
+  t.equal(eu.counters.coalesced, 2);
+  t.end();
+});
+
+t.test('a row ends with its session', (t) => {
+  const world = new World();
+  const eu = new Region(world, 'eu');
+  const leaves = eu.claim('leaves');
+  const ends = eu.claim('ends');
+  const stays = eu.claim('stays', NEVER_EXPIRES);
+  world.time.pass(SOON_MS);
+  const { length } = world.table.writes;
+  eu.leave(leaves);
+  eu.leave(stays);
+  eu.end(ends);
+  world.time.pass(SOON_MS);
+  t.equal(world.table.writes.length - length, 1, 'what never ends is not written again');
+  t.equal(world.home('ends'), null);
+  t.equal(world.home('leaves'), 'eu');
+  t.equal(world.listed('leaves')!.record.disconnectedAtMs, leaves.disconnectedAtMs);
+  world.time.pass(61_000, 1000);
+  t.equal(world.home('leaves'), null, 'by itself, though its home may be gone');
+  t.equal(world.home('stays'), 'eu');
+
+  const again = eu.claim('ends');
+  eu.end(again);
+  eu.claim('ends');
+  world.time.pass(SOON_MS);
+  t.equal(world.home('ends'), 'eu', 'one that began anew is not removed with the old one');
+  t.end();
+});
+
+t.test('found elsewhere', (t) => {
+  const world = new World();
+  const eu = new Region(world, 'eu');
+  const us = new Region(world, 'us');
+  eu.subscribe(eu.claim('one'), 'a');
+  const left = eu.claim('left', 1);
+  world.time.pass(SOON_MS);
+  eu.leave(left);
+  world.time.pass(SOON_MS);
+
+  const [found, own, none] = [us.find('one'), eu.find('one'), us.find('nobody')];
+  t.equal(found.found, undefined, 'never from inside the call');
+  world.time.settle();
+  t.match(found.found, { home: 'eu', record: { subscriptions: [{ filter: 'a' }] } });
+  t.equal(own.found, null, 'what was here and is not any more is lost');
+  t.equal(none.found, null);
+  t.strictSame([us.counters.lookups, us.counters.found, us.counters.unanswered], [2, 1, 0]);
+
+  // The row is there a little longer than the session.
+  const row = world.table.row('left')!;
+  world.time.pass(1000);
+  world.table.put('left', row.record!, row.timeUs + 1);
+  const late = us.find('left');
+  world.time.settle();
+  t.equal(late.found, null, 'it has ended');
+
+  world.table.put('one', Buffer.from('damaged'), row.timeUs + 10_000_000);
+  const damaged = us.find('one');
+  world.time.settle();
+  t.equal(damaged.found, null);
+  t.match(us.log.lines, [{ message: 'directory of sessions' }]);
+  t.end();
+});
+
+t.test('the last claim is the home, whatever the one before writes later', (t) => {
+  const world = new World();
+  const eu = new Region(world, 'eu');
+  const us = new Region(world, 'us');
+  const there = eu.claim('one');
+  world.time.pass(SOON_MS);
+  const answer = us.find('one');
+  world.time.settle();
+  const here = us.session('one');
+  here.listing = { ...answer.found!.listing, epoch: answer.found!.listing.epoch + 1 };
+  us.directory.claimed(here);
+  world.time.pass(SOON_MS);
+  t.match(world.listed('one'), { home: 'us', listing: { epoch: there.listing!.epoch + 1 } });
+
+  eu.subscribe(there, 'late');
+  world.time.pass(SOON_MS);
+  t.equal(world.home('one'), 'us', 'a change');
+  eu.leave(there);
+  world.time.pass(SOON_MS);
+  t.equal(world.home('one'), 'us', 'a connection that ends late');
+  eu.end(there);
+  world.time.pass(SOON_MS);
+  t.equal(world.home('one'), 'us', 'the end of what it had');
+  eu.claim('one');
+  world.time.pass(SOON_MS);
+  t.equal(world.home('one'), 'eu', 'until the client comes back');
+  t.end();
+});
+
+t.test('a claim stands above one of a clock that is ahead', (t) => {
+  const world = new World();
+  const eu = new Region(world, 'eu', 5000);
+  const us = new Region(world, 'us');
+  eu.claim('one');
+  world.time.pass(SOON_MS);
+  const answer = us.find('one');
+  world.time.settle();
+  const here = us.session('one');
+  here.listing = answer.found!.listing;
+  us.directory.claimed(here);
+  world.time.pass(SOON_MS);
+  t.equal(world.home('one'), 'us');
+  t.end();
+});
+
+t.test('after a restart', (t) => {
+  const world = new World();
+  new Region(world, 'eu').claim('stays');
+  new Region(world, 'eu').claim('ends');
+  new Region(world, 'eu').claim('moves');
+  world.time.pass(SOON_MS);
+  new Region(world, 'us').claim('moves');
+  world.time.pass(SOON_MS);
+
+  const eu = new Region(world, 'eu');
+  for (const clientId of ['stays', 'moves', 'unknown']) eu.leave(eu.session(clientId));
+  const ended = eu.session('ends');
+  eu.end(ended);
+  const late = eu.session('moves');
+  world.time.pass(SOON_MS);
+  world.time.pass(SOON_MS);
+  t.ok(world.table.row('stays')!.expires, 'whose client was there when it stopped ends now');
+  t.equal(world.home('ends'), null);
+  t.equal(world.home('moves'), 'us');
+  t.equal(world.home('unknown'), null, 'what nobody has listed is not listed by its end');
+  eu.end(late);
+  world.time.pass(SOON_MS);
+  t.equal(world.home('moves'), 'us');
+  t.equal(eu.directory.waiting, 0);
+  t.end();
+});
+
+t.test('Cassandra is away', (t) => {
+  const world = new World();
+  const { table, time } = world;
+  const eu = new Region(world, 'eu');
+  const us = new Region(world, 'us');
+  table.isUp = false;
+  const gone = eu.claim('gone');
+  const one = eu.claim('one');
+  for (let i = 0; i < 100; i++) eu.subscribe(one, `a/${i}`);
+  eu.end(gone);
+  time.pass(10_000, 500);
+  t.strictSame([table.writes.length, eu.directory.waiting], [0, 2], 'one of each waits');
+  const down = us.find('one');
+  time.settle();
+  t.equal(down.found, null, 'a CONNECT is answered at once');
+
+  table.isUp = true;
+  table.fate = () => 'fails';
+  time.pass(3000, 25);
+  t.ok(table.writes.length < 15, `with pauses: ${table.writes.length} writes`);
+  t.ok(eu.counters.failures > 0);
+  table.fate = (call) => (call === 'write' ? 'late' : 'done');
+  time.pass(10_000, 25);
+  t.equal(eu.directory.waiting > 0, true, 'what may not have been done is repeated');
+  table.fate = () => 'done';
+  time.pass(10_000, 25);
+  t.equal(world.listed('one')!.record.subscriptions.length, 100);
+  t.strictSame([world.home('gone'), eu.directory.waiting], [null, 0]);
+  t.strictSame(table.doubled, [], 'one call for a session at a time');
+
+  table.fate = () => 'held';
+  const slow = us.find('one');
+  time.pass(LOOKUP_MS - 50, 25);
+  t.equal(slow.found, undefined);
+  time.pass(100, 25);
+  t.equal(slow.found, null, 'a CONNECT waits so long and no longer');
+  table.release();
+  time.settle();
+  t.equal(slow.found, null);
+  t.strictSame([us.counters.unanswered, us.counters.found], [2, 0]);
+
+  table.fate = () => 'final';
+  eu.subscribe(one, 'b');
+  time.pass(SOON_MS);
+  t.strictSame([eu.counters.rejected, eu.directory.waiting], [1, 0]);
+  t.end();
+});
+
+t.test('ends that wait are bounded', (t) => {
+  const world = new World();
+  world.table.isUp = false;
+  const eu = new Region(world, 'eu');
+  for (let i = 0; i <= ENDED_MAX; i++) {
+    const session = eu.session(`c${i}`);
+    session.ended = true;
+    eu.directory.ended(session);
+  }
+  t.strictSame([eu.directory.waiting, eu.counters.dropped], [ENDED_MAX, 1]);
+  t.end();
+});
+
+t.test('a stop writes what waits at once, and answers whoever asks', (t) => {
+  const world = new World();
+  const { table, time } = world;
+  const eu = new Region(world, 'eu');
+  const one = eu.claim('one');
+  table.fate = () => 'held';
+  time.pass(SOON_MS);
+  eu.leave(one);
+  for (let i = 0; i < 20; i++) eu.claim(`more-${i}`);
+  let isFlushed = false;
+  eu.directory.flush(() => {
+    isFlushed = true;
+  });
+  table.fate = () => 'done';
+  time.pass(50, 25);
+  t.notOk(isFlushed, 'not before its call is over');
+  table.release();
+  time.pass(300, 25);
+  t.ok(isFlushed);
+  t.ok(table.row('one')!.expires);
+  t.equal(world.home('more-19'), 'eu');
+  table.fate = () => 'held';
+  const asked = new Region(world, 'us');
+  const answer = asked.find('one');
+  asked.directory.stop();
+  t.equal(answer.found, null);
+  t.end();
+});
