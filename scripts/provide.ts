@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // Finds, or installs, the programs that tests need from outside: mosquitto's command-line clients and
-// paho for Python, which judge us, a Redis server, and HAProxy (Cassandra: provide-cassandra.ts). Called by
+// paho for Python, which judge us, mosquitto's server, a Redis server, and HAProxy (Cassandra:
+// provide-cassandra.ts). Called by
 // scripts/test.ts; tests ask for paths.
 // What it installs itself goes to node_modules/.cache, except that root lets apt-get install.
 import {
@@ -15,7 +16,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { aptInstall, ask, onPath } from './programs.ts';
+import { aptInstall, ask, mayInstall, onPath } from './programs.ts';
 import { provideCassandra } from './provide-cassandra.ts';
 
 export type MosquittoClient = 'mosquitto_pub' | 'mosquitto_sub' | 'mosquitto_rr';
@@ -28,6 +29,27 @@ const cache = fileURLToPath(new URL('../node_modules/.cache/foreign', import.met
 const clients: readonly MosquittoClient[] = ['mosquitto_pub', 'mosquitto_sub', 'mosquitto_rr'];
 /** What the clients need beyond a plain Debian, when they are unpacked instead of installed. */
 const clientPackages = ['mosquitto-clients', 'libmosquitto1', 'libcjson1'];
+const serverPackages = [
+  ...[
+    'mosquitto',
+    'libcap2',
+    'libcjson1',
+    'libdlt2',
+    'libnsl2',
+    'libssl3',
+    'libsystemd0',
+    'libwrap0',
+  ],
+  ...[
+    'libtirpc3',
+    'libgssapi-krb5-2',
+    'libkrb5-3',
+    'libk5crypto3',
+    'libkrb5support0',
+    'libkeyutils1',
+  ],
+];
+const howServer = 'mosquitto: not found; run: apt-get install mosquitto';
 /** The server itself comes with the tools. */
 const redisPackages = ['redis-server', 'redis-tools', 'libjemalloc2', 'liblzf1'];
 const howRedis = 'redis-server: not found; run: apt-get install redis-server';
@@ -113,7 +135,8 @@ function unpack(
   });
   if (problem !== undefined) return problem;
   const triple = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu';
-  const libraries = join(cache, place, 'usr', 'lib', triple);
+  const folders = [join('usr', 'lib', triple), join('lib', triple)];
+  const libraries = folders.map((folder) => join(cache, place, folder)).join(':');
   mkdirSync(foreignBin, { recursive: true });
   for (const name of names) {
     const real = join(cache, place, 'usr', programs, name);
@@ -187,6 +210,33 @@ export function provideHaproxy(): string | undefined {
   return findHaproxy() !== undefined ? undefined : `${howHaproxy}\n${problem ?? ''}`;
 }
 
+/** Absolute path of mosquitto's server, or undefined when there is none yet. */
+export function findMosquittoServer(): string | undefined {
+  const own = [join(foreignBin, 'mosquitto'), '/usr/sbin/mosquitto', '/usr/local/sbin/mosquitto'];
+  return onPath('mosquitto') ?? own.find((file) => existsSync(file));
+}
+
+/** Absolute path of mosquitto's server; throws with the command that installs it. */
+export function mosquittoServer(): string {
+  const found = findMosquittoServer();
+  if (found === undefined) throw new Error(howServer);
+  return found;
+}
+
+/** Unpacked for root, too: installed, Debian would start it as a service at port 1883. */
+function provideMosquittoServer(): string | undefined {
+  if (findMosquittoServer() !== undefined) return undefined;
+  if (onPath('apt-get') === undefined) return howServer;
+  console.log('        getting mosquitto');
+  const proof = { args: ['-h'], says: () => 'mosquitto version' };
+  const once = (): string | undefined =>
+    unpack('mosquitto', serverPackages, ['mosquitto'], proof, 'sbin');
+  let problem = once();
+  // Lists of packages may be missing or old.
+  if (problem !== undefined && mayInstall() && ask('apt-get', ['update']).isOk) problem = once();
+  return findMosquittoServer() !== undefined ? undefined : `${howServer}\n${problem ?? ''}`;
+}
+
 function provideClients(): string | undefined {
   const isThere = (): boolean => clients.every((name) => findMosquitto(name) !== undefined);
   if (isThere()) return undefined;
@@ -225,9 +275,11 @@ function providePaho(): string | undefined {
   return problem === undefined ? undefined : `${howPaho}\n${problem}`;
 }
 
-/** Makes every foreign client available. Answers with what could not be had, and how to get it. */
+/** Makes every foreign client, and mosquitto's server, available. Answers with what could not be had, and how to get it. */
 export function provide(): string[] {
-  return [provideClients(), providePaho()].filter((problem) => problem !== undefined);
+  return [provideClients(), provideMosquittoServer(), providePaho()].filter(
+    (problem) => problem !== undefined,
+  );
 }
 
 if (import.meta.main) {

@@ -6,16 +6,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
+import { mosquittoServer } from '../../scripts/provide.ts';
 
 const START_MS = 15_000;
-
-function findServer(): string {
-  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/usr/local/sbin'];
-  const found = folders.map((folder) => join(folder, 'mosquitto')).find((file) => existsSync(file));
-  if (found === undefined) throw new Error('mosquitto: not found; run: apt-get install mosquitto');
-  return found;
-}
 
 export async function freePort(): Promise<number> {
   const probe = createServer();
@@ -63,7 +57,7 @@ export class MosquittoServer {
 
   /** After `kill`. */
   async restart(): Promise<void> {
-    this.#child = spawn(findServer(), ['-c', this.#file], { stdio: 'ignore' });
+    this.#child = spawn(mosquittoServer(), ['-c', this.#file], { stdio: 'ignore' });
     const deadline = performance.now() + START_MS;
     while (!(await answers(this.port))) {
       if (performance.now() > deadline || this.#child.exitCode !== null) {
