@@ -25,6 +25,7 @@ import { Outbound } from './outbound.ts';
 import { PACKET_ID_MAX, PacketIds } from './packet-ids.ts';
 import type { SubscribeOptions, SubscribeResult, Subscription } from './subscriptions.ts';
 import { Subscriptions } from './subscriptions.ts';
+import { systemTimers, type Timers } from './timers.ts';
 
 export interface PublishOptions {
   readonly qos?: Qos | undefined;
@@ -59,11 +60,12 @@ export class Client {
   readonly #inbound: Inbound;
   readonly #subscriptions: Subscriptions;
   readonly #backoff: Backoff;
+  readonly #timers: Timers;
   readonly #first: PromiseWithResolvers<ConnackPacket> = Promise.withResolvers();
   readonly #last: PromiseWithResolvers<ClientError | null> = Promise.withResolvers();
   #clientId: string;
   #connection: Connection | null = null;
-  #retryTimer: NodeJS.Timeout | undefined;
+  #cancelRetry: (() => void) | null = null;
   #isStarted = false;
   #hasConnected = false;
   #isClosing = false;
@@ -73,6 +75,7 @@ export class Client {
   /** Throws ClientError `invalid_argument`; connects only when `connect` is called. */
   constructor(options: ClientOptions) {
     this.#options = options;
+    this.#timers = options.timers ?? systemTimers;
     this.#endpoint = parseEndpoint(options.url);
     this.#clientId = options.clientId ?? `causeway-${randomBytes(8).toString('hex')}`;
     const ids = new PacketIds(options.packetIdMax);
@@ -85,6 +88,7 @@ export class Client {
     this.#subscriptions = new Subscriptions(
       ids,
       options.answerTimeoutMs ?? clientDefaults.answerTimeoutMs,
+      this.#timers,
     );
     this.#backoff = new Backoff({
       minMs: options.reconnect?.minMs ?? clientDefaults.reconnectMinMs,
@@ -193,7 +197,7 @@ export class Client {
     if (this.#isClosing || this.#isClosed) return false;
     this.#isClosing = true;
     this.#inbound.stop();
-    clearTimeout(this.#retryTimer);
+    this.#cancelRetry?.();
     return true;
   }
 
@@ -231,7 +235,7 @@ export class Client {
   #onConnected(connack: ConnackPacket, sessionPresent: boolean): void {
     const isFirst = !this.#hasConnected;
     this.#hasConnected = true;
-    this.#connectedAtMs = performance.now();
+    this.#connectedAtMs = this.#timers.nowMs();
     if (connack.assignedClientId !== undefined) this.#clientId = connack.assignedClientId;
     this.#first.resolve(connack);
     this.#options.onConnected?.(connack);
@@ -262,11 +266,11 @@ export class Client {
       return;
     }
     if (this.#connectedAtMs !== 0) {
-      this.#backoff.connectionLasted(performance.now() - this.#connectedAtMs);
+      this.#backoff.connectionLasted(this.#timers.nowMs() - this.#connectedAtMs);
       this.#connectedAtMs = 0;
     }
     const retryMs = this.#backoff.nextMs();
-    this.#retryTimer = setTimeout(() => this.#attempt(), retryMs);
+    this.#cancelRetry = this.#timers.after(retryMs, () => this.#attempt());
     this.#options.onDisconnected?.(error, retryMs);
   }
 

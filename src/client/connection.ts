@@ -29,12 +29,14 @@ import type { Endpoint } from './endpoint.ts';
 import type { Inbound, InboundConnection } from './inbound.ts';
 import { KeepAlive } from './keep-alive.ts';
 import { readMessage } from './message.ts';
+import { openTransport as openSocket } from './open-transport.ts';
 import type { ClientOptions } from './options.ts';
 import { clientDefaults } from './options.ts';
 import type { Outbound, OutboundConnection } from './outbound.ts';
 import type { PacketHandler } from './packet-socket.ts';
 import { PacketSocket } from './packet-socket.ts';
 import type { RequestSender, Subscriptions } from './subscriptions.ts';
+import { systemTimers, type Timers } from './timers.ts';
 
 export interface ConnectionParts {
   readonly outbound: Outbound;
@@ -64,7 +66,8 @@ export class Connection
   readonly #connect: ConnectPacket;
   readonly #parts: ConnectionParts;
   readonly #socket: PacketSocket;
-  readonly #connectTimer: NodeJS.Timeout;
+  readonly #timers: Timers;
+  readonly #cancelConnect: () => void;
   readonly #topics: Map<number, string> = new Map();
   #keepAlive: KeepAlive | null = null;
   #isConnected = false;
@@ -81,13 +84,15 @@ export class Connection
     this.#connect = connect;
     this.#parts = parts;
     const bytesMax = connect.maximumPacketSize || PACKET_BYTES_MAX;
-    const { tls = {}, openTransport } = options;
-    this.#socket = new PacketSocket(endpoint, tls, this.version, bytesMax, this, openTransport);
+    const { tls = {}, openTransport, timers = systemTimers } = options;
+    this.#timers = timers;
+    const open = openTransport ?? ((told) => openSocket(endpoint, tls, told));
+    this.#socket = new PacketSocket(endpoint.display, this.version, bytesMax, this, open, timers);
     const timeoutMs = options.connectTimeoutMs ?? clientDefaults.connectTimeoutMs;
-    this.#connectTimer = setTimeout(() => {
+    this.#cancelConnect = timers.after(timeoutMs, () => {
       const text = `no answer from ${endpoint.display} within ${timeoutMs} ms`;
       this.#socket.destroy(new ClientError('connect_timeout', text));
-    }, timeoutMs);
+    });
   }
 
   get isConnected(): boolean {
@@ -173,7 +178,7 @@ export class Connection
 
   onConnack(connack: ConnackPacket): void {
     if (this.#isConnected) throw protocolViolation('a second CONNACK');
-    clearTimeout(this.#connectTimer);
+    this.#cancelConnect();
     const { reasonCode, reasonString, serverReference } = connack;
     if (reasonCode !== ReasonCode.SUCCESS) {
       const details = { reasonString, serverReference };
@@ -267,7 +272,7 @@ export class Connection
   }
 
   onClosed(error: ClientError | null): void {
-    clearTimeout(this.#connectTimer);
+    this.#cancelConnect();
     this.#keepAlive?.stop();
     this.#isConnected = false;
     this.#parts.onClosed(error);
@@ -299,6 +304,7 @@ export class Connection
     this.#keepAlive = new KeepAlive({
       keepAliveS,
       timeoutMs: this.#options.answerTimeoutMs ?? clientDefaults.answerTimeoutMs,
+      timers: this.#timers,
       ping: () => this.send(PINGREQ),
       isPaused: () => this.#socket.isPaused,
       lost: () => {

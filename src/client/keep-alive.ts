@@ -4,6 +4,8 @@
  * Made per connection by `client.ts`; the timer never keeps the process alive by itself.
  */
 
+import type { Timers } from './timers.ts';
+
 export interface KeepAliveOptions {
   readonly keepAliveS: number;
   /** Longest wait for any byte after a PINGREQ. */
@@ -12,6 +14,7 @@ export interface KeepAliveOptions {
   /** True while we do not read: silence proves nothing then, but the server must still hear us. */
   readonly isPaused: () => boolean;
   readonly lost: () => void;
+  readonly timers: Timers;
 }
 
 /** A ping leaves at this part of the keep alive, so that it arrives within all of it. */
@@ -23,37 +26,41 @@ const CHECK_MS_MAX = 1000;
 export class KeepAlive {
   readonly #options: KeepAliveOptions;
   readonly #pingAfterMs: number;
-  readonly #timer: NodeJS.Timeout;
-  #sentMs: number = performance.now();
-  #receivedMs: number = performance.now();
+  readonly #timers: Timers;
+  readonly #stop: () => void;
+  #sentMs: number;
+  #receivedMs: number;
   /** When a PINGREQ left that nothing has answered; 0: none. */
   #pingMs = 0;
 
   /** `keepAliveS` above 0. */
   constructor(options: KeepAliveOptions) {
     this.#options = options;
+    const { timers } = options;
+    this.#timers = timers;
+    this.#sentMs = timers.nowMs();
+    this.#receivedMs = this.#sentMs;
     this.#pingAfterMs = options.keepAliveS * 1000 * PING_AT;
     const wishedMs = Math.min(this.#pingAfterMs, options.timeoutMs) / CHECKS;
     const checkMs = Math.min(CHECK_MS_MAX, Math.max(CHECK_MS_MIN, wishedMs));
-    this.#timer = setInterval(() => this.#check(), checkMs);
-    this.#timer.unref();
+    this.#stop = timers.every(checkMs, () => this.#check());
   }
 
   sent(): void {
-    this.#sentMs = performance.now();
+    this.#sentMs = this.#timers.nowMs();
   }
 
   received(): void {
-    this.#receivedMs = performance.now();
+    this.#receivedMs = this.#timers.nowMs();
     this.#pingMs = 0;
   }
 
   stop(): void {
-    clearInterval(this.#timer);
+    this.#stop();
   }
 
   #check(): void {
-    const nowMs = performance.now();
+    const nowMs = this.#timers.nowMs();
     const isPaused = this.#options.isPaused();
     if (this.#pingMs !== 0 && !isPaused) {
       if (nowMs - this.#pingMs >= this.#options.timeoutMs) this.#options.lost();

@@ -9,6 +9,7 @@ import type { ProtocolVersion } from '../wire/protocol-version.ts';
 import type { ClientError } from './client-error.ts';
 import type { ArrivalHandler, MessageHandler } from './inbound.ts';
 import type { MessageProperties, Qos } from './message.ts';
+import type { Timers } from './timers.ts';
 import type { TlsOptions, Transport, TransportHandler } from './transport.ts';
 
 export interface Will {
@@ -74,6 +75,8 @@ export interface ClientOptions {
   readonly onMessage?: MessageHandler | undefined;
   /** Instead of `onMessage`: messages as they come, acknowledged when they say so. */
   readonly onArrival?: ArrivalHandler | undefined;
+  /** Instead of those of the process. */
+  readonly timers?: Timers | undefined;
   /** Instead of a socket to the URL. */
   readonly openTransport?: ((handler: TransportHandler) => Transport) | undefined;
   /** 3.x: says that it is a bridge, with the bit of mosquitto; who does not know it refuses. */

@@ -23,10 +23,9 @@ import { decodeSuback } from '../wire/suback.ts';
 import type { UnsubackPacket } from '../wire/unsuback.ts';
 import { decodeUnsuback } from '../wire/unsuback.ts';
 import { ClientError } from './client-error.ts';
-import type { Endpoint } from './endpoint.ts';
-import { openTransport } from './open-transport.ts';
 import { PacketSplitter } from './packet-splitter.ts';
-import type { TlsOptions, Transport, TransportHandler } from './transport.ts';
+import type { Timers } from './timers.ts';
+import type { Transport, TransportHandler } from './transport.ts';
 
 /** What the client hears; views are overwritten by the next packet. Handlers may throw ProtocolError. */
 export interface PacketHandler {
@@ -71,18 +70,20 @@ export class PacketSocket {
   /** Why `close` was called, for the report when the socket is gone. */
   #closing: { readonly error: ClientError | null } | null = null;
   #isPaused = false;
-  #closeTimer: NodeJS.Timeout | undefined;
+  readonly #timers: Timers;
+  #cancelClose: (() => void) | null = null;
 
   constructor(
-    endpoint: Endpoint,
-    tls: TlsOptions,
+    display: string,
     version: ProtocolVersion,
     packetBytesMax: number,
     handler: PacketHandler,
-    open: ((handler: TransportHandler) => Transport) | undefined,
+    open: (handler: TransportHandler) => Transport,
+    timers: Timers,
   ) {
     this.#version = version;
-    this.#display = endpoint.display;
+    this.#display = display;
+    this.#timers = timers;
     this.#handler = handler;
     this.#splitter = new PacketSplitter(packetBytesMax, (buf, start, end) => {
       if (!this.#isEnded) this.#packet(buf, start, end);
@@ -98,7 +99,7 @@ export class PacketSocket {
       },
       onClosed: (error) => this.#onClosed(error),
     };
-    this.#transport = open === undefined ? openTransport(endpoint, tls, told) : open(told);
+    this.#transport = open(told);
   }
 
   get isPaused(): boolean {
@@ -136,7 +137,7 @@ export class PacketSocket {
     this.#transport.resume();
     this.#transport.end();
     this.#closing = { error };
-    this.#closeTimer = setTimeout(() => this.#transport.destroy(), CLOSE_MS);
+    this.#cancelClose = this.#timers.after(CLOSE_MS, () => this.#transport.destroy());
   }
 
   /** Closes at once; `onClosed` gets this error. */
@@ -174,7 +175,7 @@ export class PacketSocket {
   }
 
   #onClosed(error: Error | null): void {
-    clearTimeout(this.#closeTimer);
+    this.#cancelClose?.();
     this.#isEnded = true;
     if (this.#closing !== null) {
       this.#report(this.#closing.error);

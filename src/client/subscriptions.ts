@@ -19,6 +19,7 @@ import { ClientError, reasonError } from './client-error.ts';
 import type { Qos } from './message.ts';
 import { checkField, checkUserProperties } from './message.ts';
 import type { PacketIds } from './packet-ids.ts';
+import type { Timers } from './timers.ts';
 
 export interface Subscription {
   readonly filter: string;
@@ -57,7 +58,7 @@ interface Request {
   readonly filters: readonly SubscribeFilter[];
   readonly subscriptionId: number;
   readonly isSubscribe: boolean;
-  readonly timer: NodeJS.Timeout;
+  readonly cancelTimer: () => void;
   readonly resolve: (results: SubscribeResult[]) => void;
   readonly reject: (error: ClientError) => void;
 }
@@ -68,12 +69,14 @@ const AGAIN_FILTERS_MAX = 64;
 export class Subscriptions {
   readonly #ids: PacketIds;
   readonly #answerTimeoutMs: number;
+  readonly #timers: Timers;
   readonly #requests: Map<number, Request> = new Map();
   readonly #granted: Map<string, Granted> = new Map();
 
-  constructor(ids: PacketIds, answerTimeoutMs: number) {
+  constructor(ids: PacketIds, answerTimeoutMs: number, timers: Timers) {
     this.#ids = ids;
     this.#answerTimeoutMs = answerTimeoutMs;
+    this.#timers = timers;
   }
 
   subscribe(
@@ -155,7 +158,7 @@ export class Subscriptions {
   /** The connection ended: its answers will not come. */
   fail(error: ClientError): void {
     for (const [packetId, request] of this.#requests) {
-      clearTimeout(request.timer);
+      request.cancelTimer();
       this.#ids.release(packetId);
       request.reject(error);
     }
@@ -189,13 +192,13 @@ export class Subscriptions {
       return Promise.reject(new ClientError('queue_full', 'all packet identifiers are in use'));
     }
     const { promise, resolve, reject } = Promise.withResolvers<SubscribeResult[]>();
-    const timer = setTimeout(() => {
+    const cancelTimer = this.#timers.after(this.#answerTimeoutMs, () => {
       // The identifier stays taken: the answer may still come.
       this.#requests.delete(packetId);
       const name = isSubscribe ? 'SUBACK' : 'UNSUBACK';
       reject(new ClientError('request_timeout', `no ${name} came in time`));
-    }, this.#answerTimeoutMs);
-    const request = { filters, subscriptionId, isSubscribe, timer, resolve, reject };
+    });
+    const request = { filters, subscriptionId, isSubscribe, cancelTimer, resolve, reject };
     this.#requests.set(packetId, request);
     send(packetId);
     return promise;
@@ -207,7 +210,7 @@ export class Subscriptions {
     if (answers !== -1 && answers !== request.filters.length) {
       throw protocolViolation('not as many reason codes as filters');
     }
-    clearTimeout(request.timer);
+    request.cancelTimer();
     this.#requests.delete(packetId);
     this.#ids.release(packetId);
     return request;

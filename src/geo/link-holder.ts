@@ -10,6 +10,7 @@ import { ArrivalLine } from './arrival-line.ts';
 import { IdentityWindow } from './identity-window.ts';
 import { interestFor } from './link-interest.ts';
 import type { LinkNotes } from './link-notes.ts';
+import { type LinkWorld, systemWorld } from './link-world.ts';
 import {
   type LinkMemory,
   type LinkSettings,
@@ -30,6 +31,7 @@ export interface LinksParts {
   /** A link has a gap: retained changes may be among what is lost. */
   readonly missed: () => void;
   readonly unsubscribeAfterMs?: number | undefined;
+  readonly world?: LinkWorld | undefined;
 }
 
 const TICK_MS = 250;
@@ -59,12 +61,15 @@ export class LinkHolder {
   #isTaking = false;
   #isStopped = false;
   #stopTick: (() => void) | null = null;
-  #gatherTimer: NodeJS.Timeout | undefined;
+  readonly #world: LinkWorld;
+  /** Null: nothing is gathered. */
+  #cancelGather: (() => void) | null = null;
   #lookMs = 0;
   #sweptMs = 0;
 
   constructor(parts: LinksParts) {
     this.#parts = parts;
+    this.#world = parts.world ?? systemWorld;
     this.window = new IdentityWindow(parts.notes, parts.clock);
     this.#line = this.#newLine();
   }
@@ -142,6 +147,7 @@ export class LinkHolder {
         missed: this.#parts.missed,
         clock,
         log,
+        world: this.#world,
         unsubscribeAfterMs: this.#parts.unsubscribeAfterMs ?? UNSUBSCRIBE_AFTER_MS,
       });
       this.#links.set(region, link);
@@ -210,20 +216,20 @@ export class LinkHolder {
   }
 
   #gather(): void {
-    if (this.#gatherTimer !== undefined || this.#links.size === 0) return;
+    if (this.#cancelGather !== null || this.#links.size === 0) return;
     const waitMs = Math.max(GATHER_MS, this.#lookMs * PAUSES_PER_LOOK);
-    this.#gatherTimer = setTimeout(() => {
-      this.#gatherTimer = undefined;
+    this.#cancelGather = this.#world.timers.after(waitMs, () => {
+      this.#cancelGather = null;
       const { clock } = this.#parts;
       const startMs = clock.monotonicMs();
       for (const link of this.#links.values()) link.sync();
       this.#lookMs = clock.monotonicMs() - startMs;
-    }, waitMs);
+    });
   }
 
   async #closeAll(): Promise<void> {
-    clearTimeout(this.#gatherTimer);
-    this.#gatherTimer = undefined;
+    this.#cancelGather?.();
+    this.#cancelGather = null;
     const links = [...this.#links.values()];
     this.#links.clear();
     await Promise.all(links.map((link) => this.#closed(link.region, link.stop())));

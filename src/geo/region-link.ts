@@ -20,6 +20,7 @@ import type { ArrivalLine } from './arrival-line.ts';
 import { type IdentityWindow, NEW, PENDING } from './identity-window.ts';
 import { LinkCounters } from './link-counters.ts';
 import type { LinkNotes } from './link-notes.ts';
+import type { LinkWorld } from './link-world.ts';
 
 /** Of one entry of `regions.links`, files read. */
 export interface LinkSettings {
@@ -52,6 +53,7 @@ export interface LinkParts {
   readonly missed: () => void;
   readonly clock: Clock;
   readonly log: Log;
+  readonly world: LinkWorld;
   readonly unsubscribeAfterMs: number;
 }
 
@@ -97,7 +99,7 @@ export class RegionLink {
   #upSinceMs = 0;
   /** The session there may have lost some of its subscriptions. */
   #isDoubtful = true;
-  #retryTimer: NodeJS.Timeout | undefined;
+  #cancelRetry: (() => void) | null = null;
   #saidProblem = '';
 
   constructor(parts: LinkParts) {
@@ -139,7 +141,8 @@ export class RegionLink {
   }
 
   start(): void {
-    const { settings, region, memory } = this.#parts;
+    const { settings, region, memory, world } = this.#parts;
+    const { open, random, timers } = world;
     const { url, username, password, tls, budgetAgeS, budgetBytes } = settings;
     this.#isDoubtful = true;
     let client: Client;
@@ -159,7 +162,9 @@ export class RegionLink {
           topicAliasMaximum: 0,
           userProperties: [[BUDGET_BYTES_PROPERTY, String(budgetBytes)]],
         },
-        reconnect: { minMs: RECONNECT_MIN_MS, maxMs: RECONNECT_MAX_MS, always: true },
+        reconnect: { minMs: RECONNECT_MIN_MS, maxMs: RECONNECT_MAX_MS, always: true, random },
+        timers,
+        openTransport: open === undefined ? undefined : (handler) => open(url, handler),
         resubscribe: false,
         onArrival: (view, topic, done) => this.#arrived(view, topic, done),
         onConnected: (connack) => this.#connected(client, connack),
@@ -178,14 +183,14 @@ export class RegionLink {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#isUp = false;
-    clearTimeout(this.#retryTimer);
+    this.#cancelRetry?.();
     await this.#client?.disconnect({ sessionExpiryIntervalS: this.#parts.settings.budgetAgeS });
   }
 
   /** Another region is not wanted any more: nothing is kept for this one there. */
   async end(): Promise<void> {
     this.#isStopped = true;
-    clearTimeout(this.#retryTimer);
+    this.#cancelRetry?.();
     const { memory } = this.#parts;
     for (const filter of [...this.#held.keys()]) this.#forget(filter);
     memory.hadSession = false;
@@ -211,7 +216,7 @@ export class RegionLink {
       this.#say(`the listener is ${whose}, not of ${region}`);
       this.#client = null;
       client.destroy().catch(() => {});
-      this.#retryTimer = setTimeout(() => this.start(), STRANGER_MS);
+      this.#cancelRetry = this.#parts.world.timers.after(STRANGER_MS, () => this.start());
       return;
     }
     this.counters.connects++;

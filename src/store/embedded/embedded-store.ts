@@ -42,6 +42,8 @@ export interface EmbeddedStoreOptions {
   readonly marksRetained?: boolean | undefined;
   /** Told at start of what `putNote` has kept. */
   readonly onNote?: ((key: string, value: Buffer) => void) | undefined;
+  /** Instead of LevelDB in the directory; a simulation hands in its own disk. */
+  readonly database?: Database | undefined;
   /** Writes a batch; tests hand in one that fails. */
   readonly write?: ((batch: Batch, sync: boolean) => Promise<void>) | undefined;
 }
@@ -68,6 +70,16 @@ const PROBE_BYTES = 2 * WRITE_BUFFER_BYTES;
 const CACHE_BYTES = 4 * 1024 * 1024;
 /** Each open table is mapped into memory, 2 MiB at most. */
 const OPEN_FILES_MAX = 48;
+
+function levelIn(directory: string): Database {
+  return new ClassicLevel<Buffer, Buffer>(directory, {
+    keyEncoding: 'buffer',
+    valueEncoding: 'buffer',
+    writeBufferSize: WRITE_BUFFER_BYTES,
+    cacheSize: CACHE_BYTES,
+    maxOpenFiles: OPEN_FILES_MAX,
+  });
+}
 
 export class EmbeddedStore implements Store {
   readonly keepsQueues = true;
@@ -115,13 +127,7 @@ export class EmbeddedStore implements Store {
 
   constructor(options: EmbeddedStoreOptions) {
     this.#options = options;
-    this.#db = new ClassicLevel<Buffer, Buffer>(options.directory, {
-      keyEncoding: 'buffer',
-      valueEncoding: 'buffer',
-      writeBufferSize: WRITE_BUFFER_BYTES,
-      cacheSize: CACHE_BYTES,
-      maxOpenFiles: OPEN_FILES_MAX,
-    });
+    this.#db = options.database ?? levelIn(options.directory);
     this.#reader = new RunReader(this.#db, this.#resident, this.#quarantine, (session) => {
       this.#changed(session, false);
     });
@@ -147,7 +153,8 @@ export class EmbeddedStore implements Store {
   async start(events: StoreEvents, restore: RestoreVisitor): Promise<void> {
     this.#events = events;
     const { directory, log, scheduler } = this.#options;
-    await openDirectory(this.#db, directory, log);
+    if (this.#options.database === undefined) await openDirectory(this.#db, directory, log);
+    else await this.#db.open();
     try {
       await checkVersion(this.#db, directory, this.#quarantine);
       const { onNote = (): void => {} } = this.#options;
