@@ -1,8 +1,9 @@
 /**
  * QoS 1 and 2 messages on their way from a link into the queues of a datacenter (docs/adr/0022, hard case
  * 10). A QoS 2 message is noted with its body, and the name its appends will have, before any of it leaves;
- * its holder, or the next one, publishes it under that name, so that queues drop what they had. Used by
- * `region-link.ts`, one for each taking of the notes, made by `link-holder.ts`.
+ * its holder, or the next one, publishes it under that name, so that queues drop what they had. So that
+ * none overtakes another of QoS 1, that one is safe before the note is written, or is noted as well. Used
+ * by `region-link.ts`, one for each taking of the notes, made by `link-holder.ts`.
  */
 import type { LinkInlet } from '../core/link-inlet.ts';
 import type { LinkProperties } from '../core/link-properties.ts';
@@ -27,12 +28,15 @@ export interface LineParts {
 
 type Done = (failed: boolean) => void;
 
-/** Not published yet: it, or one before it, is being noted. */
+/** Not published yet: it is not noted, or one before it is not. */
 interface Waiting {
   readonly arrival: Arrival;
   readonly identity: AppendIdentity;
   readonly done: Done;
-  state: 'noting' | 'noted' | 'failed';
+  /** Held: not noted while something that was published without a note is not safe. */
+  state: 'held' | 'noting' | 'noted' | 'failed';
+  /** What is noted, while it is held. */
+  bytes: Buffer | null;
 }
 
 const KEY_PREFIX = 'p/';
@@ -43,6 +47,8 @@ export class ArrivalLine {
   /** By key of their note: what an earlier holder may or may not have published. */
   readonly #left: Map<string, { readonly identity: AppendIdentity; readonly bytes: Buffer }> =
     new Map();
+  /** Published without a note, and not safe yet. */
+  #unsafe = 0;
   #isClosed = false;
 
   constructor(parts: LineParts) {
@@ -58,30 +64,58 @@ export class ArrivalLine {
       return;
     }
     window.begin(source, number);
-    const isNoted = view.qos === 2;
-    if (!isNoted && this.#waiting.length === 0) {
+    if (view.qos !== 2 && this.#waiting.length === 0) {
+      this.#unsafe++;
       this.#publish(view, topic, properties, OWN_IDENTITY, null, done);
       return;
     }
     const nowMs = clock.wallMs();
-    const choices = isNoted ? inlet.choose(topic) : NO_CHOICES;
+    const choices = view.qos === 2 ? inlet.choose(topic) : NO_CHOICES;
     const bytes = encodeArrival(view, topic, choices, nowMs);
     const arrival = decodeArrival(bytes, nowMs)!;
-    const identity = isNoted ? notes.nextName() : OWN_IDENTITY;
-    const waiting: Waiting = { arrival, identity, done, state: isNoted ? 'noting' : 'noted' };
+    // Behind a QoS 2 message those of QoS 1 are noted as well: published without it they would be late.
+    const waiting: Waiting = { arrival, identity: notes.nextName(), done, state: 'held', bytes };
     this.#waiting.push(waiting);
-    if (!isNoted) return;
+    if (this.#unsafe === 0) this.#note(waiting);
+  }
+
+  #note(waiting: Waiting): void {
+    const { notes } = this.#parts;
+    const { identity, bytes } = waiting;
+    waiting.state = 'noting';
+    waiting.bytes = null;
     notes.whenDurable(notes.putNote(keyOf(identity), bytes), (failed) => {
       waiting.state = failed ? 'failed' : 'noted';
       this.#release();
     });
   }
 
+  /** One that was published without a note is safe; `failed`: it comes again, and so does what is behind. */
+  #safe(failed: boolean): void {
+    this.#unsafe--;
+    if (this.#waiting.length === 0) return;
+    if (failed) this.#refuse();
+    else if (this.#unsafe === 0) for (const waiting of this.#held()) this.#note(waiting);
+  }
+
+  *#held(): Generator<Waiting> {
+    const { length } = this.#waiting;
+    for (let index = 0; index < length; index++) {
+      const waiting = this.#waiting.at(index)!;
+      if (waiting.state === 'held') yield waiting;
+    }
+  }
+
+  #refuse(): void {
+    for (const waiting of this.#held()) waiting.state = 'failed';
+    this.#release();
+  }
+
   /** In the order in which they came. */
   #release(): void {
     const waiting = this.#waiting;
     for (let first = waiting.at(0); first !== undefined; first = waiting.at(0)) {
-      if (first.state === 'noting') return;
+      if (first.state === 'held' || first.state === 'noting') return;
       waiting.shift();
       const { arrival, identity, done } = first;
       const { view, topic, properties, choices } = arrival;
@@ -108,6 +142,7 @@ export class ArrivalLine {
         ended(true);
         return;
       }
+      if (identity === OWN_IDENTITY) this.#safe(failed);
       // The name of the message first, then what would bring it again.
       const ticket = failed ? 0 : window.mark(source, number, true);
       if (identity !== OWN_IDENTITY) notes.putNote(keyOf(identity), null);
@@ -172,6 +207,7 @@ export class ArrivalLine {
   /** Somebody else has the notes, or soon will: nothing more is published or noted. */
   close(): void {
     this.#isClosed = true;
+    this.#refuse();
   }
 }
 

@@ -1,7 +1,8 @@
 /**
  * A datacenter for a chaos run: a Redis and several nodes, all real processes, each of which can be
  * killed, stopped for a while, and started again. Between nodes and Redis, and between nodes, stand
- * proxies of ours that can cut and delay. Used by run-cluster-chaos.ts.
+ * proxies of ours that can cut and delay. Without a Redis it is one node alone. Used by
+ * run-cluster-chaos.ts, and by region-site.ts for each region.
  */
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +15,7 @@ export interface SiteNode {
   /** MQTT port while it is ready; null: nobody may connect. */
   port: number | null;
   broker: Broker | null;
-  /** Its way to Redis. */
+  /** Its way to Redis; to nothing where there is none. */
   readonly toRedis: TcpProxy;
   /** The way of others to its peer listener. */
   readonly toPeers: TcpProxy;
@@ -29,7 +30,13 @@ export interface SiteNode {
 export interface SiteOptions {
   readonly nodes: number;
   readonly folder: string;
-  readonly redis: RedisServer;
+  readonly redis: RedisServer | null;
+  /** Before the number of a node; `n` unless told. */
+  readonly prefix?: string;
+  /** Of all nodes. */
+  readonly config?: string;
+  readonly hasAdmin?: boolean;
+  readonly env?: NodeJS.ProcessEnv;
   /** Program and first arguments instead of `node src/cli/main.ts`. */
   readonly program?: readonly string[];
   readonly flags?: readonly string[];
@@ -38,7 +45,7 @@ export interface SiteOptions {
 /** A run does not end because others keep the machine busy. */
 const START_MS_MAX = 120_000;
 /** A node says a lot when it is cut off; these words are no complaints in a run that cuts it off. */
-const EXPECTED = /redis|peer|link|lease|member|node|cluster|session|store|queue|journal/i;
+const EXPECTED = /redis|peer|link|lease|member|node|cluster|session|store|queue|journal|cassandra/i;
 
 export class ClusterSite {
   readonly nodes: SiteNode[] = [];
@@ -49,13 +56,14 @@ export class ClusterSite {
   }
 
   async start(): Promise<void> {
-    for (let index = 0; index < this.#options.nodes; index++) {
-      const toRedis = await TcpProxy.start(this.#options.redis.port);
+    const { nodes, redis, prefix = 'n' } = this.#options;
+    for (let index = 0; index < nodes; index++) {
+      const toRedis = await TcpProxy.start(redis?.port ?? 1);
       // Whom it leads to is known when the node has chosen its port.
       const peerPort = await freePort();
       const toPeers = await TcpProxy.start(peerPort);
       this.nodes.push({
-        name: `n${index + 1}`,
+        name: `${prefix}${index + 1}`,
         port: null,
         broker: null,
         toRedis,
@@ -70,25 +78,16 @@ export class ClusterSite {
   }
 
   async startNode(node: SiteNode): Promise<void> {
-    const { folder, program, flags = [] } = this.#options;
+    const { folder, program, config, hasAdmin = false, env, flags = [] } = this.#options;
     const data = join(folder, node.name);
     mkdirSync(data, { recursive: true });
     const broker = new Broker({
       data,
       startMsMax: START_MS_MAX,
-      flags: [
-        '--set',
-        'sysIntervalS=0',
-        '--redis',
-        `redis://127.0.0.1:${node.toRedis.port}`,
-        '--node-id',
-        node.name,
-        '--peer',
-        `127.0.0.1:${node.peerPort}`,
-        '--set',
-        `cluster.peer.advertise=127.0.0.1:${node.toPeers.port}`,
-        ...flags,
-      ],
+      hasAdmin,
+      flags: ['--set', 'sysIntervalS=0', ...this.#membership(node), ...flags],
+      ...(config === undefined ? {} : { config }),
+      ...(env === undefined ? {} : { env }),
       ...(program === undefined ? {} : { program }),
     });
     node.broker = broker;
@@ -96,6 +95,15 @@ export class ClusterSite {
     void broker.exited.then(() => this.#gone(node, broker));
     await broker.ready;
     if (node.broker === broker) node.port = broker.port();
+  }
+
+  #membership({ name, toRedis, toPeers, peerPort }: SiteNode): string[] {
+    if (this.#options.redis === null) return [];
+    return [
+      ...['--redis', `redis://127.0.0.1:${toRedis.port}`],
+      ...['--node-id', name, '--peer', `127.0.0.1:${peerPort}`],
+      ...['--set', `cluster.peer.advertise=127.0.0.1:${toPeers.port}`],
+    ];
   }
 
   #gone(node: SiteNode, broker: Broker): void {

@@ -10,9 +10,9 @@ import type { RedisServer } from '../support/redis-server.ts';
 import type { TcpProxy } from '../support/tcp-proxy.ts';
 import { cast } from './cast.ts';
 import { ClusterSite, type SiteNode, saidBy } from './cluster-site.ts';
+import { Doors } from './doors.ts';
 import { emptyRedis } from './emptied-redis.ts';
 import { Ledger, type Verdict } from './ledger.ts';
-import { Link } from './link.ts';
 import { Prng } from './prng.ts';
 import { checkRetained } from './retained-watch.ts';
 import type { Stage } from './stage.ts';
@@ -62,8 +62,6 @@ const SUBSCRIBE_MS = 40_000;
 const LATE_MS = 1000;
 /** Unavailable, busy, use another server: a node in trouble says so and the client goes on trying. */
 const REFUSALS = new Set([0x88, 0x89, 0x9c, 3]);
-/** A client that hears nothing for so long believes that its node is dead. */
-const DEAF_MS = 2500;
 
 export async function runClusterChaos(options: ClusterChaosOptions): Promise<ClusterChaosReport> {
   const folder = mkdtempSync(join(tmpdir(), 'causeway-cluster-'));
@@ -85,7 +83,7 @@ class ClusterChaos {
   readonly #cast: ReturnType<typeof cast>;
   readonly #happened: Record<string, number> = {};
   readonly #trace: string[] = [];
-  readonly #lines: Set<{ close: () => void; heardMs: number }> = new Set();
+  readonly #doors: Doors;
   #timer: NodeJS.Timeout | undefined;
   #debt = 0;
   #lastTickMs = performance.now();
@@ -104,6 +102,7 @@ class ClusterChaos {
       ...(options.flags === undefined ? {} : { flags: options.flags }),
     });
     const chance = new Prng(options.seed ^ 0x5eed);
+    this.#doors = new Doors(() => this.#site.ports, chance);
     this.#stage = {
       ledger: this.#ledger,
       prng: chance,
@@ -130,28 +129,6 @@ class ClusterChaos {
     this.#trace.push(`${at} ${who} ${text}`);
   }
 
-  /** To some node; a client whose node went silent goes elsewhere, as a keep-alive would make it. */
-  #openDoors(): void {
-    this.#stage.dial = (version, events) => {
-      const { ports } = this.#site;
-      const port = ports.length === 0 ? 1 : this.#stage.prng.pick(ports);
-      const open = { close: () => link.close(), heardMs: performance.now() };
-      const link = new Link(port, version, {
-        ...events,
-        packet: (packet) => {
-          open.heardMs = performance.now();
-          events.packet(packet);
-        },
-        closed: () => {
-          this.#lines.delete(open);
-          events.closed();
-        },
-      });
-      this.#lines.add(open);
-      return link;
-    };
-  }
-
   #tick(): void {
     const nowMs = performance.now();
     const rate = this.#options.ratePerS ?? RATE_PER_S;
@@ -161,7 +138,7 @@ class ClusterChaos {
     this.#debt -= count;
     for (const publisher of this.#cast.publishers) publisher.tick(count, nowMs);
     for (const subscriber of this.#cast.subscribers) subscriber.tick(nowMs);
-    for (const open of this.#lines) if (nowMs - open.heardMs > DEAF_MS) open.close();
+    this.#doors.closeDeaf(nowMs);
     if (this.#ledger.delivered === this.#lastDelivered) return;
     this.#lastDelivered = this.#ledger.delivered;
     if (this.#lastDeliveryMs > 0) {
@@ -174,7 +151,7 @@ class ClusterChaos {
     const { seed, faults, kinds = clusterFaults, log = () => {} } = this.#options;
     const beganMs = performance.now();
     await this.#site.start();
-    this.#openDoors();
+    this.#stage.dial = this.#doors.dial;
     this.#timer = setInterval(() => this.#tick(), TICK_MS);
     await this.#opened();
     await pause(500);

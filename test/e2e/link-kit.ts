@@ -2,7 +2,7 @@
  * Regions for tests from outside: a node from source for each, links between them through a proxy of their
  * own that can be cut, and clients. Knows the configuration and nothing of src/ but how passwords are hashed.
  */
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,25 +11,22 @@ import { parse, stringify } from 'yaml';
 import { Client, connectClient, openSocket } from '../conformance/client.ts';
 import type { ProtocolVersion } from '../conformance/packets.ts';
 import type { ReadPacket } from '../conformance/reader.ts';
+import {
+  type AcceptOptions,
+  fetcherOf,
+  LINK_PASSWORD,
+  type LinkName,
+  type LinkOptions,
+  sourceOf,
+  writeRegion,
+} from '../support/region-config.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
-import { ADMIN_TOKEN, passwordLines } from './access-kit.ts';
+import { ADMIN_TOKEN } from './access-kit.ts';
 import { Broker } from './broker.ts';
 import { type ConnectOptions, until } from './cluster-kit.ts';
 
 /** Compiled sources, so that the next node starts in half the time. */
 const compileCache = fileURLToPath(new URL('../../node_modules/.cache/compile', import.meta.url));
-const PASSWORD = 'a-secret-of-links';
-
-export interface LinkOptions {
-  readonly scheme?: 'mqtts';
-  readonly tls?: object;
-  /** Null: none. */
-  readonly username?: null;
-  readonly passwordFile?: null;
-  readonly allow?: readonly string[];
-  readonly budgetAgeS?: number;
-  readonly budgetBytes?: number;
-}
 
 /** What a test may change of a configuration. */
 export interface Changeable {
@@ -39,17 +36,6 @@ export interface Changeable {
     accept: { certificate?: string }[];
   };
 }
-
-export interface AcceptOptions {
-  readonly user?: null;
-  readonly certificate?: string;
-  readonly topics?: readonly string[];
-  readonly budgetAgeMaxS?: number;
-  readonly budgetBytesMax?: number;
-}
-
-/** `eu<us`: eu fetches from us. */
-export type LinkName = `${string}<${string}`;
 
 export interface RegionsOptions {
   readonly names: readonly string[];
@@ -94,46 +80,8 @@ export class TestRegions {
   }
 
   async #write(name: string): Promise<void> {
-    const { links, link = {}, accept = {}, config = {} } = this.#options;
-    mkdirSync(join(this.#folder, name));
-    const fetched = links.filter((one) => one.startsWith(`${name}<`));
-    const fetchers = links.filter((one) => one.endsWith(`<${name}`));
-    const users = Object.fromEntries(fetchers.map((one) => [`link-${from(one)}`, PASSWORD]));
-    const file = (base: string, text: string): string => {
-      writeFileSync(join(this.#folder, name, base), text, { mode: 0o600 });
-      return base;
-    };
-    const whole = {
-      listeners: ['mqtt://127.0.0.1:0'],
-      sysIntervalS: 0,
-      bans: { login: { failuresMax: 0 }, flapping: { connectsMax: 0 } },
-      authentication: {
-        chain: ['certificate', 'password'],
-        certificate: {},
-        anonymous: true,
-        password: {
-          file: file('passwords', await passwordLines({ ...users, somebody: PASSWORD })),
-        },
-      },
-      regions: {
-        name,
-        links: fetched.map((one) => {
-          const { scheme = 'mqtt', ...more } = link[one] ?? {};
-          return given({
-            region: to(one),
-            url: `${scheme}://127.0.0.1:${this.proxies.get(one)!.port}`,
-            username: `link-${name}`,
-            passwordFile: file('secret', `${PASSWORD}\n`),
-            ...more,
-          });
-        }),
-        accept: fetchers.map((one) =>
-          given({ region: from(one), user: `link-${from(one)}`, ...accept[one] }),
-        ),
-      },
-      ...config,
-    };
-    file('causeway.yaml', stringify(whole));
+    const portOf = (link: LinkName): number => this.proxies.get(link)!.port;
+    await writeRegion(join(this.#folder, name), { ...this.#options, name, portOf });
   }
 
   /** With the data it had before; links to it are led to where it listens now. */
@@ -147,7 +95,7 @@ export class TestRegions {
     this.brokers.set(name, broker);
     for (const [link, proxy] of this.proxies) {
       const scheme = this.#options.link?.[link as LinkName]?.scheme;
-      if (to(link) === name) proxy.retarget(broker.port(scheme));
+      if (sourceOf(link) === name) proxy.retarget(broker.port(scheme));
     }
     return broker;
   }
@@ -170,7 +118,9 @@ export class TestRegions {
       'links are up',
       async () => {
         for (const link of names) {
-          const up = await this.broker(from(link)).metric(`causeway_link_up{region="${to(link)}"}`);
+          const up = await this.broker(fetcherOf(link)).metric(
+            `causeway_link_up{region="${sourceOf(link)}"}`,
+          );
           if (up !== 1) return false;
         }
         return true;
@@ -183,8 +133,8 @@ export class TestRegions {
   subscribed(counts: Readonly<Partial<Record<LinkName, number>>>): Promise<unknown> {
     return until('links have subscribed', async () => {
       for (const [link, count] of Object.entries(counts)) {
-        const name = `causeway_fetcher_subscriptions{region="${from(link)}"}`;
-        if ((await this.broker(to(link)).metric(name)) !== count) return false;
+        const name = `causeway_fetcher_subscriptions{region="${fetcherOf(link)}"}`;
+        if ((await this.broker(sourceOf(link)).metric(name)) !== count) return false;
       }
       return true;
     });
@@ -192,12 +142,14 @@ export class TestRegions {
 
   /** A sample of the link's end that fetches. */
   ofLink(link: LinkName, name: string): Promise<number> {
-    return this.broker(from(link)).metric(`causeway_link_${name}{region="${to(link)}"}`);
+    return this.broker(fetcherOf(link)).metric(`causeway_link_${name}{region="${sourceOf(link)}"}`);
   }
 
   /** A sample of the end that is fetched from. */
   ofFetcher(link: LinkName, name: string): Promise<number> {
-    return this.broker(to(link)).metric(`causeway_fetcher_${name}{region="${from(link)}"}`);
+    return this.broker(sourceOf(link)).metric(
+      `causeway_fetcher_${name}{region="${fetcherOf(link)}"}`,
+    );
   }
 
   /** A connection that has sent nothing. */
@@ -216,12 +168,12 @@ export class TestRegions {
 
   /** Login of a user that is no link. */
   get somebody(): { readonly username: string; readonly password: string } {
-    return { username: 'somebody', password: PASSWORD };
+    return { username: 'somebody', password: LINK_PASSWORD };
   }
 
   /** Login of a link. */
   login(region: string): { readonly username: string; readonly password: string } {
-    return { username: `link-${region}`, password: PASSWORD };
+    return { username: `link-${region}`, password: LINK_PASSWORD };
   }
 
   /** Changes the configuration of a region and has it read again. */
@@ -238,8 +190,8 @@ export class TestRegions {
 
   /** Ends the session of a link where it is. */
   async endSession(link: LinkName): Promise<number> {
-    const id = encodeURIComponent(`$link/${from(link)}`);
-    const admin = this.broker(to(link)).addresses.get('http')!;
+    const id = encodeURIComponent(`$link/${fetcherOf(link)}`);
+    const admin = this.broker(sourceOf(link)).addresses.get('http')!;
     const headers = { authorization: `Bearer ${ADMIN_TOKEN}`, connection: 'close' };
     const url = new URL(`/api/v1/sessions/${id}`, admin);
     return (await fetch(url, { method: 'DELETE', headers })).status;
@@ -258,19 +210,6 @@ export class TestRegions {
       ...(noise === '' ? [] : [`${name}: ${noise}`]),
     ]);
   }
-}
-
-/** Without what is null. */
-function given(section: object): object {
-  return Object.fromEntries(Object.entries(section).filter(([, value]) => value !== null));
-}
-
-function from(link: string): string {
-  return link.slice(0, link.indexOf('<'));
-}
-
-function to(link: string): string {
-  return link.slice(link.indexOf('<') + 1);
 }
 
 /** Takes and acknowledges messages until none has come for a while. */

@@ -1,8 +1,9 @@
 // Links between regions of one node each, over real sockets (P8, ADR 0022).
 import t, { type Test } from 'tap';
 import { connect } from '../conformance/packets.ts';
+import type { LinkName } from '../support/region-config.ts';
 import { until } from './cluster-kit.ts';
-import { drain, type LinkName, TestRegions } from './link-kit.ts';
+import { drain, TestRegions } from './link-kit.ts';
 
 t.setTimeout(300_000);
 

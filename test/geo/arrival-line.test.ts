@@ -140,24 +140,61 @@ t.test('noted, published in order, its name noted, acknowledged', async (t) => {
   const { notes, window, published, settle, ended, add } = world();
   add(1, 1);
   t.strictSame(published, ['m1 a 1 null:0 x12'], 'QoS 1 at once, and without a copy');
+  settle[0]!(false);
+  notes.commit();
+  t.strictSame(ended, ['1 false']);
   add(2, 2);
   add(3, 1);
   add(4, 2);
   t.equal(published.length, 1, 'nothing before the note is there, and nothing overtakes');
   t.equal(window.seen(SOURCE, 2), PENDING);
   notes.commit();
-  t.strictSame(published.slice(1), [named(2, 1), 'm3 a 1 null:0 x12', named(4, 2)]);
-  t.equal(notes.messages.length, 2);
+  t.strictSame(published.slice(1), [named(2, 1), 'm3 a 1 l07:2 x12', named(4, 3)]);
+  t.equal(notes.messages.length, 3);
   settle[1]!(false);
-  t.strictSame(ended, [], 'not before its name is noted');
+  t.strictSame(ended, ['1 false'], 'not before its name is noted');
   notes.commit();
-  t.strictSame(ended, ['2 false']);
-  t.equal(notes.messages.length, 1);
+  t.strictSame(ended.slice(1), ['2 false']);
+  t.equal(notes.messages.length, 2);
   settle[3]!(true);
   notes.commit();
-  t.strictSame(ended, ['2 false', '4 true'], 'what could not be stored comes again');
-  t.equal(notes.messages.length, 0);
+  t.strictSame(ended.slice(1), ['2 false', '4 true'], 'what could not be stored comes again');
+  t.equal(notes.messages.length, 1);
   t.equal(window.seen(SOURCE, 4), -1);
+});
+
+t.test('QoS 1 is not overtaken by what a later holder publishes', async (t) => {
+  const { notes, line, published, settle, ended, add } = world();
+  add(1, 1);
+  add(2, 1);
+  add(3, 2);
+  add(4, 1);
+  notes.commit();
+  t.equal(notes.messages.length, 0, 'the first two may be lost with this node');
+  settle[0]!(false);
+  notes.commit();
+  t.equal(notes.messages.length, 0);
+  settle[1]!(false);
+  notes.commit();
+  t.equal(notes.messages.length, 2, 'now they are safe, and what is behind is noted in its order');
+  t.strictSame(published.slice(2), [named(3, 1), 'm4 a 1 l07:2 x12']);
+  line.close();
+  const next = world(notes.kept);
+  t.equal(next.line.replay(), 2);
+  t.strictSame(next.published, published.slice(2));
+
+  for (const how of ['failed', 'closed']) {
+    const again = world();
+    again.add(1, 1);
+    again.add(2, 2);
+    again.add(3, 1);
+    if (how === 'closed') again.line.close();
+    again.settle[0]!(how === 'failed');
+    again.notes.commit();
+    t.strictSame(again.published.length, 1);
+    t.strictSame(again.ended.sort(), ['1 true', '2 true', '3 true'], `${how}: all come again`);
+  }
+  t.strictSame(ended, ['1 false', '2 false']);
 });
 
 t.test(

@@ -18,6 +18,12 @@ const START_MS_MAX = 10_000;
 /** What was answered is there again after kill -9. */
 export const DURABLE: readonly string[] = ['--appendonly', 'yes', '--appendfsync', 'always'];
 
+/** A program that ends early takes its servers along. */
+const running = new Set<RedisServer>();
+process.once('exit', () => {
+  for (const server of running) server.abandon();
+});
+
 export class RedisServer {
   readonly port: number;
   readonly folder: string;
@@ -70,6 +76,7 @@ export class RedisServer {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.#child = child;
+    running.add(this);
     let output = '';
     await new Promise<void>((resolve, reject) => {
       const fail = (why: string): void => reject(new Error(`redis-server ${why}\n${output}`));
@@ -95,6 +102,13 @@ export class RedisServer {
   async remove(): Promise<void> {
     await this.stop();
     rmSync(this.folder, { recursive: true, force: true });
+    running.delete(this);
+  }
+
+  /** Without waiting: for the end of this process. */
+  abandon(): void {
+    this.#child?.kill('SIGKILL');
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 3 });
   }
 
   signal(name: NodeJS.Signals): void {

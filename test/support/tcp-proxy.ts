@@ -1,6 +1,6 @@
 /**
  * A TCP proxy for faults between two parties on loopback: forwards, swallows one or both directions
- * without closing anything (half-open), cuts, delays, refuses. Chunks keep their order.
+ * without closing anything (half-open), cuts, delays, throttles, refuses. Chunks keep their order.
  */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { resetSocket } from './reset-socket.ts';
@@ -16,9 +16,14 @@ interface Leg {
   timer: NodeJS.Timeout | undefined;
   isPaused: boolean;
   isStalled: boolean;
+  /** When the line has carried what is ahead; of a throttled proxy. */
+  freeMs: number;
   /** `from` has closed: so will `to`, when it has got everything. */
   isEnding: boolean;
 }
+
+/** More than this on a throttled line, and nothing is read from the sender: what its socket would feel. */
+const THROTTLED_BYTES_MAX = 64 * 1024;
 
 export class TcpProxy {
   readonly port: number;
@@ -26,17 +31,18 @@ export class TcpProxy {
   accepted = 0;
   /** True: neither this chunk nor what follows on its connection is handed on. */
   stalls: ((chunk: Buffer, direction: Direction) => boolean) | null = null;
-  #targetPort: number;
+  #target: () => number;
   readonly #server: Server;
   readonly #legs: Set<Leg> = new Set();
   readonly #paused: Set<Direction> = new Set();
-  #delayMs = 0;
+  #delay: () => number = () => 0;
+  #bytesPerMs = Number.POSITIVE_INFINITY;
   #isRefusing = false;
 
   private constructor(server: Server, port: number, targetPort: number) {
     this.#server = server;
     this.port = port;
-    this.#targetPort = targetPort;
+    this.#target = () => targetPort;
   }
 
   static async start(targetPort: number): Promise<TcpProxy> {
@@ -52,9 +58,9 @@ export class TcpProxy {
     return this.#legs.size / 2;
   }
 
-  /** For connections to come. */
-  retarget(port: number): void {
-    this.#targetPort = port;
+  /** For connections to come; a function is asked for each of them. */
+  retarget(port: number | (() => number)): void {
+    this.#target = typeof port === 'number' ? () => port : port;
   }
 
   /** What comes, an end included, is kept and not handed on until `resume`; nobody is told. */
@@ -77,9 +83,19 @@ export class TcpProxy {
     }
   }
 
-  /** Each chunk is handed on this much later, in both directions. */
-  delay(ms: number): void {
-    this.#delayMs = ms;
+  /**
+   * Each chunk is handed on this much later, in both directions; a function is asked for each of them, null
+   * changes nothing. Answers what it was before.
+   */
+  delay(ms: number | (() => number) | null): () => number {
+    const before = this.#delay;
+    if (ms !== null) this.#delay = typeof ms === 'number' ? () => ms : ms;
+    return before;
+  }
+
+  /** Bytes a second that each direction of a connection carries; 0: as many as come. */
+  throttle(bytesPerS: number): void {
+    this.#bytesPerMs = bytesPerS === 0 ? Number.POSITIVE_INFINITY : bytesPerS / 1000;
   }
 
   /** Ends all connections with a reset; what was kept is gone. */
@@ -104,7 +120,7 @@ export class TcpProxy {
       return;
     }
     this.accepted += 1;
-    const server = connect({ port: this.#targetPort, host: '127.0.0.1', noDelay: true });
+    const server = connect({ port: this.#target(), host: '127.0.0.1', noDelay: true });
     client.setNoDelay(true);
     const pair: [Socket, Socket, Direction][] = [
       [client, server, 'toServer'],
@@ -120,13 +136,17 @@ export class TcpProxy {
         timer: undefined,
         isPaused,
         isStalled: false,
+        freeMs: 0,
         isEnding: false,
       };
       this.#legs.add(leg);
       from.on('data', (chunk: Buffer) => {
         if (this.stalls?.(chunk, direction) === true) leg.isStalled = true;
         if (leg.isStalled) return;
-        leg.waiting.push({ chunk, dueMs: performance.now() + this.#delayMs });
+        const nowMs = performance.now();
+        leg.freeMs = Math.max(leg.freeMs, nowMs) + chunk.length / this.#bytesPerMs;
+        leg.waiting.push({ chunk, dueMs: leg.freeMs + this.#delay() });
+        if ((leg.freeMs - nowMs) * this.#bytesPerMs > THROTTLED_BYTES_MAX) from.pause();
         this.#forward(leg);
       });
       from.on('error', () => {});
@@ -149,6 +169,7 @@ export class TcpProxy {
       leg.waiting.shift();
       if (leg.to.writable) leg.to.write(first.chunk);
     }
+    if (leg.from.isPaused()) leg.from.resume();
     if (!leg.isEnding) return;
     this.#legs.delete(leg);
     leg.to.destroySoon();
