@@ -94,21 +94,16 @@ export class ArrivalLine {
   #safe(failed: boolean): void {
     this.#unsafe--;
     if (this.#waiting.length === 0) return;
-    if (failed) this.#refuse();
-    else if (this.#unsafe === 0) for (const waiting of this.#held()) this.#note(waiting);
+    if (failed) this.#drop();
+    else if (this.#unsafe === 0) this.#noteHeld();
   }
 
-  *#held(): Generator<Waiting> {
+  #noteHeld(): void {
     const { length } = this.#waiting;
     for (let index = 0; index < length; index++) {
       const waiting = this.#waiting.at(index)!;
-      if (waiting.state === 'held') yield waiting;
+      if (waiting.state === 'held') this.#note(waiting);
     }
-  }
-
-  #refuse(): void {
-    for (const waiting of this.#held()) waiting.state = 'failed';
-    this.#release();
   }
 
   /** In the order in which they came. */
@@ -116,13 +111,30 @@ export class ArrivalLine {
     const waiting = this.#waiting;
     for (let first = waiting.at(0); first !== undefined; first = waiting.at(0)) {
       if (first.state === 'held' || first.state === 'noting') return;
+      if (first.state === 'failed' || !this.#parts.isHolder()) {
+        this.#drop();
+        return;
+      }
       waiting.shift();
       const { arrival, identity, done } = first;
       const { view, topic, properties, choices } = arrival;
-      const { source, number } = properties;
-      const isLost = first.state === 'failed' || this.#isClosed || !this.#parts.isHolder();
-      if (isLost) this.#end(source, number, true, done);
-      else this.#publish(view, topic, properties, identity, choices, done);
+      this.#publish(view, topic, properties, identity, choices, done);
+    }
+  }
+
+  /**
+   * All that waits comes again, as nothing may overtake what does. Notes go: published later, behind names
+   * that are younger, queues would take these messages for known.
+   */
+  #drop(): void {
+    const { notes } = this.#parts;
+    const waiting = this.#waiting;
+    for (let count = waiting.length; count > 0; count--) {
+      const { state, identity, arrival, done } = waiting.shift()!;
+      const { source, number } = arrival.properties;
+      const isNoted = state === 'noting' || state === 'noted';
+      if (isNoted && !this.#isClosed) notes.putNote(keyOf(identity), null);
+      this.#end(source, number, true, done);
     }
   }
 
@@ -207,7 +219,7 @@ export class ArrivalLine {
   /** Somebody else has the notes, or soon will: nothing more is published or noted. */
   close(): void {
     this.#isClosed = true;
-    this.#refuse();
+    this.#drop();
   }
 }
 

@@ -258,6 +258,28 @@ t.test('who is the holder no longer publishes and notes nothing', async (t) => {
   t.strictSame(notes.messages.length, 1, 'the next holder finds it');
 });
 
+t.test(
+  'who is the holder again a moment later lets nothing overtake what it has not taken',
+  async (t) => {
+    const { notes, line, published, ended, add, state } = world();
+    const { view, properties } = arrival(1, 2);
+    line.add(view, 'a', properties, (failed) => {
+      ended.push(`1 ${failed}`);
+      state.isHolder = true;
+    });
+    add(2, 2);
+    state.isHolder = false;
+    notes.commit();
+    t.strictSame(ended, ['1 true', '2 true'], 'both come again');
+    t.strictSame(published, []);
+    add(1, 2);
+    add(2, 2);
+    notes.commit();
+    t.strictSame(published, [named(1, 3), named(2, 4)]);
+    t.equal(notes.messages.length, 2, 'no older name is left, which queues would take for known');
+  },
+);
+
 t.test('what is noted of a message', async (t) => {
   const { view } = arrival(7, 2, { retain: true, messageExpiryS: 60 });
   const bytes = encodeArrival(view, 'a', CHOICES, NOW_MS);
