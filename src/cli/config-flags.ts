@@ -58,6 +58,11 @@ export function requestConfig(flags: Flags, file: string | undefined): ConfigReq
   if (flags.values.has('ephemeral')) {
     values.push({ flag: '--ephemeral', path: 'store', value: 'memory' });
   }
+  const points = single('contact-points');
+  if (points !== undefined) {
+    const value = points.split(',').map((point) => point.trim());
+    values.push({ flag: '--contact-points', path: 'cassandra.contactPoints', value });
+  }
   const admin = single('admin');
   if (admin !== undefined) values.push({ flag: '--admin', path: 'admin.url', value: admin });
   for (const [flag, path] of clusterFlags) {

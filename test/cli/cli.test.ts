@@ -76,6 +76,13 @@ t.test('flags are read strictly', async (t) => {
   }
 });
 
+t.test('contact points of Cassandra have commas between', async (t) => {
+  const points = ['--contact-points', '127.0.0.1:1, x:y:z', '--local-datacenter', 'dc1'];
+  const { code, stderr } = await runCli(['cassandra', 'init', ...points]);
+  t.equal(code, 1);
+  t.match(stderr, /^--contact-points: cassandra\.contactPoints\[1\]: .*found "x:y:z"$/m);
+});
+
 t.test('check', async (t) => {
   const folder = temporaryFolder(t, {
     'good.yaml': 'store: memory\n',

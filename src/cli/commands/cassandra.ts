@@ -43,10 +43,8 @@ refuses.
     if (positionals[0] !== 'init') throw new UsageError('there is one: causeway cassandra init');
     const set = [...(values.get('set') ?? [])];
     const single = (name: string): string | undefined => values.get(name)?.[0];
-    const points = single('contact-points');
     const datacenter = single('local-datacenter');
     const keyspace = single('keyspace');
-    if (points !== undefined) set.push(`cassandra.contactPoints=${points}`);
     if (datacenter !== undefined) set.push(`cassandra.localDatacenter=${datacenter}`);
     if (keyspace !== undefined) set.push(`cassandra.keyspace=${keyspace}`);
     const given = new Map(values);
