@@ -25,6 +25,13 @@ t.test('runs seeds in workers and sums them up', async (t) => {
   t.equal(status, 0);
 });
 
+t.test('--regions: regions and their links', async (t) => {
+  const { status, stdout } = simulate('--regions', '--seeds', '4', '--jobs', '2');
+  t.match(stdout, /^simulate: 4 seeds, faults [1-9]\d*, acked [1-9]\d*, .*, failures 0; /m);
+  t.match(stdout, /, taken from links [1-9]\d*, /);
+  t.equal(status, 0);
+});
+
 t.test('a kind that does not exist is named', async (t) => {
   const { status, stderr } = simulate('--kinds', 'kill,flood');
   t.not(status, 0);

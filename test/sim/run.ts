@@ -1,15 +1,24 @@
 /**
  * `npm run simulate -- [--seeds 100000] [--from 1] [--faults N] [--kinds kill,pause,…] [--jobs CORES]
- * [--probes N] [--groups] [--trace]`: runs of the datacenter in virtual time. What a seed is like it says itself
+ * [--probes N] [--groups] [--regions] [--trace]`: runs of the datacenter in virtual time. What a seed is like it says itself
  * (seed-plan.ts), unless faults or kinds are given; `--probes`: until so many messages were published
  * elsewhere at their SUBACK, in runs that do little else; `--groups`: all who subscribe are members of
- * shared groups, and often all away. Prints each seed that fails at once, and sums
+ * shared groups, and often all away; `--regions`: of two to four regions and their links instead. Prints each seed that fails at once, and sums
  * at the end; exit code 1 when any failed. `--trace`: failures come with the last lines of their trace.
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
-import { namedFaults, type SimFault, simFaults } from './cluster-faults.ts';
-import { addCounts, describeCounts, noCounts } from './seed-outcome.ts';
+import { namedFaults, simFaults } from './cluster-faults.ts';
+import { regionFaults } from './region-faults.ts';
+import {
+  addRegionCounts,
+  describeRegionCounts,
+  noRegionCounts,
+  type RegionOutcome,
+  type RegionPlan,
+  regionPlan,
+} from './region-seeds.ts';
+import { addCounts, describeCounts, noCounts, type SeedOutcome } from './seed-outcome.ts';
 import { OF_GROUPS, type SeedPlan, seedPlan } from './seed-plan.ts';
 import { runPool } from './seed-pool.ts';
 
@@ -17,6 +26,16 @@ const PROBES = { probeEveryMs: [10, 40], probesMax: 200, isShort: true } as cons
 const SEEDS_MAX = Number.MAX_SAFE_INTEGER;
 /** Between two lines of progress. */
 const PROGRESS_MS = 30_000;
+
+/** What seeds are run as. */
+interface Campaign<Plan, Outcome> {
+  readonly worker: URL;
+  readonly plan: (seed: number) => Plan;
+  /** Enough is known. */
+  readonly isOver: () => boolean;
+  readonly count: (outcome: Outcome) => void;
+  readonly describe: () => string;
+}
 
 const { values } = parseArgs({
   options: {
@@ -27,6 +46,7 @@ const { values } = parseArgs({
     jobs: { type: 'string', default: `${availableParallelism()}` },
     probes: { type: 'string' },
     groups: { type: 'boolean', default: false },
+    regions: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
   },
 });
@@ -37,9 +57,8 @@ function number(name: string, text: string | undefined): number | undefined {
   return Number(text);
 }
 
-function kindsOf(text: string | undefined): readonly SimFault[] | undefined {
-  return text?.split(',').map((name) => {
-    const all = [...simFaults, ...namedFaults];
+function kindsOf<Kind extends string>(all: readonly Kind[]): readonly Kind[] | undefined {
+  return values.kinds?.split(',').map((name) => {
     const kind = all.find((fault) => fault === name);
     if (kind === undefined) throw new Error(`--kinds ${name}: one of ${all.join(', ')}`);
     return kind;
@@ -50,42 +69,71 @@ const from = number('from', values.from)!;
 const probesWanted = number('probes', values.probes);
 const seeds = number('seeds', values.seeds) ?? (probesWanted === undefined ? 100_000 : SEEDS_MAX);
 const faults = number('faults', values.faults);
-const kinds = kindsOf(values.kinds);
+const jobs = Math.max(1, number('jobs', values.jobs)!);
 
-const sum = noCounts();
-const failed: number[] = [];
-const startedMs = performance.now();
-let nextSeed = from;
-let done = 0;
-
-function summary(): string {
-  const seconds = ((performance.now() - startedMs) / 1000).toFixed(0);
-  return `${done} seeds, ${describeCounts(sum)}, failures ${failed.length}; ${seconds} s`;
+function ofDatacenter(): Campaign<SeedPlan, SeedOutcome> {
+  const sum = noCounts();
+  const kinds = kindsOf([...simFaults, ...namedFaults]);
+  return {
+    worker: new URL('./seed-worker.ts', import.meta.url),
+    plan: (seed) => {
+      const seeded = seedPlan(seed, { faults, kinds });
+      const plan: SeedPlan = values.groups ? { ...seeded, ...OF_GROUPS } : seeded;
+      const traced = values.trace ? { ...plan, isTracing: true } : plan;
+      return probesWanted === undefined ? traced : { ...traced, ...PROBES };
+    },
+    isOver: () => probesWanted !== undefined && sum.probes >= probesWanted,
+    count: (outcome) => addCounts(sum, outcome),
+    describe: () => describeCounts(sum),
+  };
 }
 
-function next(): SeedPlan | null {
-  if (nextSeed >= from + seeds || (probesWanted !== undefined && sum.probes >= probesWanted)) {
-    return null;
-  }
-  const seeded = seedPlan(nextSeed++, { faults, kinds });
-  const plan: SeedPlan = values.groups ? { ...seeded, ...OF_GROUPS } : seeded;
-  const traced = values.trace ? { ...plan, isTracing: true } : plan;
-  return probesWanted === undefined ? traced : { ...traced, ...PROBES };
+function ofRegions(): Campaign<RegionPlan, RegionOutcome> {
+  const sum = noRegionCounts();
+  const kinds = kindsOf(regionFaults);
+  return {
+    worker: new URL('./region-worker.ts', import.meta.url),
+    plan: (seed) => ({ ...regionPlan(seed, { faults, kinds }), isTracing: values.trace }),
+    isOver: () => false,
+    count: (outcome) => addRegionCounts(sum, outcome),
+    describe: () => describeRegionCounts(sum),
+  };
 }
 
-const progress = setInterval(() => console.error(summary()), PROGRESS_MS);
-await runPool({
-  jobs: Math.max(1, number('jobs', values.jobs)!),
-  next,
-  onOutcome: (outcome) => {
-    done++;
-    addCounts(sum, outcome);
-    if (outcome.failure === null) return;
-    failed.push(outcome.seed);
-    console.log(outcome.failure);
-  },
-});
-clearInterval(progress);
-if (failed.length > 0) console.log(`failed seeds: ${failed.sort((a, b) => a - b).join(' ')}`);
-console.log(`simulate: ${summary()}`);
-process.exitCode = failed.length > 0 ? 1 : 0;
+/** Whether all were clean. */
+async function run<Plan, Outcome extends SeedOutcome | RegionOutcome>({
+  worker,
+  plan,
+  isOver,
+  count,
+  describe,
+}: Campaign<Plan, Outcome>): Promise<boolean> {
+  const failed: number[] = [];
+  const startedMs = performance.now();
+  let nextSeed = from;
+  let done = 0;
+  const summary = (): string => {
+    const seconds = ((performance.now() - startedMs) / 1000).toFixed(0);
+    return `${done} seeds, ${describe()}, failures ${failed.length}; ${seconds} s`;
+  };
+  const progress = setInterval(() => console.error(summary()), PROGRESS_MS);
+  await runPool<Plan, Outcome>({
+    jobs,
+    worker,
+    next: () => (nextSeed >= from + seeds || isOver() ? null : plan(nextSeed++)),
+    onOutcome: (outcome) => {
+      done++;
+      count(outcome);
+      if (outcome.failure === null) return;
+      failed.push(outcome.seed);
+      console.log(outcome.failure);
+    },
+  });
+  clearInterval(progress);
+  if (failed.length > 0) console.log(`failed seeds: ${failed.sort((a, b) => a - b).join(' ')}`);
+  console.log(`simulate: ${summary()}`);
+  return failed.length === 0;
+}
+
+const isClean = values.regions ? await run(ofRegions()) : await run(ofDatacenter());
+process.exitCode = isClean ? 0 : 1;

@@ -1,0 +1,137 @@
+/**
+ * What the run of a seed of regions is like, decided by the seed alone, and the run as data: what is counted of
+ * it, and what is said when it is not clean. Used by `npm run simulate -- --regions` and by the tests of known
+ * seeds, so that a seed means the same everywhere.
+ */
+import { Prng } from '../chaos/prng.ts';
+import { SimulationFailure } from './kernel.ts';
+import { type RegionFault, regionFaults } from './region-faults.ts';
+import { type RegionRunOptions, type RegionRunReport, runRegions } from './region-run.ts';
+import type { Topology } from './region-site.ts';
+
+/** What adds up over seeds. */
+export interface RegionCounts {
+  faults: number;
+  published: number;
+  acked: number;
+  delivered: number;
+  lost: number;
+  duplicates: number;
+  orderViolations: number;
+  taken: number;
+  sent: number;
+}
+
+export interface RegionOutcome {
+  readonly seed: number;
+  readonly counts: RegionCounts;
+  /** Null: clean. */
+  readonly failure: string | null;
+}
+
+/** How many regions, and how they are linked; half of the seeds are of two. */
+const SHAPES: readonly (readonly [regions: number, topology: Topology])[] = [
+  [2, 'pair'],
+  [2, 'pair'],
+  [2, 'pair'],
+  [3, 'ring'],
+  [3, 'star'],
+  [4, 'mesh'],
+  [4, 'ring'],
+  [4, 'star'],
+];
+const KITS: Readonly<Record<string, readonly RegionFault[]>> = {
+  all: regionFaults,
+  nodes: ['kill', 'power', 'all_down', 'pause', 'disk_slow'],
+  links: ['link_cut', 'link_flap', 'link_block', 'link_oneway', 'split'],
+};
+const MIX = ['all', 'all', 'nodes', 'links'] as const;
+/** One way, at most. */
+const DELAYS_MS = [10, 100, 300];
+
+export interface RegionPlan extends RegionRunOptions {
+  readonly regions: number;
+  readonly topology: Topology;
+  readonly faults: number;
+  readonly kinds: readonly RegionFault[];
+  readonly delayMaxMs: number;
+}
+
+export interface RegionPlanOptions {
+  readonly faults?: number | undefined;
+  readonly kinds?: readonly RegionFault[] | undefined;
+}
+
+export function regionPlan(seed: number, { faults, kinds }: RegionPlanOptions = {}): RegionPlan {
+  const plan = new Prng(Math.imul(seed, 0x9e3779b1) ^ 0x0e61);
+  const [regions, topology] = plan.pick(SHAPES);
+  const count = plan.between(1, 5);
+  const kit = KITS[plan.pick(MIX)]!;
+  const delayMaxMs = plan.pick(DELAYS_MS);
+  return { seed, regions, topology, faults: faults ?? count, kinds: kinds ?? kit, delayMaxMs };
+}
+
+export function noRegionCounts(): RegionCounts {
+  return {
+    faults: 0,
+    published: 0,
+    acked: 0,
+    delivered: 0,
+    lost: 0,
+    duplicates: 0,
+    orderViolations: 0,
+    taken: 0,
+    sent: 0,
+  };
+}
+
+export async function runRegionPlan(plan: RegionPlan): Promise<RegionOutcome> {
+  const { seed } = plan;
+  try {
+    return { seed, counts: countsOf(await runRegions(plan)), failure: null };
+  } catch (error) {
+    if (!(error instanceof SimulationFailure)) throw error;
+    const report = error.cause as Partial<RegionRunReport> | undefined;
+    const isReport = report?.happened !== undefined;
+    const counts = isReport ? countsOf(report as RegionRunReport) : noRegionCounts();
+    return { seed, counts, failure: `${describePlan(plan)}\n${error.message.trimEnd()}` };
+  }
+}
+
+/** The row that keeps it as a test. */
+function describePlan({ seed, regions, topology, faults, delayMaxMs }: RegionPlan): string {
+  return `FAILED ${seed}: ${regions} regions, ${topology}, ${faults} faults, ${delayMaxMs} ms`;
+}
+
+function countsOf(report: RegionRunReport): RegionCounts {
+  const { published, acked, delivered, lost, duplicates, orderViolations, taken, sent } = report;
+  const faults = report.happened.length;
+  return { faults, published, acked, delivered, lost, duplicates, orderViolations, taken, sent };
+}
+
+export function addRegionCounts(sum: RegionCounts, { counts }: RegionOutcome): void {
+  for (const name of Object.keys(sum) as (keyof RegionCounts)[]) sum[name] += counts[name];
+}
+
+export function describeRegionCounts(sum: RegionCounts): string {
+  return (
+    `faults ${sum.faults}, acked ${sum.acked}, delivered ${sum.delivered}, lost ${sum.lost}, ` +
+    `duplicates ${sum.duplicates}, order violations ${sum.orderViolations}, ` +
+    `over links ${sum.sent}, taken from links ${sum.taken}`
+  );
+}
+
+/** The seeds from `from` on, one after the other; the failures. */
+export async function regionFailuresOf(
+  from: number,
+  count: number,
+  sum: RegionCounts,
+): Promise<string[]> {
+  const failures: string[] = [];
+  for (let seed = from; seed < from + count; seed++) {
+    const outcome = await runRegionPlan(regionPlan(seed));
+    addRegionCounts(sum, outcome);
+    if (outcome.failure !== null) failures.push(outcome.failure);
+  }
+  return failures;
+}
