@@ -17,8 +17,6 @@ import { findExecutable } from '../peers/tools.ts';
 
 export interface PairKind {
   readonly name: string;
-  /** Messages on their way over the link at one time. */
-  readonly inflightMax: number;
   start(): Promise<LinkPair>;
 }
 
@@ -38,8 +36,15 @@ const PASSWORD = 'a-secret-of-links';
 const START_MS = 500;
 const MAIN = new URL('../../src/cli/main.ts', import.meta.url).pathname;
 
-/** `profiles`: a folder for CPU profiles of both nodes, written when they stop; null: none. */
-export function causewayPair(executable: string | null, profiles: string | null): PairKind {
+/**
+ * `executable`: or the `main.ts` of another checkout; null: of this one. `profiles`: a folder for CPU
+ * profiles of both nodes, written when they stop; null: none.
+ */
+export function causewayPair(
+  label: string,
+  executable: string | null,
+  profiles: string | null,
+): PairKind {
   const start = async (): Promise<LinkPair> => {
     const folder = mkdtempSync(join(tmpdir(), 'causeway-bench-'));
     const link = await TcpProxy.start(1);
@@ -72,13 +77,13 @@ export function causewayPair(executable: string | null, profiles: string | null)
     });
     return { fromPort: us.port(), toPort: eu.port(), link, cpu, problem, stop };
   };
-  return { name: 'causeway', inflightMax: Number.POSITIVE_INFINITY, start };
+  return { name: label, start };
 }
 
 function program(executable: string | null, profiles: string | null, name: string): string[] {
-  if (executable !== null) return [executable];
+  if (executable?.endsWith('.ts') === false) return [executable];
   const flags = ['--cpu-prof', `--cpu-prof-dir=${join(profiles ?? '', name)}`];
-  return [process.execPath, ...(profiles === null ? [] : flags), MAIN];
+  return [process.execPath, ...(profiles === null ? [] : flags), executable ?? MAIN];
 }
 
 async function region(
@@ -125,10 +130,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** What mosquitto has without being told. */
-const INFLIGHT_DEFAULT = 20;
-
-/** `isBounded`: messages in flight as mosquitto comes; else without a bound. */
+/** `isBounded`: 20 messages in flight, as mosquitto comes; else without a bound. */
 export function mosquittoPair(isBounded: boolean): PairKind {
   const start = async (): Promise<LinkPair> => {
     const executable = findExecutable('mosquitto');
@@ -150,9 +152,6 @@ export function mosquittoPair(isBounded: boolean): PairKind {
     const topic = 'topic load/# in 1';
     const bridge = ['connection link', address, topic, 'cleansession false', 'restart_timeout 1'];
     const to = run(toPort, [...bridge, 'notifications false']);
-    await new Promise((resolve) => setTimeout(resolve, START_MS));
-    // 2.0.11 knows no bound on the first connection of a session, whatever is configured.
-    link.cut();
     const both = [from, to];
     const cpu = (): { fromS: number; toS: number } => ({
       fromS: cpuSeconds(from.pid!),
@@ -167,9 +166,7 @@ export function mosquittoPair(isBounded: boolean): PairKind {
     };
     return { fromPort, toPort, link, cpu, problem, stop };
   };
-  return isBounded
-    ? { name: 'mosquitto as it comes', inflightMax: INFLIGHT_DEFAULT, start }
-    : { name: 'mosquitto, no bound in flight', inflightMax: Number.POSITIVE_INFINITY, start };
+  return { name: isBounded ? 'mosquitto as it comes' : 'mosquitto, no bound in flight', start };
 }
 
 async function ended(child: ChildProcess): Promise<void> {

@@ -135,7 +135,7 @@ export class Connection
 
   acknowledge(qos: 1 | 2, packetId: number): void {
     const type = qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
-    this.send(encodeAck(this.version, type, packetId, ReasonCode.SUCCESS));
+    this.#socket.sendAck(type, packetId);
   }
 
   pauseReading(): void {

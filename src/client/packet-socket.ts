@@ -4,7 +4,7 @@
  * session and no order of packets.
  */
 import { Buffer } from 'node:buffer';
-import { AckView, decodeAck } from '../wire/ack.ts';
+import { ACK_BYTES, AckView, decodeAck, writeAck } from '../wire/ack.ts';
 import type { AuthPacket } from '../wire/auth.ts';
 import { decodeAuth } from '../wire/auth.ts';
 import type { ConnackPacket } from '../wire/connack.ts';
@@ -51,6 +51,8 @@ const LIMITS: DecodeLimits = { userPropertiesMax: 10_000, filtersMax: 65_535 };
 /** Above this, writes are not joined: the copy would cost more than the calls. */
 const JOIN_BYTES_MAX = 64 * 1024;
 const CONGESTED_BYTES = 1024 * 1024;
+/** Memory for acknowledgements, which are written one behind the other. */
+const ACKS_BYTES = 4096;
 /** How long an orderly close may take before the socket is destroyed. */
 const CLOSE_MS = 1000;
 
@@ -64,6 +66,12 @@ export class PacketSocket {
   readonly #publish: PublishView = new PublishView();
   #unsent: Buffer[] = [];
   #unsentBytes = 0;
+  /** Acknowledgements of success; those from `#acksFrom` on are not among the unsent buffers yet. */
+  #acks: Buffer | null = null;
+  #acksFrom = 0;
+  #acksEnd = 0;
+  /** A flush is to come at the end of what runs now. */
+  #isFlushing = false;
   #isOpen = false;
   #isEnded = false;
   #isReported = false;
@@ -108,10 +116,41 @@ export class PacketSocket {
 
   send(bytes: Buffer): void {
     if (this.#isEnded) return;
-    if (this.#unsent.length === 0) queueMicrotask(() => this.#flush());
+    this.#endAcks();
+    this.#push(bytes);
+  }
+
+  /** PUBACK, PUBREC or PUBCOMP of success. Thousands of them may follow each other. */
+  sendAck(type: number, packetId: number): void {
+    if (this.#isEnded) return;
+    if (this.#acks === null || this.#acksEnd + ACK_BYTES > ACKS_BYTES) {
+      this.#endAcks();
+      this.#acks = Buffer.allocUnsafeSlow(ACKS_BYTES);
+      this.#acksFrom = 0;
+      this.#acksEnd = 0;
+    }
+    if (this.#acksFrom === this.#acksEnd) this.#flushLater();
+    this.#acksEnd = writeAck(this.#acks, this.#acksEnd, type, packetId);
+  }
+
+  #endAcks(): void {
+    if (this.#acks === null || this.#acksFrom === this.#acksEnd) return;
+    const bytes = this.#acks.subarray(this.#acksFrom, this.#acksEnd);
+    this.#acksFrom = this.#acksEnd;
+    this.#push(bytes);
+  }
+
+  #push(bytes: Buffer): void {
+    this.#flushLater();
     this.#unsent.push(bytes);
     this.#unsentBytes += bytes.length;
     this.#handler.onSent();
+  }
+
+  #flushLater(): void {
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    queueMicrotask(() => this.#flush());
   }
 
   isCongested(): boolean {
@@ -148,6 +187,8 @@ export class PacketSocket {
   }
 
   #flush(): void {
+    if (!this.#isEnded) this.#endAcks();
+    this.#isFlushing = false;
     const unsent = this.#unsent;
     if (unsent.length === 0 || this.#isEnded) return;
     this.#unsent = [];

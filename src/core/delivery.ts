@@ -24,6 +24,9 @@ import { SharedAppend } from './shared-append.ts';
 /** Entries per session kept in memory when the store keeps the queue. */
 const WINDOW_ENTRIES = 256;
 const WINDOW_BYTES = 256 * 1024;
+/** The same for another region: there are few of them, and each is to catch up at line rate. */
+const LINK_WINDOW_ENTRIES = 2048;
+const LINK_WINDOW_BYTES = 1024 * 1024;
 /** Entries in a live session's queue at which its publishers wait. */
 const PRESSED_ENTRIES = 1024;
 const PACKET_IDS = 65_535;
@@ -164,7 +167,7 @@ export class Delivery {
   grown(session: Session, seq: number, append: SharedAppend | null): void {
     this.#reaches(session, seq);
     const queue = session.queue ?? new Ring();
-    if (append !== null && session.loadedSeq === seq - 1 && queue.length < WINDOW_ENTRIES) {
+    if (append !== null && session.loadedSeq === seq - 1 && queue.length < windowEntries(session)) {
       const { message, qos, retain, subscriptionIds, sharedFilter } = append;
       const entry = new QueueEntry(seq, message, qos, retain, subscriptionIds, true);
       entry.sharedFilter = sharedFilter;
@@ -265,9 +268,9 @@ export class Delivery {
   #remember(session: Session, entry: QueueEntry, wasSpilled: boolean): void {
     const queue = (session.queue ??= new Ring());
     if (this.#core.store.keepsQueues && session.durable) {
-      if (wasSpilled || queue.length >= WINDOW_ENTRIES) return;
+      if (wasSpilled || queue.length >= windowEntries(session)) return;
       // Until something is spilled, all that is queued is in memory.
-      if (queue.length > 0 && session.queuedBytes > WINDOW_BYTES) return;
+      if (queue.length > 0 && session.queuedBytes > windowBytes(session)) return;
     }
     queue.push(entry);
     session.loadedSeq = entry.seq;
@@ -671,7 +674,8 @@ export class Delivery {
     const tailSeq = session.tailSeq;
     const epoch = session.ownership?.epoch;
     const store = this.#core.store;
-    store.read(session.number, fromSeq, WINDOW_ENTRIES, WINDOW_BYTES, (entries, error) => {
+    const [messagesMax, bytesMax] = [windowEntries(session), windowBytes(session)];
+    store.read(session.number, fromSeq, messagesMax, bytesMax, (entries, error) => {
       // Asked under another owner: its positions are nothing to this one.
       if (session.ownership?.epoch !== epoch) return;
       session.reading = false;
@@ -717,6 +721,14 @@ export class Delivery {
     stats.publishBytesSent += bytes;
     if (observer !== null) observer.delivered(session.clientId, publication.topic, qos, bytes);
   }
+}
+
+function windowEntries(session: Session): number {
+  return session.link === null ? WINDOW_ENTRIES : LINK_WINDOW_ENTRIES;
+}
+
+function windowBytes(session: Session): number {
+  return session.link === null ? WINDOW_BYTES : LINK_WINDOW_BYTES;
 }
 
 /** Another node may have sent it before. */

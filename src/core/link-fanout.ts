@@ -5,7 +5,7 @@
 import type { Core } from './core.ts';
 import { type Delivery, Outcome } from './delivery.ts';
 import { hasRegion } from './link-names.ts';
-import { linkProperties } from './link-properties.ts';
+import { LinkBlocks } from './link-properties.ts';
 import type { Message } from './message.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
@@ -17,6 +17,7 @@ export class LinkFanout {
   readonly #delivery: Delivery;
   readonly #encoder: PublishEncoder;
   readonly #links: RegionLinks;
+  readonly #blocks: LinkBlocks;
   /** The copy for links; the same for all of them. */
   readonly #linked: Publication = new Publication();
   /** What it is a copy of. */
@@ -28,6 +29,7 @@ export class LinkFanout {
     this.#delivery = delivery;
     this.#encoder = encoder;
     this.#links = links;
+    this.#blocks = new LinkBlocks(links);
   }
 
   deliver(publication: Publication, receiver: Subscription, peer: LinkPeer): Outcome {
@@ -107,10 +109,11 @@ export class LinkFanout {
     to.payloadBuffer = view.payloadBuffer;
     to.payloadStart = view.payloadStart;
     to.payloadEnd = view.payloadEnd;
-    const properties = linkProperties(publication, this.#links, this.#core.clock.wallMs());
-    to.propertyBuffer = properties;
+    const blocks = this.#blocks;
+    blocks.write(publication, this.#core.clock.wallMs());
+    to.propertyBuffer = blocks.bytes;
     to.propertyStart = 0;
-    to.propertyEnd = properties.length;
+    to.propertyEnd = blocks.end;
     linked.wireVersion = 0;
     return linked;
   }

@@ -59,6 +59,8 @@ export function hasRegion(list: string, region: string): boolean {
 const DIGITS = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_');
 const VALUES = valuesOf(DIGITS);
 export const NUMBER_BYTES = 8;
+/** Two numbers with a dot between, while they are written. */
+const DIGITS_OUT = Buffer.alloc(2 * NUMBER_BYTES + 1);
 
 function valuesOf(digits: Buffer): Uint8Array {
   const values = new Uint8Array(256).fill(0xff);
@@ -77,6 +79,14 @@ export function writeNumber(out: Buffer, pos: number, value: number): number {
     low >>>= 6;
   }
   return pos + NUMBER_BYTES;
+}
+
+/** A message's name, from what it begins with. */
+export function nameText(source: string, number: number, timeMs: number): string {
+  const out = DIGITS_OUT;
+  out[writeNumber(out, 0, number)] = 0x2e;
+  const end = writeNumber(out, NUMBER_BYTES + 1, timeMs);
+  return `${source}.${out.latin1Slice(0, end)}`;
 }
 
 /** -1: these are no such digits. */

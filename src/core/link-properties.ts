@@ -6,12 +6,12 @@
  *   causeway-path     regions it has been in, with commas between
  *   causeway-version  TIME.WRITER of a retained change, or empty
  */
-import { readU16, writeU16 } from '../util/bytes.ts';
+import { copyBytes, EMPTY_BUFFER, readU16, writeU16 } from '../util/bytes.ts';
 import { PropertyId } from '../wire/properties.ts';
-import { NUMBER_BYTES, readNumber } from './link-names.ts';
+import { NUMBER_BYTES, nameText, readNumber, writeNumber } from './link-names.ts';
 import type { Publication } from './publication.ts';
 import type { RegionLinks } from './region-links.ts';
-import type { RegionMark } from './region-mark.ts';
+import type { MessageOrigin, RegionMark } from './region-mark.ts';
 import type { RetainedVersion } from './retained-version.ts';
 
 const ID = Buffer.from('causeway-id');
@@ -20,23 +20,59 @@ const VERSION = Buffer.from('causeway-version');
 /** Each: property id, and two lengths. */
 const OVERHEAD = 5;
 const DOT = 0x2e;
+/** Where number and time go. */
+const PLACES = `${'A'.repeat(NUMBER_BYTES)}.${'A'.repeat(NUMBER_BYTES)}`;
+const BLOCK_BYTES_MIN = 1024;
 
-/** The property block of a publication for a link: what travels besides, then its own properties. */
-export function linkProperties(
-  publication: Publication,
-  links: RegionLinks,
-  timeMs: number,
-): Buffer {
-  const { mark, view } = publication;
-  const id = mark?.origin?.id ?? links.name(timeMs);
-  const before = mark?.origin?.path ?? '';
-  const path = before === '' ? links.region : `${before},${links.region}`;
-  const { propertyBuffer, propertyStart, propertyEnd } = view;
-  const own = propertyEnd - propertyStart;
-  const out = Buffer.allocUnsafe(blockBytes(id, path, mark?.version ?? null) + own);
-  const pos = writeBlock(out, 0, id, path, mark?.version ?? null);
-  propertyBuffer.copy(out, pos, propertyStart, propertyEnd);
-  return out;
+/**
+ * The property blocks of publications for links: what travels besides, then their own properties. Each lies in
+ * `bytes` up to `end`, until the next is written.
+ */
+export class LinkBlocks {
+  bytes: Buffer = Buffer.allocUnsafeSlow(BLOCK_BYTES_MIN);
+  end = 0;
+  readonly #links: RegionLinks;
+  /** Of a message that was published here, and is no retained change with a version. */
+  readonly #plain: Buffer;
+  /** Where its number is in there, with its time after a dot. */
+  readonly #numberAt: number;
+
+  constructor(links: RegionLinks) {
+    this.#links = links;
+    const id = links.prefix + PLACES;
+    this.#plain = Buffer.alloc(blockBytes(id, links.region, null));
+    writeBlock(this.#plain, 0, id, links.region, null);
+    this.#numberAt = OVERHEAD + ID.length + links.prefix.length;
+  }
+
+  write(publication: Publication, timeMs: number): void {
+    const { mark, view } = publication;
+    const { propertyBuffer, propertyStart, propertyEnd } = view;
+    const own = propertyEnd - propertyStart;
+    const origin = mark?.origin ?? null;
+    const version = mark?.version ?? null;
+    let pos = 0;
+    if (origin === null && version === null) {
+      pos = this.#plain.length;
+      this.#reserve(pos + own);
+      const out = this.bytes;
+      out.set(this.#plain, 0);
+      const time = writeNumber(out, this.#numberAt, this.#links.takeNumber()) + 1;
+      writeNumber(out, time, timeMs);
+    } else {
+      const id = origin?.id ?? this.#links.name(timeMs);
+      const { region } = this.#links;
+      const path = origin === null ? region : `${origin.path},${region}`;
+      this.#reserve(blockBytes(id, path, version) + own);
+      pos = writeBlock(this.bytes, 0, id, path, version);
+    }
+    if (own > 0) propertyBuffer.copy(this.bytes, pos, propertyStart, propertyEnd);
+    this.end = pos + own;
+  }
+
+  #reserve(bytes: number): void {
+    if (this.bytes.length < bytes) this.bytes = Buffer.allocUnsafeSlow(bytes);
+  }
 }
 
 function versionText(version: RetainedVersion | null): string {
@@ -84,8 +120,6 @@ function writeHead(out: Buffer, start: number, name: Buffer, valueBytes: number)
 
 /** Read from a property block; used again and again. */
 export class LinkProperties {
-  /** The whole name. */
-  id = '';
   /** Region and incarnation, as all names of one life of a node begin. */
   source = '';
   number = 0;
@@ -95,6 +129,13 @@ export class LinkProperties {
   version: RetainedVersion | null = null;
   /** Where the publisher's own properties begin. */
   end = 0;
+  readonly #source: LastText = new LastText();
+  readonly #path: LastText = new LastText();
+
+  /** What is kept of it beyond the next one. */
+  origin(): MessageOrigin {
+    return new NamedOrigin(this.source, this.number, this.timeMs, this.path);
+  }
 
   /** False: the block does not begin with what a link writes. */
   read(buffer: Buffer, start: number, end: number): boolean {
@@ -108,8 +149,9 @@ export class LinkProperties {
     if (version === -1) return false;
     const versionEnd = version + 2 + readU16(buffer, version);
     if (!this.#readName(buffer, id + 2, idEnd)) return false;
-    this.path = buffer.latin1Slice(path + 2, pathEnd);
-    this.version = readVersion(buffer.latin1Slice(version + 2, versionEnd));
+    this.path = this.#path.of(buffer, path + 2, pathEnd);
+    this.version =
+      versionEnd === version + 2 ? null : readVersion(buffer.latin1Slice(version + 2, versionEnd));
     this.end = versionEnd;
     return true;
   }
@@ -120,9 +162,45 @@ export class LinkProperties {
     if (number - start < 2 || buffer[time - 1] !== DOT || buffer[number - 1] !== DOT) return false;
     this.number = readNumber(buffer, number);
     this.timeMs = readNumber(buffer, time);
-    this.id = buffer.latin1Slice(start, end);
-    this.source = buffer.latin1Slice(start, number - 1);
+    this.source = this.#source.of(buffer, start, number - 1);
     return this.number >= 0 && this.timeMs >= 0;
+  }
+}
+
+/** Its name is wanted only where it goes on to other regions or nodes. */
+class NamedOrigin implements MessageOrigin {
+  readonly path: string;
+  readonly #source: string;
+  readonly #number: number;
+  readonly #timeMs: number;
+
+  constructor(source: string, number: number, timeMs: number, path: string) {
+    this.#source = source;
+    this.#number = number;
+    this.#timeMs = timeMs;
+    this.path = path;
+  }
+
+  get id(): string {
+    return nameText(this.#source, this.#number, this.#timeMs);
+  }
+}
+
+/** Text that is mostly the same as before: then it is the same string. ASCII. */
+class LastText {
+  #bytes: Buffer = EMPTY_BUFFER;
+  #text = '';
+
+  of(buffer: Buffer, start: number, end: number): string {
+    const bytes = this.#bytes;
+    if (bytes.length === end - start) {
+      let i = 0;
+      while (i < bytes.length && bytes[i] === buffer[start + i]) i++;
+      if (i === bytes.length) return this.#text;
+    }
+    this.#bytes = copyBytes(buffer, start, end);
+    this.#text = buffer.latin1Slice(start, end);
+    return this.#text;
   }
 }
 

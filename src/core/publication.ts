@@ -117,22 +117,27 @@ export class Publication {
     const total = topicBytes + payloadBytes;
     let slab: Buffer;
     let start = 0;
-    if (exact || total > SLAB_BYTES / 4) {
+    const isExact = exact || total + propertyBytes > SLAB_BYTES / 4;
+    if (isExact) {
       slab = Buffer.allocUnsafeSlow(total);
     } else {
-      if (this.#slab === null || this.#slabFill + total > SLAB_BYTES) {
+      if (this.#slab === null || this.#slabFill + total + propertyBytes > SLAB_BYTES) {
         this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
         this.#slabFill = 0;
       }
       slab = this.#slab;
       start = this.#slabFill;
-      this.#slabFill += total;
+      this.#slabFill += total + propertyBytes;
     }
     view.topicBuffer.copy(slab, start, view.topicStart, view.topicEnd);
     view.payloadBuffer.copy(slab, start + topicBytes, view.payloadStart, view.payloadEnd);
-    let properties = NO_PROPERTIES;
+    let properties: Buffer = NO_PROPERTIES;
     if (propertyBytes > 0) {
-      properties = Buffer.allocUnsafeSlow(propertyBytes);
+      // A buffer with memory of its own costs ten times what a view does.
+      const from = start + total;
+      properties = isExact
+        ? Buffer.allocUnsafeSlow(propertyBytes)
+        : slab.subarray(from, from + propertyBytes);
       view.propertyBuffer.copy(properties, 0, view.propertyStart, view.propertyEnd);
     }
     return new Message(

@@ -158,11 +158,16 @@ export class RegionLinks {
     return [[REGION_PROPERTY, this.region]];
   }
 
+  /** What tells one more message from all others that are published here. */
+  takeNumber(): number {
+    return this.#nextNumber++;
+  }
+
   /** The name of one more message that was published here. */
   name(timeMs: number): string {
     const out = this.#name;
     let pos = this.prefix.length;
-    pos = writeNumber(out, pos, this.#nextNumber++);
+    pos = writeNumber(out, pos, this.takeNumber());
     out[pos++] = 0x2e;
     return out.latin1Slice(0, writeNumber(out, pos, timeMs));
   }

@@ -141,14 +141,15 @@ export class ArrivalLine {
   #publish(
     view: PublishView,
     topic: string,
-    { source, number, id, path, version, end }: LinkProperties,
+    properties: LinkProperties,
     identity: AppendIdentity,
     choices: GroupChoices | null,
     done: Done,
   ): void {
     const { inlet, window, notes } = this.#parts;
+    const { source, number, version, end } = properties;
     const ended = (failed: boolean): void => this.#end(source, number, failed, done);
-    const mark = { origin: { id, path }, version };
+    const mark = { origin: properties.origin(), version };
     const settled = (failed: boolean): void => {
       if (this.#isClosed) {
         ended(true);

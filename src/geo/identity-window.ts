@@ -24,13 +24,16 @@ const KEY_PREFIX = 'w/';
 const PAGES_MAX = 250_000;
 
 class Page {
+  /** Of its note. */
+  readonly key: string;
   readonly bytes: Buffer;
   /** Of the commit that has, or will have, all that is in it; 0: durable. */
   ticket: Ticket = 0;
   /** Something of it is to be kept: not only QoS 0. */
   isKept = false;
 
-  constructor(bytes: Buffer) {
+  constructor(key: string, bytes: Buffer) {
+    this.key = key;
     this.bytes = bytes;
   }
 
@@ -82,7 +85,7 @@ export class IdentityWindow {
   restore(key: string, value: Buffer): boolean {
     if (!key.startsWith(KEY_PREFIX)) return false;
     if (value.length !== PAGE_BYTES) return true;
-    const page = new Page(Buffer.from(value));
+    const page = new Page(key, Buffer.from(value));
     page.isKept = true;
     this.#pages.set(key, page);
     return true;
@@ -117,21 +120,26 @@ export class IdentityWindow {
   /** Takes it as seen; the ticket that makes it so for good, 0 when `isKept` is false (QoS 0). */
   mark(source: string, number: number, isKept: boolean): Ticket {
     const index = Math.floor(number / PAGE_NUMBERS);
-    const key = keyOf(source, index);
     let page = this.#find(source, index);
     if (page === null) {
-      page = new Page(Buffer.alloc(PAGE_BYTES));
+      const key = keyOf(source, index);
+      page = new Page(key, Buffer.alloc(PAGE_BYTES));
       this.#makeRoom();
       this.#pages.set(key, page);
       this.#last = page;
     }
     const bit = number % PAGE_NUMBERS;
     page.bytes[bit >> 3]! |= 1 << (bit & 7);
-    page.lastMs = this.#clock.wallMs();
-    if (!isKept) return 0;
+    if (!isKept) {
+      page.lastMs = this.#clock.wallMs();
+      return 0;
+    }
     page.isKept = true;
-    page.ticket = this.#notes.putNote(key, page.bytes);
-    return page.ticket;
+    const ticket = this.#notes.putNote(page.key, page.bytes);
+    // Once for each commit: it is about hours.
+    if (ticket !== page.ticket) page.lastMs = this.#clock.wallMs();
+    page.ticket = ticket;
+    return ticket;
   }
 
   /** It could not be stored: it may come again. */
@@ -151,7 +159,7 @@ export class IdentityWindow {
       if (!isKept) continue;
       let page = this.#pages.get(key);
       if (page === undefined) {
-        page = new Page(Buffer.alloc(PAGE_BYTES));
+        page = new Page(key, Buffer.alloc(PAGE_BYTES));
         this.#makeRoom();
         this.#pages.set(key, page);
       }

@@ -395,8 +395,8 @@ export class RegionLink {
     counters.received++;
     counters.receivedBytes += view.payloadEnd - view.payloadStart;
     counters.lagMs = Math.max(0, clock.wallMs() - properties.timeMs);
-    const { id, version, end } = properties;
-    const mark = { origin: { id, path }, version };
+    const { version, end } = properties;
+    const mark = { origin: properties.origin(), version };
     if (view.qos === 0 || notes.isAtomic) {
       const ticket = window.mark(source, number, view.qos > 0);
       inlet.publish(view, topic, end, mark, ticket, (failed) => {

@@ -11,7 +11,7 @@ import { malformedPacket, ProtocolError, protocolViolation } from './protocol-er
 import type { ProtocolVersion } from './protocol-version.ts';
 import { ReasonCode } from './reason-code.ts';
 import { isValidTopicName } from './topic.ts';
-import { decodeText, fieldEnd } from './utf8.ts';
+import { checkText, decodeText, fieldEnd } from './utf8.ts';
 import { readVarint, varintSize, writeVarint } from './varint.ts';
 
 /** A PUBLISH as ranges of buffers. One object is used again and again. */
@@ -162,7 +162,7 @@ function decodePublishProperties(
       case PropertyId.CONTENT_TYPE:
         // [MQTT5-3.3.2-19]
         next = fieldEnd(buf, value, end);
-        decodeText(buf, value + 2, next);
+        checkText(buf, value + 2, next);
         break;
       case PropertyId.CORRELATION_DATA:
         next = fieldEnd(buf, value, end);
@@ -170,8 +170,8 @@ function decodePublishProperties(
       case PropertyId.USER_PROPERTY: {
         const nameEnd = fieldEnd(buf, value, end);
         next = fieldEnd(buf, nameEnd, end);
-        decodeText(buf, value + 2, nameEnd);
-        decodeText(buf, nameEnd + 2, next);
+        checkText(buf, value + 2, nameEnd);
+        checkText(buf, nameEnd + 2, next);
         if (++userProperties > userPropertiesMax) {
           throw new ProtocolError(ReasonCode.QUOTA_EXCEEDED, 'too many user properties');
         }

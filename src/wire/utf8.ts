@@ -19,21 +19,30 @@ const LOOP_BYTES_MAX = 128;
  * A byte order mark is kept as the character U+FEFF. [MQTT5-1.5.4-3]
  */
 export function decodeText(buf: Buffer, start: number, end: number): string {
-  if (end - start <= LOOP_BYTES_MAX) {
-    let pos = start;
-    while (pos < end) {
-      const byte = buf[pos]!;
-      if (byte === 0 || byte > 0x7f) break;
-      pos++;
-    }
-    if (pos === end) return buf.latin1Slice(start, end);
-  }
+  if (isShortAscii(buf, start, end)) return buf.latin1Slice(start, end);
   // Encoded surrogates and overlong forms are not well-formed either. [MQTT5-1.5.4-1]
   if (!isUtf8(buf.subarray(start, end))) throw malformedPacket('text is not well-formed UTF-8');
   const text = buf.utf8Slice(start, end);
   // [MQTT5-1.5.4-2]
   if (text.includes('\0')) throw malformedPacket('text contains U+0000');
   return text;
+}
+
+/** Throws as `decodeText` does; for who only passes the text on: what is short and ASCII costs no string. */
+export function checkText(buf: Buffer, start: number, end: number): void {
+  if (!isShortAscii(buf, start, end)) decodeText(buf, start, end);
+}
+
+/** Without U+0000. */
+function isShortAscii(buf: Buffer, start: number, end: number): boolean {
+  if (end - start > LOOP_BYTES_MAX) return false;
+  let pos = start;
+  while (pos < end) {
+    const byte = buf[pos]!;
+    if (byte === 0 || byte > 0x7f) return false;
+    pos++;
+  }
+  return true;
 }
 
 /** Index after the length-prefixed field at `pos`; throws 0x81 when `end` cuts it off. */

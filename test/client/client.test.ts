@@ -529,6 +529,38 @@ t.test('exactly once over a lost connection', async (t) => {
   t.equal(messages.length, 3, 'a new session knows no identifiers');
 });
 
+t.test(
+  'thousands of acknowledgements leave in order, and other packets at their place',
+  async (t) => {
+    const count = 3000;
+    const open3000: ((isTaken: boolean) => void)[] = [];
+    const { client, peer } = await open(t, {
+      onArrival: (_view, _topic, done) => void open3000.push(done),
+    });
+    const packets = Array.from({ length: count }, (_, i) =>
+      publishBytes('t', `${i}`, { qos: i % 3 === 2 ? 2 : 1, packetId: i + 1 }),
+    );
+    peer.send(Buffer.concat(packets));
+    await until(() => open3000.length === count);
+    const half = count / 2;
+    // Out of order, but for the first, which all others wait for.
+    for (let i = half - 1; i > 0; i--) open3000[i]!(true);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    t.equal(peer.waiting, 0);
+    open3000[0]!(true);
+    const subscribed = client.subscribe('x');
+    for (let i = half; i < count; i++) open3000[i]!(true);
+    for (let i = 0; i < count; i++) {
+      if (i === half) await peer.grant();
+      const { type, packetId } = (await peer.next())!;
+      const wanted = i % 3 === 2 ? 'PUBREC' : 'PUBACK';
+      if (type !== wanted || packetId !== i + 1) t.strictSame([type, packetId], [wanted, i + 1]);
+    }
+    await subscribed;
+    t.equal(peer.waiting, 0);
+  },
+);
+
 t.test('a handler that fails leaves its message unacknowledged', async (t) => {
   for (const isAsync of [true, false]) {
     let failures = 0;

@@ -8,7 +8,7 @@ import {
   regionOfLinkId,
   writeNumber,
 } from '../../src/core/link-names.ts';
-import { LinkProperties, linkProperties, publishedAtMs } from '../../src/core/link-properties.ts';
+import { LinkBlocks, LinkProperties, publishedAtMs } from '../../src/core/link-properties.ts';
 import { makeMessage } from '../../src/core/message.ts';
 import { Publication } from '../../src/core/publication.ts';
 import { RegionLinks } from '../../src/core/region-links.ts';
@@ -29,11 +29,17 @@ function publicationOf(properties: Buffer): Publication {
   return publication;
 }
 
+function blockOf(blocks: LinkBlocks, publication: Publication, timeMs: number): Buffer {
+  blocks.write(publication, timeMs);
+  return Buffer.from(blocks.bytes.subarray(0, blocks.end));
+}
+
 t.test('the bytes, there and back', async (t) => {
   const links = new RegionLinks('eu', Buffer.alloc(16, 0xff));
   const own = userProperty('causeway-version', 'forged');
   const publication = publicationOf(own);
-  const first = linkProperties(publication, links, TIME_MS);
+  const blocks = new LinkBlocks(links);
+  const first = blockOf(blocks, publication, TIME_MS);
   t.strictSame(
     first,
     Buffer.concat([
@@ -62,22 +68,60 @@ t.test('the bytes, there and back', async (t) => {
 
   // Handed on by another region, with a version.
   const relayed = publicationOf(own);
-  const { id } = read;
+  const { id } = read.origin();
+  t.equal(id, 'eu._____________________w.AAAAAAAB.AYvP5Wh7');
   relayed.mark = {
     origin: { id, path: 'eu' },
     version: { timeUs: 1_700_000_000_000_001, writer: 7 },
   };
-  const second = linkProperties(relayed, new RegionLinks('us', Buffer.alloc(16)), 5);
+  const us = new LinkBlocks(new RegionLinks('us', Buffer.alloc(16)));
+  const second = blockOf(us, relayed, 5);
   t.ok(read.read(second, 0, second.length));
   t.strictSame(
-    [read.id, read.path, read.version, second.subarray(read.end)],
+    [read.origin().id, read.path, read.version, second.subarray(read.end)],
     [id, 'eu,us', { timeUs: 1_700_000_000_000_001, writer: 7 }, own],
   );
+
+  // Of here again, with a version, and with more of its own than there was room for.
+  const large = userProperty('x', 'y'.repeat(5000));
+  const versioned = publicationOf(large);
+  versioned.mark = { origin: null, version: { timeUs: 9, writer: 1 } };
+  const third = blockOf(blocks, versioned, TIME_MS);
+  t.ok(read.read(third, 0, third.length));
+  t.strictSame(
+    [read.origin().id, read.path, read.version, third.subarray(read.end)],
+    ['eu._____________________w.AAAAAAAC.AYvP5Wh7', 'eu', { timeUs: 9, writer: 1 }, large],
+  );
+  const fourth = blockOf(blocks, publicationOf(large), TIME_MS);
+  t.ok(read.read(fourth, 0, fourth.length));
+  t.strictSame([read.number, fourth.subarray(read.end)], [3, large]);
+});
+
+t.test('one reader, messages of several ways in turn', async (t) => {
+  const links = ['eu', 'us', 'ap'].map((name, i) => new RegionLinks(name, Buffer.alloc(16, i)));
+  const blocks = links.map((one) => new LinkBlocks(one));
+  const read = new LinkProperties();
+  for (const index of [0, 0, 1, 0, 2, 2, 1]) {
+    const publication = publicationOf(Buffer.alloc(0));
+    const origin = { id: `xx.${'B'.repeat(22)}.AAAAAAAB.AAAAAAAB`, path: 'xx' };
+    for (const mark of [null, { origin, version: null }, null]) {
+      publication.mark = mark;
+      const block = blockOf(blocks[index]!, publication, TIME_MS);
+      t.ok(read.read(block, 0, block.length));
+      const { region, prefix } = links[index]!;
+      const path = mark === null ? region : `xx,${region}`;
+      const source = mark === null ? prefix.slice(0, -1) : `xx.${'B'.repeat(22)}`;
+      t.strictSame([read.source, read.path], [source, path]);
+      t.ok(read.origin().id.startsWith(`${source}.`));
+      // What was kept before stays as it was.
+      if (mark !== null) t.equal(read.origin().id, origin.id);
+    }
+  }
 });
 
 t.test('what no link writes is not read', async (t) => {
   const links = new RegionLinks('eu', Buffer.alloc(16));
-  const good = linkProperties(publicationOf(Buffer.alloc(0)), links, TIME_MS);
+  const good = blockOf(new LinkBlocks(links), publicationOf(Buffer.alloc(0)), TIME_MS);
   const read = new LinkProperties();
   for (let end = 0; end < good.length; end++) t.notOk(read.read(good, 0, end), `cut at ${end}`);
   const id = (text: string): Buffer =>

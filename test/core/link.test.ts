@@ -66,6 +66,53 @@ t.test('bytes: the oldest go, whatever queueOverflow says', async (t) => {
   t.equal(payloads.length, 20 - peer!.dropped);
 });
 
+t.test('what waited is read back in large pieces, and comes in order', async (t) => {
+  const count = 5000;
+  const links = linksWith({ budgetBytes: 1e9 });
+  const world = await World.durable({ commitsAlone: true, links });
+  const link = linked(world);
+  subscribe(world, link, 'a/#');
+  link.sink.close();
+  world.settle();
+  const publisher = world.connected(5, 'publisher');
+  const acked = (): number => publisher.receive().filter(({ type }) => type === 'puback').length;
+  let acks = 0;
+  for (let i = 1; i <= count; i++) {
+    publisher.publish('a/x', `${i}`, { qos: 1, id: (i % 1000) + 1 });
+    if (i % 50 !== 0) continue;
+    world.settle();
+    acks += acked();
+  }
+  world.settle();
+  t.equal(acks + acked(), count, 'all of it is stored');
+  const pieces: number[] = [];
+  const read = world.store.read.bind(world.store);
+  world.store.read = (session, fromSeq, messagesMax, ...rest) => {
+    pieces.push(fromSeq);
+    t.equal(messagesMax, 2048);
+    read(session, fromSeq, messagesMax, ...rest);
+  };
+  const again = linked(world);
+  const seen: number[] = [];
+  const numbers: number[] = [];
+  const properties = new LinkProperties();
+  for (let i = 0; i < 200 && seen.length < count; i++) {
+    world.settle();
+    for (const publish of again.publishes()) {
+      seen.push(Number(publish.payload));
+      const isNamed = properties.read(publish.properties, 0, publish.properties.length);
+      numbers.push(isNamed ? properties.number : -1);
+      again.ack('puback', publish.packetId);
+    }
+  }
+  const all = Array.from({ length: count }, (_, i) => i + 1);
+  t.strictSame(seen, all);
+  t.strictSame(numbers, all);
+  t.ok(pieces.length <= 4, `read at ${pieces}`);
+  world.settle();
+  t.equal(world.stats.queuedMessages, 0);
+});
+
 t.test('age: of the message, looked at when its turn comes', async (t) => {
   const links = linksWith();
   const { world, link, publisher } = await worldWith(links);
@@ -181,7 +228,10 @@ t.test(
     const read = new LinkProperties();
     const { properties } = handed[0]!;
     t.ok(read.read(properties, 0, properties.length));
-    t.strictSame([read.id, read.path], ['ap.AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAB.AAAAAAAB', 'ap,eu']);
+    t.strictSame(
+      [read.origin().id, read.path],
+      ['ap.AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAB.AAAAAAAB', 'ap,eu'],
+    );
     t.equal([...links.peers][0]!.returned, 2);
     t.equal(world.broker.linkInlet.refusal('$SYS/x'), 'reserved');
     t.equal(world.broker.linkInlet.refusal('a'.repeat(70_000)), 'too_long');

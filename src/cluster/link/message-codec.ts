@@ -311,6 +311,6 @@ function takeMark(view: PublishView): RegionMark {
     throw new LinkDamage('a message has no mark');
   }
   view.propertyStart = read.end;
-  const { id, path, version } = read;
-  return { origin: { id, path }, version };
+  const { id, path } = read.origin();
+  return { origin: { id, path }, version: read.version };
 }
