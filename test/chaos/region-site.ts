@@ -160,6 +160,16 @@ export class RegionSite {
     };
   }
 
+  /** The other end knows that many filters of whoever fetches. */
+  async hasSubscribed(link: LinkName, filters: number): Promise<boolean> {
+    const name = `causeway_fetcher_subscriptions{region="${fetcherOf(link)}"}`;
+    for (const { broker } of this.region(sourceOf(link)).site.nodes) {
+      const count = (await broker?.metric(name).catch(() => 0)) ?? 0;
+      if (count >= filters) return true;
+    }
+    return false;
+  }
+
   /** Both ways between two regions, as far as there are such. */
   between(one: string, other: string): TcpProxy[] {
     return [...this.links]

@@ -7,7 +7,6 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Broker } from '../e2e/broker.ts';
-import { type LinkName, sourceOf } from '../support/region-config.ts';
 import type { TcpProxy } from '../support/tcp-proxy.ts';
 import type { Cast } from './cast.ts';
 import { saidBy } from './cluster-site.ts';
@@ -279,22 +278,12 @@ class RegionChaos {
       if (!isKept) throw new Error(`${name} refuses its keeper`);
     }
     for (const link of this.#site.links.keys()) {
-      while (!(await this.#hasSubscribed(link))) {
+      while (!(await this.#site.hasSubscribed(link, this.#filters.length))) {
         if (isOver()) throw new Error(`the link ${link} has not subscribed`);
         await pause(100);
       }
     }
     this.#isOpen = true;
-  }
-
-  async #hasSubscribed(link: LinkName): Promise<boolean> {
-    const { site } = this.#site.region(sourceOf(link));
-    const name = `causeway_fetcher_subscriptions{region="${link.split('<')[0]}"}`;
-    for (const { broker } of site.nodes) {
-      const count = (await broker?.metric(name).catch(() => 0)) ?? 0;
-      if (count >= this.#filters.length) return true;
-    }
-    return false;
   }
 
   async #drain(): Promise<void> {
