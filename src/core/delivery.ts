@@ -37,6 +37,14 @@ const BUDGET_SLACK_BYTES = 4 * WINDOW_BYTES;
 export const Outcome = { DONE: 0, PRESSED: 1, REFUSED: 2 } as const;
 export type Outcome = (typeof Outcome)[keyof typeof Outcome];
 
+/**
+ * QoS 2 leaves only when a crash cannot make us send it as new again (DESIGN §5). To another region nothing does
+ * that could still be lost here: who has it with this region on its path does not send it back.
+ */
+function mayLeave(session: Session, entry: QueueEntry): boolean {
+  return entry.durable || (entry.qos === 1 && session.link === null);
+}
+
 export class Delivery {
   readonly #core: Core;
   readonly #encoder: PublishEncoder;
@@ -246,7 +254,7 @@ export class Delivery {
     if (
       !wasSpilled &&
       publication !== null &&
-      (entry.qos === 1 || entry.durable) &&
+      mayLeave(session, entry) &&
       !(session.durable && this.#idIsTaken(session, entry.seq)) &&
       this.#canSend(session, outlet, message.bytes)
     ) {
@@ -296,8 +304,7 @@ export class Delivery {
           return;
         }
         if (session.durable && this.#idIsTaken(session, entry.seq)) return;
-        // QoS 2 leaves only when a crash cannot make us send it as new again (DESIGN §5).
-        if (entry.qos === 2 && !entry.durable) return;
+        if (!mayLeave(session, entry)) return;
         queue.shift();
         if (entry.state === EntryState.SETTLED) continue;
         if (entry.state !== EntryState.RELEASED) {
@@ -395,7 +402,7 @@ export class Delivery {
       this.#core.drop('store_failed', session.clientId, entry.message.topic);
       // A QoS 2 entry that was never sent must not be: its publisher will send it again.
       if (entry.state === EntryState.QUEUED) this.settle(session, entry);
-    } else if (entry.qos === 2 && session.outlet !== null) {
+    } else if (session.outlet !== null && (entry.qos === 2 || session.link !== null)) {
       this.pump(session);
     }
   }

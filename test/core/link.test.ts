@@ -198,6 +198,19 @@ t.test('an ack waits until the copy of a link is safe, too', async (t) => {
   t.match(publisher.receive(), [{ type: 'puback', reasonCode: 0 }]);
 });
 
+t.test('nothing leaves to another region that a crash could still take back', async (t) => {
+  const world = await World.durable({ links: linksWith() });
+  const link = linked(world);
+  subscribe(world, link, 'a/#');
+  const publisher = world.connected(5, 'publisher');
+  publisher.publish('a/x', 'one', { qos: 1, id: 1 });
+  world.settle();
+  t.strictSame(link.payloads(), [], 'not before the commit');
+  world.store.commit();
+  world.settle();
+  t.strictSame(link.payloads(), ['one']);
+});
+
 t.test(
   'messages of other regions: handed on with their name, not to where they have been',
   async (t) => {

@@ -55,6 +55,11 @@ export class LinkWatch {
       const { id, path } = mark.origin!;
       const { qos } = from;
       this.taken++;
+      const { kernel } = this.#site;
+      if (kernel.isTracing) {
+        const text = from.payloadBuffer.latin1Slice(from.payloadStart, from.payloadStart + 8);
+        kernel.trace(node, `takes ${text} qos ${qos} ${id.slice(-17)} ${path}`);
+      }
       this.#checkPath(region, id, path);
       if (known.has(id)) this.#say(`${node.name}: ${id} (${path}) came again after it was safe`);
       else if (here.has(id)) this.#say(`${node.name}: ${id} (${path}) was taken twice`);
@@ -84,8 +89,11 @@ export class LinkWatch {
     }
     for (let at = bytes.indexOf(ID); at !== -1; at = bytes.indexOf(ID, at + 1)) {
       const value = at + ID.length;
+      // A packet may be cut anywhere.
       if (value + 2 > bytes.length) return;
-      const id = bytes.latin1Slice(value + 2, value + 2 + bytes.readUInt16BE(value));
+      const end = value + 2 + bytes.readUInt16BE(value);
+      if (end > bytes.length) return;
+      const id = bytes.latin1Slice(value + 2, end);
       this.sent++;
       if (id.startsWith(`${to}.`)) this.#say(`${id} was sent back to ${to} by ${life.region}`);
       if (over.has(id)) this.#say(`${id} went twice over connection ${connection} to ${to}`);

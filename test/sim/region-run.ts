@@ -46,6 +46,7 @@ const START_MS = 60_000;
 const HEAL_MS = 180_000;
 const SETTLE_MS = 2000;
 const FAULTS_MAX = 8;
+const TRACE_LINES = 2000;
 const REFUSALS = new Set([0x88, 0x89, 3]);
 
 export function runRegions(options: RegionRunOptions): Promise<RegionRunReport> {
@@ -70,7 +71,10 @@ class RegionRun {
     this.#options = options;
     const plan = new Prng(seed ^ 0x2e61);
     this.#plan = plan;
-    const kernel = new Kernel(seed, { isTracing: options.isTracing ?? false });
+    const kernel = new Kernel(seed, {
+      isTracing: options.isTracing ?? false,
+      traceLines: TRACE_LINES,
+    });
     this.#kernel = kernel;
     const site = new RegionSite(kernel, options);
     this.#site = site;
@@ -88,6 +92,7 @@ class RegionRun {
         isClosing: false,
         isOver: false,
         onMoment: () => {},
+        trace: (clientId, text) => kernel.trace(null, `${clientId} ${text}`),
       };
       return { region, stage, ...regionCast(stage, region.name, plan) };
     });
