@@ -276,6 +276,11 @@ export class Tenure {
     this.#bus.sessions.left(clientId, sid, epoch, expiryIntervalS);
   }
 
+  /** The connection of that epoch was here, and its will is void, or published. */
+  hasLeft(clientId: string, epoch: number): boolean {
+    return this.#left.get(clientId) === epoch;
+  }
+
   /** The lease goes on: nobody else has published them. */
   unfenced(): void {
     const unpublished = this.#unpublished;

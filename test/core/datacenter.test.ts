@@ -188,6 +188,30 @@ t.test('the will of a connection is published by whoever has its session', async
   t.strictSame(watcher.payloads(), [], 'goodbye');
 });
 
+t.test('S25: who has read the goodbye publishes no will that Redis hands to it', async (t) => {
+  const { site, a, b } = await two();
+  const { client: watcher } = connect(b, 'watcher');
+  watcher.subscribe('w/#', 1);
+  site.time.settle();
+  watcher.receive();
+  const { client } = connect(a, 'polite', {
+    ...durable,
+    will: { topic: 'w/polite', qos: 1 },
+  } as never);
+  const { sid, epoch, will } = site.rows.get('polite')!;
+  client.disconnect();
+  site.time.settle();
+  const handed = { clientId: 'polite', identity: null, tenant: '', sid, message: will!.message };
+  const awaited = { unsafeCount: 0, waiter: null, failed: false };
+  a.remote.publishWill({ ...handed, epoch }, awaited);
+  site.time.settle();
+  t.strictSame(watcher.payloads(), []);
+  t.strictSame(awaited, { unsafeCount: 0, waiter: null, failed: false }, 'it is over');
+  a.remote.publishWill({ ...handed, epoch: epoch + 1 }, awaited);
+  site.time.settle();
+  t.strictSame(watcher.payloads(), ['will'], 'of another connection of the client');
+});
+
 t.test('an owner that has lost a session writes nothing more for it', async (t) => {
   const { site, a, b } = await two();
   const { client: old } = connect(a, 'c', durable);

@@ -254,6 +254,34 @@ export const sessionCases: readonly HardCase[] = [
     }),
   },
   {
+    number: 13,
+    title:
+      'wills: who said goodbye leaves none, though whoever was handed it dies before it hears so',
+    promise: async (scene) => {
+      const { network } = scene.site;
+      const [first, second, third] = [0, 1, 2].map((index) => scene.machine(index));
+      const { watch, willed } = await withWill(scene, 0);
+      // The close of the first waits for it, and so does the answer to the second.
+      network.block(first!.address, third!.address);
+      willed.leave();
+      await scene.pass(20);
+      willed.connect(second!, DURABLE);
+      await scene.pass(100);
+      const isWaiting = willed.connack === null;
+      scene.life(1).cluster.stop(() => scene.site.kill(second!));
+      await scene.pass(1000);
+      network.unblock(first!.address, third!.address);
+      await scene.pass(10_000);
+      watch.connect(first!, DURABLE);
+      await scene.pass(2000);
+      return isWaiting && watch.taken.length === 0;
+    },
+    without: 'Redis hears of the goodbye only when the links have all that was sent before',
+    planted: inNodes(({ store }) => {
+      store.oldWillSettled = () => {};
+    }),
+  },
+  {
     number: 14,
     title: 'shared groups: a QoS 2 message stays with the member it was given to',
     promise: async (scene) => {
