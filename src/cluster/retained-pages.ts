@@ -3,13 +3,13 @@
  * in pages to whoever asks (docs/adr/0012, RETAINED_WANT). A page that was lost with its link is handed
  * out again. Used by retained-sync.ts.
  */
-import type { Incarnation, RemoteSide, RetainedVersion } from '../core/cluster-ports.ts';
+import type { Incarnation, RemoteSide } from '../core/cluster-ports.ts';
+import { OLDEST } from '../core/retained-version.ts';
 import { encodeRetainedPage, type RetainedChange } from './link/message-codec.ts';
 import type { Tombstones } from './tombstones.ts';
 
 /** No client may write here: tells since when the serving node knows every change. */
 export const SINCE_TOPIC = '$causeway/since';
-export const OLDEST: RetainedVersion = { timeUs: 0, writer: 0 };
 
 const CHANGES_PER_PAGE_MAX = 1000;
 const PAGE_BYTES_MAX = 1024 * 1024;

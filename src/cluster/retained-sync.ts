@@ -10,7 +10,7 @@
 import type { Awaited, Incarnation, RemoteSide, RetainedVersion } from '../core/cluster-ports.ts';
 import type { Message } from '../core/message.ts';
 import type { Clock, Log } from '../core/ports.ts';
-import { isAbove } from '../core/retained-version.ts';
+import { isAbove, OLDEST } from '../core/retained-version.ts';
 import type { HybridClock } from '../util/hybrid-clock.ts';
 import type { Barrier } from './barrier.ts';
 import type { ClusterCounters } from './cluster-counters.ts';
@@ -18,7 +18,7 @@ import { encodeRetainedWant, type RetainedWantFrame } from './link/frame-codec.t
 import { encodeRetained, type RetainedChange, type RetainedPage } from './link/message-codec.ts';
 import type { PeerNode } from './peer-node.ts';
 import type { Mesh } from './ports.ts';
-import { allChanges, OLDEST, RetainedPages, SINCE_TOPIC } from './retained-pages.ts';
+import { allChanges, RetainedPages, SINCE_TOPIC } from './retained-pages.ts';
 import type { RoutesAnnouncer } from './routes-announcer.ts';
 import { Tombstones } from './tombstones.ts';
 
@@ -98,8 +98,18 @@ export class RetainedSync {
     message: Message | null,
     replaces: RetainedVersion | null,
     awaited: Awaited | null,
+    accepted: RetainedVersion | null,
   ): RetainedVersion {
-    const { hybridClock, clock, announcer, barrier, self } = this.#parts;
+    const { clock, announcer, barrier } = this.#parts;
+    const version = accepted ?? this.#versionAbove(topic, replaces);
+    this.#note(topic, message, version);
+    announcer.kept(encodeRetained({ topic, message, version }, clock.wallMs()), true);
+    if (awaited !== null) barrier.wait(awaited);
+    return version;
+  }
+
+  #versionAbove(topic: string, replaces: RetainedVersion | null): RetainedVersion {
+    const { hybridClock, self } = this.#parts;
     const buried = this.#tombstones.versionOf(topic);
     const aboveUs = Math.max(replaces?.timeUs ?? 0, buried?.timeUs ?? 0);
     let timeUs = hybridClock.nextUs();
@@ -107,11 +117,14 @@ export class RetainedSync {
       timeUs = aboveUs + 1;
       hybridClock.observe(timeUs);
     }
-    const version = { timeUs, writer: writerOf(self()) };
-    this.#note(topic, message, version);
-    announcer.kept(encodeRetained({ topic, message, version }, clock.wallMs()), true);
-    if (awaited !== null) barrier.wait(awaited);
-    return version;
+    return { timeUs, writer: writerOf(self()) };
+  }
+
+  /** A change of that version comes too late, or nobody would take it over; see `Bus.isRetainedOver`. */
+  isOver(topic: string, version: RetainedVersion): boolean {
+    const current = this.#current(topic);
+    if (current !== null && isAbove(current.version, version)) return true;
+    return this.#isSkewed(topic, version);
   }
 
   /** A member has changed it. */
@@ -147,21 +160,24 @@ export class RetainedSync {
   }
 
   #apply({ topic, message, version }: RetainedChange): void {
-    const { remote, hybridClock, clock, counters, log } = this.#parts;
-    if (hybridClock.observe(version.timeUs) === 'clock_skew') {
-      // Taken over, it would outlive every later write by clocks that are right.
-      counters.retainedSkewed++;
-      const nowMs = clock.monotonicMs();
-      if (nowMs - this.#skewLoggedMs >= 1000) {
-        this.#skewLoggedMs = nowMs;
-        log.error({ topic, aheadMs: version.timeUs / 1000 - clock.wallMs() }, 'clock_skew');
-      }
-      return;
-    }
+    if (this.#isSkewed(topic, version)) return;
     this.#shown(topic, version);
     if (this.#tombstones.isOver(topic, version)) return;
     this.#note(topic, message, version);
-    remote().applyRetained(topic, message, version);
+    this.#parts.remote().applyRetained(topic, message, version);
+  }
+
+  /** Taken over, it would outlive every later write by clocks that are right. */
+  #isSkewed(topic: string, { timeUs }: RetainedVersion): boolean {
+    const { hybridClock, clock, counters, log } = this.#parts;
+    if (hybridClock.observe(timeUs) !== 'clock_skew') return false;
+    counters.retainedSkewed++;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#skewLoggedMs >= 1000) {
+      this.#skewLoggedMs = nowMs;
+      log.error({ topic, aheadMs: timeUs / 1000 - clock.wallMs() }, 'clock_skew');
+    }
+    return true;
   }
 
   #note(topic: string, message: Message | null, version: RetainedVersion): void {

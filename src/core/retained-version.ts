@@ -6,6 +6,9 @@ export interface RetainedVersion {
   readonly writer: number;
 }
 
+/** All others are above it. */
+export const OLDEST: RetainedVersion = { timeUs: 0, writer: 0 };
+
 export function isAbove(left: RetainedVersion, right: RetainedVersion): boolean {
   if (left.timeUs !== right.timeUs) return left.timeUs > right.timeUs;
   return left.writer > right.writer;

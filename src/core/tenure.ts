@@ -188,7 +188,7 @@ export class Tenure {
   #replay(session: Session, pending: PendingInbound): void {
     const { packetId, message, choices, publisherSeq, publisherEpoch } = pending;
     const identity = inboundIdentity(session.ownership!.sid, publisherEpoch, publisherSeq);
-    this.#publisher.publishAs(message, session, identity, choices);
+    this.#publisher.publishAgain(message, session, identity, choices);
     whenSafe(message, () => this.#bus.sessions.inboundDone(session.number, packetId));
   }
 
