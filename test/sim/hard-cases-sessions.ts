@@ -127,6 +127,42 @@ export const sessionCases: readonly HardCase[] = [
     planted: openedAs((record) => ({ ...record, inboundIds: [] })),
   },
   {
+    number: 10,
+    title: 'inbound QoS 2: what the next owner hands on is retained as of when it was accepted',
+    promise: async (scene) => {
+      await scene.subscriber('s', 1, 'a', 2, DURABLE);
+      const publisher = await scene.connected('p', 0, DURABLE);
+      const other = await scene.connected('o', 1, FLEETING);
+      publisher.isAcking = false;
+      withoutJournal(scene.life(0));
+      scene.site.redis.refuse('OOM', ['session_append_1']);
+      const packetId = publisher.publish('a', 'accepted', 2, { retain: true });
+      await scene.pass(500);
+      scene.site.kill(scene.machine(0));
+      scene.site.redis.refuse(null);
+      const newer = other.publish('a', 'newer', 1, { retain: true });
+      await scene.until('it is newer', () => other.count('PUBACK', newer) > 0);
+      publisher.connect(scene.machine(2), DURABLE);
+      await scene.until('it is back', () => publisher.connack !== null);
+      publisher.publish('a', 'accepted', 2, { packetId, retain: true });
+      await scene.pass(6000);
+      const shown: string[] = [];
+      for (const index of [1, 2]) {
+        const reader = await scene.subscriber(`r${index}`, index, 'a', 1, FLEETING);
+        await scene.pass(1000);
+        shown.push(reader.taken.join());
+      }
+      return shown.join() === 'newer,newer' && publisher.count('PUBREC', packetId) > 0;
+    },
+    without: 'it is retained anew',
+    planted: inNodes(({ cluster: { bus } }) => {
+      const announce = bus.announceRetained.bind(bus);
+      bus.isRetainedOver = () => false;
+      bus.announceRetained = (topic, message, replaces, awaited) =>
+        announce(topic, message, replaces, awaited, null);
+    }),
+  },
+  {
     number: 11,
     title: 'a publisher moves: what the old owner has read comes before what the new one reads',
     promise: async (scene) => {
