@@ -120,8 +120,13 @@ export class ClusterBus implements Bus {
     message: Message | null,
     replaces: RetainedVersion | null,
     awaited: Awaited | null,
+    accepted: RetainedVersion | null,
   ): RetainedVersion {
-    return this.#parts.retained.announce(topic, message, replaces, awaited);
+    return this.#parts.retained.announce(topic, message, replaces, awaited, accepted);
+  }
+
+  isRetainedOver(topic: string, version: RetainedVersion): boolean {
+    return this.#parts.retained.isOver(topic, version);
   }
 
   takeRetained(topic: string, message: Message | null, version: RetainedVersion): boolean {

@@ -3,7 +3,8 @@
  * in pages to whoever asks (docs/adr/0012, RETAINED_WANT). A page that was lost with its link is handed
  * out again. Used by retained-sync.ts.
  */
-import type { Incarnation, RemoteSide, RetainedVersion } from '../core/cluster-ports.ts';
+import type { Incarnation, RemoteSide } from '../core/cluster-ports.ts';
+import { OLDEST } from '../core/retained-version.ts';
 import { encodeRetainedPage, type RetainedChange } from './link/message-codec.ts';
 import type { Tombstones } from './tombstones.ts';
 
@@ -14,7 +15,6 @@ export const ROUND_TOPIC = '$causeway/round';
 /** Asks whether all that was told before is on a disk (the version: which question), and answers that. */
 export const SYNC_TOPIC = '$causeway/sync';
 export const SYNCED_TOPIC = '$causeway/synced';
-export const OLDEST: RetainedVersion = { timeUs: 0, writer: 0 };
 
 const CHANGES_PER_PAGE_MAX = 1000;
 const PAGE_BYTES_MAX = 1024 * 1024;

@@ -11,7 +11,7 @@
 import type { Awaited, Incarnation, RemoteSide, RetainedVersion } from '../core/cluster-ports.ts';
 import type { Message } from '../core/message.ts';
 import type { Clock, Log } from '../core/ports.ts';
-import { CLEARED, isAbove } from '../core/retained-version.ts';
+import { CLEARED, isAbove, OLDEST } from '../core/retained-version.ts';
 import type { HybridClock } from '../util/hybrid-clock.ts';
 import type { Barrier } from './barrier.ts';
 import type { ClusterCounters } from './cluster-counters.ts';
@@ -24,7 +24,6 @@ import { RetainedCopies } from './retained-copies.ts';
 import {
   allChanges,
   note,
-  OLDEST,
   RetainedPages,
   ROUND_TOPIC,
   roundChange,
@@ -125,8 +124,22 @@ export class RetainedSync {
     message: Message | null,
     replaces: RetainedVersion | null,
     awaited: Awaited | null,
+    accepted: RetainedVersion | null,
   ): RetainedVersion {
-    const { hybridClock, clock, announcer, barrier, self } = this.#parts;
+    const { clock, announcer, barrier } = this.#parts;
+    const version = accepted ?? this.#versionAbove(topic, replaces, message === null);
+    this.#note(topic, message, version);
+    announcer.kept(encodeRetained({ topic, message, version }, clock.wallMs()), true);
+    if (awaited !== null) barrier.wait(awaited);
+    return version;
+  }
+
+  #versionAbove(
+    topic: string,
+    replaces: RetainedVersion | null,
+    isClear: boolean,
+  ): RetainedVersion {
+    const { hybridClock, self } = this.#parts;
     const buried = this.#tombstones.versionOf(topic);
     const aboveUs = Math.max(replaces?.timeUs ?? 0, buried?.timeUs ?? 0);
     let timeUs = hybridClock.nextUs();
@@ -134,12 +147,14 @@ export class RetainedSync {
       timeUs = aboveUs + 1;
       hybridClock.observe(timeUs);
     }
-    const writer = writerOf(self()) + (message === null ? CLEARED : 0);
-    const version = { timeUs, writer };
-    this.#note(topic, message, version);
-    announcer.kept(encodeRetained({ topic, message, version }, clock.wallMs()), true);
-    if (awaited !== null) barrier.wait(awaited);
-    return version;
+    return { timeUs, writer: writerOf(self()) + (isClear ? CLEARED : 0) };
+  }
+
+  /** A change of that version comes too late, or nobody would take it over; see `Bus.isRetainedOver`. */
+  isOver(topic: string, version: RetainedVersion): boolean {
+    const current = this.#current(topic);
+    if (current !== null && isAbove(current.version, version)) return true;
+    return this.#isSkewed(topic, version);
   }
 
   /** A member has changed it. */
@@ -224,21 +239,24 @@ export class RetainedSync {
 
   /** False: its version is ahead of its time, or it was cleared since. */
   #apply({ topic, message, version }: RetainedChange): boolean {
-    const { remote, hybridClock, clock, counters, log } = this.#parts;
-    if (hybridClock.observe(version.timeUs) === 'clock_skew') {
-      // Taken over, it would outlive every later write by clocks that are right.
-      counters.retainedSkewed++;
-      const nowMs = clock.monotonicMs();
-      if (nowMs - this.#skewLoggedMs >= 1000) {
-        this.#skewLoggedMs = nowMs;
-        log.error({ topic, aheadMs: version.timeUs / 1000 - clock.wallMs() }, 'clock_skew');
-      }
-      return false;
-    }
+    if (this.#isSkewed(topic, version)) return false;
     this.#shown(topic, version);
     if (this.#tombstones.isOver(topic, version)) return false;
     this.#note(topic, message, version);
-    remote().applyRetained(topic, message, version);
+    this.#parts.remote().applyRetained(topic, message, version);
+    return true;
+  }
+
+  /** Taken over, it would outlive every later write by clocks that are right. */
+  #isSkewed(topic: string, { timeUs }: RetainedVersion): boolean {
+    const { hybridClock, clock, counters, log } = this.#parts;
+    if (hybridClock.observe(timeUs) !== 'clock_skew') return false;
+    counters.retainedSkewed++;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#skewLoggedMs >= 1000) {
+      this.#skewLoggedMs = nowMs;
+      log.error({ topic, aheadMs: timeUs / 1000 - clock.wallMs() }, 'clock_skew');
+    }
     return true;
   }
 

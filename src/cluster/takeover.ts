@@ -145,7 +145,10 @@ interface Closing {
 }
 
 interface Goodbye {
+  readonly sid: string;
   readonly epoch: number;
+  /** That Redis knows it by. */
+  readonly knownBy: number;
   readonly atMs: number;
 }
 
@@ -571,7 +574,7 @@ export class Takeover {
    * what was sent of it over the links is applied (P5) before the answer.
    */
   asked(from: Incarnation, { request: number, clientId, epoch }: LetGoFrame): void {
-    const { remote, announcer, mesh, isMember, self, journal } = this.#parts;
+    const { remote, announcer, mesh, isMember, self, journal, ledger } = this.#parts;
     const request = number - (number % REQUEST_STEP);
     if (request !== number) this.#unregistered.tookElsewhere(clientId, from);
     const held = announcer.own.owned.get(clientId);
@@ -594,6 +597,11 @@ export class Takeover {
     const will = this.#unregistered.takenAway(clientId, epoch);
     const written = (): void => {
       if (incarnation !== self()) return;
+      const goodbye = this.#goodbyes.get(clientId);
+      // Whoever asks was handed its will, and may die before the answer: survivors would publish it.
+      if (goodbye !== undefined && goodbye.epoch < epoch && this.#closings.has(clientId)) {
+        ledger.oldWillSettled(clientId, goodbye.sid, goodbye.knownBy);
+      }
       if (will === null) this.#bounded(answer);
       else publishWill(remote(), will, () => this.#bounded(answer));
     };
@@ -637,7 +645,7 @@ export class Takeover {
     }
     if (willDelayS < 0) {
       this.#goodbyes.delete(clientId);
-      this.#goodbyes.set(clientId, { epoch, atMs: clock.monotonicMs() });
+      this.#goodbyes.set(clientId, { sid, epoch, knownBy, atMs: clock.monotonicMs() });
     }
     let isHandedOver = false;
     const closing: Closing = {
@@ -653,7 +661,7 @@ export class Takeover {
             if (this.#goodbyes.get(clientId)?.epoch === epoch) this.#goodbyes.delete(clientId);
           } else if (willDelayS < 0) {
             // A new owner has been handed the will, and may die before it is told that it is void.
-            ledger.oldWillSettled(clientId, sid, epoch);
+            ledger.oldWillSettled(clientId, sid, knownBy);
           }
           // Redis may know it by another one.
           ledger.leftHeard(clientId, epoch);

@@ -83,6 +83,7 @@ export interface OpenRequest {
 /** An inbound QoS 2 message that was accepted but whose fan-out is not known to be done (case 10). */
 export interface PendingInbound {
   readonly packetId: number;
+  /** Its `version` is the one it was retained under; null: it was not, or an older release wrote it. */
   readonly message: Message;
   readonly choices: GroupChoices;
   /** Position among the QoS 2 messages of this publisher's session; queues drop what they had. */
@@ -236,14 +237,18 @@ export interface Bus {
   ): void;
   /**
    * A retained message changed here; `message` null: cleared. Counts in `awaited` when given. Returns
-   * the version of the change; `replaces`: of what was there, which it is above.
+   * the version of the change; `replaces`: of what was there, which it is above. `accepted`: the change
+   * was made before, under this version, which is not over.
    */
   announceRetained(
     topic: string,
     message: Message | null,
     replaces: RetainedVersion | null,
     awaited: Awaited | null,
+    accepted: RetainedVersion | null,
   ): RetainedVersion;
+  /** Something newer is known of the topic, or the version is of a clock that is too far ahead. */
+  isRetainedOver(topic: string, version: RetainedVersion): boolean;
   /**
    * A change that was found in the record all regions share: taken over where it is newer, here and at the
    * other nodes, with the version it has. False: that is no good.

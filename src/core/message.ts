@@ -41,7 +41,10 @@ export class Message {
   failed = false;
   /** Retained: who published it; null: the broker itself, or from before this was kept. */
   source: Principal | null = null;
-  /** Retained in a datacenter: orders the writes to its topic; null: written alone. */
+  /**
+   * Retained in a datacenter, or published with the RETAIN flag: orders the writes to its topic; null:
+   * written alone, or not yet.
+   */
   version: RetainedVersion | null = null;
   /** What links to other regions tell of it, on its way between nodes; null: nothing. */
   mark: RegionMark | null = null;

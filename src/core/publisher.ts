@@ -13,7 +13,7 @@ import type { Ticket } from './ports.ts';
 import type { Principal } from './principal.ts';
 import { Publication } from './publication.ts';
 import type { RetainedWalk } from './retained.ts';
-import { isAbove, type RetainedVersion } from './retained-version.ts';
+import { isAbove, OLDEST, type RetainedVersion } from './retained-version.ts';
 import type { Session } from './session.ts';
 import { type AppendIdentity, type GroupChoices, OWN_IDENTITY } from './shared-append.ts';
 
@@ -45,17 +45,27 @@ export class Publisher {
 
   /** Publishes to whoever subscribes, and retains when the message says so. */
   publish(message: Message, from: Session | null): void {
-    this.#send(message, from, OWN_IDENTITY, null, true);
+    this.#send(message, from, OWN_IDENTITY, null, true, null);
   }
 
   /** The same under a name of its own: queues of a datacenter that had it drop it. */
-  publishAs(
+  publishAs(message: Message, from: Session | null, identity: AppendIdentity): void {
+    this.#send(message, from, identity, null, true, null);
+  }
+
+  /**
+   * What an owner before had accepted, whose fan-out may not be done: retained under the version it got
+   * then, unless something newer is. Without one all that is known is newer.
+   */
+  publishAgain(
     message: Message,
-    from: Session | null,
+    from: Session,
     identity: AppendIdentity,
-    choices: GroupChoices | null = null,
+    choices: GroupChoices,
   ): void {
-    this.#send(message, from, identity, choices, true);
+    const { topic, retain, version } = message;
+    const isOver = retain && this.#core.bus?.isRetainedOver(topic, version ?? OLDEST) === true;
+    this.#send(message, from, identity, choices, !isOver, version);
   }
 
   /** The fan-out alone, of what was retained before. */
@@ -65,7 +75,7 @@ export class Publisher {
     identity: AppendIdentity,
     choices: GroupChoices | null,
   ): void {
-    this.#send(message, from, identity, choices, false);
+    this.#send(message, from, identity, choices, false, null);
   }
 
   #send(
@@ -74,6 +84,7 @@ export class Publisher {
     identity: AppendIdentity,
     choices: GroupChoices | null,
     retains: boolean,
+    accepted: RetainedVersion | null,
   ): void {
     const core = this.#core;
     const publication = this.#publication;
@@ -89,7 +100,7 @@ export class Publisher {
       publication.expiryS = Math.ceil(remainingMs / 1000);
     }
     if (message.retain) {
-      if (retains) this.retain(publication);
+      if (retains) this.retain(publication, accepted);
       else this.#mark(publication, message.version);
     }
     this.#fanout.send(publication, core.router.match(message.topic));
@@ -140,8 +151,9 @@ export class Publisher {
   /**
    * Replaces or removes the retained message of the publication's topic [MQTT5-3.3.1-5]
    * [MQTT5-3.3.1-6]. Returns the ticket that makes it durable, or RETAINED_REFUSED at a limit.
+   * `accepted`: see `Bus.announceRetained`.
    */
-  retain(publication: Publication): Ticket {
+  retain(publication: Publication, accepted: RetainedVersion | null = null): Ticket {
     const core = this.#core;
     const { limits, stats, retained } = core;
     const view = publication.view;
@@ -150,7 +162,7 @@ export class Publisher {
     if (view.payloadEnd === view.payloadStart) {
       const isAwaited = view.qos > 0 && (core.bus !== null || core.store.tellsRetained === true);
       const awaited = isAwaited ? publication.message() : null;
-      const ticket = this.removeRetained(topic, awaited);
+      const ticket = this.removeRetained(topic, awaited, accepted);
       this.#mark(publication, this.#clearedVersion);
       return ticket;
     }
@@ -172,7 +184,10 @@ export class Publisher {
     message.source = source;
     if (core.bus !== null && !isReserved) {
       const awaited = view.qos > 0 ? publication.message() : null;
-      message.version = core.bus.announceRetained(topic, message, old?.version ?? null, awaited);
+      const replaces = old?.version ?? null;
+      message.version = core.bus.announceRetained(topic, message, replaces, awaited, accepted);
+      // Should another owner have to hand it on.
+      if (awaited !== null) awaited.version = message.version;
     }
     retained.put(message);
     // $SYS is made anew at each start: nothing to keep.
@@ -225,7 +240,11 @@ export class Publisher {
   }
 
   /** Removes the retained message of a topic; the ticket that makes it durable, 0: there was none. */
-  removeRetained(topic: string, awaited: Message | null = null): Ticket {
+  removeRetained(
+    topic: string,
+    awaited: Message | null = null,
+    accepted: RetainedVersion | null = null,
+  ): Ticket {
     const { retained, bus, store } = this.#core;
     const old = retained.get(topic);
     const isReserved = topic.charCodeAt(0) === 0x24;
@@ -236,8 +255,10 @@ export class Publisher {
       return old === null ? 0 : this.#kept(this.#clearRetained(old, null, isAwaited), awaited);
     }
     // So may another node be about to tell of one.
-    const version = bus?.announceRetained(topic, null, old?.version ?? null, awaited) ?? null;
+    const version =
+      bus?.announceRetained(topic, null, old?.version ?? null, awaited, accepted) ?? null;
     this.#clearedVersion = version;
+    if (awaited !== null && version !== null) awaited.version = version;
     const ticket =
       old === null
         ? store.removeRetained(topic, version, isAwaited)

@@ -323,6 +323,8 @@ export class Remote implements RemoteSide, SharedEvents {
 
   publishWill(will: WillOfAbsent, awaited: Awaited): void {
     const { clientId, identity, tenant, sid, message } = will;
+    // Redis has yet to hear so.
+    if (this.#tenure.hasLeft(clientId, will.epoch)) return;
     awaited.unsafeCount++;
     const settled = (failed: boolean): void => {
       if (failed) awaited.failed = true;

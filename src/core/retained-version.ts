@@ -6,6 +6,9 @@ export interface RetainedVersion {
   readonly writer: number;
 }
 
+/** All others are above it. */
+export const OLDEST: RetainedVersion = { timeUs: 0, writer: 0 };
+
 /**
  * A clear stands above a message of the same microsecond, as Cassandra rules between a cell that expires
  * and one that does not (docs/adr/0021).

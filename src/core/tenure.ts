@@ -188,7 +188,7 @@ export class Tenure {
   #replay(session: Session, pending: PendingInbound): void {
     const { packetId, message, choices, publisherSeq, publisherEpoch } = pending;
     const identity = inboundIdentity(session.ownership!.sid, publisherEpoch, publisherSeq);
-    this.#publisher.publishAs(message, session, identity, choices);
+    this.#publisher.publishAgain(message, session, identity, choices);
     whenSafe(message, () => this.#bus.sessions.inboundDone(session.number, packetId));
   }
 
@@ -274,6 +274,11 @@ export class Tenure {
       left.delete(oldest);
     }
     this.#bus.sessions.left(clientId, sid, epoch, expiryIntervalS);
+  }
+
+  /** The connection of that epoch was here, and its will is void, or published. */
+  hasLeft(clientId: string, epoch: number): boolean {
+    return this.#left.get(clientId) === epoch;
   }
 
   /** The lease goes on: nobody else has published them. */

@@ -76,7 +76,7 @@ export class FakeRemote implements RemoteSide {
 
   retain(message: Message | null, topic: string, awaited: Awaited | null = null): RetainedVersion {
     const before = this.store.get(topic)?.version ?? null;
-    const version = this.bus.announceRetained(topic, message, before, awaited);
+    const version = this.bus.announceRetained(topic, message, before, awaited, null);
     if (message === null) {
       this.store.delete(topic);
     } else {

@@ -94,7 +94,7 @@ t.test('two that join at once do not take each other for the whole', async (t) =
   site.time.settle();
   t.equal(a.isReady, true);
   const message = makeMessage(1, 't', Buffer.from('x'), { retain: true });
-  message.version = a.cluster.bus.announceRetained('t', message, null, null);
+  message.version = a.cluster.bus.announceRetained('t', message, null, null, null);
   a.remote.store.set('t', message);
   site.ledger.isStuck = true;
   site.register(b);

@@ -4,6 +4,7 @@ import { FrameType } from '../../src/cluster/ports.ts';
 import type { RetainedRounds } from '../../src/cluster/ports-local.ts';
 import { Tombstones } from '../../src/cluster/tombstones.ts';
 import type { RetainedVersion } from '../../src/core/cluster-ports.ts';
+import { CLEARED } from '../../src/core/retained-version.ts';
 import {
   Answer,
   FakeSite,
@@ -40,6 +41,37 @@ t.test('a change is stamped above what it replaces and reaches every node', asyn
   t.not(third.writer, second.writer);
   site.time.settle();
   for (const node of [a, b, c]) t.strictSame(held(node), ['t=3']);
+});
+
+t.test('S24: a change that was accepted before keeps its version, unless it is over', async (t) => {
+  const site = new FakeSite();
+  const [a, b] = [site.node(), site.node()];
+  const { bus } = a.cluster;
+  const nowUs = site.time.wallMs() * 1000;
+  const accepted = { timeUs: nowUs - 5000, writer: 9 };
+  t.equal(bus.isRetainedOver('t', accepted), false, 'nothing is known');
+  onDisk(a, 't', 'before', accepted.timeUs / 1000 - 1);
+  t.equal(bus.isRetainedOver('t', accepted), false, 'what is known is older');
+  const again = message('t', 'again');
+  const version = bus.announceRetained('t', again, null, null, accepted);
+  t.strictSame(version, accepted);
+  site.time.settle();
+  t.strictSame(b.remote.store.get('t')?.version, accepted);
+  t.equal(b.cluster.bus.isRetainedOver('t', accepted), false, 'it is what is known');
+  t.equal(b.cluster.bus.isRetainedOver('t', { timeUs: nowUs - 6000, writer: 10 }), true);
+  // A clear that comes late, and one that came meanwhile.
+  const cleared = { timeUs: nowUs - 4000, writer: 9 + CLEARED };
+  t.strictSame(bus.announceRetained('t', null, accepted, null, cleared), cleared);
+  site.time.settle();
+  t.strictSame(held(b), []);
+  t.equal(b.cluster.bus.isRetainedOver('t', accepted), true, 'buried');
+  t.equal(b.cluster.bus.isRetainedOver('t', cleared), false);
+  t.equal(
+    bus.isRetainedOver('u', { timeUs: nowUs + 90_000_000, writer: 9 }),
+    true,
+    'a wrong clock',
+  );
+  t.equal(a.cluster.counters.retainedSkewed, 1);
 });
 
 t.test('hard case 15: a retained ack waits for the live nodes', async (t) => {

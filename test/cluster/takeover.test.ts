@@ -452,7 +452,13 @@ t.test(
     site.time.settle();
     const c = site.node();
     site.network.cut(a.incarnation, c.incarnation);
-    site.network.cut(a.incarnation, b.incarnation);
+    // Nor is a asked.
+    for (const [from, to] of [
+      [a, b],
+      [b, a],
+    ] as const) {
+      site.network.cut(from.incarnation, to.incarnation);
+    }
     a.remote.want('sent', 2);
     const { sid, epoch } = first.record;
     a.remote.owns({ ...a.remote.sessions.get('c')!, owner: null });
@@ -464,6 +470,25 @@ t.test(
     t.equal(site.ledger.rows.get('c')!.oldWill, null, 'nobody publishes it after its death');
   },
 );
+
+t.test('S25: Redis hears of the goodbye before the new owner has its answer', async (t) => {
+  const { site, a, b } = two();
+  const first = site.open(a, 'c', { will });
+  site.time.settle();
+  adopt(site, a, 'c', first);
+  site.time.settle();
+  const c = site.node();
+  site.network.cut(a.incarnation, c.incarnation);
+  a.remote.want('sent', 2);
+  const { sid, epoch } = first.record;
+  a.remote.owns({ ...a.remote.sessions.get('c')!, owner: null });
+  a.cluster.bus.close('c', sid, epoch, 3600, -1);
+  const second = site.open(b, 'c');
+  site.time.settle();
+  t.equal(second.kind, 'waits', 'until c has what was sent before');
+  t.equal(site.ledger.count('close'), 0);
+  t.equal(site.ledger.rows.get('c')!.oldWill, null, 'were b to die now nobody would publish it');
+});
 
 t.test('an open that waits for a close Redis does not take is given up', async (t) => {
   const { site, a } = two();

@@ -188,6 +188,30 @@ t.test('the will of a connection is published by whoever has its session', async
   t.strictSame(watcher.payloads(), [], 'goodbye');
 });
 
+t.test('S25: who has read the goodbye publishes no will that Redis hands to it', async (t) => {
+  const { site, a, b } = await two();
+  const { client: watcher } = connect(b, 'watcher');
+  watcher.subscribe('w/#', 1);
+  site.time.settle();
+  watcher.receive();
+  const { client } = connect(a, 'polite', {
+    ...durable,
+    will: { topic: 'w/polite', qos: 1 },
+  } as never);
+  const { sid, epoch, will } = site.rows.get('polite')!;
+  client.disconnect();
+  site.time.settle();
+  const handed = { clientId: 'polite', identity: null, tenant: '', sid, message: will!.message };
+  const awaited = { unsafeCount: 0, waiter: null, failed: false };
+  a.remote.publishWill({ ...handed, epoch }, awaited);
+  site.time.settle();
+  t.strictSame(watcher.payloads(), []);
+  t.strictSame(awaited, { unsafeCount: 0, waiter: null, failed: false }, 'it is over');
+  a.remote.publishWill({ ...handed, epoch: epoch + 1 }, awaited);
+  site.time.settle();
+  t.strictSame(watcher.payloads(), ['will'], 'of another connection of the client');
+});
+
 t.test('an owner that has lost a session writes nothing more for it', async (t) => {
   const { site, a, b } = await two();
   const { client: old } = connect(a, 'c', durable);
@@ -241,6 +265,81 @@ t.test('QoS 2 of a publisher whose node dies reaches a queue once', async (t) =>
     queue.map(({ append }) => append.message.payload.toString()),
     ['before', 'behind', 'accepted'],
   );
+});
+
+t.test('S24: what is handed on again is retained as of when it was accepted', async (t) => {
+  const { site, a, b } = await two();
+  const { client: publisher } = connect(a, 'pub', durable);
+  for (const [id, text] of ['of a', 'of a', ''].entries()) {
+    publisher.publish(`r/${id}`, text, { retain: true, qos: 2, id: 1 + id });
+  }
+  // Stored, and the node dies before it knows.
+  site.time.turn();
+  const { inbound } = site.rows.get('pub')!;
+  t.ok(inbound.get(1) && inbound.get(2) && inbound.get(3));
+  const versions = [...inbound.values()].map((pending) => pending!.message.version!);
+  a.kill();
+  site.time.settle();
+  const { client: other } = connect(b, 'other');
+  for (const topic of ['r/0', 'r/2']) other.publish(topic, 'newer', { retain: true });
+  other.publish('r/1', '', { retain: true });
+  connect(b, 'pub', durable);
+  site.time.settle();
+  t.ok(inbound.get(1) === null && inbound.get(2) === null && inbound.get(3) === null);
+  const shown = (topic: string): string | undefined =>
+    b.world.broker.admin.retainedMessage(topic)?.payload.toString();
+  t.strictSame(['r/0', 'r/1', 'r/2'].map(shown), ['newer', undefined, 'newer']);
+  t.ok(versions.every(({ writer }) => writer === 0));
+});
+
+t.test('S24: what only its dead owner has known is retained by the next one', async (t) => {
+  const { site, a, b } = await two();
+  const { client: other } = connect(b, 'other');
+  other.publish('r/0', 'older', { retain: true });
+  other.publish('r/1', 'older', { retain: true });
+  site.time.pass(1000);
+  const told = a.remote;
+  const { client: publisher } = connect(a, 'pub', durable);
+  // Nobody hears of it.
+  a.announceRetained = (_topic, _message, _replaces, _awaited, accepted) =>
+    accepted ?? { timeUs: site.time.wallMs() * 1000, writer: 0 };
+  publisher.publish('r/0', 'of a', { retain: true, qos: 2, id: 1 });
+  publisher.publish('r/1', '', { retain: true, qos: 2, id: 2 });
+  site.time.turn();
+  const { version } = told.retainedOf('r/0')!;
+  const pending = [...site.rows.get('pub')!.inbound.values()];
+  t.strictSame(pending[0]!.message.version, version);
+  a.kill();
+  site.time.pass(1000);
+  const c = await site.node();
+  connect(b, 'pub', durable);
+  site.time.settle();
+  for (const { remote } of [b, c]) {
+    t.match(remote.retainedOf('r/0'), { version });
+    t.equal(remote.retainedOf('r/0')?.payload.toString(), 'of a');
+  }
+  t.equal(b.remote.retainedOf('r/1'), null);
+  t.strictSame(b.kept.get('r/1'), pending[1]!.message.version);
+});
+
+t.test('S24: of a record without a version all that is retained is newer', async (t) => {
+  const { site, a, b } = await two();
+  const { client: publisher } = connect(a, 'pub', durable);
+  publisher.publish('r/0', 'of a', { retain: true, qos: 2, id: 1 });
+  publisher.publish('r/1', 'of a', { retain: true, qos: 2, id: 2 });
+  site.time.turn();
+  for (const pending of site.rows.get('pub')!.inbound.values()) pending!.message.version = null;
+  a.kill();
+  site.time.settle();
+  const { client: other } = connect(b, 'other');
+  other.publish('r/0', 'newer', { retain: true });
+  const gone = b.remote.retainedOf('r/1')!;
+  b.remote.applyRetained('r/1', null, { ...gone.version!, writer: 9 });
+  b.remote.forgetTombstone('r/1');
+  connect(b, 'pub', durable);
+  site.time.settle();
+  t.equal(b.remote.retainedOf('r/0')?.payload.toString(), 'newer');
+  t.equal(b.remote.retainedOf('r/1')?.payload.toString(), 'of a', 'nothing is known of it');
 });
 
 t.test('a shared group has one receiver in the whole datacenter', async (t) => {

@@ -19,6 +19,7 @@ import { Message } from '../../src/core/message.ts';
 import type { SessionRecord, Store, StoreEvents, Ticket } from '../../src/core/ports.ts';
 import type { Publication } from '../../src/core/publication.ts';
 import { EntryState, QueueEntry } from '../../src/core/queue-entry.ts';
+import { isAbove } from '../../src/core/retained-version.ts';
 import type { GroupChoices, SharedAppend } from '../../src/core/shared-append.ts';
 import { ManualTime } from './manual-time.ts';
 import { World, type WorldOptions } from './world.ts';
@@ -291,13 +292,20 @@ export class FakeNode implements Bus, SharedSessions, Store {
     topic: string,
     message: Message | null,
     replaces: RetainedVersion | null,
+    _awaited: Awaited | null,
+    accepted: RetainedVersion | null,
   ): RetainedVersion {
     const timeUs = Math.max(this.#site.time.wallMs() * 1000, (replaces?.timeUs ?? 0) + 1);
-    const version = { timeUs, writer: Number(this.incarnation.slice(4)) };
+    const version = accepted ?? { timeUs, writer: Number(this.incarnation.slice(4)) };
     this.#broadcast((remote) => {
       remote.applyRetained(topic, message === null ? null : cloned(message), version);
     });
     return version;
+  }
+
+  isRetainedOver(topic: string, version: RetainedVersion): boolean {
+    const known = this.remote.retainedOf(topic)?.version ?? this.kept.get(topic) ?? null;
+    return known !== null && isAbove(known, version);
   }
 
   readonly buried: Map<string, RetainedVersion> = new Map();
@@ -518,5 +526,7 @@ function cloned(message: Message): Message {
   const slab = Buffer.from(message.slab);
   const { properties, qos, retain, expiresAtMs } = message;
   const made = [bodyStart, payloadStart, bodyEnd, properties, qos, retain, expiresAtMs] as const;
-  return new Message(sequence, topic, slab, ...made);
+  const copy = new Message(sequence, topic, slab, ...made);
+  copy.version = message.version;
+  return copy;
 }

@@ -5,7 +5,7 @@ import { describeClusterChaos, runClusterChaos } from '../chaos/run-cluster-chao
 import { DURABLE, RedisServer } from '../support/redis-server.ts';
 import { seedOr } from '../support/seed.ts';
 
-t.setTimeout(280_000);
+t.setTimeout(870_000);
 
 t.test('a node, Redis, and all nodes in turn', async (t) => {
   const redis = await RedisServer.start(t, DURABLE);

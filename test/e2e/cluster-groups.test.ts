@@ -9,7 +9,7 @@ const FILTER = '$share/g/work/#';
 const MESSAGES = 100;
 /** Longer than a queue of a group stays with a node after its last member has gone. */
 const AWAY_MS = 2500;
-t.setTimeout(280_000);
+t.setTimeout(870_000);
 /** Each mostly waits. */
 t.jobs = 2;
 

@@ -9,7 +9,7 @@ import { redisAdmin } from '../support/redis-server.ts';
 import { LEASE_MS, sleep, TestCluster, until } from './cluster-kit.ts';
 
 const run = promisify(execFile);
-t.setTimeout(280_000);
+t.setTimeout(870_000);
 /** Clusters of their own, so they need not wait for each other; two cores carry no more. */
 t.jobs = 2;
 

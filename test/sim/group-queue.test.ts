@@ -18,7 +18,7 @@ const SEEDS = 12;
 const FAULTY_SEEDS = 40;
 const faults = ['kill', 'pause', 'partition'] as const;
 
-t.setTimeout(280_000);
+t.setTimeout(870_000);
 
 interface Outcome {
   readonly lost: readonly string[];

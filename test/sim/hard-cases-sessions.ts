@@ -127,6 +127,42 @@ export const sessionCases: readonly HardCase[] = [
     planted: openedAs((record) => ({ ...record, inboundIds: [] })),
   },
   {
+    number: 10,
+    title: 'inbound QoS 2: what the next owner hands on is retained as of when it was accepted',
+    promise: async (scene) => {
+      await scene.subscriber('s', 1, 'a', 2, DURABLE);
+      const publisher = await scene.connected('p', 0, DURABLE);
+      const other = await scene.connected('o', 1, FLEETING);
+      publisher.isAcking = false;
+      withoutJournal(scene.life(0));
+      scene.site.redis.refuse('OOM', ['session_append_1']);
+      const packetId = publisher.publish('a', 'accepted', 2, { retain: true });
+      await scene.pass(500);
+      scene.site.kill(scene.machine(0));
+      scene.site.redis.refuse(null);
+      const newer = other.publish('a', 'newer', 1, { retain: true });
+      await scene.until('it is newer', () => other.count('PUBACK', newer) > 0);
+      publisher.connect(scene.machine(2), DURABLE);
+      await scene.until('it is back', () => publisher.connack !== null);
+      publisher.publish('a', 'accepted', 2, { packetId, retain: true });
+      await scene.pass(6000);
+      const shown: string[] = [];
+      for (const index of [1, 2]) {
+        const reader = await scene.subscriber(`r${index}`, index, 'a', 1, FLEETING);
+        await scene.pass(1000);
+        shown.push(reader.taken.join());
+      }
+      return shown.join() === 'newer,newer' && publisher.count('PUBREC', packetId) > 0;
+    },
+    without: 'it is retained anew',
+    planted: inNodes(({ cluster: { bus } }) => {
+      const announce = bus.announceRetained.bind(bus);
+      bus.isRetainedOver = () => false;
+      bus.announceRetained = (topic, message, replaces, awaited) =>
+        announce(topic, message, replaces, awaited, null);
+    }),
+  },
+  {
     number: 11,
     title: 'a publisher moves: what the old owner has read comes before what the new one reads',
     promise: async (scene) => {
@@ -251,6 +287,34 @@ export const sessionCases: readonly HardCase[] = [
     planted: inRedis('session_orphan_1', (twin) => (db, keys, args, nowMs) => {
       const owner = db.peekHash(keys[0]!)?.get('owner') ?? '';
       return twin(db, keys, owner === '' ? args : [owner], nowMs);
+    }),
+  },
+  {
+    number: 13,
+    title:
+      'wills: who said goodbye leaves none, though whoever was handed it dies before it hears so',
+    promise: async (scene) => {
+      const { network } = scene.site;
+      const [first, second, third] = [0, 1, 2].map((index) => scene.machine(index));
+      const { watch, willed } = await withWill(scene, 0);
+      // The close of the first waits for it, and so does the answer to the second.
+      network.block(first!.address, third!.address);
+      willed.leave();
+      await scene.pass(20);
+      willed.connect(second!, DURABLE);
+      await scene.pass(100);
+      const isWaiting = willed.connack === null;
+      scene.life(1).cluster.stop(() => scene.site.kill(second!));
+      await scene.pass(1000);
+      network.unblock(first!.address, third!.address);
+      await scene.pass(10_000);
+      watch.connect(first!, DURABLE);
+      await scene.pass(2000);
+      return isWaiting && watch.taken.length === 0;
+    },
+    without: 'Redis hears of the goodbye only when the links have all that was sent before',
+    planted: inNodes(({ store }) => {
+      store.oldWillSettled = () => {};
     }),
   },
   {

@@ -8,7 +8,7 @@ import { sessionCases } from './hard-cases-sessions.ts';
 import type { Planted } from './planting.ts';
 import { Scene } from './scene.ts';
 
-t.setTimeout(280_000);
+t.setTimeout(870_000);
 
 const cases = [...nodeCases, ...sessionCases, ...journalCases];
 const SEEDS = [1, 2, 3, 4];

@@ -4,7 +4,7 @@ import { simFaults } from './cluster-faults.ts';
 import { runCluster } from './cluster-run.ts';
 import { keptSeeds } from './kept-seeds.ts';
 
-t.setTimeout(280_000);
+t.setTimeout(870_000);
 
 for (const { why, kinds = simFaults, ...kept } of keptSeeds) {
   t.test(`seed ${kept.seed}: ${why}`, async (t) => {

@@ -203,4 +203,20 @@ export const keptSeeds: readonly KeptSeed[] = [
     deafMs: 2500,
     why: 'what a dead node had on its way to Redis came there after those who were ready had looked',
   },
+  {
+    seed: 509130,
+    faults: 2,
+    kinds: kits.lossy,
+    isShort: true,
+    deafMs: 2500,
+    why: 'what was pending was retained anew by the next owner, above what had been since',
+  },
+  {
+    seed: 508593,
+    faults: 4,
+    kinds: kits.safe,
+    isShort: true,
+    deafMs: 2500,
+    why: 'the will of a goodbye was published as the node that had been handed it was gone',
+  },
 ];

@@ -5,7 +5,7 @@ import { describeCounts, failuresOf, noCounts } from './seed-outcome.ts';
 const FROM = 501;
 const SEEDS = 250;
 
-t.setTimeout(280_000);
+t.setTimeout(870_000);
 
 t.test(`seeds ${FROM} to ${FROM + SEEDS - 1}: every promise holds`, async (t) => {
   const sum = noCounts();

@@ -203,7 +203,7 @@ function sendDeferred(
   const { qos, packetId } = inbound.view;
   const message = inbound.message();
   // What is handed on later is marked with it again.
-  message.version = inbound.mark?.version ?? null;
+  message.version ??= inbound.mark?.version ?? null;
   const isStored = qos === 2 && session.durable;
   const identity = isStored ? sessions.tenure!.nameInbound(session) : OWN_IDENTITY;
   let choices: GroupChoices | null = null;

@@ -9,11 +9,11 @@ import type { Cursor } from '../embedded/varint.ts';
 /** The record is sound, but of a release that this one does not know. */
 export class NewerRecord extends Error {}
 
-/** A cursor behind the version byte; throws RecordDamage or NewerRecord. */
-export function openVersioned(value: Buffer, version: number): Cursor {
+/** A cursor behind the version byte, `oldest` up to `version`; throws RecordDamage or NewerRecord. */
+export function openVersioned(value: Buffer, version: number, oldest: number = version): Cursor {
   const cursor = openSealed(value);
   const found = cursor.u8();
   if (found > version) throw new NewerRecord(`a record of version ${found}`);
-  if (found !== version) throw new RecordDamage('record has an unknown version');
+  if (found < oldest) throw new RecordDamage('record has an unknown version');
   return cursor;
 }

@@ -12,7 +12,12 @@ import { RecordDamage } from '../../../src/store/embedded/damage.ts';
 import { MessageMemory } from '../../../src/store/embedded/message-codec.ts';
 import { checkSeal, seal } from '../../../src/store/embedded/seal.ts';
 import { decodeEntry, encodeEntry } from '../../../src/store/redis/entry-codec.ts';
-import { decodeMessage, encodeMessage } from '../../../src/store/redis/message-value.ts';
+import {
+  decodeMessage,
+  decodePending,
+  encodeMessage,
+  encodePending,
+} from '../../../src/store/redis/message-value.ts';
 import { NewerRecord } from '../../../src/store/redis/record-version.ts';
 import {
   decodeSubscriptions,
@@ -20,6 +25,9 @@ import {
 } from '../../../src/store/redis/subscriptions-codec.ts';
 
 const incarnation = '0123456789abcdef0123456789abcdef';
+/** As `encodePending` wrote it before there was a version behind it. */
+const PENDING_WITHOUT_VERSION =
+  '0126070a00066b6570742f616f6e010a2473686172652f672f61026d31de811097';
 
 const messages: fc.Arbitrary<Message> = fc
   .record({
@@ -71,6 +79,34 @@ function fields(message: Message): object {
     expiresAtMs: message.expiresAtMs,
   };
 }
+
+t.test('what is pending reads back with the version it was retained under', async (t) => {
+  const choices = fc.array(fc.tuple(fc.string(), fc.string()), { maxLength: 3 });
+  const version = fc.record(
+    { timeUs: fc.maxSafeNat(), writer: fc.nat(0xffff_ffff) },
+    { noNullPrototype: true },
+  );
+  fc.assert(
+    fc.property(messages, choices, fc.option(version), (message, chosen, retainedUnder) => {
+      message.version = retainedUnder;
+      const value = encodePending(message, new Map(chosen));
+      const found = decodePending(Buffer.from(value));
+      assert.deepEqual(fields(found.message), fields(message));
+      assert.deepEqual(found.choices, new Map(chosen));
+      assert.deepEqual(found.message.version, retainedUnder);
+      assert.equal(value[0], retainedUnder === null ? 1 : 2, 'older releases read what has none');
+    }),
+  );
+  t.pass();
+});
+
+t.test('a pending message of a release without versions is read', async (t) => {
+  const value = Buffer.from(PENDING_WITHOUT_VERSION, 'hex');
+  const { message, choices } = decodePending(value);
+  t.match(message, { topic: 'kept/a', qos: 2, retain: true, version: null });
+  t.equal(message.payload.toString(), 'on');
+  t.strictSame([...choices], [['$share/g/a', 'm1']]);
+});
 
 t.test('an entry reads back as it was appended', async (t) => {
   fc.assert(
