@@ -36,6 +36,9 @@ export interface RegionLife extends RegionEnd {
   readonly links: RegionLinks;
   readonly holder: LinkHolder;
   readonly store: EmbeddedStore;
+  readonly notes: LocalNotes;
+  /** Told when the links have begun, with the window they will have. */
+  onBegun: (() => void) | null;
   isReady: boolean;
 }
 
@@ -104,13 +107,13 @@ export class RegionSite {
       wallOffsetMs: region.wallOffsetMs,
     });
     const log = this.#log(node);
-    const notes: Map<string, Buffer> = new Map();
+    const found: Map<string, Buffer> = new Map();
     const store = new EmbeddedStore({
       directory: region.name,
       database: SimLevel.of(kernel, node, region.disk),
       scheduler: node,
       log,
-      onNote: (key, value) => void notes.set(key, value),
+      onNote: (key, value) => void found.set(key, value),
     });
     const links = new RegionLinks(region.name, this.#incarnation());
     links.revise(region.links.map((name) => this.#terms(name)));
@@ -129,10 +132,11 @@ export class RegionSite {
       bus: null,
       links,
     });
+    const notes = new LocalNotes(store, broker.linkInlet, found);
     const holder = new LinkHolder({
       core: links,
       inlet: broker.linkInlet,
-      notes: new LocalNotes(store, broker.linkInlet, notes),
+      notes,
       isHolder: () => true,
       clock: node.clock,
       scheduler: node,
@@ -152,17 +156,20 @@ export class RegionSite {
       links,
       holder,
       store,
+      notes,
+      onBegun: null,
       isReady: false,
       accept: (sink) => broker.accept(sink, listenerInfo),
       wrote: (to, connection, buffer, start, end) =>
         this.onWrite?.(life, to, connection, buffer.subarray(start, end)),
     };
     region.life = life;
-    this.onLife?.(life);
     this.#options.sabotage?.(life);
+    this.onLife?.(life);
     void broker.start().then(() =>
       kernel.after(node, 1, () => {
         holder.start(region.links.map((name) => this.#settings(region.name, name)));
+        life.onBegun?.();
         life.isReady = true;
         network.listen(region.name, life);
         node.trace('ready');
