@@ -7,7 +7,7 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { Broker } from '../e2e/broker.ts';
-import type { RedisServer } from '../support/redis-server.ts';
+import { freePort, type RedisServer } from '../support/redis-server.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 
 export interface SiteNode {
@@ -162,17 +162,4 @@ export function saidBy(node: SiteNode): string[] {
 function linesOf({ entries, noise }: Broker): string[] {
   const lines = entries.map((entry) => JSON.stringify(entry));
   return noise === '' ? lines : [...lines, noise];
-}
-
-async function freePort(): Promise<number> {
-  const { createServer } = await import('node:net');
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      const port = typeof address === 'object' && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
-  });
 }

@@ -4,7 +4,7 @@
  * nobody else has. Without either it fails and says how to get one.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -158,11 +158,20 @@ export async function sharedRedis(t: Test): Promise<SharedRedis> {
   return { url, prefix, admin };
 }
 
+/** Below those that systems give to whoever asks for any port, so that it stays free until it is taken. */
+const PORTS: readonly [number, number] = [12_000, 32_000];
+const PORTS_TRIED_MAX = 50;
+
 /** A port that nobody listens on at the moment. */
 export async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
+  for (let attempt = 0; attempt < PORTS_TRIED_MAX; attempt += 1) {
+    const port = randomInt(...PORTS);
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    });
+    if (isFree) return port;
+  }
+  throw new Error(`no port between ${PORTS.join(' and ')} is free`);
 }
