@@ -57,7 +57,9 @@ export class LinkWatch {
       this.taken++;
       const { kernel } = this.#site;
       if (kernel.isTracing) {
-        const text = from.payloadBuffer.latin1Slice(from.payloadStart, from.payloadStart + 8);
+        const text = from.payloadBuffer
+          .toString('latin1', from.payloadStart, from.payloadEnd)
+          .slice(0, 8);
         kernel.trace(node, `takes ${text} qos ${qos} ${id.slice(-17)} ${path}`);
       }
       this.#checkPath(region, id, path);

@@ -16,7 +16,12 @@ const SUBSCRIBERS: readonly [number, number] = [1, 3];
 
 export function regionCast(stage: Stage, region: string, plan: Prng): RegionCast {
   const publishers = some(plan, PUBLISHERS, publishersOf(region));
-  const kinds = some(plan, SUBSCRIBERS, subscribersOf(region, plan));
+  const kinds: (readonly SubscriberOptions[])[] = some(
+    plan,
+    SUBSCRIBERS,
+    subscribersOf(region, plan),
+  );
+  if (plan.once(2)) kinds.push([fickleOf(region)]);
   const subscribers = kinds.flat();
   for (const { clientId, group } of subscribers) {
     if (group === undefined) stage.ledger.reader(clientId);
@@ -85,6 +90,18 @@ function subscribersOf(region: string, plan: Prng): readonly (readonly Subscribe
       options('group-two', { ...group, temper: 'absent', qos: 2 }),
     ],
   ];
+}
+
+/** It changes its mind: nothing is published there, but links have to follow. */
+function fickleOf(region: string): SubscriberOptions {
+  return {
+    clientId: `${region}-fickle`,
+    version: 5,
+    temper: 'fickle',
+    qos: 1,
+    receiveMaximum: 0,
+    filters: ['move/a/+', 'move/b/#', 'move/#', 'move/+/c', `move/${region}`],
+  };
 }
 
 function some<Item>(plan: Prng, [low, high]: readonly [number, number], items: readonly Item[]) {

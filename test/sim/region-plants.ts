@@ -69,7 +69,7 @@ export const regionPlants: readonly RegionPlant[] = [
     topology: 'pair',
     kinds: ['kill', 'power'],
     faults: 3,
-    seed: 1,
+    seed: 3,
     sabotage: ({ notes }) => {
       const putNote = notes.putNote.bind(notes);
       notes.putNote = (key, value) => (key.startsWith('w/') ? 0 : putNote(key, value));
@@ -94,7 +94,7 @@ export const regionPlants: readonly RegionPlant[] = [
     topology: 'pair',
     kinds: ['kill', 'power', 'disk_slow'],
     faults: 4,
-    seed: 1,
+    seed: 6,
     sabotage: arriving((publish) => (from, topic, start, mark, ticket, settled, ...rest) => {
       publish(from, topic, start, mark, ticket, () => {}, ...rest);
       settled(false);
@@ -106,7 +106,7 @@ export const regionPlants: readonly RegionPlant[] = [
     topology: 'star',
     kinds: ['kill', 'power', 'disk_slow', 'link_block'],
     faults: 5,
-    seed: 1,
+    seed: 15,
     sabotage: ({ store }) => {
       const append = store.append.bind(store);
       store.append = (sessionNumber, entry) => {

@@ -14,6 +14,7 @@ import { LinkWatch } from './link-watch.ts';
 import { type RegionCast, regionCast } from './region-cast.ts';
 import { type RegionFault, RegionFaults, regionFaults } from './region-faults.ts';
 import { RegionSite, type RegionSiteOptions, type SimRegion } from './region-site.ts';
+import { ZeroTalkers } from './zero-talkers.ts';
 
 export interface RegionRunOptions extends RegionSiteOptions {
   readonly seed: number;
@@ -62,6 +63,7 @@ class RegionRun {
   readonly #plan: Prng;
   readonly #faults: RegionFaults;
   readonly #watch: LinkWatch;
+  readonly #zero: ZeroTalkers;
   #debt = 0;
   #isStarted = false;
   #isEnded = false;
@@ -79,6 +81,7 @@ class RegionRun {
     const site = new RegionSite(kernel, options);
     this.#site = site;
     this.#watch = new LinkWatch(site);
+    this.#zero = new ZeroTalkers(site);
     site.onLife = (life) => this.#watch.watch(life);
     this.#faults = new RegionFaults({ kernel, site, plan });
     const prng = new Prng(seed ^ 0x5eed);
@@ -89,7 +92,8 @@ class RegionRun {
         dial: null,
         nowMs: () => kernel.nowMs,
         refusals: REFUSALS,
-        isClosing: false,
+        // Nobody changes his mind until links have what is wanted.
+        isClosing: true,
         isOver: false,
         onMoment: () => {},
         trace: (clientId, text) => kernel.trace(null, `${clientId} ${text}`),
@@ -119,12 +123,14 @@ class RegionRun {
     for (const region of this.#site.regions) this.#site.start(region);
     await this.#until(START_MS, () => this.#site.isReady, 'ready');
     this.#tick();
+    this.#zero.begin();
     const areThere = (): boolean =>
       this.#scenes.every(({ subscribers }) => subscribers.every((one) => one.isSubscribed));
     await this.#until(START_MS, areThere, 'subscribed');
     // P8 is about filters that the far side has acknowledged; those of a ring go round for a while.
     await this.#linked('linked');
     this.#isStarted = true;
+    for (const { stage } of this.#scenes) stage.isClosing = false;
     await flow(kernel, this.#plan.between(100, 1500));
     for (const fault of planned) {
       // Now and then two at once.
@@ -170,11 +176,13 @@ class RegionRun {
     const kernel = this.#kernel;
     for (const { stage } of this.#scenes) stage.isClosing = true;
     this.#faults.heal();
+    this.#zero.settle();
     const isDone = (): boolean =>
       this.#site.isLinked &&
       this.#scenes.every(({ publishers }) => publishers.every((one) => one.isDone)) &&
       this.#ledger.isSettled &&
-      this.#watch.waiting().next().done === true;
+      this.#watch.waiting().next().done === true &&
+      this.#zero.isHeard;
     await flowUntil(kernel, HEAL_MS, isDone, 250);
     // What must not come has time to come.
     await flow(kernel, SETTLE_MS);
@@ -191,6 +199,7 @@ class RegionRun {
     if (ready.length < regions.length) ledger.fault(`only ${ready.length} are ready in the end`);
     const faults = [
       ...this.#watch.broken,
+      ...this.#zero.judge(),
       ...this.#watch.counted(),
       ...this.#watch.waiting(),
       ...this.#site.drifts(),
@@ -203,6 +212,7 @@ class RegionRun {
   async #end(): Promise<void> {
     const kernel = this.#kernel;
     this.#isEnded = true;
+    this.#zero.end();
     for (const { stage, publishers, subscribers, region } of this.#scenes) {
       stage.isOver = true;
       for (const client of [...publishers, ...subscribers]) {

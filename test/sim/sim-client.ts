@@ -15,7 +15,12 @@ import {
   unsubscribe,
 } from '../conformance/packets.ts';
 import type { ReadPacket } from '../conformance/reader.ts';
-import type { SimMachine, SimSite } from './sim-site.ts';
+import type { SimMachine } from './sim-site.ts';
+
+/** Where it connects to. */
+export interface ClientSite<Machine> {
+  dialTo(machine: Machine, version: 4 | 5, events: LineEvents, delayMs?: number): Line;
+}
 
 export interface SimClientOptions {
   readonly cleanStart?: boolean;
@@ -24,7 +29,7 @@ export interface SimClientOptions {
   readonly will?: ConnectFields['will'];
 }
 
-export class SimClient {
+export class SimClient<Machine = SimMachine> {
   readonly clientId: string;
   /** Everything that came, over all its connections. */
   readonly packets: ReadPacket[] = [];
@@ -34,7 +39,7 @@ export class SimClient {
   onPacket: ((packet: ReadPacket) => void) | null = null;
   /** Application messages, as a receiver that keeps its state of QoS 2 counts them. */
   readonly taken: string[] = [];
-  readonly #site: SimSite;
+  readonly #site: ClientSite<Machine>;
   readonly #delayMs: number | undefined;
   /** QoS 2 identifiers that were not released. */
   readonly #unreleased: Set<number> = new Set();
@@ -42,7 +47,7 @@ export class SimClient {
   #packetId = 0;
 
   /** `delayMs`: of each way, always; else chance decides. */
-  constructor(site: SimSite, clientId: string, delayMs?: number) {
+  constructor(site: ClientSite<Machine>, clientId: string, delayMs?: number) {
     this.#site = site;
     this.clientId = clientId;
     this.#delayMs = delayMs;
@@ -65,7 +70,7 @@ export class SimClient {
   }
 
   /** Connects to the node on that machine; a socket it still has is forgotten without a word. */
-  connect(machine: SimMachine, options: SimClientOptions = {}): void {
+  connect(machine: Machine, options: SimClientOptions = {}): void {
     const { cleanStart = false, expiryS = 3600, receiveMaximum = 0, will } = options;
     if (cleanStart) this.#unreleased.clear();
     this.packets.length = 0;

@@ -1,0 +1,109 @@
+/**
+ * Regions for one scenario: linked, with clients that do as they are told, and time that passes when the test
+ * says so. Random runs are region-run.ts.
+ */
+import { flow, flowUntil } from './flowing.ts';
+import { Kernel } from './kernel.ts';
+import { LinkWatch } from './link-watch.ts';
+import {
+  type RegionLife,
+  RegionSite,
+  type RegionSiteOptions,
+  type SimRegion,
+} from './region-site.ts';
+import { SimClient, type SimClientOptions } from './sim-client.ts';
+
+const START_MS = 60_000;
+
+export class RegionScene {
+  readonly kernel: Kernel;
+  readonly site: RegionSite;
+  readonly watch: LinkWatch;
+
+  private constructor(seed: number, options: RegionSiteOptions) {
+    this.kernel = new Kernel(seed);
+    this.site = new RegionSite(this.kernel, { delayMaxMs: 60, ...options });
+    this.watch = new LinkWatch(this.site);
+    this.site.onLife = (life) => this.watch.watch(life);
+  }
+
+  static async begin(seed: number, options: RegionSiteOptions): Promise<RegionScene> {
+    const scene = new RegionScene(seed, options);
+    for (const region of scene.site.regions) scene.site.start(region);
+    await scene.linked();
+    return scene;
+  }
+
+  region(name: string): SimRegion {
+    return this.site.region(name);
+  }
+
+  life(name: string): RegionLife {
+    const { life } = this.region(name);
+    if (life === null) throw new Error(`${name} is not there`);
+    return life;
+  }
+
+  /** Also what is wanted for others. */
+  async linked(): Promise<void> {
+    for (let looks = 0; looks < 3; looks++) {
+      await this.until('linked', () => this.site.isLinked, START_MS);
+      await this.pass(500);
+    }
+  }
+
+  async connected(
+    clientId: string,
+    name: string,
+    options: SimClientOptions = {},
+  ): Promise<SimClient<SimRegion>> {
+    const client = new SimClient<SimRegion>(
+      {
+        dialTo: (region, version, events) => {
+          const dial = this.site.dialTo(region);
+          if (dial === null) throw new Error(`nobody listens in ${region.name}`);
+          return dial(version, events);
+        },
+      },
+      clientId,
+    );
+    await this.again(client, name, options);
+    return client;
+  }
+
+  async again(
+    client: SimClient<SimRegion>,
+    name: string,
+    options: SimClientOptions = {},
+  ): Promise<void> {
+    client.connect(this.region(name), options);
+    await this.until(`${client.clientId} connected`, () => client.connack !== null);
+  }
+
+  /** A session that lasts, and links that know what it wants. */
+  async subscriber(
+    clientId: string,
+    name: string,
+    filter: string,
+    qos: 0 | 1 | 2,
+  ): Promise<SimClient<SimRegion>> {
+    const client = await this.connected(clientId, name);
+    const packetId = client.subscribe(filter, qos);
+    await this.until(`${clientId} subscribed`, () => client.count('SUBACK', packetId) > 0);
+    await this.linked();
+    return client;
+  }
+
+  async pass(ms: number): Promise<void> {
+    await flow(this.kernel, ms);
+  }
+
+  /** Fails the scenario when it does not come true. */
+  async until(what: string, isReached: () => boolean, withinMs: number = 60_000): Promise<void> {
+    if (!(await this.comesTrue(isReached, withinMs))) this.kernel.fail(`never came: ${what}`);
+  }
+
+  async comesTrue(isReached: () => boolean, withinMs: number = 20_000): Promise<boolean> {
+    return flowUntil(this.kernel, withinMs, isReached);
+  }
+}
