@@ -82,12 +82,15 @@ const KEEPER = 'keeper';
 
 export async function runRegionChaos(options: RegionChaosOptions): Promise<RegionChaosReport> {
   const folder = mkdtempSync(join(tmpdir(), 'causeway-regions-'));
+  const remove = (): void => rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+  process.once('exit', remove);
   const run = new RegionChaos(options, folder);
   try {
     return await run.run();
   } finally {
     await run.end();
-    rmSync(folder, { recursive: true, force: true });
+    remove();
+    process.off('exit', remove);
   }
 }
 
