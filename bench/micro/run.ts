@@ -19,6 +19,7 @@ const unknown = wanted.filter((name) => name !== '--list' && benches[name] === u
 if (wanted.includes('--list')) {
   for (const name of Object.keys(benches)) process.stdout.write(`${name}\n`);
   process.stdout.write('store: by itself, `node bench/micro/store.ts`\n');
+  process.stdout.write('retained: by itself, `node --expose-gc bench/micro/retained.ts`\n');
 } else if (unknown.length > 0) {
   process.stderr.write(`no bench is called ${unknown.join(', ')}; --list names them\n`);
   process.exitCode = 1;

@@ -112,7 +112,7 @@ export class Core {
     const { routeCacheReceiversMax } = options.limits;
     this.router = new Router(this.stats, routeCacheReceiversMax, this.links?.wanted ?? null);
     this.outbox = new Outbox(options.scheduler, options.clock, this.stats, options.bus);
-    this.retained = new RetainedIndex(this.stats);
+    this.retained = new RetainedIndex(this.stats, options.random);
     this.wheel = new TimerWheel(WHEEL_TICK_MS, WHEEL_SLOTS, options.clock.monotonicMs());
   }
 

@@ -18,7 +18,7 @@ import type {
   SubscriptionRecord,
 } from './ports.ts';
 import { EntryState, type QueueEntry } from './queue-entry.ts';
-import type { RetainedWalk } from './retained.ts';
+import type { RetainedWalk } from './retained-walk.ts';
 import type { Services } from './services.ts';
 import type { Session, Subscription } from './session.ts';
 
@@ -186,7 +186,7 @@ export class Inspection implements Admin {
 
   deleteRetained(topic: string): boolean {
     const { core, publisher } = this.#services;
-    const existed = core.retained.get(topic) !== null;
+    const existed = core.retained.slotOf(topic) !== -1;
     publisher.removeRetained(topic);
     return existed;
   }

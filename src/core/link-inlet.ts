@@ -133,7 +133,7 @@ export class LinkInlet implements ParkedOwner, PausedPublisher, TimerOwner {
       return 0;
     }
     const isClear = view.payloadEnd === view.payloadStart;
-    const message = isClear ? null : publication.copy(true);
+    const message = isClear ? null : publication.copy();
     if (!retainedView.apply(topic, message, version)) {
       core.log.warn({ topic, timeUs: version.timeUs }, 'a retained change is ahead of its time');
     }

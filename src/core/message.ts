@@ -89,6 +89,15 @@ export interface MessageWaiter {
   messageSafe(): void;
 }
 
+/** Whether both, which stand for what is retained at one topic, are of one publish: objects are made anew. */
+export function isSameRetained(left: Message, right: Message): boolean {
+  return (
+    left.sequence === right.sequence &&
+    left.version?.timeUs === right.version?.timeUs &&
+    left.version?.writer === right.version?.writer
+  );
+}
+
 /** Builds a message from a topic and a payload (wills, $SYS, API): copies the payload. */
 export function makeMessage(
   sequence: number,

@@ -11,7 +11,8 @@ import { type AppendIdentity, type GroupChoices, OWN_IDENTITY } from './shared-a
 
 export class Publication {
   readonly view: PublishView = new PublishView();
-  topic = '';
+  /** Null: to be read from the view when somebody asks; few replays of retained messages need it. */
+  #topic: string | null = '';
   /** Identity within the node; also what packet ids of live sessions are derived from. */
   sequence = 0;
   /** Wall-clock ms after which it expires; 0: never. */
@@ -51,6 +52,22 @@ export class Publication {
     this.choices = null;
     this.mark = null;
     this.#message = null;
+  }
+
+  get topic(): string {
+    if (this.#topic !== null) return this.#topic;
+    const { topicBuffer, topicStart, topicEnd } = this.view;
+    this.#topic = topicBuffer.utf8Slice(topicStart + 2, topicEnd);
+    return this.#topic;
+  }
+
+  set topic(topic: string) {
+    this.#topic = topic;
+  }
+
+  /** As the view has it. */
+  topicFromView(): void {
+    this.#topic = null;
   }
 
   /** As `Message.bytes` counts: topic field, payload and properties. */
@@ -105,11 +122,11 @@ export class Publication {
 
   /** The message as an object that may be kept; made once per publication. */
   message(): Message {
-    return (this.#message ??= this.copy(false));
+    return (this.#message ??= this.copy());
   }
 
-  /** A copy of its own. `exact` memory is for messages kept long: it pins no slab of others. */
-  copy(exact: boolean): Message {
+  /** A copy of its own. */
+  copy(): Message {
     const view = this.view;
     const topicBytes = view.topicEnd - view.topicStart;
     const payloadBytes = view.payloadEnd - view.payloadStart;
@@ -117,8 +134,8 @@ export class Publication {
     const total = topicBytes + payloadBytes;
     let slab: Buffer;
     let start = 0;
-    const isExact = exact || total + propertyBytes > SLAB_BYTES / 4;
-    if (isExact) {
+    const isApart = total + propertyBytes > SLAB_BYTES / 4;
+    if (isApart) {
       slab = Buffer.allocUnsafeSlow(total);
     } else {
       if (this.#slab === null || this.#slabFill + total + propertyBytes > SLAB_BYTES) {
@@ -135,7 +152,7 @@ export class Publication {
     if (propertyBytes > 0) {
       // A buffer with memory of its own costs ten times what a view does.
       const from = start + total;
-      properties = isExact
+      properties = isApart
         ? Buffer.allocUnsafeSlow(propertyBytes)
         : slab.subarray(from, from + propertyBytes);
       view.propertyBuffer.copy(properties, 0, view.propertyStart, view.propertyEnd);

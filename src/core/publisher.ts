@@ -12,8 +12,8 @@ import { type Message, makeMessage } from './message.ts';
 import type { Ticket } from './ports.ts';
 import type { Principal } from './principal.ts';
 import { Publication } from './publication.ts';
-import type { RetainedWalk } from './retained.ts';
 import { isAbove, OLDEST, type RetainedVersion } from './retained-version.ts';
+import type { RetainedWalk } from './retained-walk.ts';
 import type { Session } from './session.ts';
 import { type AppendIdentity, type GroupChoices, OWN_IDENTITY } from './shared-append.ts';
 
@@ -180,7 +180,7 @@ export class Publisher {
       this.retainRefusal = 'retained_quota';
       return RETAINED_REFUSED;
     }
-    const message = publication.copy(true);
+    const message = publication.copy();
     message.source = source;
     if (core.bus !== null && !isReserved) {
       const awaited = view.qos > 0 ? publication.message() : null;
@@ -189,10 +189,11 @@ export class Publisher {
       // Should another owner have to hand it on.
       if (awaited !== null) awaited.version = message.version;
     }
-    retained.put(message);
     // $SYS is made anew at each start: nothing to keep.
+    const ticket = isReserved ? 0 : core.store.putRetained(message);
+    // Behind the store, which may have given it a version.
+    retained.put(message);
     if (isReserved) return 0;
-    const ticket = core.store.putRetained(message);
     this.#mark(publication, message.version);
     return this.#kept(ticket, view.qos > 0 ? publication.message() : null);
   }
@@ -311,16 +312,18 @@ export class Publisher {
     const found: Message[] = [];
     this.#sweep.take(SWEEP_TOPICS, found);
     const nowMs = clock.wallMs();
-    for (const message of found) {
-      if (message.expiresAtMs !== 0 && message.expiresAtMs <= nowMs) this.expireRetained(message);
+    for (const { topic, expiresAtMs } of found) {
+      if (expiresAtMs !== 0 && expiresAtMs <= nowMs) this.expireRetained(topic);
     }
   }
 
-  /** Forgets an expired retained message. */
-  expireRetained(message: Message): void {
-    if (this.#core.retained.get(message.topic) !== message) return;
+  /** Forgets the retained message of a topic if it has expired. */
+  expireRetained(topic: string): void {
+    const message = this.#core.retained.get(topic);
+    if (message === null || message.expiresAtMs === 0) return;
+    if (message.expiresAtMs > this.#core.clock.wallMs()) return;
     // Each node sees for itself that it has expired; what it had replaced must not come back.
-    const { topic, version } = message;
+    const { version } = message;
     if (version !== null) this.#core.bus?.buryRetained(topic, version);
     this.#unindex(message);
     if (topic.charCodeAt(0) === 0x24) return;

@@ -101,7 +101,7 @@ export class Remote implements RemoteSide, SharedEvents {
   forgetTombstone(topic: string): void {
     const { core } = this.#services;
     // Meanwhile there may be a message again, which is in the tombstone's place.
-    if (core.retained.get(topic) === null) core.store.forgetTombstone(topic);
+    if (core.retained.slotOf(topic) === -1) core.store.forgetTombstone(topic);
   }
 
   // ------------------------------------------------------------------ routes

@@ -2,14 +2,14 @@
  * Retained messages for new subscriptions (data plane): a bounded number per turn, paced by the
  * receiver's socket and queue, going on into the queue of a durable session that leaves meanwhile.
  */
+import { filterMatches } from '../wire/topic-match.ts';
 import type { Core } from './core.ts';
 import type { Delivery } from './delivery.ts';
-import type { Message } from './message.ts';
 import type { Outlet, PausedPublisher } from './outlet.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import type { Publisher } from './publisher.ts';
-import type { RetainedWalk } from './retained.ts';
+import type { RetainedWalk } from './retained-walk.ts';
 import type { Subscription } from './session.ts';
 
 export class RetainedReplay {
@@ -18,7 +18,9 @@ export class RetainedReplay {
   readonly #encoder: PublishEncoder;
   readonly #publisher: Publisher;
   readonly #publication: Publication = new Publication();
-  readonly #found: Message[] = [];
+  readonly #found: number[] = [];
+  /** When `found` was. */
+  #nodesMade = 0;
 
   constructor(core: Core, delivery: Delivery, encoder: PublishEncoder, publisher: Publisher) {
     this.#core = core;
@@ -50,8 +52,9 @@ export class RetainedReplay {
     }
     const found = this.#found;
     found.length = 0;
-    walk.take(core.limits.retainedPerTurnMax, found);
-    for (const message of found) this.#send(subscription, outlet, message);
+    this.#nodesMade = core.retained.nodesMade;
+    walk.takeNodes(core.limits.retainedPerTurnMax, found);
+    for (const node of found) this.#send(subscription, outlet, node);
     found.length = 0;
     if (!walk.done) core.scheduler.nextTurn(() => replay.audienceReady());
   }
@@ -62,32 +65,39 @@ export class RetainedReplay {
     return subscription.qos > 0 && queued !== null && queued.length > 0;
   }
 
-  #send(subscription: Subscription, outlet: Outlet | null, message: Message): void {
+  #send(subscription: Subscription, outlet: Outlet | null, node: number): void {
     const core = this.#core;
+    const { retained, gate } = core;
     const session = subscription.session;
     const publication = this.#publication;
+    publication.begin(core.nextSequence++);
+    if (!retained.show(node, publication)) return;
+    const { expiresAtMs } = publication;
+    // What was sent before may have closed a connection whose will took the place of what was found.
+    const mayBeOther = retained.nodesMade !== this.#nodesMade;
+    if (mayBeOther && !filterMatches(subscription.filter, publication.topic)) return;
     publication.expiryS = -1;
-    if (message.expiresAtMs !== 0) {
-      const remainingMs = message.expiresAtMs - core.clock.wallMs();
+    if (expiresAtMs !== 0) {
+      const remainingMs = expiresAtMs - core.clock.wallMs();
       if (remainingMs <= 0) {
         // [MQTT5-3.3.2-5]
-        this.#publisher.expireRetained(message);
+        this.#publisher.expireRetained(publication.topic);
         return;
       }
       publication.expiryS = Math.ceil(remainingMs / 1000);
     }
-    if (session.checksReceive && session.gate?.receive(message.topic) === false) {
-      core.drop('not_authorized_receive', session.clientId, message.topic);
+    if (session.checksReceive && session.gate?.receive(publication.topic) === false) {
+      core.drop('not_authorized_receive', session.clientId, publication.topic);
       return;
     }
-    const { source } = message;
-    if (source !== null && core.gate?.retainedSource(source, message.topic) === false) {
-      core.drop('retained_source', session.clientId, message.topic);
+    const source = gate === null ? null : retained.sourceOf(node);
+    if (source !== null && gate?.retainedSource(source, publication.topic) === false) {
+      core.drop('retained_source', session.clientId, publication.topic);
       return;
     }
-    publication.setMessage(message, core.nextSequence++);
     this.#encoder.begin();
-    const qos = message.qos < subscription.qos ? message.qos : subscription.qos;
+    const published = publication.view.qos;
+    const qos = published < subscription.qos ? published : subscription.qos;
     // [MQTT5-3.3.1-8]: a replay carries RETAIN, whatever retain-as-published says.
     if (qos > 0) this.#delivery.deliver(publication, subscription, qos as 1 | 2, true, null);
     else if (outlet !== null) {

@@ -23,6 +23,11 @@ export class RetainedView {
     return this.#core.retained.get(topic);
   }
 
+  /** A small number that the topic has as long as something is retained there; -1: nothing is. */
+  slotOf(topic: string): number {
+    return this.#core.retained.slotOf(topic);
+  }
+
   get size(): number {
     return this.#core.stats.retainedMessages;
   }

@@ -1,193 +1,154 @@
 /**
  * The index of retained messages: one per topic, matched by filter as a walk that can stop and go on
- * (data plane). Their record on disk is the RetainedStore's; this holds them for replay.
+ * (data plane). It holds bytes, no objects: a Message is made when somebody asks for it. Their record on
+ * disk is the RetainedStore's; this holds them for replay.
  */
+import { LevelTree, NONE, ROOT } from './level-tree.ts';
 import type { Message } from './message.ts';
+import type { Random } from './ports.ts';
+import type { Principal } from './principal.ts';
+import type { Publication } from './publication.ts';
+import { RECORD_HEADER_BYTES, RecordSlabs } from './record-slabs.ts';
+import {
+  RetainedRecords,
+  readRetainedRecord,
+  retainedRecordBytes,
+  retainedRecordSource,
+  showRetainedRecord,
+} from './retained-record.ts';
+import { RetainedWalk } from './retained-walk.ts';
 import type { Stats } from './stats.ts';
 
-class Node {
-  readonly parent: Node | null;
-  readonly level: string;
-  /** The only child so far; of a million devices that have one topic each, a million maps less. */
-  child: Node | null = null;
-  /** Once there were two; then `child` is null. */
-  children: Map<string, Node> | null = null;
-  message: Message | null = null;
-
-  constructor(parent: Node | null, level: string) {
-    this.parent = parent;
-    this.level = level;
-  }
-
-  get(level: string): Node | undefined {
-    const { child } = this;
-    if (child !== null) return child.level === level ? child : undefined;
-    return this.children?.get(level);
-  }
-
-  add(child: Node): void {
-    const first = this.child;
-    if (first === null && this.children === null) {
-      this.child = child;
-      return;
-    }
-    this.children ??= new Map();
-    if (first !== null) {
-      this.child = null;
-      this.children.set(first.level, first);
-    }
-    this.children.set(child.level, child);
-  }
-
-  remove(child: Node): void {
-    if (this.child === child) this.child = null;
-    else this.children?.delete(child.level);
-  }
-
-  get isEmpty(): boolean {
-    return this.message === null && this.child === null && !this.children?.size;
-  }
-}
-
 export class RetainedIndex {
-  readonly #root: Node = new Node(null, '');
   readonly #stats: Stats;
+  readonly #tree: LevelTree;
+  readonly #slabs: RecordSlabs;
+  readonly #records: RetainedRecords = new RetainedRecords();
 
-  constructor(stats: Stats) {
+  constructor(stats: Stats, random: Random) {
     this.#stats = stats;
+    const tree = new LevelTree(random.below(2 ** 32), random.below(2 ** 32));
+    this.#tree = tree;
+    this.#slabs = new RecordSlabs({
+      isAt: (node, slab, at) => tree.recordSlab(node) === slab && tree.recordAt(node) === at,
+      moved: (node, slab, at) => tree.setRecord(node, slab, at),
+    });
   }
 
   get(topic: string): Message | null {
-    let node: Node | undefined = this.#root;
-    for (const level of topic.split('/')) {
-      node = node.get(level);
-      if (node === undefined) return null;
-    }
-    return node.message;
+    const node = this.#find(topic);
+    return node === NONE ? null : this.messageOf(node);
   }
 
-  put(message: Message): void {
-    let node = this.#root;
-    for (const level of message.topic.split('/')) {
-      let child = node.get(level);
-      if (child === undefined) {
-        child = new Node(node, level);
-        node.add(child);
-      }
-      node = child;
+  /** A small number that the topic has as long as something is retained there; -1: nothing is. */
+  slotOf(topic: string): number {
+    const node = this.#find(topic);
+    return node === NONE || this.#tree.recordSlab(node) === NONE ? -1 : node;
+  }
+
+  #find(topic: string): number {
+    const tree = this.#tree;
+    let node = ROOT;
+    for (let start = 0; start <= topic.length && node !== NONE; ) {
+      const end = endOfLevel(topic, start);
+      node = tree.find(node, topic, start, end);
+      start = end + 1;
     }
-    if (node.message === null) this.#stats.retainedMessages++;
-    else this.#stats.retainedBytes -= node.message.bytes;
+    return node;
+  }
+
+  /** Rises when a number of a node may have been used again. */
+  get nodesMade(): number {
+    return this.#tree.nodesMade;
+  }
+
+  /** Of a node, for walks. A new object each time. */
+  messageOf(node: number): Message | null {
+    const tree = this.#tree;
+    const slabs = this.#slabs;
+    const slab = tree.recordSlab(node);
+    if (slab === NONE) return null;
+    const at = tree.recordAt(node);
+    return readRetainedRecord(slabs.buffer(slab), at + RECORD_HEADER_BYTES, slabs.endOf(slab, at));
+  }
+
+  /** For walks: the message of a node into a publication that was begun; false: the node has none. */
+  show(node: number, publication: Publication): boolean {
+    const slab = this.#tree.recordSlab(node);
+    if (slab === NONE) return false;
+    const slabs = this.#slabs;
+    const at = this.#tree.recordAt(node);
+    const start = at + RECORD_HEADER_BYTES;
+    showRetainedRecord(publication, slabs.buffer(slab), start, slabs.endOf(slab, at));
+    return true;
+  }
+
+  /** Who published the message of a node. */
+  sourceOf(node: number): Principal | null {
+    const slab = this.#tree.recordSlab(node);
+    if (slab === NONE) return null;
+    const start = this.#tree.recordAt(node) + RECORD_HEADER_BYTES;
+    return retainedRecordSource(this.#slabs.buffer(slab), start);
+  }
+
+  /** As it is now: what is done to the message later is not seen. */
+  put(message: Message): void {
+    const tree = this.#tree;
+    const { topic } = message;
+    let node = ROOT;
+    for (let start = 0; start <= topic.length; ) {
+      const end = endOfLevel(topic, start);
+      const child = tree.find(node, topic, start, end);
+      node = child === NONE ? tree.add(node, topic, start, end) : child;
+      start = end + 1;
+    }
+    const slabs = this.#slabs;
+    const records = this.#records;
+    const out = slabs.add(node, records.bytesOf(message));
+    const { slab, at } = slabs;
+    records.write(out, at + RECORD_HEADER_BYTES, message);
+    // Only now, as `add` may have moved it.
+    const oldSlab = tree.recordSlab(node);
+    const oldAt = tree.recordAt(node);
+    tree.setRecord(node, slab, at);
     this.#stats.retainedBytes += message.bytes;
-    node.message = message;
+    if (oldSlab === NONE) this.#stats.retainedMessages++;
+    else this.#drop(oldSlab, oldAt);
   }
 
   /** Returns whether there was one. */
   remove(topic: string): boolean {
-    let node: Node | undefined = this.#root;
-    for (const level of topic.split('/')) {
-      node = node.get(level);
-      if (node === undefined) return false;
-    }
-    if (node.message === null) return false;
+    const tree = this.#tree;
+    let node = this.#find(topic);
+    const slab = node === NONE ? NONE : tree.recordSlab(node);
+    if (slab === NONE) return false;
+    const at = tree.recordAt(node);
+    tree.setRecord(node, NONE, 0);
     this.#stats.retainedMessages--;
-    this.#stats.retainedBytes -= node.message.bytes;
-    node.message = null;
-    let empty = node;
-    while (empty.parent !== null && empty.isEmpty) {
-      const parent: Node = empty.parent;
-      parent.remove(empty);
-      empty = parent;
+    this.#drop(slab, at);
+    while (node !== ROOT && tree.recordSlab(node) === NONE && !tree.hasChildren(node)) {
+      const parent = tree.parent(node);
+      tree.remove(node);
+      node = parent;
     }
     return true;
   }
 
+  #drop(slab: number, at: number): void {
+    const slabs = this.#slabs;
+    const start = at + RECORD_HEADER_BYTES;
+    const end = slabs.endOf(slab, at);
+    this.#stats.retainedBytes -= retainedRecordBytes(slabs.buffer(slab), start, end);
+    slabs.drop(slab, at);
+  }
+
   /** A walk over the retained messages a filter matches; messages put meanwhile may be seen or not. */
   walk(filter: string): RetainedWalk {
-    return new RetainedWalk(this.#root, filter);
+    return new RetainedWalk(this, this.#tree, filter);
   }
 }
 
-/** Iterative depth-first walk; each `take` goes on where the last one stopped. */
-export class RetainedWalk {
-  readonly #levels: readonly string[];
-  readonly #nodes: Node[];
-  readonly #depths: number[];
-  /** Children still to be visited, one iterator per wildcard level on the way. */
-  readonly #pending: { readonly iterator: Iterator<Node>; readonly depth: number }[] = [];
-
-  constructor(root: unknown, filter: string) {
-    this.#levels = filter.split('/');
-    this.#nodes = [root as Node];
-    this.#depths = [0];
-  }
-
-  get done(): boolean {
-    return this.#nodes.length === 0 && this.#pending.length === 0;
-  }
-
-  /** Visits up to `budget` nodes and appends the messages found. Returns the nodes visited. */
-  take(budget: number, out: Message[]): number {
-    let visited = 0;
-    while (visited < budget) {
-      let node: Node;
-      let depth: number;
-      if (this.#nodes.length > 0) {
-        node = this.#nodes.pop()!;
-        depth = this.#depths.pop()!;
-      } else if (this.#pending.length > 0) {
-        const top = this.#pending[this.#pending.length - 1]!;
-        const next = top.iterator.next();
-        if (next.done === true) {
-          this.#pending.pop();
-          continue;
-        }
-        node = next.value;
-        depth = top.depth;
-        if (isHidden(node, depth)) continue;
-      } else {
-        break;
-      }
-      visited++;
-      this.#visit(node, depth, out);
-    }
-    return visited;
-  }
-
-  #visit(node: Node, depth: number, out: Message[]): void {
-    // Below `#` every depth is beyond the levels.
-    const level = depth < this.#levels.length ? this.#levels[depth] : null;
-    const inHash = level === null && depth > 0 && this.#levels[this.#levels.length - 1] === '#';
-    if (level === '#' || inHash) {
-      if (node.message !== null) out.push(node.message);
-      this.#all(node, depth + 1);
-      return;
-    }
-    if (level === null) {
-      if (node.message !== null) out.push(node.message);
-      return;
-    }
-    if (level === '+') {
-      this.#all(node, depth + 1);
-      return;
-    }
-    const child = node.get(level!);
-    if (child !== undefined) this.#next(child, depth + 1);
-  }
-
-  /** All children. */
-  #all({ child, children }: Node, depth: number): void {
-    if (child !== null && !isHidden(child, depth)) this.#next(child, depth);
-    if (children !== null) this.#pending.push({ iterator: children.values(), depth });
-  }
-
-  #next(node: Node, depth: number): void {
-    this.#nodes.push(node);
-    this.#depths.push(depth);
-  }
-}
-
-/** [MQTT5-4.7.2-1]: wildcards at the first level leave `$` topics out. */
-function isHidden(node: Node, depth: number): boolean {
-  return depth === 1 && node.level.charCodeAt(0) === 0x24;
+function endOfLevel(topic: string, start: number): number {
+  const slash = topic.indexOf('/', start);
+  return slash === -1 ? topic.length : slash;
 }

@@ -48,7 +48,7 @@ interface Row {
 }
 
 function copyOf(publication: Publication): Message {
-  return publication.copy(true);
+  return publication.copy();
 }
 
 export class FakeDatacenter {
@@ -161,7 +161,7 @@ export class FakeNode implements Bus, SharedSessions, Store {
       this.#site.later(() => {
         node.remote.deliver(message);
         // The frame is gone after the call.
-        message.slab.fill(0xee);
+        message.slab.fill(0xee, message.bodyStart, message.bodyEnd);
       });
     }
   }

@@ -171,8 +171,11 @@ export class CassandraRetained implements Store {
       {
         session: (session) => restore.session(session),
         retained: (message) => {
-          if (message.version === null) unversioned.push(message);
-          else found(message.topic, message, message.version);
+          if (message.version === null) {
+            unversioned.push(message);
+            return;
+          }
+          found(message.topic, message, message.version);
           restore.retained(message);
         },
         tombstone: (topic, version) => {
@@ -187,11 +190,17 @@ export class CassandraRetained implements Store {
     // Of a time when this node was alone: older than all that has a version, and in no table yet.
     const nowMs = clock.wallMs();
     for (const message of unversioned) {
-      unconfirmed.delete(message.topic);
-      if (message.expiresAtMs !== 0 && message.expiresAtMs <= nowMs) continue;
-      message.version = oldVersionOf(message);
+      const { topic, expiresAtMs } = message;
+      unconfirmed.delete(topic);
+      if (expiresAtMs !== 0 && expiresAtMs <= nowMs) {
+        restore.retained(message);
+        continue;
+      }
+      const version = oldVersionOf(message);
+      message.version = version;
+      restore.retained(message);
       mirror.putRetained(message);
-      owed.push({ topic: message.topic, message, version: message.version });
+      owed.push({ topic, message, version });
     }
     // A mark without anything: its record was damaged, or it is from a release that left it behind.
     for (const topic of unconfirmed) mirror.confirmRetained(topic);

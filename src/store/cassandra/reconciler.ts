@@ -4,9 +4,10 @@
  * cleared so long ago that nobody remembers is removed here (docs/adr/0021, hard cases 17 and 18). One
  * node of a region does; `cassandra-region.ts` in app/ says when. Knows no driver.
  */
-import type { Message } from '../../core/message.ts';
+import { isSameRetained, type Message } from '../../core/message.ts';
 import type { Clock, Log, Scheduler } from '../../core/ports.ts';
 import { CLEARED, type RetainedVersion } from '../../core/retained-version.ts';
+import { BitSet } from '../../util/bit-set.ts';
 import { EMPTY_BUFFER } from '../../util/bytes.ts';
 import { RecordDamage } from '../embedded/damage.ts';
 import type { CassandraCounters } from './cassandra-counters.ts';
@@ -17,6 +18,8 @@ import type { RetainedTable, TableError, TablePage, TableRow } from './retained-
 /** What subscribers are served from. */
 export interface RetainedView {
   get(topic: string): Message | null;
+  /** A small number that the topic has as long as there is a message; -1: there is none. */
+  slotOf(topic: string): number;
   /** By which version a topic was cleared that is not here; null: nobody remembers. */
   clearedAt(topic: string): RetainedVersion | null;
   /** In any order; may be walked in slices over several turns. */
@@ -48,8 +51,11 @@ interface Round {
   /** Whole records are read, as the mirror has next to nothing. */
   readonly hasRecords: boolean;
   cursor: string;
-  /** Messages of the mirror whose topic has a row, whatever is in it. */
-  readonly seen: Set<Message>;
+  /**
+   * Slots of the mirror's topics that have a row, whatever is in it. One that another topic has taken over
+   * meanwhile is looked at in the next round.
+   */
+  readonly seen: BitSet;
   rows: number;
   /** Of the last page: rows to be read whole, how often that was tried, and where the ring goes on. */
   wanted: TableRow[];
@@ -130,7 +136,7 @@ export class Reconciler {
       beganAt: clock.monotonicMs(),
       hasRecords,
       cursor: '',
-      seen: new Set(),
+      seen: new BitSet(),
       rows: 0,
       wanted: [],
       tries: 0,
@@ -233,7 +239,7 @@ export class Reconciler {
       }
     }
     if (message !== null) {
-      round.seen.add(message);
+      round.seen.add(view.slotOf(topic));
       const ours = message.version?.timeUs ?? 0;
       if (timeUs < ours) {
         this.#rewriteMessage(round, message);
@@ -330,19 +336,22 @@ export class Reconciler {
   #take(topic: string, { message, version }: RetainedRecord): void {
     const { view, counters } = this.#parts;
     if (view.apply(topic, message, version)) counters.takenOver++;
-    if (message !== null) this.#round?.seen.add(message);
+    const slot = message === null ? -1 : view.slotOf(topic);
+    if (slot !== -1) this.#round?.seen.add(slot);
   }
 
   // ------------------------------------------------------------------ what the table has not
 
   #sweep(round: Round, rest: Iterator<Message>): void {
+    const { view } = this.#parts;
     for (let i = 0; i < TOPICS_PER_TICK && this.#rewriting < REWRITES_MAX; i++) {
       const next = rest.next();
       if (next.done === true) {
         this.#ended(round);
         return;
       }
-      if (!round.seen.has(next.value)) this.#missing(round, next.value);
+      const slot = view.slotOf(next.value.topic);
+      if (slot !== -1 && !round.seen.has(slot)) this.#missing(round, next.value);
     }
   }
 
@@ -351,7 +360,8 @@ export class Reconciler {
     const { topic, version, expiresAtMs } = message;
     if (version === null || lane.has(topic)) return;
     // Changed since the walk has found it; or it goes by itself.
-    if (view.get(topic) !== message) return;
+    const current = view.get(topic);
+    if (current === null || !isSameRetained(current, message)) return;
     const nowMs = clock.wallMs();
     if (expiresAtMs !== 0 && expiresAtMs <= nowMs) return;
     if (!this.#mayBeCleared(version, nowMs)) {

@@ -68,6 +68,7 @@ export class RegionNode {
   readonly log: LogRecorder = new LogRecorder();
   readonly events: StoreRecorder = new StoreRecorder();
   readonly index: Map<string, Message> = new Map();
+  readonly #slots: Map<string, number> = new Map();
   readonly hybridClock: HybridClock;
   readonly reconciler: Reconciler;
   /** Starts of whole rounds. */
@@ -112,6 +113,7 @@ export class RegionNode {
       lane: this.store.lane,
       view: {
         get: (topic) => this.index.get(topic) ?? null,
+        slotOf: (topic) => this.#slotOf(topic),
         clearedAt: (topic) =>
           isAlone ? this.store.clearedAt(topic) : (this.buried.get(topic) ?? null),
         all: () => this.index.values(),
@@ -125,6 +127,13 @@ export class RegionNode {
         this.store.roundEnded(beganMs);
       },
     });
+  }
+
+  #slotOf(topic: string): number {
+    if (!this.index.has(topic)) return -1;
+    const slot = this.#slots.get(topic) ?? this.#slots.size;
+    this.#slots.set(topic, slot);
+    return slot;
   }
 
   /** As the core does with what is told at start. */

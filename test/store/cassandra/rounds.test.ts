@@ -77,6 +77,7 @@ class Subject {
             return index.size;
           },
           get: (topic) => index.get(topic) ?? null,
+          slotOf: (topic) => [...index.keys()].indexOf(topic),
           clearedAt: () => null,
           all: () => index.values(),
           apply: (topic, message, version) => this.node.apply(topic, message, version),

@@ -1,7 +1,7 @@
 /** /retained: retained messages, read and deleted one by one or by filter. */
 
 import { isUtf8 } from 'node:buffer';
-import type { Message } from '../../../core/message.ts';
+import { isSameRetained, type Message } from '../../../core/message.ts';
 import { ApiError } from '../api-error.ts';
 import { type ApiRoute, ok, PROBLEM_404, pageQuery } from '../route.ts';
 import { boolean, integer, named, object, page, string } from '../schema.ts';
@@ -128,7 +128,8 @@ export const retainedRoutes: readonly ApiRoute[] = [
       await walks.run(walk, DELETED_ENTRIES_MAX, (found) => {
         for (const message of found) {
           // What was published anew meanwhile is another message.
-          if (core.retainedMessage(message.topic) !== message) continue;
+          const current = core.retainedMessage(message.topic);
+          if (current === null || !isSameRetained(current, message)) continue;
           if (core.deleteRetained(message.topic)) deleted++;
         }
       });
