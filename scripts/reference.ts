@@ -257,7 +257,8 @@ quotas: []
 const regionsManual = `# Links to other regions: docs/guides/regions.md
 # regions:
 #   name: eu
-#   roaming: false                      # not finished: docs/guides/regions.md
+#   roaming: false                      # sessions follow clients: docs/guides/roaming.md
+#   roamingWaitMs: 300
 #   links:                              # where messages are fetched from
 #     - region: us
 #       url: mqtts://us.example.org:8883

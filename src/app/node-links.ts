@@ -17,6 +17,7 @@ import type { NoteKeeper } from '../geo/identity-window.ts';
 import { LinkHolder } from '../geo/link-holder.ts';
 import { LocalNotes } from '../geo/link-notes.ts';
 import type { LinkSettings, RegionLink } from '../geo/region-link.ts';
+import type { RoamingEars, RoamingLinks } from '../geo/roaming/roaming-links.ts';
 import { systemClock, systemScheduler } from '../listeners/scheduler.ts';
 import type { Datacenter } from './datacenter.ts';
 import { LINKS_ROLE } from './links-role.ts';
@@ -31,6 +32,8 @@ export interface LinkSurroundings {
   readonly datacenter: Pick<Datacenter, 'roles' | 'linkNotes'> | null;
   /** Another region has lost what it had queued: also what it told of retained messages. */
   readonly missed: () => void;
+  /** Null: sessions stay in their region. */
+  readonly ears: RoamingEars | null;
 }
 
 const INCARNATION_BYTES = 16;
@@ -79,8 +82,20 @@ export class NodeLinks implements LinksView {
       scheduler: systemScheduler,
       log: this.#log,
       missed: around.missed,
+      ears: around.ears,
     });
     this.#holder.start(this.#settings);
+  }
+
+  /** For what is said about sessions that move. */
+  get ways(): RoamingLinks {
+    const link = (region: string): RegionLink | null => this.#holder?.link(region) ?? null;
+    return {
+      regions: () => this.#holder?.regions ?? [],
+      isUp: (region) => link(region)?.isUp === true,
+      ask: (region, payload) => link(region)?.ask(payload) === true,
+      sync: (region) => link(region)?.sync(),
+    };
   }
 
   report(): LinksReport {

@@ -226,13 +226,14 @@ export class BrokerNode {
       if (node.#isStopAsked) return node;
       if (region !== null) await node.#beginRegion(region, datacenter);
       if (node.#isStopAsked) return node;
-      roaming?.begin();
+      roaming?.begin(node.#broker, links);
       links?.begin({
         sessions: node.#broker.admin,
         inlet: node.#broker.linkInlet,
         notes: store.notes,
         datacenter,
         missed: () => region?.beginRound(),
+        ears: roaming?.mover ?? null,
       });
       bridges.begin({
         broker: node.#broker,
@@ -431,6 +432,7 @@ export class BrokerNode {
     this.#door.stopPublishing();
     await Promise.all(this.#listeners.map(({ listener }) => listener.stop()));
     if (this.#datacenter !== null) await this.#moveClients(this.#datacenter, deadlineMs);
+    this.#roaming?.end();
     await this.#links?.stop();
     await this.#bridges.stop();
     this.#region?.end();
@@ -527,7 +529,7 @@ async function openRoaming(
   const { regions } = config;
   if (regions?.roaming !== true || region === null) return null;
   const { RegionSessions } = await import('./region-sessions.ts');
-  return new RegionSessions(regions.name, region, log);
+  return new RegionSessions(regions, region, log);
 }
 
 /** A file of users, keys or rules that is broken is no error of the program. */

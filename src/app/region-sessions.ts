@@ -3,12 +3,17 @@
  * Made by `node.ts` where `regions.roaming` is on.
  */
 import type { DirectoryView } from '../admin/directory-view.ts';
+import type { RegionsConfig } from '../config/regions-config.ts';
+import type { Broker } from '../core/broker.ts';
 import type { Log } from '../core/ports.ts';
 import type { SessionDirectory } from '../core/session-directory.ts';
-import { systemClock, systemScheduler } from '../listeners/scheduler.ts';
+import { encodeFrame } from '../geo/roaming/frame.ts';
+import { RegionMover } from '../geo/roaming/mover.ts';
+import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
 import { CassandraDirectory } from '../store/cassandra/cassandra-directory.ts';
 import { CqlTable } from '../store/cassandra/cql-table.ts';
 import { DirectoryCounters } from '../store/cassandra/directory-counters.ts';
+import type { NodeLinks } from './node-links.ts';
 import type { RegionRetained } from './region-retained.ts';
 
 /** Of the driver's requests, which retained messages need, too. */
@@ -18,9 +23,15 @@ const FLUSH_MS_MAX = 2000;
 
 export class RegionSessions {
   readonly view: DirectoryView;
+  /** Null until it begins. */
+  mover: RegionMover | null = null;
+  readonly #log: Log;
+  readonly #waitMs: number;
   readonly #directory: CassandraDirectory;
 
-  constructor(name: string, region: RegionRetained, log: Log) {
+  constructor({ name, roamingWaitMs }: RegionsConfig, region: RegionRetained, log: Log) {
+    this.#log = log;
+    this.#waitMs = roamingWaitMs;
     const counters = new DirectoryCounters();
     const directory = new CassandraDirectory({
       region: name,
@@ -41,9 +52,27 @@ export class RegionSessions {
     };
   }
 
-  /** Sessions are restored. */
-  begin(): void {
+  /** Sessions are restored, and links begin after this. */
+  begin({ roaming }: Broker, links: NodeLinks | null): void {
     this.#directory.start();
+    if (roaming === null || links === null) return;
+    this.mover = new RegionMover({
+      roaming,
+      links: links.ways,
+      clock: systemClock,
+      random: systemRandom,
+      scheduler: systemScheduler,
+      log: this.#log,
+      waitMs: this.#waitMs,
+    });
+    roaming.mover = this.mover;
+    roaming.announce = (client, to, epoch) => encodeFrame({ client, to, epoch });
+    this.mover.start();
+  }
+
+  /** No session moves from here on. */
+  end(): void {
+    this.mover?.stop();
   }
 
   get core(): SessionDirectory {

@@ -8,6 +8,8 @@ export interface RegionsConfig {
   readonly name: string;
   /** Durable sessions are listed in Cassandra, and go on in the region their client connects to. */
   readonly roaming: boolean;
+  /** How long a CONNECT waits for the region that has its session. */
+  readonly roamingWaitMs: number;
   /** Where this region fetches messages from. */
   readonly links: readonly RegionLinkConfig[];
   /** Which regions may fetch messages here. */

@@ -99,7 +99,13 @@ export const regions: z.ZodType<RegionsConfig> = z.strictObject({
   roaming: truth(
     false,
     fixed(
-      'Not finished: durable sessions are listed in Cassandra, and a client that has no session here goes on with its subscriptions of another region; what waits for it there stays there.',
+      'Durable sessions are listed in Cassandra, and go where their client connects, with what waits in them; needs links in both directions.',
+    ),
+  ),
+  roamingWaitMs: quantity(
+    { unit: 'ms', default: 300, min: 0, max: 10_000 },
+    fixed(
+      'How long a CONNECT waits for the region that has its session; then it is served from the directory, and what waits comes later.',
     ),
   ),
   links: z

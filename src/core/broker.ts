@@ -28,6 +28,7 @@ import { Publisher } from './publisher.ts';
 import { Remote } from './remote.ts';
 import { RetainedReplay } from './retained-replay.ts';
 import { RetainedView } from './retained-view.ts';
+import { Roaming } from './roaming.ts';
 import type { ParkedOwner, Services } from './services.ts';
 import { Sessions } from './sessions.ts';
 import type { Stats } from './stats.ts';
@@ -50,6 +51,8 @@ export class Broker implements Acceptor {
   readonly admin: Inspection;
   /** Where messages of other regions come in. */
   readonly linkInlet: LinkInlet;
+  /** Null: sessions stay in their region. */
+  readonly roaming: Roaming | null = null;
   /** What other nodes do here; null: alone. */
   readonly remote: Remote | null;
   /** Null: alone. */
@@ -75,6 +78,11 @@ export class Broker implements Acceptor {
       connections: new Set<Connection>(),
       connectionsByListener: new Map(),
     };
+    const { directory, links } = core;
+    if (directory !== null && links !== null) {
+      this.roaming = new Roaming(this.#services, encoder, links.region, directory);
+      core.roaming = this.roaming;
+    }
     this.admin = new Inspection(this.#services);
     this.linkInlet = new LinkInlet(this.#services);
     this.remote = this.#remoteSide();

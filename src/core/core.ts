@@ -10,6 +10,7 @@ import { Drop, type DropReason } from './drop-reason.ts';
 import { groupFilterOf, isGroupQueue } from './group-queue-id.ts';
 import { Interests } from './interests.ts';
 import type { Limits, QueueOverflow, RevokedSubscription, SharedStrategy } from './limits.ts';
+import type { MovingSessions } from './moving-sessions.ts';
 import { Outbox } from './outbox.ts';
 import type { Clock, Gate, Log, Observer, Random, Scheduler, Steering, Store } from './ports.ts';
 import type { RegionLinks } from './region-links.ts';
@@ -61,6 +62,8 @@ export class Core {
   readonly links: RegionLinks | null;
   /** Null: no other region knows of sessions here. */
   readonly directory: SessionDirectory | null;
+  /** Null: sessions stay in their region. Set by broker.ts. */
+  roaming: MovingSessions | null = null;
   /** What clients here want, for the other nodes; null: alone. */
   readonly interests: Interests | null;
 

@@ -9,6 +9,7 @@ import { PacketType } from '../wire/packet-type.ts';
 import type { Core } from './core.ts';
 import type { DropReason } from './drop-reason.ts';
 import { Inflight, InflightState } from './inflight.ts';
+import { MOVED_TOPIC } from './link-names.ts';
 import { publishedAtMs } from './link-properties.ts';
 import type { Message, MessageWaiter } from './message.ts';
 import type { Audience, Outlet } from './outlet.ts';
@@ -18,6 +19,7 @@ import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import { EntryState, QueueEntry } from './queue-entry.ts';
 import type { LinkPeer } from './region-links.ts';
+import { ALL_IDS, QUARTER_IDS } from './roaming-state.ts';
 import type { Session, Subscription } from './session.ts';
 import { SharedAppend } from './shared-append.ts';
 
@@ -29,7 +31,7 @@ const LINK_WINDOW_ENTRIES = 2048;
 const LINK_WINDOW_BYTES = 1024 * 1024;
 /** Entries in a live session's queue at which its publishers wait. */
 const PRESSED_ENTRIES = 1024;
-const PACKET_IDS = 65_535;
+const PACKET_IDS = ALL_IDS;
 /** By how much the queue of a link may be over its budget while its oldest entries are read. */
 const BUDGET_SLACK_BYTES = 4 * WINDOW_BYTES;
 
@@ -233,6 +235,26 @@ export class Delivery {
     session.queuedBytes = 0;
   }
 
+  /** A message that had to wait for those before it from another region; `pump` follows. */
+  deliverLate(
+    session: Session,
+    publication: Publication,
+    subscriptionIds: readonly number[] | null,
+    qos: 1 | 2,
+    retain: boolean,
+  ): void {
+    if (!this.#makeRoom(session, publication)) return;
+    const seq = ++session.tailSeq;
+    const message = publication.message();
+    this.#enqueue(session, new QueueEntry(seq, message, qos, retain, subscriptionIds, false), null);
+  }
+
+  /** An entry of another region's queue: what is owed is taken whatever the limits say; `pump` follows. */
+  takeIn(session: Session, entry: QueueEntry): void {
+    session.quota?.queued(entry.message.bytes);
+    this.#enqueue(session, entry, null);
+  }
+
   /** Queues an entry that is new to the session; sends it at once when it can. */
   #enqueue(session: Session, entry: QueueEntry, publication: Publication | null): Outcome {
     const core = this.#core;
@@ -382,6 +404,7 @@ export class Delivery {
     // The queues of a datacenter are bounded where they are.
     if (session.ownership === null) session.quota?.queued(-message.bytes);
     if (!session.durable) return;
+    session.roam?.settled(entry.seq);
     core.store.settle(session.number, entry);
     if (!entry.durable) {
       core.stats.acksElided++;
@@ -460,7 +483,7 @@ export class Delivery {
     const inflight = (session.inflight ??= new Inflight());
     // Ids follow from a rising number; that of a message which waited (a replay, a will) lags behind.
     const sequence = session.durable ? entry.seq : (current?.sequence ?? core.nextSequence++);
-    const id = session.durable ? (entry.seq % PACKET_IDS) + 1 : inflight.idFor(sequence);
+    const id = session.durable ? idOf(session, entry.seq) : inflight.idFor(sequence);
     if (entry.state === EntryState.RELEASED) {
       const start = core.outbox.reserve(4);
       core.outbox.position = writeAck(core.outbox.chunk, start, PacketType.PUBREL, id);
@@ -563,6 +586,8 @@ export class Delivery {
   awaitsTurn(session: Session, packetId: number): boolean {
     if (!session.durable) return false;
     const first = session.queue?.at(0)?.seq ?? session.loadedSeq + 1;
+    const { roam, tailSeq } = session;
+    if (roam !== null) return roam.awaitsTurn(packetId, first, tailSeq);
     const steps = (packetId - 1 - (first % PACKET_IDS) + PACKET_IDS) % PACKET_IDS;
     return steps <= session.tailSeq - first;
   }
@@ -571,7 +596,10 @@ export class Delivery {
   #idIsTaken(session: Session, seq: number): boolean {
     const inflight = session.inflight;
     if (inflight === null || inflight.span === 0) return false;
-    return seq - inflight.oldestSequence >= PACKET_IDS;
+    const { roam } = session;
+    if (roam === null) return seq - inflight.oldestSequence >= PACKET_IDS;
+    if (seq - inflight.oldestSequence >= QUARTER_IDS) return true;
+    return roam.hasForeignIds && inflight.find(roam.idOf(seq)) !== -1;
   }
 
   #isPressed(outlet: Outlet): boolean {
@@ -655,6 +683,8 @@ export class Delivery {
     if (queue === null) return false;
     for (let index = 0; index < queue.length; index++) {
       const entry = queue.at(index)!;
+      // What a link says of sessions is no message.
+      if (entry.message.topic === MOVED_TOPIC) continue;
       // A QoS 2 exchange that has begun is finished, or the client keeps its packet id for ever.
       const hasBegun = entry.sentBefore || entry.state === EntryState.RELEASED;
       if (entry.qos === 2 && hasBegun && entry.state !== EntryState.SETTLED) continue;
@@ -693,6 +723,7 @@ export class Delivery {
       }
       const queue = (session.queue ??= new Ring());
       for (const entry of entries) {
+        session.roam?.recall(entry);
         if (session.ownership !== null) {
           // Came from memory meanwhile.
           if (entry.seq <= session.loadedSeq) continue;
@@ -736,6 +767,11 @@ function windowEntries(session: Session): number {
 
 function windowBytes(session: Session): number {
   return session.link === null ? WINDOW_BYTES : LINK_WINDOW_BYTES;
+}
+
+/** A session that goes from region to region gives each home identifiers of its own. */
+function idOf({ roam }: Session, seq: number): number {
+  return roam === null ? (seq % PACKET_IDS) + 1 : roam.idOf(seq);
 }
 
 /** Another node may have sent it before. */

@@ -133,10 +133,30 @@ export class Fanout {
     }
     // Whoever had it first has put it into the queues of durable sessions.
     if (publication.isRemote && session.durable && sharedFilter === null) return Outcome.DONE;
+    if (
+      session.roam !== null &&
+      sharedFilter === null &&
+      !this.#isNow(publication, receiver, qos)
+    ) {
+      return Outcome.DONE;
+    }
     const outcome = this.#delivery.deliver(publication, receiver, qos, retain, sharedFilter);
     if (outcome === Outcome.REFUSED) this.refused++;
     else this.reached++;
     return outcome;
+  }
+
+  /** False: another region has it for the session, or it waits for what comes from there. */
+  #isNow(publication: Publication, receiver: Subscription, qos: 1 | 2): boolean {
+    const { session } = receiver;
+    const roam = session.roam!;
+    if (!session.durable) return true;
+    if (!roam.takes(publication.mark)) return false;
+    this.reached++;
+    // What comes over a link is noted as taken with its commit, and must be in the queue by then.
+    if (roam.held === null || (publication.mark?.origin ?? null) !== null) return true;
+    this.#core.roaming!.hold(session, publication, receiver, qos);
+    return false;
   }
 
   #deliverToGroup(publication: Publication, group: SharedGroup): Outcome {

@@ -4,6 +4,12 @@
  */
 
 const LINK_ID = '$link/';
+const ROAM = '$roam/';
+/** What a region asks about sessions that move to it (docs/adr/0023). */
+export const ASK_TOPIC = '$roam/ask';
+export const ANSWER_TOPIC = '$roam/answer';
+/** In its place among what is published: where messages belong from here on. */
+export const MOVED_TOPIC = '$roam/moved';
 const LINK_FILTER = '$link/';
 const REGION = /^[a-z0-9][a-z0-9-]{0,31}$/;
 /** More than any path that is of use. */
@@ -12,6 +18,11 @@ const REGIONS_MAX = 32;
 /** Nobody but a link may have such an identifier. */
 export function isLinkId(clientId: string): boolean {
   return clientId.startsWith(LINK_ID);
+}
+
+/** What links say of sessions, and no client. */
+export function isRoamTopic(topic: string): boolean {
+  return topic.startsWith(ROAM);
 }
 
 export function linkIdOf(region: string): string {

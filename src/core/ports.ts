@@ -14,6 +14,7 @@ import type { Principal } from './principal.ts';
 import type { QueueEntry } from './queue-entry.ts';
 import type { RefuseReason } from './refuse-reason.ts';
 import type { RetainedVersion } from './retained-version.ts';
+import type { RoamingRecord } from './roaming-record.ts';
 
 // ---------------------------------------------------------------------------------- listeners
 
@@ -304,6 +305,8 @@ export interface SessionRecord {
   /** Changes of the subscriptions under the epoch of its owner; left out alone. */
   readonly counter?: number;
   readonly will: WillRecord | null;
+  /** Left out where sessions stay in their region. */
+  readonly roaming?: RoamingRecord;
 }
 
 /** What a restart finds of one session. */

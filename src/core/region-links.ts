@@ -6,7 +6,7 @@
 
 import type { UserProperty } from '../wire/properties.ts';
 import { filterMatches, intersection } from '../wire/topic-match.ts';
-import { isLinkId, NUMBER_BYTES, regionOfLinkId, writeNumber } from './link-names.ts';
+import { isLinkId, MOVED_TOPIC, NUMBER_BYTES, regionOfLinkId, writeNumber } from './link-names.ts';
 import type { PeerCertificate } from './ports.ts';
 import { WantedFilters } from './wanted-filters.ts';
 
@@ -73,7 +73,7 @@ export class LinkPeer {
   }
 
   mayHave(topic: string): boolean {
-    if (topic.charCodeAt(0) === 0x24) return false;
+    if (topic.charCodeAt(0) === 0x24) return topic === MOVED_TOPIC;
     const { topics } = this;
     if (topics === null) return true;
     for (let i = 0; i < topics.length; i++) if (filterMatches(topics[i]!, topic)) return true;

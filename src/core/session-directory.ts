@@ -25,6 +25,12 @@ export interface SessionDirectory {
   /** Its client is gone; also found so after a crash. */
   left(session: Session): void;
   ended(session: Session): void;
+  /** A client begins anew here without a session that lasts: whatever was listed is over. */
+  forget(clientId: string): void;
+  /** Of a CONNECT now: above all that this region has seen. */
+  nextEpoch(): number;
+  /** Another region has named one. */
+  observe(epoch: number): void;
   /**
    * Null: there is none elsewhere that could be resumed, or nobody could say so in time. `done` is called
    * once, never from inside the call.

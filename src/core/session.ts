@@ -22,6 +22,7 @@ import type {
 import type { Principal } from './principal.ts';
 import type { QueueEntry } from './queue-entry.ts';
 import type { LinkPeer } from './region-links.ts';
+import type { RoamingState } from './roaming-state.ts';
 import type { UnansweredPubrec } from './unanswered-pubrec.ts';
 
 /** One filter of one session, and one receiver of a matched message. */
@@ -104,7 +105,7 @@ export interface SessionOwner {
 
 /** How a session stands in the directory of all regions (`SessionDirectory`); kept by the session, changed by the directory alone. */
 export interface Listing {
-  /** Rises with each change of home. */
+  /** Of the last CONNECT: the highest of all regions is home. */
   readonly epoch: number;
   /** Of the last write, in microseconds: what is written later is above it. */
   timeUs: number;
@@ -141,6 +142,8 @@ export class Session {
   link: LinkPeer | null = null;
   /** How other regions know it; null: not yet, or not since the start. */
   listing: Listing | null = null;
+  /** How it goes from region to region; null: it stays, or has not been claimed yet. */
+  roam: RoamingState | null = null;
   /** Where it stands in the datacenter; null: this node is alone. */
   ownership: Ownership | null = null;
   owner: SessionOwner | null = null;
@@ -243,6 +246,7 @@ export class Session {
         this.will === null
           ? null
           : { message: this.will.message, delayS: this.will.delayS, dueAtMs: this.willDueAtMs },
+      ...(this.roam === null ? null : { roaming: this.roam.record() }),
     };
   }
 }

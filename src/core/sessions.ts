@@ -23,8 +23,9 @@ import {
 import type { Principal } from './principal.ts';
 import type { Publisher } from './publisher.ts';
 import { EntryState } from './queue-entry.ts';
+import { RoamingState } from './roaming-state.ts';
 import { Session, Subscription } from './session.ts';
-import type { ListedSession } from './session-directory.ts';
+import { type ListedSession, roams } from './session-directory.ts';
 import type { AppendIdentity } from './shared-append.ts';
 import { type OpenOptions, Tenure, whenSafe } from './tenure.ts';
 
@@ -116,17 +117,42 @@ export class Sessions {
     // A session with a will is recorded even when it ends with its connection: a crash must not
     // swallow the will.
     session.durable = session.durable || options.expiryIntervalS > 0;
+    if (session.durable) this.#claim(session);
     let ticket: Ticket = 0;
     if (session.durable || session.will !== null) {
       session.recorded = true;
       ticket = core.store.saveSession(session.record());
     }
-    if (session.durable) core.directory?.claimed(session);
-    else ticket = 0;
+    if (!session.durable) ticket = 0;
     // "No session" must stay true over a crash: what was removed must be gone before it is said.
     if (!present && this.#endTicket > core.settledTicket)
       ticket = Math.max(ticket, this.#endTicket);
     return { session, present, ticket };
+  }
+
+  /** This region is its home from now on, whatever others know of it. */
+  #claim(session: Session): void {
+    const { directory, links } = this.#core;
+    if (directory === null) return;
+    directory.claimed(session);
+    const { listing, clientId } = session;
+    if (links === null || listing === null || !roams(clientId)) return;
+    session.roam ??= new RoamingState(links.region, session.tailSeq);
+    session.roam.epoch = listing.epoch;
+    if (session.roam.born === 0) session.roam.born = listing.epoch;
+  }
+
+  /** Its client goes on elsewhere: the will is not sent [MQTT5-3.1.3-9]. */
+  voidWill(session: Session): void {
+    session.will = null;
+    session.willGate = null;
+    session.willDueAtMs = 0;
+    if (session.willTimer !== null) this.#core.wheel.cancel(session.willTimer);
+  }
+
+  /** Of the last session removed from the store. */
+  get endTicket(): Ticket {
+    return this.#endTicket;
   }
 
   /** A connection has taken the session: what it may from here on. */
@@ -239,6 +265,7 @@ export class Sessions {
   ): Ticket {
     if (session.ownership !== null) this.tenure!.changed(session, added, removed);
     if (session.durable) this.#core.directory?.changed(session);
+    if (session.roam !== null) this.#core.roaming?.changed(session);
     return this.save(session);
   }
 
@@ -301,6 +328,7 @@ export class Sessions {
       this.tenure!.end(session);
       return;
     }
+    if (session.roam !== null) core.roaming?.release(session);
     // The session ends before the delay is over: the will is due now [MQTT5-3.1.2-8].
     if (session.will !== null && session.willDueAtMs !== 0) this.#fireWill(session);
     session.ended = true;
@@ -386,6 +414,12 @@ export class Sessions {
     core.stats.sessions = core.sessions.size;
     for (const subscription of record.subscriptions) this.subscribe(session, subscription);
     this.countQuota(session);
+    const { roaming } = record;
+    if (roaming !== undefined && core.links !== null && core.directory !== null) {
+      const { headSeq, tailSeq } = restored;
+      session.roam = RoamingState.restored(core.links.region, roaming, headSeq, tailSeq);
+      session.loadedSeq = Math.max(session.loadedSeq, roaming.doubtSeq);
+    }
 
     const nowMs = core.clock.wallMs();
     // Connected when the broker ended: the connection ended with it.
@@ -417,7 +451,7 @@ export class Sessions {
       inboundIds: [],
     });
     const session = core.sessions.get(clientId)!;
-    session.listing = { ...listing, epoch: Math.max(listing.epoch + 1, Math.floor(nowMs)) };
+    session.listing = { ...listing };
     this.#armExpiry(session);
     this.save(session);
   }

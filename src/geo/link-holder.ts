@@ -18,6 +18,7 @@ import {
   RegionLink,
   recall,
 } from './region-link.ts';
+import type { RoamingEars } from './roaming/roaming-links.ts';
 
 export interface LinksParts {
   readonly core: RegionLinks;
@@ -30,6 +31,8 @@ export interface LinksParts {
   readonly log: Log;
   /** A link has a gap: retained changes may be among what is lost. */
   readonly missed: () => void;
+  /** Null: sessions stay in their region. */
+  readonly ears?: RoamingEars | null | undefined;
   readonly unsubscribeAfterMs?: number | undefined;
   readonly world?: LinkWorld | undefined;
 }
@@ -97,6 +100,16 @@ export class LinkHolder {
     return this.#links.values();
   }
 
+  /** The link that fetches from there; null: there is none now. */
+  link(region: string): RegionLink | null {
+    return this.#links.get(region) ?? null;
+  }
+
+  /** Regions of links, up or not. */
+  get regions(): readonly string[] {
+    return this.#settings.map(({ region }) => region);
+  }
+
   /** This node has the links of the region. */
   get isHolder(): boolean {
     return this.#isHolder;
@@ -145,6 +158,7 @@ export class LinkHolder {
         memory: this.#memoryOf(region),
         isHolder: this.#parts.isHolder,
         missed: this.#parts.missed,
+        ears: this.#parts.ears ?? null,
         clock,
         log,
         world: this.#world,

@@ -9,7 +9,15 @@ import type { ClientError } from '../client/client-error.ts';
 import { parseEndpoint } from '../client/endpoint.ts';
 import type { TlsOptions } from '../client/transport.ts';
 import type { LinkInlet } from '../core/link-inlet.ts';
-import { hasRegion, linkIdOf, parseLinkFilter } from '../core/link-names.ts';
+import {
+  ANSWER_TOPIC,
+  ASK_TOPIC,
+  hasRegion,
+  isRoamTopic,
+  linkIdOf,
+  MOVED_TOPIC,
+  parseLinkFilter,
+} from '../core/link-names.ts';
 import { LinkProperties } from '../core/link-properties.ts';
 import type { Clock, Log } from '../core/ports.ts';
 import { BUDGET_BYTES_PROPERTY, REGION_PROPERTY } from '../core/region-links.ts';
@@ -21,6 +29,7 @@ import { type IdentityWindow, NEW, PENDING } from './identity-window.ts';
 import { LinkCounters } from './link-counters.ts';
 import type { LinkNotes } from './link-notes.ts';
 import type { LinkWorld } from './link-world.ts';
+import type { RoamingEars } from './roaming/roaming-links.ts';
 
 /** Of one entry of `regions.links`, files read. */
 export interface LinkSettings {
@@ -51,6 +60,8 @@ export interface LinkParts {
   readonly isHolder: () => boolean;
   /** The other region has lost what it had queued. */
   readonly missed: () => void;
+  /** Null: sessions stay in their region. */
+  readonly ears: RoamingEars | null;
   readonly clock: Clock;
   readonly log: Log;
   readonly world: LinkWorld;
@@ -233,6 +244,7 @@ export class RegionLink {
         this.counters.gaps++;
         log.warn({ region }, 'the other region has lost the session: what it had queued is gone');
         this.#parts.missed();
+        this.#parts.ears?.missed(region);
       }
     } else if (this.#isDoubtful) {
       for (const held of this.#held.values()) held.isGranted = false;
@@ -360,6 +372,10 @@ export class RegionLink {
   #arrived(view: PublishView, topic: string, done: (isTaken: boolean) => void): void {
     const { counters } = this;
     const { window, line, inlet, clock, notes } = this.#parts;
+    if (isRoamTopic(topic)) {
+      this.#hear(view, topic, done);
+      return;
+    }
     const properties = this.#properties;
     if (!this.#parts.isHolder()) {
       done(false);
@@ -406,6 +422,27 @@ export class RegionLink {
       return;
     }
     line.add(view, topic, properties, (failed) => this.#settled(failed, done));
+  }
+
+  /** What the other region says of sessions that move. */
+  #hear(view: PublishView, topic: string, done: (isTaken: boolean) => void): void {
+    const { ears } = this.#parts;
+    const { payloadBuffer, payloadStart, payloadEnd } = view;
+    const payload = Buffer.from(payloadBuffer.subarray(payloadStart, payloadEnd));
+    if (ears !== null && topic === MOVED_TOPIC) {
+      ears.moved(this.region, payload, done);
+      return;
+    }
+    if (topic === ANSWER_TOPIC) ears?.answered(this.region, payload);
+    done(true);
+  }
+
+  /** Asks the other region about a session; false: the link is down. */
+  ask(payload: Buffer): boolean {
+    const client = this.#client;
+    if (!this.#isUp || client === null || this.#isStopped) return false;
+    client.publish(ASK_TOPIC, payload, { qos: 0 }).catch(() => {});
+    return true;
   }
 
   #settled(failed: boolean, done: (isTaken: boolean) => void): void {

@@ -4,12 +4,15 @@ import t from 'tap';
 import type { Session } from '../../src/core/session.ts';
 import type { ListedSession, SessionDirectory } from '../../src/core/session-directory.ts';
 import { FakeGate } from './fake-gate.ts';
+import { ManualTime } from './manual-time.ts';
 import { World } from './world.ts';
 
 class FakeDirectory implements SessionDirectory {
+  epoch = 1;
   readonly told: string[] = [];
   readonly listed: Map<string, ListedSession> = new Map();
   readonly lookups: string[] = [];
+  readonly time: ManualTime = new ManualTime();
   readonly #asked: (() => void)[] = [];
 
   claimed({ clientId }: Session): void {
@@ -28,9 +31,21 @@ class FakeDirectory implements SessionDirectory {
     this.told.push(`ended ${clientId}`);
   }
 
+  forget(): void {}
+
+  nextEpoch(): number {
+    return ++this.epoch;
+  }
+
+  observe(epoch: number): void {
+    this.epoch = Math.max(this.epoch, epoch);
+  }
+
   find(clientId: string, done: (found: ListedSession | null) => void): void {
     this.lookups.push(clientId);
-    this.#asked.push(() => done(this.listed.get(clientId) ?? null));
+    // Nothing to be told of the others.
+    if (!this.listed.has(clientId)) this.time.nextTurn(() => done(null));
+    else this.#asked.push(() => done(this.listed.get(clientId) ?? null));
   }
 
   answer(): void {
@@ -62,7 +77,7 @@ class FakeDirectory implements SessionDirectory {
 
 async function setUp(gate: FakeGate | null = null) {
   const directory = new FakeDirectory();
-  const world = await World.start({ directory, gate });
+  const world = await World.start({ directory, gate, time: directory.time });
   return { directory, world };
 }
 
@@ -95,7 +110,7 @@ t.test('the directory is told of durable sessions, and of nothing else', async (
   world.connected(5, 'one', { expiryS: 1 }).sink.close();
   world.time.pass(2000);
   t.strictSame(directory.taken(), ['claimed one', 'left one', 'ended one'], 'expiry');
-  t.strictSame(directory.lookups, [], 'who begins anew is looked for nowhere');
+  t.strictSame(directory.lookups, ['short', 'one', 'one'], 'nor is who is here looked for');
 });
 
 t.test('a session of another region goes on here', async (t) => {
@@ -116,7 +131,8 @@ t.test('a session of another region goes on here', async (t) => {
   t.same(client.payloads(), ['one']);
   client.sink.close();
   const again = world.connected(5, 'one', kept);
-  t.strictSame([directory.lookups.length, world.stats.sessionsCreated], [1, 1], 'it is here now');
+  const lookups = directory.lookups.filter((clientId) => clientId === 'one');
+  t.strictSame([lookups.length, world.stats.sessionsCreated], [1, 1], 'it is here now');
   again.disconnect(0, 0);
   world.settle();
 });
@@ -131,6 +147,11 @@ t.test('whose session it is', async (t) => {
   world.settle();
   t.match(thief.receive(), [{ type: 'connack', packet: { reasonCode: 0x87 } }]);
   t.strictSame([world.stats.sessions, directory.taken()], [0, []]);
+  const eraser = world.client(5, 'one');
+  eraser.connect({ clean: true, username: 'thief' });
+  directory.answer();
+  world.settle();
+  t.match(eraser.receive(), [{ type: 'connack', packet: { reasonCode: 0x87 } }], 'nor ended');
 
   const somebody = world.client(5, 'open');
   somebody.connect({ ...kept, username: 'somebody' });
@@ -171,7 +192,8 @@ t.test('two CONNECTs wait for the same session', async (t) => {
 
 t.test('there is no room for it', async (t) => {
   const directory = new FakeDirectory();
-  const world = await World.start({ directory, limits: { sessionsMax: 1 } });
+  const { time } = directory;
+  const world = await World.start({ directory, time, limits: { sessionsMax: 1 } });
   world.connected(5, 'other', { expiryS: 100 });
   directory.list('full', null, world.time.wallMs() - 40_000);
   const client = world.client(5, 'full');

@@ -47,6 +47,8 @@ export interface RegionsOptions {
   readonly elsewhere?: readonly string[];
   /** More of every configuration. */
   readonly config?: object;
+  /** More of its section `regions`. */
+  readonly regions?: object;
 }
 
 export class TestRegions {
@@ -186,6 +188,14 @@ export class TestRegions {
     broker.entries.length = 0;
     broker.signal('SIGHUP');
     await broker.entry('reloaded');
+  }
+
+  /** Status of the answer to who asks for it: 404 when there is no such session. */
+  async session(region: string, clientId: string): Promise<number> {
+    const admin = this.broker(region).addresses.get('http')!;
+    const headers = { authorization: `Bearer ${ADMIN_TOKEN}`, connection: 'close' };
+    const url = new URL(`/api/v1/sessions/${encodeURIComponent(clientId)}`, admin);
+    return (await fetch(url, { headers })).status;
   }
 
   /** Ends the session of a link where it is. */

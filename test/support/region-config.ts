@@ -43,11 +43,13 @@ export interface RegionWiring {
   readonly accept?: Readonly<Partial<Record<LinkName, AcceptOptions>>>;
   /** More of the configuration. */
   readonly config?: object;
+  /** More of its section `regions`. */
+  readonly regions?: object;
 }
 
 /** Makes the folder with `causeway.yaml`, whose path is answered, and the files it names. */
 export async function writeRegion(folder: string, wiring: RegionWiring): Promise<string> {
-  const { name, links, portOf, link = {}, accept = {}, config = {} } = wiring;
+  const { name, links, portOf, link = {}, accept = {}, config = {}, regions = {} } = wiring;
   mkdirSync(folder, { recursive: true });
   const fetched = links.filter((one) => fetcherOf(one) === name);
   const fetchers = links.filter((one) => sourceOf(one) === name);
@@ -72,6 +74,7 @@ export async function writeRegion(folder: string, wiring: RegionWiring): Promise
     },
     regions: {
       name,
+      ...regions,
       links: fetched.map((one) => {
         const { scheme = 'mqtt', ...more } = link[one] ?? {};
         return given({

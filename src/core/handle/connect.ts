@@ -290,23 +290,37 @@ function openWhenFound(
   decision: ConnectDecision,
 ): void {
   const { core, sessions } = connection.services;
+  const { roaming } = core;
   const { clientId } = connection;
-  const isNew = packet.cleanStart || packet.clientId === '' || !roams(clientId);
-  if (core.directory === null || isNew || core.sessions.has(clientId)) {
+  const local = core.sessions.get(clientId);
+  const isHere = local !== undefined && (local.roam === null || local.roam.leaving === null);
+  if (core.directory === null || packet.clientId === '' || !roams(clientId) || isHere) {
     openWhenKnown(connection, packet, decision);
     return;
   }
   connection.hold(Hold.DIRECTORY);
+  const goOn = (): void => {
+    if (connection.closed) return;
+    openWhenKnown(connection, packet, decision);
+    connection.release(Hold.DIRECTORY);
+  };
   core.directory.find(clientId, (found) => {
     if (connection.closed) return;
-    if (found !== null && sessions.isForeignTo(found.record, decision)) {
+    const known = found?.record ?? local ?? null;
+    if (known !== null && sessions.isForeignTo(known, decision)) {
       refuse(connection, 'identity_mismatch');
-    } else {
-      // What nobody in particular made starts clean for who is somebody.
-      if (found !== null && found.record.identity === decision.identity) sessions.adopt(found);
-      openWhenKnown(connection, packet, decision);
+      connection.release(Hold.DIRECTORY);
+      return;
     }
-    connection.release(Hold.DIRECTORY);
+    // What nobody in particular made starts clean for who is somebody.
+    const isOwn = known === null || known.identity === decision.identity;
+    const isClean = packet.cleanStart || !isOwn;
+    if (roaming !== null) {
+      roaming.arrive(clientId, found, isClean, () => !connection.closed, goOn);
+      return;
+    }
+    if (found !== null && !isClean) sessions.adopt(found);
+    goOn();
   });
 }
 
@@ -519,6 +533,7 @@ function attach(
       core.stats.connectsAccepted++;
       session.outlet = connection.outlet;
       if (core.observer !== null) core.observer.connected(connection.summary());
+      core.roaming?.opened(session);
       delivery.resend(session);
       connection.release(Hold.CONNACK);
     },

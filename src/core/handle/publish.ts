@@ -10,6 +10,7 @@ import { ReasonCode } from '../../wire/reason-code.ts';
 import type { Awaited } from '../awaited.ts';
 import { type Connection, Hold } from '../connection.ts';
 import { DeferredPublish } from '../deferred-publish.ts';
+import { ASK_TOPIC } from '../link-names.ts';
 import type { Message } from '../message.ts';
 import { ALLOW, CLOSE, OVER_QUOTA, type Ticket, WAIT } from '../ports.ts';
 import type { Publication } from '../publication.ts';
@@ -60,6 +61,7 @@ export function handlePublish(
     reasonCode = ReasonCode.TOPIC_NAME_INVALID;
   } else if (entry.isReserved) {
     // `$` belongs to the broker: FIELD class 10.
+    if (isOfRegion(connection, entry.topic)) return true;
     core.drop('reserved_topic', connection.clientId, entry.topic);
     reasonCode = ReasonCode.NOT_AUTHORIZED;
   } else if (connection.publishGate !== null) {
@@ -143,6 +145,18 @@ export function handlePublish(
     ticket = sendAcked(connection, inbound, entry, ticket);
   }
   if (fanout.pressedBy !== null) connection.waitFor(fanout.pressedBy);
+  return true;
+}
+
+/** What another region asks about sessions that move comes over its link, at QoS 0 (docs/adr/0023). */
+function isOfRegion({ services, session }: Connection, topic: string): boolean {
+  const { core, inbound } = services;
+  const { roaming } = core;
+  const { view } = inbound;
+  const link = session?.link ?? null;
+  if (link === null || roaming === null || topic !== ASK_TOPIC || view.qos !== 0) return false;
+  const { payloadBuffer, payloadStart, payloadEnd } = view;
+  roaming.asked(link.region, Buffer.from(payloadBuffer.subarray(payloadStart, payloadEnd)));
   return true;
 }
 

@@ -7,7 +7,7 @@
  * the same home is written one microsecond above, so a region that has claimed since is never overwritten.
  */
 import type { Clock, Log, Scheduler } from '../../core/ports.ts';
-import type { Session } from '../../core/session.ts';
+import { Session } from '../../core/session.ts';
 import { type ListedSession, roams, type SessionDirectory } from '../../core/session-directory.ts';
 import { NEVER_EXPIRES } from '../../core/sessions.ts';
 import type { HybridClock } from '../../util/hybrid-clock.ts';
@@ -103,8 +103,7 @@ export class CassandraDirectory implements SessionDirectory {
     if (!roams(session.clientId)) return;
     const { listing, expiryIntervalS } = session;
     const timeUs = Math.max(this.#parts.hybridClock.nextUs(), (listing?.timeUs ?? 0) + 1);
-    const epoch = listing?.epoch ?? Math.floor(timeUs / 1000);
-    session.listing = { epoch, timeUs, expiryIntervalS };
+    session.listing = { epoch: timeUs, timeUs, expiryIntervalS };
     this.#put(session);
   }
 
@@ -124,6 +123,22 @@ export class CassandraDirectory implements SessionDirectory {
   ended(session: Session): void {
     if (!roams(session.clientId)) return;
     this.#put(session);
+  }
+
+  forget(clientId: string): void {
+    const gone = new Session(clientId, 0, null, '');
+    gone.ended = true;
+    const timeUs = this.nextEpoch();
+    gone.listing = { epoch: timeUs, timeUs, expiryIntervalS: 0 };
+    this.#put(gone);
+  }
+
+  nextEpoch(): number {
+    return this.#parts.hybridClock.nextUs();
+  }
+
+  observe(epoch: number): void {
+    this.#parts.hybridClock.observe(epoch);
   }
 
   find(clientId: string, done: (found: ListedSession | null) => void): void {

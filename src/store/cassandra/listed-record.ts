@@ -18,8 +18,13 @@ export function encodeListed(home: string, epoch: number, record: SessionRecord)
   head[1] = home.length;
   head.write(home, 2, 'latin1');
   const end = writeVarint(head, 2 + home.length, epoch);
-  // The will is the home's to publish.
-  return Buffer.concat([head.subarray(0, end), encodeSession({ ...record, will: null })]);
+  // The will is the home's to publish; of what is on its way only the home knows.
+  const listed = { ...record, will: null };
+  if (record.roaming === undefined) {
+    return Buffer.concat([head.subarray(0, end), encodeSession(listed)]);
+  }
+  const roaming = { ...record.roaming, leaving: null, sources: [], streams: [], ids: [] };
+  return Buffer.concat([head.subarray(0, end), encodeSession({ ...listed, roaming })]);
 }
 
 /** `timeUs`: the cell's timestamp. Throws RecordDamage. */

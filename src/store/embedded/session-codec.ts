@@ -5,6 +5,7 @@
  *   JSON length varint · JSON · will message, if the JSON says so · checksum
  */
 import type { SessionRecord, SubscriptionRecord } from '../../core/ports.ts';
+import type { RoamingRecord } from '../../core/roaming-record.ts';
 import { RecordDamage } from './damage.ts';
 import { MessageMemory, messageBytesMax, readMessage, writeMessage } from './message-codec.ts';
 import { openSealed, SEAL_BYTES, seal } from './seal.ts';
@@ -21,6 +22,8 @@ interface StoredRecord {
   /** filter, qos, noLocal, retainAsPublished, retainHandling, subscriptionId */
   readonly subscriptions: readonly [string, 0 | 1 | 2, boolean, boolean, 0 | 1 | 2, number][];
   readonly will: { readonly delayS: number; readonly dueAtMs: number } | null;
+  /** Absent where sessions stay in their region. */
+  readonly roaming?: RoamingRecord;
 }
 
 export function encodeSession(record: SessionRecord): Buffer {
@@ -41,6 +44,7 @@ export function encodeSession(record: SessionRecord): Buffer {
       subscription.subscriptionId,
     ]),
     will: will === null ? null : { delayS: will.delayS, dueAtMs: will.dueAtMs },
+    ...(record.roaming === undefined ? null : { roaming: record.roaming }),
   };
   const json = Buffer.from(JSON.stringify(stored));
   const willBytes = will === null ? 0 : messageBytesMax(will.message);
@@ -85,6 +89,7 @@ export function decodeSession(value: Buffer, sessionNumber: number): SessionReco
         }) satisfies SubscriptionRecord,
     ),
     will,
+    ...(stored.roaming === undefined ? null : { roaming: stored.roaming }),
   };
 }
 

@@ -1,0 +1,43 @@
+/**
+ * What the core asks of whoever moves sessions between regions (docs/adr/0023). Implemented by geo/roaming;
+ * called by `roaming.ts` alone.
+ */
+import type { SessionRecord } from './ports.ts';
+import type { Session } from './session.ts';
+
+/** What a home hands over before anything that waits. */
+export interface HandedSession {
+  /** As it was there; its number means nothing here, it has no will. */
+  readonly record: SessionRecord;
+  /** QoS 2 messages of the client that are between PUBREC and PUBREL. */
+  readonly inboundIds: readonly number[];
+  readonly born: number;
+  /** Quarter of the packet identifiers that were given out there last. */
+  readonly turn: number;
+  /** What that region durably has of this one's queue, of which life of it; null: nothing. */
+  readonly taken: { readonly born: number; readonly had: number } | null;
+}
+
+/** How a home has answered: `none`: it has no such session; `silent`: nobody has, in time. */
+export type FetchAnswer =
+  | { readonly kind: 'handed'; readonly home: string; readonly handed: HandedSession }
+  | { readonly kind: 'none' }
+  | { readonly kind: 'silent' };
+
+export interface Mover {
+  /** Has the home let go. `done` is called once, later, with the epoch it knows the CONNECT by. */
+  fetch(
+    clientId: string,
+    home: string,
+    epoch: number,
+    done: (answer: FetchAnswer, epoch: number) => void,
+  ): void;
+  /** Where a session has gone that was here, as long as that is remembered. */
+  goneTo(clientId: string): { readonly to: string; readonly epoch: number } | null;
+  /** Goes for what other regions still have of it. */
+  begin(session: Session): void;
+  /** It begins anew here: its home is to end it. */
+  endElsewhere(clientId: string, home: string, epoch: number, identity: string | null): void;
+  /** A region with a link to this one has asked. */
+  asked(region: string, payload: Buffer): void;
+}

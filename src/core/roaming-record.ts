@@ -1,0 +1,50 @@
+/** How a session stands between regions, as stores keep it with the session (docs/adr/0023). Types only. */
+
+/** It has another home; what waits here is on its way there. */
+export interface Leaving {
+  readonly to: string;
+  /** Of the CONNECT there. */
+  readonly epoch: number;
+}
+
+/** A region that still has something of the session. */
+export interface Source {
+  readonly region: string;
+  /** Which life of the session there `had` is about; 0: not known yet. */
+  born: number;
+  /** Up to this position of that queue all is durable here. */
+  had: number;
+  /** All is here: it may forget. */
+  isDone: boolean;
+}
+
+/** How far a region has come with the queue of another one. */
+export interface Taken {
+  readonly region: string;
+  readonly born: number;
+  readonly had: number;
+}
+
+/** From here on messages of one region belong to the session at `to`. */
+export interface Stream {
+  readonly to: string;
+  readonly epoch: number;
+}
+
+/** As stored with the session. */
+export interface RoamingRecord {
+  readonly epoch: number;
+  readonly born: number;
+  /** Position from which on, and which quarter of the packet identifiers. */
+  readonly turns: readonly (readonly [number, number])[];
+  readonly leaving: Leaving | null;
+  readonly sources: readonly Source[];
+  /** What a region durably has of this queue, which asked for it last. */
+  readonly taken: Taken | null;
+  /** Up to here another region may have what is here: it has to say. */
+  readonly doubtSeq: number;
+  readonly rest: string;
+  readonly streams: readonly (readonly [string, string, number])[];
+  /** Position, packet identifier, whether PUBREC has come. */
+  readonly ids: readonly (readonly [number, number, boolean])[];
+}

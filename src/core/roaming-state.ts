@@ -1,0 +1,192 @@
+/**
+ * What a session must know to go from region to region (docs/adr/0023): where it stands, whose messages it
+ * takes, what is still elsewhere, and which packet identifiers its entries have. State only; `roaming.ts`
+ * acts on it, stores keep it as part of the session's record. Data plane.
+ */
+import type { Message } from './message.ts';
+import { EntryState, type QueueEntry } from './queue-entry.ts';
+import type { RegionMark } from './region-mark.ts';
+import type { Leaving, RoamingRecord, Source, Stream, Taken } from './roaming-record.ts';
+
+/** A message that waits until what was published before it is here. */
+export interface Held {
+  readonly message: Message;
+  readonly subscriptionIds: readonly number[] | null;
+  readonly qos: 1 | 2;
+  readonly retain: boolean;
+}
+
+export const ALL_IDS = 65_535;
+/** So many homes in a row have packet identifiers of their own. */
+export const QUARTERS = 4;
+export const QUARTER_IDS = 16_383;
+/** Of a session from before it roamed: all of them. */
+const WHOLE = -1;
+
+export class RoamingState {
+  /** This region. */
+  readonly own: string;
+  /** Of the last CONNECT here: microseconds of the hybrid clock. The highest of all regions is home. */
+  epoch = 0;
+  /** Of the CONNECT the session began with here. */
+  born = 0;
+  #turns: (readonly [number, number])[] = [[0, 0]];
+  leaving: Leaving | null = null;
+  sources: Source[] = [];
+  /** Where messages of regions belong that have not said otherwise. */
+  rest: string;
+  readonly streams: Map<string, Stream> = new Map();
+  /** By position: identifiers that a client knows from another region. */
+  readonly #ids: Map<number, { readonly id: number; readonly isReleased: boolean }> = new Map();
+  /** Positions that may have been sent before the last start. */
+  restoredSeq = 0;
+  /** Sent before the session left. */
+  sent: Set<number> | null = null;
+  /** Of entries from before the start that were handed over: how many, and the last of them. */
+  doubtful = 0;
+  doubtfulSeq = 0;
+  /** Nothing up to here is left. */
+  skipTo = 0;
+  /** What a region durably has of this queue, which wants the session now. */
+  taken: Taken | null = null;
+  /** Handed to the region it leaves for, up to here, which may or may not have it. */
+  givenSeq = 0;
+  doubtSeq = 0;
+  /** That is looked at now. */
+  isResolving = false;
+  /** Null: nothing is held. */
+  held: Held[] | null = null;
+  heldBytes = 0;
+
+  constructor(own: string, tailSeq: number) {
+    this.own = own;
+    this.rest = own;
+    if (tailSeq > 0)
+      this.#turns = [
+        [0, WHOLE],
+        [tailSeq + 1, 0],
+      ];
+  }
+
+  static restored(
+    own: string,
+    record: RoamingRecord,
+    headSeq: number,
+    tailSeq: number,
+  ): RoamingState {
+    const state = new RoamingState(own, 0);
+    state.epoch = record.epoch;
+    state.born = record.born;
+    state.#turns = [...record.turns];
+    state.leaving = record.leaving;
+    state.sources = record.sources.map((source) => ({ ...source }));
+    state.taken = record.taken;
+    state.doubtSeq = record.doubtSeq;
+    if (record.leaving !== null) state.givenSeq = tailSeq;
+    state.rest = record.rest;
+    for (const [origin, to, epoch] of record.streams) state.streams.set(origin, { to, epoch });
+    for (const [seq, id, isReleased] of record.ids) {
+      if (seq >= headSeq) state.#ids.set(seq, { id, isReleased });
+    }
+    state.restoredSeq = tailSeq;
+    return state;
+  }
+
+  record(): RoamingRecord {
+    return {
+      epoch: this.epoch,
+      born: this.born,
+      turns: this.#turns,
+      leaving: this.leaving,
+      sources: this.sources.map((source) => ({ ...source })),
+      taken: this.taken,
+      doubtSeq: this.doubtSeq,
+      rest: this.rest,
+      streams: [...this.streams].map(([origin, { to, epoch }]) => [origin, to, epoch] as const),
+      ids: [...this.#ids].map(([seq, { id, isReleased }]) => [seq, id, isReleased] as const),
+    };
+  }
+
+  // ------------------------------------------------------------------ whose messages
+
+  /** Whether a message is for the session here, and not for it somewhere else. */
+  takes(mark: RegionMark | null): boolean {
+    const id = mark?.origin?.id ?? null;
+    return this.homeOf(id === null ? this.own : id.slice(0, id.indexOf('.'))) === this.own;
+  }
+
+  homeOf(origin: string): string {
+    return this.streams.get(origin)?.to ?? this.rest;
+  }
+
+  /** `origin` says: what follows belongs to `to`. False: it has said something later already. */
+  redirect(origin: string, to: string, epoch: number): boolean {
+    if (epoch < this.born) return false;
+    const known = this.streams.get(origin);
+    if (known !== undefined && known.epoch >= epoch) return false;
+    this.streams.set(origin, { to, epoch });
+    return true;
+  }
+
+  sourceOf(region: string): Source | null {
+    return this.sources.find((source) => source.region === region) ?? null;
+  }
+
+  // ------------------------------------------------------------------ packet identifiers
+
+  get turn(): number {
+    return Math.max(0, this.#turns.at(-1)![1]);
+  }
+
+  /** Entries from `fromSeq` on have identifiers of that quarter. */
+  beginTurn(fromSeq: number, turn: number): void {
+    this.#turns = this.#turns.filter(([seq]) => seq < fromSeq);
+    this.#turns.push([fromSeq, turn]);
+  }
+
+  /** The packet identifier of the entry at a position. */
+  idOf(seq: number): number {
+    const known = this.#ids.size === 0 ? undefined : this.#ids.get(seq);
+    if (known !== undefined) return known.id;
+    let i = this.#turns.length - 1;
+    while (i > 0 && this.#turns[i]![0] > seq) i--;
+    const turn = this.#turns[i]![1];
+    if (turn === WHOLE) return (seq % ALL_IDS) + 1;
+    return turn * QUARTER_IDS + (seq % QUARTER_IDS) + 1;
+  }
+
+  /** It was sent under this identifier by another region. */
+  giveId(seq: number, id: number, isReleased: boolean): void {
+    this.#ids.set(seq, { id, isReleased });
+  }
+
+  /** Whether entries have identifiers that do not follow from their positions. */
+  get hasForeignIds(): boolean {
+    return this.#ids.size > 0;
+  }
+
+  isForeign(seq: number): boolean {
+    return this.#ids.has(seq);
+  }
+
+  /** An entry was read from the store. */
+  recall(entry: QueueEntry): void {
+    const known = this.#ids.size === 0 ? undefined : this.#ids.get(entry.seq);
+    if (known === undefined) return;
+    entry.sentBefore = true;
+    if (known.isReleased) entry.state = EntryState.RELEASED;
+  }
+
+  settled(seq: number): void {
+    if (this.#ids.size > 0) this.#ids.delete(seq);
+  }
+
+  /** Whether an entry with this identifier is here or elsewhere and may be sent again. */
+  awaitsTurn(packetId: number, firstSeq: number, tailSeq: number): boolean {
+    if (this.sources.length > 0) return true;
+    for (const { id } of this.#ids.values()) if (id === packetId) return true;
+    const lastSeq = Math.min(tailSeq, firstSeq + QUARTER_IDS - 1);
+    for (let seq = firstSeq; seq <= lastSeq; seq++) if (this.idOf(seq) === packetId) return true;
+    return false;
+  }
+}

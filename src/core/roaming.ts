@@ -1,0 +1,602 @@
+/**
+ * Sessions that go from region to region, as far as the core is concerned (docs/adr/0023): what a CONNECT
+ * of a client from elsewhere does, letting go, taking in, and saying in the order of what is published from
+ * where on messages belong to another region. Who asks whom, and when, is geo/roaming's. A node whose
+ * sessions stay where they are has none.
+ */
+import { Ring } from '../util/ring.ts';
+import { linkIdOf, MOVED_TOPIC } from './link-names.ts';
+import { type Message, makeMessage } from './message.ts';
+import type { MovingSessions } from './moving-sessions.ts';
+import type { SessionRecord, Ticket } from './ports.ts';
+import { Publication } from './publication.ts';
+import type { PublishEncoder } from './publish-encoder.ts';
+import { EntryState, QueueEntry } from './queue-entry.ts';
+import type { FetchAnswer, HandedSession, Mover } from './roaming-ports.ts';
+import type { Source } from './roaming-record.ts';
+import { QUARTERS, RoamingState } from './roaming-state.ts';
+import type { ParkedOwner, Services } from './services.ts';
+import { type Session, Subscription } from './session.ts';
+import type { ListedSession, SessionDirectory } from './session-directory.ts';
+
+/** What waits for a move in memory; beyond it the order is given up. */
+const HELD_MESSAGES_MAX = 10_000;
+const HELD_BYTES_MAX = 16 * 1024 * 1024;
+/** Entries read at once while those are settled that are safe elsewhere. */
+const READ_MESSAGES = 256;
+const READ_BYTES = 64 * 1024;
+/** Homes that are to be told of clean starts whose CONNECT is under way. */
+const BEGINNING_MAX = 10_000;
+
+/** One entry of a queue on its way to another region. */
+export interface MovedEntry {
+  readonly seq: number;
+  readonly message: Message;
+  readonly qos: 1 | 2;
+  readonly retain: boolean;
+  readonly subscriptionIds: readonly number[] | null;
+  /** Packet identifier it may have been sent under; 0: it was never sent. */
+  readonly id: number;
+  readonly isReleased: boolean;
+}
+
+/** `isAll`: nothing waits behind these. */
+export type PageReader = (entries: readonly MovedEntry[], more: boolean, isAll: boolean) => void;
+
+/** A region says from where on its messages belong to another home. */
+export type Announce = (clientId: string, to: string, epoch: number) => Buffer;
+
+export class Roaming implements ParkedOwner, MovingSessions {
+  readonly own: string;
+  readonly directory: SessionDirectory;
+  /** Set by app/ before clients come. */
+  mover: Mover | null = null;
+  /** How what `cut` says is written. */
+  announce: Announce | null = null;
+  readonly #services: Services;
+  readonly #encoder: PublishEncoder;
+  readonly #publication: Publication = new Publication();
+  readonly #waiting: Ring<{ readonly ticket: Ticket; readonly done: (failed: boolean) => void }> =
+    new Ring();
+  /** By client: where a session is that its CONNECT under way has ended. */
+  readonly #beginning: Map<string, string> = new Map();
+
+  constructor(
+    services: Services,
+    encoder: PublishEncoder,
+    own: string,
+    directory: SessionDirectory,
+  ) {
+    this.#services = services;
+    this.#encoder = encoder;
+    this.own = own;
+    this.directory = directory;
+  }
+
+  // ------------------------------------------------------------------ CONNECT
+
+  /**
+   * A client comes whose session is not here, or not here any more. `done` when it is, as far as it can be;
+   * `isWanted`: the client still waits.
+   */
+  arrive(
+    clientId: string,
+    found: ListedSession | null,
+    isClean: boolean,
+    isWanted: () => boolean,
+    done: () => void,
+  ): void {
+    const { core } = this.#services;
+    const local = core.sessions.get(clientId) ?? null;
+    const home = this.#homeOf(clientId, found, local);
+    this.#beginning.delete(clientId);
+    if (home === null) {
+      done();
+      return;
+    }
+    if (isClean) {
+      if (this.#beginning.size >= BEGINNING_MAX) this.#beginning.clear();
+      this.#beginning.set(clientId, home);
+      done();
+      return;
+    }
+    const epoch = this.directory.nextEpoch();
+    if (this.mover === null) {
+      this.#fetched(clientId, found, { kind: 'silent' }, home, epoch);
+      done();
+      return;
+    }
+    this.mover.fetch(clientId, home, epoch, (answer, known) => {
+      if (!isWanted()) return;
+      this.#fetched(clientId, found, answer, home, known);
+      done();
+    });
+  }
+
+  /** The directory may be a little behind what was here. */
+  #homeOf(clientId: string, found: ListedSession | null, local: Session | null): string | null {
+    let home = found?.home ?? null;
+    let epoch = found?.listing.epoch ?? 0;
+    for (const known of [local?.roam?.leaving ?? null, this.mover?.goneTo(clientId) ?? null]) {
+      if (known === null || known.epoch <= epoch || known.to === this.own) continue;
+      home = known.to;
+      epoch = known.epoch;
+    }
+    return home;
+  }
+
+  #fetched(
+    clientId: string,
+    found: ListedSession | null,
+    answer: FetchAnswer,
+    home: string,
+    epoch: number,
+  ): void {
+    const { core, sessions } = this.#services;
+    const local = core.sessions.get(clientId) ?? null;
+    if (local !== null && !isLeaving(local)) return;
+    if (answer.kind === 'none') {
+      // It never came to go on there: all of it is here.
+      if (local === null) return;
+    }
+    const isNone = answer.kind === 'none';
+    const handed = answer.kind === 'handed' ? answer.handed : null;
+    const at = answer.kind === 'handed' ? answer.home : home;
+    if (local !== null) {
+      this.#comeBack(local, handed, isNone);
+    } else {
+      const record = handed?.record ?? found?.record ?? null;
+      if (record === null || record.expiryIntervalS === 0) return;
+      const { roaming: _, ...plain } = record;
+      sessions.adopt({ home: at, record: plain, listing: found?.listing ?? NO_LISTING });
+    }
+    const session = core.sessions.get(clientId);
+    if (session === undefined) return;
+    const roam = (session.roam ??= new RoamingState(this.own, 0));
+    roam.epoch = epoch;
+    if (local === null) {
+      roam.born = epoch;
+      roam.rest = at;
+    }
+    const turn = handed?.turn ?? found?.record.roaming?.turns.at(-1)?.[1] ?? 0;
+    roam.beginTurn(session.tailSeq + 1, (Math.max(turn, roam.turn) + 1) % QUARTERS);
+    if (handed !== null && handed.inboundIds.length > 0) {
+      session.inboundIds ??= new Set();
+      for (const id of handed.inboundIds) {
+        session.inboundIds.add(id);
+        core.store.addInboundId(session.number, id);
+      }
+    }
+    const known = roam.sourceOf(at);
+    if (isNone) {
+      roam.rest = this.own;
+      roam.streams.set(at, { to: this.own, epoch });
+    } else if (known === null) {
+      roam.sources.push({ region: at, born: handed?.born ?? 0, had: 0, isDone: false });
+    } else {
+      known.isDone = false;
+    }
+    // Nobody else can hand them over now.
+    if (handed === null) this.cut(session, false);
+    sessions.save(session);
+  }
+
+  /** It was on its way to another region, and its client is here again. */
+  #comeBack(session: Session, handed: HandedSession | null, isAllHere: boolean): void {
+    const { sessions } = this.#services;
+    const { roam } = session;
+    if (roam === null || roam.leaving === null) return;
+    roam.leaving = null;
+    roam.sent = null;
+    session.queue = null;
+    session.loadedSeq = 0;
+    if (handed === null) {
+      // What was given to that region is delivered by one of both: it has to say what it has.
+      roam.doubtSeq = isAllHere ? 0 : Math.max(roam.doubtSeq, roam.givenSeq);
+      session.loadedSeq = Math.min(roam.doubtSeq, session.tailSeq);
+      return;
+    }
+    roam.doubtSeq = 0;
+    const { record, taken } = handed;
+    if (taken !== null && taken.born === roam.born) {
+      // What is durable there is that region's to hand back.
+      roam.skipTo = Math.max(roam.skipTo, taken.had);
+      session.loadedSeq = taken.had;
+      this.#forgetUpTo(session, taken.had);
+    }
+    const filters = new Set(record.subscriptions.map(({ filter }) => filter));
+    for (const filter of [...(session.subscriptions?.keys() ?? [])]) {
+      if (!filters.has(filter)) sessions.unsubscribe(session, filter);
+    }
+    for (const subscription of record.subscriptions) sessions.subscribe(session, subscription);
+    sessions.countQuota(session);
+    session.inboundIds = null;
+  }
+
+  /** The client has its session. */
+  opened(session: Session): void {
+    const { clientId, identity, roam } = session;
+    const home = this.#beginning.get(clientId);
+    if (home !== undefined) {
+      this.#beginning.delete(clientId);
+      const epoch = roam?.epoch ?? this.directory.nextEpoch();
+      this.mover?.endElsewhere(clientId, home, epoch, identity);
+      if (!session.durable) this.directory.forget(clientId);
+    }
+    if (roam !== null && roam.sources.length > 0) this.mover?.begin(session);
+  }
+
+  /** What it subscribes to now no other region knows of. */
+  changed(session: Session): void {
+    const { roam } = session;
+    if (roam === null || roam.leaving !== null || roam.sources.length === 0) return;
+    if (roam.homeOf(this.own) !== this.own) this.cut(session, true);
+  }
+
+  // ------------------------------------------------------------------ the region it comes from
+
+  /** Ends its connection; what comes from now on waits for `to`. The ticket that makes it durable. */
+  letGo(session: Session, to: string, epoch: number): Ticket {
+    const { core, sessions } = this.#services;
+    session.roam ??= new RoamingState(this.own, session.tailSeq);
+    const { roam } = session;
+    const wasHere = roam.leaving === null;
+    roam.leaving = { to, epoch };
+    if (!wasHere) return sessions.save(session);
+    this.release(session);
+    if (session.owner !== null) {
+      core.stats.sessionsTakenOver++;
+      session.owner.close('session_taken_over');
+    }
+    if (session.ended) return 0;
+    // It goes on elsewhere [MQTT5-3.1.3-9].
+    sessions.voidWill(session);
+    for (const subscription of [...(session.subscriptions?.values() ?? [])]) {
+      if (subscription.group !== null) sessions.unsubscribe(session, subscription.fullFilter);
+    }
+    const sent: Set<number> = new Set();
+    for (let i = 0; i < (session.queue?.length ?? 0); i++) {
+      const { seq, state, sentBefore } = session.queue!.at(i)!;
+      if (sentBefore || state === EntryState.RELEASED) sent.add(seq);
+    }
+    roam.sent = sent;
+    // From here on the store alone has it.
+    session.queue = null;
+    session.loadedSeq = 0;
+    return sessions.save(session);
+  }
+
+  /** Whether it is known of each QoS 2 message of its client whether it was taken. */
+  isInboundSettled(session: Session): boolean {
+    const { core } = this.#services;
+    for (const [packetId, { message, ticket, failed }] of session.unanswered ?? []) {
+      if (message !== null || ticket > core.settledTicket) return false;
+      if (!failed && !core.failedTickets.has(ticket)) continue;
+      session.inboundIds?.delete(packetId);
+      session.unanswered!.delete(packetId);
+    }
+    return true;
+  }
+
+  /** What follows `had`, which is durable elsewhere: that goes. */
+  readPage(session: Session, had: number, bytesMax: number, to: string, done: PageReader): void {
+    const { core } = this.#services;
+    const { roam, number } = session;
+    if (roam === null || session.ended) {
+      done([], false, true);
+      return;
+    }
+    const fromSeq = Math.max(1, roam.skipTo + 1);
+    const { tailSeq } = session;
+    core.store.read(
+      number,
+      fromSeq,
+      READ_MESSAGES,
+      Math.min(bytesMax, READ_BYTES),
+      (read, error) => {
+        if (session.ended || roam.leaving === null) return;
+        if (error !== null) {
+          core.log.error({ err: error, clientId: session.clientId }, 'queue could not be read');
+          return;
+        }
+        const page: MovedEntry[] = [];
+        for (const entry of read) {
+          const { seq, message, qos, retain, subscriptionIds } = entry;
+          if (seq <= had) {
+            this.#settle(session, entry);
+            continue;
+          }
+          roam.recall(entry);
+          const isReleased = entry.state === EntryState.RELEASED;
+          const wasSent = isReleased || entry.sentBefore || roam.sent?.has(seq) === true;
+          if (!wasSent && !this.mayHave(to, message.topic)) {
+            core.drop('not_authorized_receive', session.clientId, message.topic);
+            this.#settle(session, entry);
+            continue;
+          }
+          const id = wasSent || this.#isDoubtful(roam, seq) ? roam.idOf(seq) : 0;
+          page.push({ seq, message, qos, retain, subscriptionIds, id, isReleased });
+        }
+        if (page.length === 0 && read.length > 0) {
+          roam.skipTo = read.at(-1)!.seq;
+          this.readPage(session, had, bytesMax, to, done);
+          return;
+        }
+        roam.skipTo = Math.max(roam.skipTo, Math.min(had, session.tailSeq));
+        roam.givenSeq = Math.max(roam.givenSeq, page.at(-1)?.seq ?? 0);
+        // What has come while it was read has not been seen.
+        const isStill = session.tailSeq === tailSeq;
+        const isAll = isStill && (read.length === 0 || read.at(-1)!.seq === tailSeq);
+        done(page, read.length > 0 || !isStill, isAll);
+      },
+    );
+  }
+
+  /** The client may know it from before the start: it has been sent no more than its window. */
+  #isDoubtful(roam: RoamingState, seq: number): boolean {
+    if (seq > roam.restoredSeq) return false;
+    if (seq <= roam.doubtfulSeq) return true;
+    if (roam.doubtful >= this.#services.core.limits.inflightMessagesMax) return false;
+    roam.doubtful++;
+    roam.doubtfulSeq = seq;
+    return true;
+  }
+
+  #settle(session: Session, entry: QueueEntry): void {
+    this.#services.delivery.settle(session, entry);
+  }
+
+  /** Settles what another region has, of a session that is served here again. */
+  #forgetUpTo(session: Session, had: number): void {
+    const { core } = this.#services;
+    const step = (fromSeq: number): void => {
+      core.store.read(session.number, fromSeq, READ_MESSAGES, READ_BYTES, (read, error) => {
+        if (error !== null || session.ended) return;
+        for (const entry of read) if (entry.seq <= had) this.#settle(session, entry);
+        const last = read.at(-1)?.seq ?? had;
+        if (last < had) step(last + 1);
+      });
+    };
+    if (had > 0) step(1);
+  }
+
+  /** A region says how far it has come with what was given to it: the rest is delivered here. */
+  resolveDoubt(session: Session, had: number): void {
+    const { core, delivery, sessions } = this.#services;
+    const { roam } = session;
+    if (roam === null || roam.doubtSeq === 0 || roam.isResolving) return;
+    const { doubtSeq, givenSeq } = roam;
+    roam.isResolving = true;
+    const ended = (): void => {
+      roam.isResolving = false;
+    };
+    core.store.read(session.number, 1, READ_MESSAGES, READ_BYTES, (read, error) => {
+      ended();
+      if (session.ended || roam.leaving !== null || roam.doubtSeq !== doubtSeq) return;
+      if (error !== null) return;
+      let isLast = read.length === 0;
+      for (const entry of read) {
+        if (entry.seq > doubtSeq) {
+          isLast = true;
+          break;
+        }
+        if (entry.seq > had) this.#again(session, roam, entry);
+        this.#settle(session, entry);
+      }
+      if (isLast) {
+        roam.doubtSeq = 0;
+        if (givenSeq === roam.givenSeq) roam.givenSeq = 0;
+      }
+      sessions.save(session);
+      delivery.pump(session);
+      if (!isLast) this.resolveDoubt(session, had);
+    });
+  }
+
+  /** At the end of the queue, under the identifier it may have been sent under. */
+  #again(session: Session, roam: RoamingState, entry: QueueEntry): void {
+    const { seq, message, qos, retain, subscriptionIds } = entry;
+    roam.recall(entry);
+    const again = new QueueEntry(++session.tailSeq, message, qos, retain, subscriptionIds, false);
+    roam.giveId(again.seq, roam.idOf(seq), entry.state === EntryState.RELEASED);
+    roam.recall(again);
+    this.#services.delivery.takeIn(session, again);
+  }
+
+  /** All of it is elsewhere. */
+  forget(session: Session): Ticket {
+    const { sessions } = this.#services;
+    sessions.end(session);
+    return sessions.endTicket;
+  }
+
+  // ------------------------------------------------------------------ the region it comes to
+
+  /** Into the queue, with `source.had` in the same commit. Its ticket. */
+  takeIn(session: Session, source: Source, entries: readonly MovedEntry[]): Ticket {
+    const { delivery, sessions } = this.#services;
+    const roam = session.roam!;
+    for (const { message, qos, retain, subscriptionIds, id, isReleased } of entries) {
+      const seq = ++session.tailSeq;
+      const entry = new QueueEntry(seq, message, qos, retain, subscriptionIds, false);
+      if (id !== 0) {
+        roam.giveId(seq, id, isReleased);
+        roam.recall(entry);
+      }
+      delivery.takeIn(session, entry);
+    }
+    source.had = entries.at(-1)!.seq;
+    const ticket = sessions.save(session);
+    delivery.pump(session);
+    return ticket;
+  }
+
+  /** What is published here from now on is for the session here; it waits for what was before, or not. */
+  cut(session: Session, holds: boolean): void {
+    const roam = session.roam!;
+    if (holds) roam.held ??= [];
+    if (roam.homeOf(this.own) === this.own) return;
+    const epoch = Math.max(roam.epoch, roam.born);
+    this.redirectOwn(session, this.own, epoch);
+  }
+
+  /** What is published here from now on belongs to `to`; all regions with a link hear of it in its place. */
+  redirectOwn(session: Session, to: string, epoch: number): Ticket {
+    const { sessions } = this.#services;
+    const roam = session.roam!;
+    if (!roam.redirect(this.own, to, epoch)) return 0;
+    this.tellMoved(session.clientId, to, epoch);
+    return sessions.save(session);
+  }
+
+  /** The same of a session that is not here. */
+  tellMoved(clientId: string, to: string, epoch: number): void {
+    const { core, delivery } = this.#services;
+    const payload = this.announce?.(clientId, to, epoch);
+    if (payload === undefined) return;
+    for (const peer of core.links?.peers ?? []) {
+      const session = core.sessions.get(linkIdOf(peer.region));
+      if (session === undefined || session.link === null || !session.durable) continue;
+      this.#point(makeMessage(core.nextSequence++, MOVED_TOPIC, payload, { qos: 1 }));
+      delivery.deliver(this.#publication, receiverOf(session, 1), 1, false, null);
+      this.#encoder.begin();
+    }
+  }
+
+  /** Another region has said so. The ticket that makes it durable; 0: it is nothing new. */
+  redirected(origin: string, clientId: string, to: string, epoch: number): Ticket {
+    const { core, sessions } = this.#services;
+    const session = core.sessions.get(clientId);
+    const roam = session?.roam ?? null;
+    if (session === undefined || roam === null || !session.durable) return 0;
+    return roam.redirect(origin, to, epoch) ? sessions.save(session) : 0;
+  }
+
+  /** To a region that has a link up; false: it has none. What is lost is asked for again. */
+  tell(region: string, topic: string, payload: Buffer): boolean {
+    const { core, delivery } = this.#services;
+    const session = core.sessions.get(linkIdOf(region));
+    if (session === undefined || session.outlet === null || session.link === null) return false;
+    this.#point(makeMessage(core.nextSequence++, topic, payload));
+    delivery.deliverQos0(this.#publication, session.outlet, receiverOf(session, 0), false);
+    this.#encoder.begin();
+    return true;
+  }
+
+  #point(message: Message): void {
+    this.#publication.setMessage(message, message.sequence);
+    this.#publication.expiryS = -1;
+    this.#encoder.begin();
+  }
+
+  // ------------------------------------------------------------------ what waits for a move
+
+  /** `publication` comes behind what is on its way from another region. */
+  hold(session: Session, publication: Publication, receiver: Subscription, qos: 1 | 2): void {
+    const roam = session.roam!;
+    const message = publication.message();
+    message.unsafeCount++;
+    const retain = receiver.retainAsPublished && publication.view.retain;
+    roam.held!.push({ message, subscriptionIds: receiver.subscriptionIds, qos, retain });
+    roam.heldBytes += message.bytes;
+    const { core } = this.#services;
+    if (roam.held!.length === 1) return;
+    if (roam.held!.length < HELD_MESSAGES_MAX && roam.heldBytes < HELD_BYTES_MAX) return;
+    core.scheduler.endOfTurn(() => this.release(session));
+  }
+
+  /** Nothing more is waited for. */
+  release(session: Session): void {
+    const { delivery } = this.#services;
+    const { roam } = session;
+    if (roam === null || roam.held === null) return;
+    const { held } = roam;
+    roam.held = null;
+    roam.heldBytes = 0;
+    for (const { message, subscriptionIds, qos, retain } of held) {
+      if (!session.ended) {
+        this.#publication.setMessage(message, message.sequence);
+        delivery.deliverLate(session, this.#publication, subscriptionIds, qos, retain);
+      }
+      delivery.appended(message, false);
+    }
+    if (!session.ended) delivery.pump(session);
+  }
+
+  // ------------------------------------------------------------------ other regions
+
+  /** Text of a region with a link here, which its client may not have said. */
+  asked(region: string, payload: Buffer): void {
+    this.mover?.asked(region, payload);
+  }
+
+  // ------------------------------------------------------------------ commits
+
+  whenDurable(ticket: Ticket, done: (failed: boolean) => void): void {
+    const { core, parked } = this.#services;
+    if (ticket <= core.settledTicket && this.#waiting.length === 0) {
+      done(core.failedTickets.has(ticket));
+      return;
+    }
+    this.#waiting.push({ ticket, done });
+    parked.add(this);
+  }
+
+  messageSafe(): void {}
+
+  releaseParked(): void {
+    const { core, parked } = this.#services;
+    for (let first = this.#waiting.at(0); first !== undefined; first = this.#waiting.at(0)) {
+      if (first.ticket > core.settledTicket) return;
+      this.#waiting.shift();
+      first.done(core.failedTickets.has(first.ticket));
+    }
+    parked.delete(this);
+  }
+
+  // ------------------------------------------------------------------ for geo/roaming
+
+  session(clientId: string): Session | null {
+    return this.#services.core.sessions.get(clientId) ?? null;
+  }
+
+  sessions(): Iterable<Session> {
+    return this.#services.core.sessions.values();
+  }
+
+  nextSequence(): number {
+    return this.#services.core.nextSequence++;
+  }
+
+  /** Whether that region may have the topic. */
+  mayHave(region: string, topic: string): boolean {
+    return this.#services.core.links?.peerOf(linkIdOf(region))?.mayHave(topic) === true;
+  }
+
+  save(session: Session): Ticket {
+    return this.#services.sessions.save(session);
+  }
+
+  /** Of a clean start elsewhere by `identity`. */
+  end(session: Session, identity: string | null): void {
+    const { sessions } = this.#services;
+    if (session.identity !== null && session.identity !== identity) return;
+    session.owner?.close('session_taken_over');
+    sessions.end(session);
+  }
+}
+
+function isLeaving({ roam }: Session): boolean {
+  return roam !== null && roam.leaving !== null;
+}
+
+const NO_LISTING = { epoch: 0, timeUs: 0, expiryIntervalS: 0 };
+
+function receiverOf(session: Session, qos: 0 | 1): Subscription {
+  return new Subscription(session, MOVED_TOPIC, qos, false, false, 2, null, null);
+}
+
+/** The record as a home hands it over. */
+export function handedRecord(session: Session): SessionRecord {
+  return { ...session.record(), will: null };
+}

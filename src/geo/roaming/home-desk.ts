@@ -1,0 +1,206 @@
+/**
+ * The region a session comes from (docs/adr/0023): answers whoever has its client now. Lets go of it, hands
+ * over what waits page by page, and forgets it when all is durable there. Keeps nothing of its own: what it
+ * has let go of is in the session's record, so a question may come twice, or after a restart.
+ */
+
+import { ANSWER_TOPIC } from '../../core/link-names.ts';
+import type { Log } from '../../core/ports.ts';
+import { handedRecord, type MovedEntry, type Roaming } from '../../core/roaming.ts';
+import type { Session } from '../../core/session.ts';
+import { type Answer, type Ask, decodeFrame, encodeFrame, FrameDamage } from './frame.ts';
+import type { RoamingCounters } from './roaming-counters.ts';
+import type { RoamingLinks } from './roaming-links.ts';
+
+const PAGE_BYTES = 64 * 1024;
+/** Sessions that have gone, for whoever asks by a directory that is behind. */
+const GONE_MAX = 10_000;
+
+export interface HomeParts {
+  readonly roaming: Roaming;
+  readonly links: RoamingLinks;
+  readonly log: Log;
+  readonly counters: RoamingCounters;
+  /** A session here has a later CONNECT than the region that asks for it. */
+  readonly reclaim: (session: Session, from: string) => void;
+}
+
+export class HomeDesk {
+  readonly #parts: HomeParts;
+  readonly #gone: Map<string, { readonly to: string; readonly epoch: number }> = new Map();
+
+  constructor(parts: HomeParts) {
+    this.#parts = parts;
+  }
+
+  goneTo(clientId: string): { readonly to: string; readonly epoch: number } | null {
+    return this.#gone.get(clientId) ?? null;
+  }
+
+  asked(from: string, payload: Buffer): void {
+    const { roaming, log } = this.#parts;
+    let ask: Ask;
+    try {
+      ask = decodeFrame<Ask>(payload, () => 0).head;
+    } catch (error) {
+      if (!(error instanceof FrameDamage)) throw error;
+      log.warn({ region: from, problem: error.message }, 'a question of another region is damaged');
+      return;
+    }
+    if (typeof ask.epoch !== 'number' || typeof ask.n !== 'string') return;
+    roaming.directory.observe(ask.epoch);
+    const session = roaming.session(ask.client);
+    if (ask.kind === 'moved') this.#moved(from, ask, session);
+    else if (session === null || session.ended || !session.durable)
+      this.#absent(from, ask, session);
+    else if (ask.kind === 'end') this.#end(from, ask, session);
+    else if (ask.kind === 'forget') this.#forget(from, ask, session);
+    else if (ask.kind === 'pull') this.#pull(from, ask, session);
+  }
+
+  #answer(
+    from: string,
+    ask: Ask,
+    answer: Partial<Answer>,
+    entries: readonly MovedEntry[] = [],
+  ): void {
+    const head = { kind: 'none', re: ask.n, client: ask.client, ...answer } as const;
+    this.#parts.roaming.tell(from, ANSWER_TOPIC, encodeFrame(head, entries));
+  }
+
+  /** Here its messages belong elsewhere from now on, whoever has it. */
+  #moved(from: string, { client, epoch }: Ask, session: Session | null): void {
+    const { roaming } = this.#parts;
+    if (session === null || session.roam === null) roaming.tellMoved(client, from, epoch);
+    else if (session.roam.epoch < epoch) roaming.redirectOwn(session, from, epoch);
+  }
+
+  #absent(from: string, ask: Ask, session: Session | null): void {
+    // One that ends with its connection: the client is somewhere else.
+    if (session !== null) session.owner?.close('session_taken_over');
+    const gone = this.#gone.get(ask.client);
+    if (gone === undefined || gone.to === from) this.#answer(from, ask, { kind: 'none' });
+    else this.#answer(from, ask, { kind: 'moved', to: gone.to });
+  }
+
+  /** It has begun anew there. */
+  #end(from: string, ask: Ask, session: Session): void {
+    const { roaming, counters } = this.#parts;
+    if (this.#isNewer(session, from, ask.epoch)) {
+      this.#answer(from, ask, { kind: 'newer', to: roaming.own });
+      return;
+    }
+    roaming.end(session, ask.identity ?? null);
+    counters.endedElsewhere++;
+    this.#answer(from, ask, { kind: 'none' });
+  }
+
+  #isNewer({ roam }: Session, from: string, epoch: number): boolean {
+    if (roam === null) return false;
+    const { leaving } = roam;
+    if (leaving !== null && leaving.to !== from && leaving.epoch > epoch) return true;
+    return roam.epoch > epoch;
+  }
+
+  #forget(from: string, ask: Ask, session: Session): void {
+    const { roaming, counters } = this.#parts;
+    const { roam, clientId } = session;
+    if (roam === null || roam.leaving?.to !== from || roam.born !== ask.born) {
+      this.#answer(from, ask, { kind: 'none' });
+      return;
+    }
+    this.#gone.delete(clientId);
+    this.#gone.set(clientId, { to: from, epoch: ask.epoch });
+    for (const oldest of this.#gone.keys()) {
+      if (this.#gone.size <= GONE_MAX) break;
+      this.#gone.delete(oldest);
+    }
+    counters.left++;
+    roaming.whenDurable(roaming.forget(session), (failed) => {
+      if (!failed) this.#answer(from, ask, { kind: 'none' });
+    });
+  }
+
+  #pull(from: string, ask: Ask, session: Session): void {
+    const { roaming } = this.#parts;
+    if (this.#isNewer(session, from, ask.epoch)) {
+      const leaving = session.roam?.leaving ?? null;
+      const epoch = Math.max(session.roam!.epoch, leaving?.epoch ?? 0);
+      this.#answer(from, ask, { kind: 'newer', to: leaving?.to ?? roaming.own, epoch });
+      if (leaving === null) this.#parts.reclaim(session, from);
+      return;
+    }
+    let ticket = 0;
+    const leaving = session.roam?.leaving ?? null;
+    if (leaving === null || leaving.to !== from || leaving.epoch < ask.epoch) {
+      ticket = roaming.letGo(session, from, ask.epoch);
+    }
+    if (session.ended) {
+      this.#absent(from, ask, null);
+      return;
+    }
+    const roam = session.roam!;
+    const source = roam.sourceOf(from);
+    if (source !== null) {
+      // What that region still has is its own again.
+      roam.taken = { region: from, born: source.born, had: source.had };
+      roam.sources = roam.sources.filter((one) => one !== source);
+      ticket = Math.max(ticket, roaming.save(session));
+    }
+    if (!roaming.isInboundSettled(session)) {
+      this.#answer(from, ask, { kind: 'wait' });
+      return;
+    }
+    roaming.whenDurable(ticket, (failed) => {
+      if (failed || session.ended || session.roam?.leaving?.to !== from) return;
+      if (ask.isFirst === true) this.#handOver(from, ask, session);
+      else this.#page(from, ask, session);
+    });
+  }
+
+  #handOver(from: string, ask: Ask, session: Session): void {
+    const { born, turn } = session.roam!;
+    const given = takenBy(session, from);
+    const record = handedRecord(session);
+    const inboundIds = [...(session.inboundIds ?? [])];
+    this.#answer(from, ask, {
+      kind: 'session',
+      born,
+      turn,
+      record,
+      inboundIds,
+      taken: given ?? null,
+    });
+  }
+
+  #page(from: string, ask: Ask, session: Session): void {
+    const { roaming, counters } = this.#parts;
+    const { born } = session.roam!;
+    const had = ask.born === born ? (ask.had ?? 0) : 0;
+    roaming.readPage(session, had, PAGE_BYTES, from, (entries, more, isAll) => {
+      const { roam } = session;
+      if (roam === null) return;
+      counters.handedOver += entries.length;
+      const isLast = !more && this.#isEmptied(session);
+      const taken = takenBy(session, from);
+      this.#answer(from, ask, { kind: 'page', born, more, isLast, taken: taken ?? null }, entries);
+      // Behind the last of what waits: so it stays in order with what comes over the link from here on.
+      if (ask.cuts === true && isAll) roaming.redirectOwn(session, from, ask.epoch);
+    });
+  }
+
+  /** Nothing that is published anywhere comes here for it any more. */
+  #isEmptied({ roam }: Session): boolean {
+    const { links, roaming } = this.#parts;
+    if (roam === null || roam.sources.length > 0) return false;
+    if (roam.homeOf(roaming.own) === roaming.own) return false;
+    for (const origin of links.regions()) if (roam.homeOf(origin) === roaming.own) return false;
+    return true;
+  }
+}
+
+/** How far this region had come with the queue of the one that asks. */
+function takenBy({ roam }: Session, region: string): Answer['taken'] {
+  const taken = roam?.taken ?? null;
+  return taken?.region === region ? { born: taken.born, had: taken.had } : null;
+}

@@ -1,0 +1,534 @@
+/**
+ * The region a client has come to (docs/adr/0023): has the home of its session let go, and fetches what
+ * waits there, page by page; a page is asked for when the one before is durable here. What a session still
+ * has elsewhere is in its record, so all of this goes on after a restart of either end.
+ */
+import type { Clock, Log, Random, Scheduler } from '../../core/ports.ts';
+import type { MovedEntry, Roaming } from '../../core/roaming.ts';
+import type { FetchAnswer, Mover } from '../../core/roaming-ports.ts';
+import type { Source } from '../../core/roaming-record.ts';
+import type { Session } from '../../core/session.ts';
+import {
+  type Answer,
+  type Ask,
+  decodeFrame,
+  encodeFrame,
+  FrameDamage,
+  type Moved,
+} from './frame.ts';
+import { HomeDesk } from './home-desk.ts';
+import { RoamingCounters } from './roaming-counters.ts';
+import type { RoamingEars, RoamingLinks } from './roaming-links.ts';
+
+export interface MoverParts {
+  readonly roaming: Roaming;
+  readonly links: RoamingLinks;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly log: Log;
+  /** A CONNECT waits so long for the home of its session. */
+  readonly waitMs: number;
+}
+
+/** A CONNECT that waits for the home of its session. */
+interface Fetch {
+  readonly clientId: string;
+  home: string;
+  epoch: number;
+  readonly untilMs: number;
+  dueMs: number;
+  n: string;
+  done: ((answer: FetchAnswer, epoch: number) => void) | null;
+}
+
+/** What is still fetched from one region. */
+interface Pull {
+  readonly session: Session;
+  readonly source: Source;
+  /** Of the question that is not answered; '': none. */
+  n: string;
+  askedMs: number;
+  dueMs: number;
+  /** Questions in a row that brought nothing. */
+  idle: number;
+  heldSinceMs: number;
+  /** A page is on its way to the disk. */
+  isTaking: boolean;
+  othersDueMs: number;
+}
+
+/** A home that is to end a session. */
+interface Ending {
+  readonly clientId: string;
+  readonly home: string;
+  readonly epoch: number;
+  readonly identity: string | null;
+  readonly untilMs: number;
+  dueMs: number;
+  n: string;
+}
+
+const TICK_MS = 10;
+const ANSWER_MS = 3000;
+const WAIT_MS = 15;
+/** What was published during a move waits no longer for what was published before it. */
+const HELD_MS_MAX = 5000;
+const POLL_MS = 20;
+const POLL_MS_MAX = 5000;
+const DOWN_MS = 100;
+const ENDING_MS = 1000;
+const ENDING_MS_MAX = 3_600_000;
+const ENDINGS_MAX = 10_000;
+const OTHERS_MS = 1000;
+const LOG_EVERY_MS = 10_000;
+
+export class RegionMover implements Mover, RoamingEars {
+  readonly counters: RoamingCounters = new RoamingCounters();
+  readonly #parts: MoverParts;
+  readonly #desk: HomeDesk;
+  readonly #fetches: Set<Fetch> = new Set();
+  readonly #pulls: Map<string, Pull> = new Map();
+  readonly #endings: Map<string, Ending> = new Map();
+  /** Who waits for which answer. */
+  readonly #asked: Map<string, (answer: Answer, entries: readonly MovedEntry[]) => void> =
+    new Map();
+  readonly #life: string;
+  #count = 0;
+  #loggedMs = Number.NEGATIVE_INFINITY;
+  #stopTick: (() => void) | null = null;
+
+  constructor(parts: MoverParts) {
+    this.#parts = parts;
+    this.#life = parts.random.hex(6);
+    const { roaming, links, log } = parts;
+    this.#desk = new HomeDesk({
+      roaming,
+      links,
+      log,
+      counters: this.counters,
+      reclaim: (session, from) => this.#reclaim(session, from),
+    });
+  }
+
+  /** Sessions are restored, and links begin. */
+  start(): void {
+    for (const session of this.#parts.roaming.sessions()) this.begin(session);
+    this.#stopTick = this.#parts.scheduler.every(TICK_MS, () => this.#tick());
+  }
+
+  stop(): void {
+    this.#stopTick?.();
+    this.#stopTick = null;
+    for (const fetch of [...this.#fetches]) this.#fetched(fetch, { kind: 'silent' });
+  }
+
+  /** Sessions that have something elsewhere. */
+  get moving(): number {
+    return this.#pulls.size;
+  }
+
+  asked(region: string, payload: Buffer): void {
+    this.#desk.asked(region, payload);
+  }
+
+  // ------------------------------------------------------------------ RoamingEars
+
+  answered(region: string, payload: Buffer): void {
+    const { roaming } = this.#parts;
+    try {
+      const { head, entries } = decodeFrame<Answer>(payload, () => roaming.nextSequence());
+      const taken = this.#asked.get(head.re);
+      if (taken === undefined) return;
+      this.#asked.delete(head.re);
+      taken(head, entries);
+    } catch (error) {
+      if (!(error instanceof FrameDamage)) throw error;
+      this.#say(region, error.message);
+    }
+  }
+
+  moved(region: string, payload: Buffer, done: (isTaken: boolean) => void): void {
+    const { roaming } = this.#parts;
+    try {
+      const { client, to, epoch } = decodeFrame<Moved>(payload, () => 0).head;
+      const ticket = roaming.redirected(region, client, to, epoch);
+      roaming.whenDurable(ticket, (failed) => done(!failed));
+      for (const pull of this.#pullsOf(client)) if (pull.n === '') pull.dueMs = 0;
+    } catch (error) {
+      if (!(error instanceof FrameDamage)) throw error;
+      this.#say(region, error.message);
+      done(true);
+    }
+  }
+
+  missed(region: string): void {
+    const { roaming } = this.#parts;
+    for (const session of roaming.sessions()) {
+      const { roam } = session;
+      if (roam === null || roam.leaving !== null || roam.homeOf(region) === roaming.own) continue;
+      // What it has said was among it, or will be again.
+      roam.streams.set(region, { to: roaming.own, epoch: roam.epoch });
+      roaming.save(session);
+    }
+  }
+
+  #say(region: string, problem: string): void {
+    const { clock, log } = this.#parts;
+    const nowMs = clock.monotonicMs();
+    if (nowMs - this.#loggedMs < LOG_EVERY_MS) return;
+    this.#loggedMs = nowMs;
+    log.warn({ region, problem }, 'what another region says of a session cannot be read');
+  }
+
+  // ------------------------------------------------------------------ CONNECT
+
+  fetch(
+    clientId: string,
+    home: string,
+    epoch: number,
+    done: (answer: FetchAnswer, epoch: number) => void,
+  ): void {
+    const { clock } = this.#parts;
+    const nowMs = clock.monotonicMs();
+    const untilMs = nowMs + this.#parts.waitMs;
+    const fetch: Fetch = { clientId, home, epoch, untilMs, dueMs: Infinity, n: '', done };
+    this.#fetches.add(fetch);
+    this.#askHome(fetch);
+  }
+
+  #askHome(fetch: Fetch): void {
+    const { clientId, home, epoch } = fetch;
+    fetch.dueMs = Number.POSITIVE_INFINITY;
+    const ask = { kind: 'pull', client: clientId, epoch, isFirst: true } as const;
+    const n = this.#ask(home, ask, (answer) => this.#ofHome(fetch, answer));
+    // Never from inside the call.
+    if (n === '') fetch.dueMs = Number.NEGATIVE_INFINITY;
+    fetch.n = n;
+  }
+
+  #ofHome(fetch: Fetch, answer: Answer): void {
+    const { roaming, clock } = this.#parts;
+    fetch.n = '';
+    if (answer.kind === 'wait') {
+      fetch.dueMs = clock.monotonicMs() + WAIT_MS;
+    } else if (answer.kind === 'newer' && answer.to !== fetch.home && answer.to !== undefined) {
+      fetch.home = answer.to;
+      this.#askHome(fetch);
+    } else if (answer.kind === 'newer') {
+      roaming.directory.observe(answer.epoch ?? 0);
+      fetch.epoch = Math.max(roaming.directory.nextEpoch(), (answer.epoch ?? 0) + 1);
+      this.#askHome(fetch);
+    } else if (answer.kind === 'moved' && answer.to !== undefined && answer.to !== roaming.own) {
+      fetch.home = answer.to;
+      this.#askHome(fetch);
+    } else if (answer.kind === 'session' && answer.record !== undefined) {
+      const { record, inboundIds = [], born = 0, turn = 0, taken = null } = answer;
+      const handed = { record, inboundIds, born, turn, taken };
+      this.counters.arrived++;
+      this.#fetched(fetch, { kind: 'handed', home: fetch.home, handed });
+    } else {
+      this.#fetched(fetch, { kind: 'none' });
+    }
+  }
+
+  #fetched(fetch: Fetch, answer: FetchAnswer): void {
+    const { done, epoch, n } = fetch;
+    this.#fetches.delete(fetch);
+    this.#asked.delete(n);
+    if (done === null) return;
+    fetch.done = null;
+    if (answer.kind === 'silent') this.counters.servedAway++;
+    done(answer, epoch);
+  }
+
+  goneTo(clientId: string): { readonly to: string; readonly epoch: number } | null {
+    return this.#desk.goneTo(clientId);
+  }
+
+  endElsewhere(clientId: string, home: string, epoch: number, identity: string | null): void {
+    const nowMs = this.#parts.clock.monotonicMs();
+    const untilMs = nowMs + ENDING_MS_MAX;
+    if (this.#endings.size >= ENDINGS_MAX) this.#endings.clear();
+    const ending: Ending = { clientId, home, epoch, identity, untilMs, dueMs: 0, n: '' };
+    this.#endings.set(clientId, ending);
+    this.#askToEnd(ending, nowMs);
+  }
+
+  #askToEnd(ending: Ending, nowMs: number): void {
+    const { clientId, home, epoch, identity } = ending;
+    this.#asked.delete(ending.n);
+    ending.dueMs = nowMs + ENDING_MS;
+    const ask = { kind: 'end', client: clientId, epoch, identity } as const;
+    ending.n = this.#ask(home, ask, () => {
+      if (this.#endings.get(clientId) === ending) this.#endings.delete(clientId);
+    });
+  }
+
+  /** '': the link is down. */
+  #ask(
+    region: string,
+    ask: Omit<Ask, 'n'>,
+    taken: (answer: Answer, entries: readonly MovedEntry[]) => void,
+  ): string {
+    const n = `${this.#life}.${++this.#count}`;
+    if (!this.#parts.links.ask(region, encodeFrame({ ...ask, n }))) return '';
+    this.#asked.set(n, taken);
+    return n;
+  }
+
+  // ------------------------------------------------------------------ what is elsewhere
+
+  begin(session: Session): void {
+    const { roam, clientId } = session;
+    if (roam === null) return;
+    for (const source of roam.sources) {
+      const key = keyOf(clientId, source.region);
+      const known = this.#pulls.get(key);
+      if (known?.session === session && known.source === source) {
+        known.dueMs = 0;
+        continue;
+      }
+      if (known !== undefined) this.#asked.delete(known.n);
+      const pull: Pull = {
+        ...{ session, source, n: '', askedMs: 0, dueMs: 0, idle: 0 },
+        ...{ heldSinceMs: 0, isTaking: false, othersDueMs: 0 },
+      };
+      this.#pulls.set(key, pull);
+      this.#step(pull, this.#parts.clock.monotonicMs());
+    }
+  }
+
+  *#pullsOf(clientId: string): Iterable<Pull> {
+    for (const source of this.#parts.roaming.session(clientId)?.roam?.sources ?? []) {
+      const pull = this.#pulls.get(keyOf(clientId, source.region));
+      if (pull !== undefined) yield pull;
+    }
+  }
+
+  /** Two regions have served its client, this one last: what the other one has is fetched. */
+  #reclaim(session: Session, from: string): void {
+    const { roaming } = this.#parts;
+    const { roam } = session;
+    if (roam === null || roam.sourceOf(from) !== null) return;
+    roam.sources.push({ region: from, born: 0, had: 0, isDone: false });
+    roaming.save(session);
+    this.begin(session);
+  }
+
+  #tick(): void {
+    const nowMs = this.#parts.clock.monotonicMs();
+    const { links } = this.#parts;
+    for (const fetch of [...this.#fetches]) {
+      const isGone = fetch.n !== '' && !links.isUp(fetch.home);
+      if (isGone || nowMs >= fetch.untilMs || fetch.dueMs === Number.NEGATIVE_INFINITY) {
+        this.#fetched(fetch, { kind: 'silent' });
+      } else if (nowMs >= fetch.dueMs) this.#askHome(fetch);
+    }
+    for (const pull of this.#pulls.values()) this.#look(pull, nowMs);
+    for (const [clientId, ending] of this.#endings) {
+      if (nowMs >= ending.untilMs) this.#endings.delete(clientId);
+      else if (nowMs >= ending.dueMs) this.#askToEnd(ending, nowMs);
+    }
+  }
+
+  #look(pull: Pull, nowMs: number): void {
+    const { roaming } = this.#parts;
+    const { session, source } = pull;
+    const { roam } = session;
+    if (session.ended || roam === null || !roam.sources.includes(source)) {
+      if (session.ended && roam !== null) {
+        // With it ends what is left of it there.
+        this.endElsewhere(session.clientId, source.region, roam.epoch, session.identity);
+      }
+      this.#drop(pull);
+      return;
+    }
+    if (roam.held === null) pull.heldSinceMs = 0;
+    else if (pull.heldSinceMs === 0) pull.heldSinceMs = nowMs;
+    else if (nowMs - pull.heldSinceMs >= HELD_MS_MAX) this.#giveUpOrder(pull);
+    if (pull.isTaking) return;
+    if (pull.n === '') {
+      if (nowMs >= pull.dueMs) this.#step(pull, nowMs);
+      return;
+    }
+    if (nowMs - pull.askedMs < ANSWER_MS) return;
+    this.#asked.delete(pull.n);
+    pull.n = '';
+    this.#isAway(pull);
+    roaming.directory.observe(0);
+    this.#step(pull, nowMs);
+  }
+
+  /** The other region does not answer: its client is served without it. */
+  #isAway(pull: Pull): void {
+    const { roaming } = this.#parts;
+    const { session } = pull;
+    const { roam } = session;
+    if (roam!.leaving === null && roam!.homeOf(roaming.own) !== roaming.own) {
+      roaming.cut(session, false);
+    }
+    if (roam!.held !== null) this.#giveUpOrder(pull);
+  }
+
+  #giveUpOrder(pull: Pull): void {
+    if (pull.session.roam!.held!.length > 0) this.counters.orderGivenUp++;
+    this.#parts.roaming.release(pull.session);
+  }
+
+  #drop(pull: Pull): void {
+    const key = keyOf(pull.session.clientId, pull.source.region);
+    this.#asked.delete(pull.n);
+    if (this.#pulls.get(key) === pull) this.#pulls.delete(key);
+    this.#parts.roaming.release(pull.session);
+  }
+
+  #step(pull: Pull, nowMs: number): void {
+    const { roaming, links } = this.#parts;
+    const { session, source } = pull;
+    const { clientId } = session;
+    const roam = session.roam!;
+    const { region, born, had, isDone } = source;
+    if (!links.isUp(region)) {
+      this.#isAway(pull);
+      pull.dueMs = nowMs + DOWN_MS;
+      return;
+    }
+    const epoch = roam.epoch;
+    if (isDone) {
+      const ask = { kind: 'forget', client: clientId, epoch, born } as const;
+      pull.n = this.#ask(region, ask, (answer) => this.#answered(pull, answer, []));
+    } else {
+      const cuts = roam.homeOf(roaming.own) !== region;
+      // What is wanted is wanted there before that region stops to keep it.
+      if (cuts) links.sync(region);
+      const ask = { kind: 'pull', client: clientId, epoch, born, had, cuts } as const;
+      pull.n = this.#ask(region, ask, (answer, entries) => this.#answered(pull, answer, entries));
+      if (cuts) this.#askOthers(pull, nowMs);
+    }
+    pull.askedMs = nowMs;
+    if (pull.n === '') pull.dueMs = nowMs + DOWN_MS;
+  }
+
+  /** Regions that are neither: their messages are for the session here, too. */
+  #askOthers(pull: Pull, nowMs: number): void {
+    const { roaming, links } = this.#parts;
+    const { session, source } = pull;
+    const roam = session.roam!;
+    if (roam.leaving !== null || nowMs < pull.othersDueMs) return;
+    pull.othersDueMs = nowMs + OTHERS_MS;
+    const { clientId: client } = session;
+    for (const region of links.regions()) {
+      if (region === source.region || roam.homeOf(region) === roaming.own) continue;
+      links.sync(region);
+      const ask: Ask = { kind: 'moved', client, epoch: roam.epoch, n: '' };
+      links.ask(region, encodeFrame(ask));
+    }
+  }
+
+  #answered(pull: Pull, answer: Answer, entries: readonly MovedEntry[]): void {
+    const { roaming, clock } = this.#parts;
+    const { session, source } = pull;
+    const nowMs = clock.monotonicMs();
+    pull.n = '';
+    const roam = session.roam!;
+    if (session.ended || !roam.sources.includes(source)) return;
+    switch (answer.kind) {
+      case 'page':
+        this.#paged(pull, answer, entries, nowMs);
+        return;
+      case 'newer':
+        this.#lost(pull, answer);
+        return;
+      case 'none':
+      case 'moved':
+        this.#isOver(pull);
+        return;
+      default:
+        pull.dueMs = nowMs + WAIT_MS;
+    }
+    void roaming;
+  }
+
+  #paged(pull: Pull, answer: Answer, entries: readonly MovedEntry[], nowMs: number): void {
+    const { roaming } = this.#parts;
+    const { session, source } = pull;
+    const roam = session.roam!;
+    if (answer.born !== undefined && answer.born !== source.born) {
+      source.born = answer.born;
+      source.had = 0;
+    }
+    if (roam.doubtSeq > 0) {
+      const { taken } = answer;
+      roaming.resolveDoubt(session, taken?.born === roam.born ? taken.had : 0);
+    }
+    const fresh = entries.filter(({ seq }) => seq > source.had);
+    if (fresh.length > 0) {
+      this.counters.takenIn += fresh.length;
+      pull.idle = 0;
+      pull.isTaking = true;
+      roaming.whenDurable(roaming.takeIn(session, source, fresh), (failed) => {
+        pull.isTaking = false;
+        // What could not be stored here is still there: the next start finds how far it came.
+        if (failed) pull.dueMs = this.#parts.clock.monotonicMs() + ANSWER_MS;
+        else this.#step(pull, this.#parts.clock.monotonicMs());
+      });
+      return;
+    }
+    if (answer.more === true) {
+      this.#step(pull, nowMs);
+    } else if (answer.isLast === true) {
+      source.isDone = true;
+      roaming.release(session);
+      pull.isTaking = true;
+      roaming.whenDurable(roaming.save(session), (failed) => {
+        pull.isTaking = false;
+        if (!failed) this.#step(pull, this.#parts.clock.monotonicMs());
+      });
+    } else if (roam.leaving === null && roam.homeOf(roaming.own) !== roaming.own) {
+      // All that waited is here; what comes now, and from the next moment on is here at once, stays behind it.
+      roaming.cut(session, true);
+      pull.heldSinceMs = nowMs;
+      this.#step(pull, nowMs);
+    } else {
+      pull.idle++;
+      pull.dueMs = nowMs + Math.min(POLL_MS_MAX, pull.idle < 100 ? POLL_MS : POLL_MS * pull.idle);
+    }
+  }
+
+  /** The client is at another region, which knows it by a later CONNECT. */
+  #lost(pull: Pull, answer: Answer): void {
+    const { roaming } = this.#parts;
+    const { session, source } = pull;
+    const roam = session.roam!;
+    roam.sources = roam.sources.filter((one) => one !== source);
+    const { to = source.region, epoch = 0 } = answer;
+    if (roam.leaving === null && epoch > roam.epoch && to !== roaming.own) {
+      roaming.letGo(session, to, epoch);
+    } else roaming.save(session);
+    this.#drop(pull);
+  }
+
+  /** That region has nothing of it. */
+  #isOver(pull: Pull): void {
+    const { roaming } = this.#parts;
+    const { session, source } = pull;
+    const roam = session.roam!;
+    roam.sources = roam.sources.filter((one) => one !== source);
+    roaming.resolveDoubt(session, 0);
+    if (!source.isDone && roam.leaving === null) {
+      // It never said, and never will, from where on its messages are for here.
+      roaming.cut(session, false);
+      if (roam.rest === source.region) roam.rest = roaming.own;
+      if (roam.homeOf(source.region) === source.region) {
+        roam.streams.set(source.region, { to: roaming.own, epoch: roam.epoch });
+      }
+    }
+    this.#drop(pull);
+    roaming.save(session);
+  }
+}
+
+function keyOf(clientId: string, region: string): string {
+  return `${region}/${clientId}`;
+}

@@ -1,0 +1,22 @@
+/**
+ * Ways to other regions for what is said about sessions that move (docs/adr/0023): the links that fetch
+ * messages there carry questions there and answers back. Implemented by app/ over `link-holder.ts`.
+ */
+export interface RoamingLinks {
+  /** Regions that this one has links to. */
+  regions(): Iterable<string>;
+  isUp(region: string): boolean;
+  /** Asks there; false: the link is down. What is lost is asked again. */
+  ask(region: string, payload: Buffer): boolean;
+  /** What is wanted here now is asked for there before anything that is said later. */
+  sync(region: string): void;
+}
+
+/** What a link takes that is no message of a client. */
+export interface RoamingEars {
+  answered(region: string, payload: Buffer): void;
+  /** In the order of the messages of that region; `done` when it is noted. */
+  moved(region: string, payload: Buffer, done: (isTaken: boolean) => void): void;
+  /** That region has lost what it had queued for this one. */
+  missed(region: string): void;
+}

@@ -1,0 +1,245 @@
+/**
+ * Moves between two regions under traffic and kills, with books (proof 2 of the regions): publishers in both
+ * regions, devices that go to and fro, a collector of what devices publish. Regions are `TestRegions`.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from '../../src/client/client.ts';
+import type { TestRegions } from '../e2e/link-kit.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
+import { Prng } from './prng.ts';
+import { type Leave, RoamingDevice } from './roaming-device.ts';
+import { RoamingLedger, type RoamingVerdict } from './roaming-ledger.ts';
+
+export interface RoamingChaosOptions {
+  readonly regions: TestRegions;
+  readonly names: readonly [string, string];
+  readonly seed: number;
+  readonly moves: number;
+  /** A region is killed and started again after so many moves; 0: never. */
+  readonly movesPerKill: number;
+  readonly devices: number;
+  /** Messages a second of each of the two publishers. */
+  readonly ratePerS: number;
+  /** Devices publish, too. */
+  readonly devicesPublish: boolean;
+  /** A device stays so long at most between two moves. */
+  readonly stayMsMax?: number | undefined;
+  readonly log: (line: string) => void;
+}
+
+export interface RoamingReport extends RoamingVerdict {
+  readonly seed: number;
+  readonly moves: number;
+  readonly refused: number;
+  readonly kills: number;
+  readonly slowestMs: number;
+  readonly medianMs: number;
+}
+
+/** Between two moves of one device. */
+const STAY_MS_MAX = 60;
+const DOWN_MS = [300, 1500] as const;
+const SETTLE_MS = 90_000;
+const PUBLISHER_EXPIRY_S = 3600;
+
+export async function runRoamingChaos(options: RoamingChaosOptions): Promise<RoamingReport> {
+  const run = new Run(options);
+  try {
+    return await run.whole();
+  } finally {
+    await run.end();
+  }
+}
+
+class Run {
+  readonly #options: RoamingChaosOptions;
+  readonly #prng: Prng;
+  readonly #ledger: RoamingLedger = new RoamingLedger();
+  readonly #doors: Map<string, TcpProxy> = new Map();
+  readonly #publishers: Client[] = [];
+  readonly #devices: RoamingDevice[] = [];
+  readonly #down: Set<string> = new Set();
+  readonly #tookMs: number[] = [];
+  #moves = 0;
+  #refused = 0;
+  #kills = 0;
+  #isPublishing = true;
+
+  constructor(options: RoamingChaosOptions) {
+    this.#options = options;
+    this.#prng = new Prng(options.seed);
+  }
+
+  async whole(): Promise<RoamingReport> {
+    const { regions, names, devices, seed } = this.#options;
+    for (const name of names) {
+      this.#doors.set(name, await TcpProxy.start(regions.broker(name).port()));
+    }
+    await this.#collect(names[0]);
+    for (let i = 0; i < devices; i++) {
+      const device = new RoamingDevice(`${seed}-${i}`, this.#ledger, new Prng(seed + i));
+      this.#devices.push(device);
+      await device.move(names[i % 2]!, this.#port(names[i % 2]!), 'stay');
+    }
+    await regions.linksUp();
+    // Links have subscribed to what devices want.
+    await sleep(1500);
+    const publishing = names.map((name) => this.#publish(name));
+    const moving = this.#devices.map((device, i) => this.#wander(device, new Prng(seed * 7 + i)));
+    const killing = this.#kill();
+    await Promise.all(moving);
+    this.#isPublishing = false;
+    await killing;
+    await Promise.all(publishing);
+    for (const device of this.#devices) await this.#bringBack(device);
+    await this.#settle();
+    const tookMs = this.#tookMs.sort((a, b) => a - b);
+    return {
+      ...this.#ledger.verdict(),
+      seed,
+      moves: this.#moves,
+      refused: this.#refused,
+      kills: this.#kills,
+      slowestMs: Math.round(tookMs.at(-1) ?? 0),
+      medianMs: Math.round(tookMs[tookMs.length >> 1] ?? 0),
+    };
+  }
+
+  #port(region: string): number {
+    return this.#options.regions.broker(region).port();
+  }
+
+  /** What devices publish comes to a session that stays. */
+  async #collect(region: string): Promise<void> {
+    const collector = this.#client(region, 'collector', (topic, payload) => {
+      this.#ledger.delivered('collector', topic, Number(payload.toString()), 2);
+    });
+    await collector.connect();
+    await collector.subscribe([{ filter: 'from/#', qos: 2 }]);
+  }
+
+  #client(
+    region: string,
+    role: string,
+    onMessage: (topic: string, payload: Buffer) => void = () => {},
+  ): Client {
+    const client = new Client({
+      url: `mqtt://127.0.0.1:${this.#doors.get(region)!.port}`,
+      clientId: `${role}-${region}-${this.#options.seed}`,
+      cleanStart: false,
+      properties: { sessionExpiryIntervalS: PUBLISHER_EXPIRY_S },
+      reconnect: { minMs: 50, maxMs: 300, always: true },
+      onMessage: ({ topic, payload }) => onMessage(topic, payload),
+    });
+    this.#publishers.push(client);
+    return client;
+  }
+
+  async #publish(region: string): Promise<void> {
+    const { ratePerS, devices, seed } = this.#options;
+    const client = this.#client(region, 'publisher');
+    await client.connect();
+    const prng = new Prng(seed * 31 + region.length + region.charCodeAt(0));
+    const counts: Map<string, number> = new Map();
+    const open: Set<Promise<void>> = new Set();
+    while (this.#isPublishing) {
+      if (open.size < 500) {
+        const qos = prng.once(2) ? 1 : 2;
+        const topic = `to/${seed}-${prng.between(0, devices - 1)}/${region}/${qos}`;
+        const seq = (counts.get(topic) ?? 0) + 1;
+        counts.set(topic, seq);
+        const acked = client.publish(topic, String(seq), { qos }).then(
+          () => this.#ledger.acked(topic, seq, qos),
+          () => {},
+        );
+        const done = acked.finally(() => open.delete(done));
+        open.add(done);
+      }
+      await sleep(1000 / ratePerS);
+    }
+    // What a killed region had not answered is answered when it is back.
+    await Promise.race([Promise.all(open), sleep(20_000)]);
+  }
+
+  async #wander(device: RoamingDevice, prng: Prng): Promise<void> {
+    const { moves, names, devicesPublish, stayMsMax = STAY_MS_MAX } = this.#options;
+    const leaves: readonly Leave[] = ['stay', 'reset', 'disconnect'];
+    while (this.#moves < moves) {
+      const to = device.region === names[0] ? names[1] : names[0];
+      if (this.#down.has(to)) {
+        await sleep(20);
+        continue;
+      }
+      this.#moves++;
+      if (this.#moves % 500 === 0) this.#options.log(`${this.#moves} moves`);
+      const tookMs = await device.move(to, this.#port(to), prng.pick(leaves));
+      if (tookMs === null) this.#refused++;
+      else this.#tookMs.push(tookMs);
+      for (let i = devicesPublish ? prng.between(0, 3) : 0; i > 0; i--) {
+        device.publish();
+        await sleep(2);
+      }
+      await sleep(prng.between(0, stayMsMax));
+    }
+  }
+
+  async #bringBack(device: RoamingDevice): Promise<void> {
+    const { names } = this.#options;
+    for (let tries = 0; tries < 50; tries++) {
+      const region = this.#prng.pick(names);
+      if ((await device.move(region, this.#port(region), 'reset')) !== null) return;
+      await sleep(100);
+    }
+  }
+
+  async #kill(): Promise<void> {
+    const { movesPerKill, moves, names, regions, log } = this.#options;
+    if (movesPerKill === 0) return;
+    for (let at = movesPerKill; at < moves; at += movesPerKill) {
+      while (this.#moves < at) await sleep(10);
+      const name = this.#prng.pick(names);
+      this.#down.add(name);
+      this.#ledger.isBlind = true;
+      this.#kills++;
+      log(`${Math.round(performance.now())} kill -9 of ${name} after ${this.#moves} moves`);
+      await regions.broker(name).kill();
+      await sleep(this.#prng.between(...DOWN_MS));
+      const broker = await regions.startRegion(name);
+      this.#doors.get(name)!.retarget(broker.port());
+      this.#down.delete(name);
+      log(`${Math.round(performance.now())} ${name} is back`);
+      await regions.linksUp();
+      this.#ledger.isBlind = false;
+    }
+  }
+
+  async #settle(): Promise<void> {
+    const untilMs = performance.now() + SETTLE_MS;
+    let quietMs = 0;
+    while (performance.now() < untilMs && quietMs < 2000) {
+      await sleep(100);
+      quietMs = this.#ledger.missing === 0 ? quietMs + 100 : 0;
+    }
+  }
+
+  async end(): Promise<void> {
+    this.#isPublishing = false;
+    for (const device of this.#devices) device.end();
+    await Promise.all(this.#publishers.map((client) => client.destroy()));
+    for (const door of this.#doors.values()) await door.close();
+  }
+}
+
+export function describeRoaming(report: RoamingReport): string {
+  const { seed, moves, refused, kills, acked, delivered, lost } = report;
+  const { qos2Duplicates, qos1Duplicates, outOfOrder, ownedTwice, sessionsLost } = report;
+  const { slowestMs, medianMs, examples } = report;
+  return [
+    `seed ${seed}: ${moves} moves (${refused} refused), ${kills} kills`,
+    `acked ${acked}, delivered ${delivered}, lost ${lost}`,
+    `QoS 2 twice ${qos2Duplicates}, QoS 1 twice ${qos1Duplicates}, out of order ${outOfOrder}`,
+    `doubly owned ${ownedTwice}, sessions lost ${sessionsLost}`,
+    `CONNACK after ${medianMs} ms (median), ${slowestMs} ms at most`,
+    ...examples.map((example) => `  ${example}`),
+  ].join('\n');
+}
