@@ -26,9 +26,12 @@ import { SharedAppend } from './shared-append.ts';
 /** Entries per session kept in memory when the store keeps the queue. */
 const WINDOW_ENTRIES = 256;
 const WINDOW_BYTES = 256 * 1024;
-/** The same for another region: there are few of them, and each is to catch up at line rate. */
-const LINK_WINDOW_ENTRIES = 2048;
-const LINK_WINDOW_BYTES = 1024 * 1024;
+/** Read at a time for another region: there are few of them, and each is to catch up at line rate. */
+const LINK_READ_ENTRIES = 2048;
+const LINK_READ_BYTES = 1024 * 1024;
+/** Kept in memory for one, beside what is in flight: a moment of congestion costs no reading back. */
+const LINK_WINDOW_ENTRIES = 16_384;
+const LINK_WINDOW_BYTES = 4 * 1024 * 1024;
 /** Entries in a live session's queue at which its publishers wait. */
 const PRESSED_ENTRIES = 1024;
 const PACKET_IDS = ALL_IDS;
@@ -177,7 +180,7 @@ export class Delivery {
   grown(session: Session, seq: number, append: SharedAppend | null): void {
     this.#reaches(session, seq);
     const queue = session.queue ?? new Ring();
-    if (append !== null && session.loadedSeq === seq - 1 && queue.length < windowEntries(session)) {
+    if (append !== null && session.loadedSeq === seq - 1 && hasEntryRoom(session, queue.length)) {
       const { message, qos, retain, subscriptionIds, sharedFilter } = append;
       const entry = new QueueEntry(seq, message, qos, retain, subscriptionIds, true);
       entry.sharedFilter = sharedFilter;
@@ -298,9 +301,7 @@ export class Delivery {
   #remember(session: Session, entry: QueueEntry, wasSpilled: boolean): void {
     const queue = (session.queue ??= new Ring());
     if (this.#core.store.keepsQueues && session.durable) {
-      if (wasSpilled || queue.length >= windowEntries(session)) return;
-      // Until something is spilled, all that is queued is in memory.
-      if (queue.length > 0 && session.queuedBytes > windowBytes(session)) return;
+      if (wasSpilled || !hasRoom(session, queue.length)) return;
     }
     queue.push(entry);
     session.loadedSeq = entry.seq;
@@ -711,7 +712,9 @@ export class Delivery {
     const tailSeq = session.tailSeq;
     const epoch = session.ownership?.epoch;
     const store = this.#core.store;
-    const [messagesMax, bytesMax] = [windowEntries(session), windowBytes(session)];
+    const isLink = session.link !== null;
+    const messagesMax = isLink ? LINK_READ_ENTRIES : WINDOW_ENTRIES;
+    const bytesMax = isLink ? LINK_READ_BYTES : WINDOW_BYTES;
     store.read(session.number, fromSeq, messagesMax, bytesMax, (entries, error) => {
       // Asked under another owner: its positions are nothing to this one.
       if (session.ownership?.epoch !== epoch) return;
@@ -761,12 +764,18 @@ export class Delivery {
   }
 }
 
-function windowEntries(session: Session): number {
-  return session.link === null ? WINDOW_ENTRIES : LINK_WINDOW_ENTRIES;
+/** Whether memory takes one more entry of a queue that has so many in it. */
+function hasRoom(session: Session, waiting: number): boolean {
+  if (!hasEntryRoom(session, waiting)) return false;
+  if (waiting === 0) return true;
+  // Until something is spilled, all that is queued is in memory.
+  if (session.link === null) return session.queuedBytes <= WINDOW_BYTES;
+  // Most of it is in flight, at a long round trip: what waits is counted by the mean.
+  return (session.queuedBytes / session.queuedMessages) * waiting <= LINK_WINDOW_BYTES;
 }
 
-function windowBytes(session: Session): number {
-  return session.link === null ? WINDOW_BYTES : LINK_WINDOW_BYTES;
+function hasEntryRoom(session: Session, waiting: number): boolean {
+  return waiting < (session.link === null ? WINDOW_ENTRIES : LINK_WINDOW_ENTRIES);
 }
 
 /** A session that goes from region to region gives each home identifiers of its own. */

@@ -6,7 +6,6 @@ import type { Core } from './core.ts';
 import { type Delivery, Outcome } from './delivery.ts';
 import { hasRegion } from './link-names.ts';
 import { LinkBlocks } from './link-properties.ts';
-import type { Message } from './message.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import type { LinkPeer, RegionLinks } from './region-links.ts';
@@ -81,7 +80,7 @@ export class LinkFanout {
     }
     const outcome = this.#delivery.deliver(linked, receiver, qos, retain, null);
     if (outcome !== Outcome.REFUSED) peer.handed++;
-    if (linked.isKept) this.#await(publication, linked.message());
+    if (linked.isKept) publication.awaitLinked(linked.message());
     return outcome;
   }
 
@@ -116,13 +115,5 @@ export class LinkFanout {
     to.propertyEnd = blocks.end;
     linked.wireVersion = 0;
     return linked;
-  }
-
-  /** The publisher's ack waits for the copy, too. */
-  #await(publication: Publication, copy: Message): void {
-    if (copy.unsafeCount === 0 || copy.waiter !== null) return;
-    const message = publication.message();
-    message.unsafeCount++;
-    copy.waiter = { messageSafe: () => this.#delivery.appended(message, copy.failed) };
   }
 }

@@ -92,7 +92,7 @@ export class LinkInlet implements ParkedOwner, PausedPublisher, TimerOwner {
     fanout.send(publication, core.router.lookup(publication.view).route);
     const { pressedBy } = fanout;
     if (from.qos === 0) settled(false);
-    else this.#park({ ticket: pending, message: keptOf(publication), settled });
+    else this.#park({ ticket: pending, message: publication.awaited, settled });
     if (pressedBy !== null) this.#waitFor(pressedBy);
   }
 
@@ -210,11 +210,6 @@ export class LinkInlet implements ParkedOwner, PausedPublisher, TimerOwner {
     audience.slow = true;
     releaseWaiters(audience);
   }
-}
-
-/** Somebody keeps it; null: it is gone already. */
-function keptOf(publication: Publication): Message | null {
-  return publication.isKept ? publication.message() : null;
 }
 
 function topicField(topic: string): Buffer {

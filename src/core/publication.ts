@@ -40,6 +40,8 @@ export class Publication {
   /** Hash of the topic, for shared subscriptions that choose by topic. */
   topicHash = 0;
   #message: Message | null = null;
+  /** The copy for links, while it is not safe; null: there is none. */
+  #linked: Message | null = null;
   /** Where messages that are kept for a while are copied to, one behind the other. */
   #slab: Buffer | null = null;
   #slabFill = 0;
@@ -52,6 +54,7 @@ export class Publication {
     this.choices = null;
     this.mark = null;
     this.#message = null;
+    this.#linked = null;
   }
 
   get topic(): string {
@@ -113,6 +116,7 @@ export class Publication {
     this.choices = null;
     this.mark = null;
     this.#message = null;
+    this.#linked = null;
   }
 
   /** Somebody keeps the message beyond this call. */
@@ -122,7 +126,23 @@ export class Publication {
 
   /** The message as an object that may be kept; made once per publication. */
   message(): Message {
-    return (this.#message ??= this.copy());
+    if (this.#message === null) {
+      this.#message = this.copy();
+      if (this.#linked !== null) chain(this.#linked, this.#message);
+    }
+    return this.#message;
+  }
+
+  /** Links have a copy of their own: whoever waits for the message waits for that one, too. */
+  awaitLinked(copy: Message): void {
+    if (copy.unsafeCount === 0 || copy.waiter !== null) return;
+    this.#linked = copy;
+    if (this.#message !== null) chain(copy, this.#message);
+  }
+
+  /** What an answer to the publisher waits for; null: nobody keeps the message. */
+  get awaited(): Message | null {
+    return this.#message ?? this.#linked;
   }
 
   /** A copy of its own. */
@@ -170,6 +190,17 @@ export class Publication {
       this.expiresAtMs,
     );
   }
+}
+
+/** What is safe when `copy` is makes `message` safe as far as that goes. */
+function chain(copy: Message, message: Message): void {
+  message.unsafeCount++;
+  copy.waiter = {
+    messageSafe: () => {
+      if (copy.failed) message.failed = true;
+      if (--message.unsafeCount === 0) message.waiter?.messageSafe();
+    },
+  };
 }
 
 const NO_PROPERTIES = Buffer.alloc(0);

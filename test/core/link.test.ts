@@ -211,6 +211,71 @@ t.test('nothing leaves to another region that a crash could still take back', as
   t.strictSame(link.payloads(), ['one']);
 });
 
+t.test('and with others who keep the message, whoever is first', async (t) => {
+  for (const names of [
+    ['link', 'local'],
+    ['local', 'link'],
+  ]) {
+    const world = await World.durable({ links: linksWith() });
+    for (const name of names) {
+      const client =
+        name === 'link' ? linked(world) : world.connected(5, 'local', { clean: false, expiryS: 9 });
+      subscribe(world, client, 'a/#');
+      client.disconnect();
+      world.settle();
+      world.store.commit();
+    }
+    const publisher = world.connected(5, 'publisher');
+    const answers = (): unknown[] => {
+      world.settle();
+      return publisher.receive().map((one) => [one.type, 'reasonCode' in one && one.reasonCode]);
+    };
+    for (const qos of [1, 2] as const) {
+      publisher.publish('a/x', `${qos}`, { qos, id: qos });
+      t.strictSame(answers(), [], `QoS ${qos}, not before the commit`);
+      world.store.commit();
+      t.strictSame(answers(), [[qos === 1 ? 'puback' : 'pubrec', 0]]);
+    }
+    publisher.publish('a/x', 'lost', { qos: 1, id: 3 });
+    world.store.commit(new Error('full'));
+    t.strictSame(answers(), [['puback', 0x97]]);
+  }
+});
+
+t.test('what is in flight is not counted to what waits in memory', async (t) => {
+  const [inflight, waiting] = [2500, 2500];
+  const world = await World.durable({ commitsAlone: true, links: linksWith({ budgetBytes: 1e9 }) });
+  const certificate = { subjectCommonName: 'us.example' } as PeerCertificate;
+  const sink = Object.assign(new FakeSink(), { certificate });
+  const options = { clean: false, expiryS: 3600, receiveMaximum: inflight };
+  const link = world.connected(5, '$link/us', options, sink);
+  subscribe(world, link, 'a/#');
+  let reads = 0;
+  const read = world.store.read.bind(world.store);
+  world.store.read = (...args) => {
+    reads++;
+    read(...args);
+  };
+  const publisher = world.connected(5, 'publisher');
+  for (let i = 1; i <= inflight + waiting; i++) {
+    publisher.publish('a/x', `${i}`.padEnd(1000), { qos: 1, id: (i % 1000) + 1 });
+    if (i % 50 === 0) world.settle();
+  }
+  const seen: number[] = [];
+  for (let i = 0; i < 100 && seen.length < inflight + waiting; i++) {
+    world.settle();
+    for (const publish of link.publishes()) {
+      seen.push(Number(publish.payload));
+      link.ack('puback', publish.packetId);
+    }
+  }
+  t.strictSame(
+    seen,
+    Array.from({ length: inflight + waiting }, (_, i) => i + 1),
+  );
+  t.equal(reads, 0);
+});
+
 t.test(
   'messages of other regions: handed on with their name, not to where they have been',
   async (t) => {

@@ -11,7 +11,6 @@ import type { Awaited } from '../awaited.ts';
 import { type Connection, Hold } from '../connection.ts';
 import { DeferredPublish } from '../deferred-publish.ts';
 import { ASK_TOPIC } from '../link-names.ts';
-import type { Message } from '../message.ts';
 import { ALLOW, CLOSE, OVER_QUOTA, type Ticket, WAIT } from '../ports.ts';
 import type { Publication } from '../publication.ts';
 import { RETAINED_REFUSED } from '../publisher.ts';
@@ -178,9 +177,8 @@ function sendAcked(
   }
   fanout.send(inbound, entry.route);
   const reasonCode = outcomeOf(connection, entry.route.size);
-  let message: Message | null = null;
   // Made only when somebody keeps it; then it knows what is still unsafe.
-  if (inbound.isKept) message = inbound.message();
+  const message = inbound.awaited;
   if (qos === 1) {
     connection.ackWhenSafe(PacketType.PUBACK, packetId, reasonCode, ticket, message);
     return ticket;
