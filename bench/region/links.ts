@@ -13,14 +13,14 @@ import { describeMachine } from '../macro/machine.ts';
 import { causewayPair, type LinkPair, mosquittoPair, type PairKind } from './link-pair.ts';
 
 const PAYLOAD_BYTES = 64;
-const PUBLISHERS = 8;
-/** Unacknowledged messages of one publisher: all of them together never wait for a commit. */
-const WINDOW = 1000;
+const PUBLISHERS = 32;
+/** Unacknowledged messages of one publisher: so many that a slow disk bounds nobody. */
+const WINDOW = 500;
 const BURST = 64;
 /** Load processes: one for either end. */
 const READER = 0;
 const WRITER = 1;
-const SLOW_PER_S = 100;
+const SLOW_PER_S = 128;
 const SLOW_MS = 4000;
 /** A run counts what has come by then. */
 const RUN_MS_MAX = 20_000;

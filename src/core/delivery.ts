@@ -27,8 +27,10 @@ import { SharedAppend } from './shared-append.ts';
 const WINDOW_ENTRIES = 256;
 const WINDOW_BYTES = 256 * 1024;
 /** Read at a time for another region: there are few of them, and each is to catch up at line rate. */
-const LINK_READ_ENTRIES = 2048;
-const LINK_READ_BYTES = 1024 * 1024;
+const LINK_READ_ENTRIES = 4096;
+const LINK_READ_BYTES = 2 * 1024 * 1024;
+/** The next piece is asked for when so many of the last one are left. */
+const LINK_READ_AHEAD = LINK_READ_ENTRIES / 2;
 /** Kept in memory for one, beside what is in flight: a moment of congestion costs no reading back. */
 const LINK_WINDOW_ENTRIES = 16_384;
 const LINK_WINDOW_BYTES = 4 * 1024 * 1024;
@@ -317,6 +319,8 @@ export class Delivery {
     }
     const queue = session.queue;
     if (queue !== null) {
+      const isLow = queue.length <= LINK_READ_AHEAD;
+      if (isLow && session.link !== null && session.spilled) this.#refill(session);
       while (queue.length > 0) {
         const entry = queue.at(0)!;
         if (!this.#hasWindow(session, outlet)) {

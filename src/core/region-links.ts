@@ -26,7 +26,7 @@ export const BUDGET_BYTES_PROPERTY = 'causeway-budget-bytes';
 /** Said in CONNACK: which region this is. */
 export const REGION_PROPERTY = 'causeway-region';
 /** QoS 1 and 2 messages on the way to one region. */
-export const LINK_INFLIGHT_MAX = 32_768;
+export const LINK_INFLIGHT_MAX = 65_535;
 
 /** Another region as a receiver: what its session here may have. Held by that session. */
 export class LinkPeer {
