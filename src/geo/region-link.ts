@@ -361,8 +361,12 @@ export class RegionLink {
       () => {
         for (const filter of over) {
           const held = this.#held.get(filter);
-          if (held !== undefined && held.dueMs !== 0) held.dueMs = nowMs;
+          if (held === undefined) continue;
+          // It may have been carried out: wanted again, it is subscribed to again.
+          held.isGranted = false;
+          if (held.dueMs !== 0) held.dueMs = nowMs;
         }
+        this.sync();
       },
     );
   }

@@ -1,6 +1,7 @@
 // The interleavings of regions that break a promise when their rule is missing (docs/adr/0022), by number and
 // name. Each is played for a few seeds: the promise holds in all; with its rule taken out it breaks.
 import t from 'tap';
+import { linkIdOf } from '../../src/core/link-names.ts';
 import { type RegionCase, regionCases } from './hard-cases-regions.ts';
 import { RegionScene } from './region-scene.ts';
 import type { RegionLife } from './region-site.ts';
@@ -26,3 +27,21 @@ for (const regionCase of regionCases) {
     t.not(broken.length, 0, `it breaks when ${without}`);
   });
 }
+
+t.test('wanted again while UNSUBSCRIBE has no answer: subscribed to again', async (t) => {
+  const scene = await RegionScene.begin(1, { regions: 2, topology: 'pair' });
+  const { site } = scene;
+  const reader = await scene.subscriber('reader', 'eu', 'a/#', 1);
+  reader.unsubscribe('a/#');
+  await scene.pass(500);
+  site.network.block('us', 'eu');
+  const there = scene.life('us').broker.admin;
+  await scene.until('given up', () => there.subscriptions(linkIdOf('eu'))?.length === 0);
+  const packetId = reader.subscribe('a/#');
+  await scene.until('subscribed', () => reader.count('SUBACK', packetId) > 0);
+  await scene.pass(500);
+  site.network.cut('eu', 'us', 'both');
+  site.network.unblockAll();
+  t.ok(await scene.comesTrue(() => site.isLinked, 60_000), 'the link has it');
+  t.equal(there.subscriptions(linkIdOf('eu'))?.length, 1);
+});

@@ -9,6 +9,7 @@ import { Prng } from '../chaos/prng.ts';
 import type { Stage } from '../chaos/stage.ts';
 import { connect, disconnect } from '../conformance/packets.ts';
 import { flow, flowUntil } from './flowing.ts';
+import { KeptWriters } from './kept-writers.ts';
 import { Kernel, SimulationFailure } from './kernel.ts';
 import { LinkWatch } from './link-watch.ts';
 import { type RegionCast, regionCast } from './region-cast.ts';
@@ -64,6 +65,7 @@ class RegionRun {
   readonly #faults: RegionFaults;
   readonly #watch: LinkWatch;
   readonly #zero: ZeroTalkers;
+  readonly #kept: KeptWriters;
   #debt = 0;
   #isStarted = false;
   #isEnded = false;
@@ -82,6 +84,7 @@ class RegionRun {
     this.#site = site;
     this.#watch = new LinkWatch(site);
     this.#zero = new ZeroTalkers(site);
+    this.#kept = new KeptWriters(site, new Prng(seed ^ 0x6e97));
     site.onLife = (life) => this.#watch.watch(life);
     this.#faults = new RegionFaults({ kernel, site, plan });
     const prng = new Prng(seed ^ 0x5eed);
@@ -124,6 +127,7 @@ class RegionRun {
     await this.#until(START_MS, () => this.#site.isReady, 'ready');
     this.#tick();
     this.#zero.begin();
+    if (this.#site.tables !== null) this.#kept.begin();
     const areThere = (): boolean =>
       this.#scenes.every(({ subscribers }) => subscribers.every((one) => one.isSubscribed));
     await this.#until(START_MS, areThere, 'subscribed');
@@ -177,12 +181,14 @@ class RegionRun {
     for (const { stage } of this.#scenes) stage.isClosing = true;
     this.#faults.heal();
     this.#zero.settle();
+    this.#kept.settle();
     const isDone = (): boolean =>
       this.#site.isLinked &&
       this.#scenes.every(({ publishers }) => publishers.every((one) => one.isDone)) &&
       this.#ledger.isSettled &&
       this.#watch.waiting().next().done === true &&
-      this.#zero.isHeard;
+      this.#zero.isHeard &&
+      this.#kept.differences().length === 0;
     await flowUntil(kernel, HEAL_MS, isDone, 250);
     // What must not come has time to come.
     await flow(kernel, SETTLE_MS);
@@ -200,6 +206,7 @@ class RegionRun {
     const faults = [
       ...this.#watch.broken,
       ...this.#zero.judge(),
+      ...this.#kept.differences(),
       ...this.#watch.counted(),
       ...this.#watch.waiting(),
       ...this.#site.drifts(),
@@ -213,6 +220,7 @@ class RegionRun {
     const kernel = this.#kernel;
     this.#isEnded = true;
     this.#zero.end();
+    this.#kept.end();
     for (const { stage, publishers, subscribers, region } of this.#scenes) {
       stage.isOver = true;
       for (const client of [...publishers, ...subscribers]) {

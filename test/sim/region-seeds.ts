@@ -55,6 +55,7 @@ export interface RegionPlan extends RegionRunOptions {
   readonly faults: number;
   readonly kinds: readonly RegionFault[];
   readonly delayMaxMs: number;
+  readonly hasCassandra: boolean;
 }
 
 export interface RegionPlanOptions {
@@ -68,7 +69,16 @@ export function regionPlan(seed: number, { faults, kinds }: RegionPlanOptions = 
   const count = plan.between(1, 5);
   const kit = KITS[plan.pick(MIX)]!;
   const delayMaxMs = plan.pick(DELAYS_MS);
-  return { seed, regions, topology, faults: faults ?? count, kinds: kinds ?? kit, delayMaxMs };
+  const hasCassandra = plan.once(3);
+  return {
+    seed,
+    regions,
+    topology,
+    faults: faults ?? count,
+    kinds: kinds ?? kit,
+    delayMaxMs,
+    hasCassandra,
+  };
 }
 
 export function noRegionCounts(): RegionCounts {

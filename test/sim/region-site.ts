@@ -18,6 +18,8 @@ import type { Dial, LineEvents } from '../chaos/line.ts';
 import { accepted, FakeGate } from '../core/fake-gate.ts';
 import type { Kernel } from './kernel.ts';
 import { losesPower, type RegionEnd, RegionNetwork } from './region-network.ts';
+import { RegionRetained } from './region-retained.ts';
+import { RegionTables } from './region-tables.ts';
 import { SimDisk, SimLevel } from './sim-level.ts';
 import { SimLine } from './sim-line.ts';
 import type { SimNode } from './sim-node.ts';
@@ -45,6 +47,8 @@ export interface RegionLife extends RegionEnd {
 export interface SimRegion {
   readonly name: string;
   readonly disk: SimDisk;
+  /** When the last whole round of its retained messages began. */
+  readonly roundMemory: { beganMs: number };
   readonly wallOffsetMs: number;
   /** Regions it fetches from. */
   readonly links: readonly string[];
@@ -59,6 +63,8 @@ export interface RegionSiteOptions {
   readonly delayMaxMs?: number;
   readonly budgetAgeS?: number;
   readonly budgetBytes?: number;
+  /** Retained messages have a Cassandra, and so versions. */
+  readonly hasCassandra?: boolean;
   /** Planted: what a test replaces to see that it is found. */
   readonly sabotage?: (life: RegionLife) => void;
 }
@@ -70,6 +76,8 @@ export class RegionSite {
   readonly kernel: Kernel;
   readonly network: RegionNetwork;
   readonly regions: SimRegion[];
+  /** Null: retained messages have no versions. */
+  readonly tables: RegionTables | null;
   /** What the nodes complained about. */
   readonly complaints: string[] = [];
   /** Told of each life before it starts, and of what brokers send over links. */
@@ -84,9 +92,12 @@ export class RegionSite {
     this.#options = options;
     this.network = new RegionNetwork(kernel, delayMaxMs);
     const names = NAMES.slice(0, regions);
+    const { hasCassandra = false } = options;
+    this.tables = hasCassandra ? new RegionTables(kernel, this.network, names) : null;
     this.regions = names.map((name, index) => ({
       name,
       disk: new SimDisk(),
+      roundMemory: { beganMs: 0 },
       wallOffsetMs: (kernel.chance.next() - 0.5) * SKEW_MS,
       links: linkedWith(topology, index, regions).map((other) => names[other]!),
       life: null,
@@ -110,11 +121,23 @@ export class RegionSite {
     const found: Map<string, Buffer> = new Map();
     const store = new EmbeddedStore({
       directory: region.name,
+      marksRetained: this.tables !== null,
       database: SimLevel.of(kernel, node, region.disk),
       scheduler: node,
       log,
       onNote: (key, value) => void found.set(key, value),
     });
+    const retained =
+      this.tables === null
+        ? null
+        : new RegionRetained({
+            mirror: store,
+            table: this.tables.of(region.name, node),
+            node,
+            random: node.random,
+            log,
+            memory: region.roundMemory,
+          });
     const links = new RegionLinks(region.name, this.#incarnation());
     links.revise(region.links.map((name) => this.#terms(name)));
     const broker = new Broker({
@@ -126,7 +149,7 @@ export class RegionSite {
       random: node.random,
       scheduler: node,
       log,
-      store,
+      store: retained?.store ?? store,
       gate: new RegionGate(),
       observer: null,
       bus: null,
@@ -141,7 +164,7 @@ export class RegionSite {
       clock: node.clock,
       scheduler: node,
       log,
-      missed: () => {},
+      missed: () => retained?.rounds.request(),
       unsubscribeAfterMs: UNSUBSCRIBE_AFTER_MS,
       world: {
         timers: timersOf(kernel, node),
@@ -168,11 +191,15 @@ export class RegionSite {
     this.onLife?.(life);
     void broker.start().then(() =>
       kernel.after(node, 1, () => {
-        holder.start(region.links.map((name) => this.#settings(region.name, name)));
-        life.onBegun?.();
-        life.isReady = true;
-        network.listen(region.name, life);
-        node.trace('ready');
+        const begin = (): void => {
+          holder.start(region.links.map((name) => this.#settings(region.name, name)));
+          life.onBegun?.();
+          life.isReady = true;
+          network.listen(region.name, life);
+          node.trace('ready');
+        };
+        if (retained === null) begin();
+        else retained.begin(broker.retained, begin);
       }),
     );
   }

@@ -1,0 +1,142 @@
+/**
+ * Retained messages of simulated regions that have a Cassandra: in each a client that sets and clears topics
+ * which all of them write (P7). When nothing is broken any more, every region and its table say the same, and
+ * what was acknowledged last by one alone is it. Used by region-run.ts.
+ */
+import type { Line } from '../chaos/line.ts';
+import type { Prng } from '../chaos/prng.ts';
+import { connect, publish, subscribe } from '../conformance/packets.ts';
+import type { RegionSite, SimRegion } from './region-site.ts';
+
+const WRITE_MS = 600;
+const SHARED = ['kept/a', 'kept/b', 'kept/c'];
+const CLEARED_ONCE_IN = 4;
+
+export class KeptWriters {
+  readonly #site: RegionSite;
+  readonly #writers: readonly Writer[];
+  #isOver = false;
+  #isQuiet = false;
+
+  constructor(site: RegionSite, prng: Prng) {
+    this.#site = site;
+    this.#writers = site.regions.map((region) => new Writer(site, region, prng));
+  }
+
+  begin(): void {
+    if (this.#isOver) return;
+    this.#site.kernel.after(null, WRITE_MS, () => this.begin());
+    for (const writer of this.#writers) writer.tick(this.#isQuiet);
+  }
+
+  /** Nothing is written any more. */
+  settle(): void {
+    this.#isQuiet = true;
+  }
+
+  end(): void {
+    this.#isOver = true;
+    for (const writer of this.#writers) writer.leave();
+  }
+
+  /** Where regions differ. */
+  differences(): string[] {
+    const { tables } = this.#site;
+    if (tables === null) return [];
+    const different: string[] = [];
+    const topics = [...SHARED, ...this.#writers.map(({ own }) => own)];
+    for (const topic of topics) {
+      const kept = this.#site.ready.map(({ broker }) => {
+        const message = broker.admin.retainedMessage(topic);
+        return message === null ? '' : message.payload.toString();
+      });
+      const stored = tables.textsOf(topic).map((text) => (text === 'cleared' ? '' : (text ?? '')));
+      if (new Set([...kept, ...stored]).size > 1) {
+        different.push(`${topic} is ${kept.join(' | ')}, in tables ${stored.join(' | ')}`);
+      }
+    }
+    for (const { own, acked, open } of this.#writers) {
+      const there = this.#site.ready[0]?.broker.admin.retainedMessage(own);
+      const text = there?.payload.toString() ?? '';
+      if (text !== acked && !open.has(text)) different.push(`${own} is ${text}, not ${acked}`);
+    }
+    return different;
+  }
+}
+
+class Writer {
+  /** Nobody else writes it. */
+  readonly own: string;
+  /** The last value of it that was acknowledged, and those since then that were not. */
+  acked = '';
+  readonly open: Set<string> = new Set();
+  readonly #site: RegionSite;
+  readonly #region: SimRegion;
+  readonly #prng: Prng;
+  readonly #waiting: Map<number, string> = new Map();
+  #line: Line | null = null;
+  #isUp = false;
+  #count = 0;
+
+  constructor(site: RegionSite, region: SimRegion, prng: Prng) {
+    this.#site = site;
+    this.#region = region;
+    this.#prng = prng;
+    this.own = `kept/${region.name}`;
+  }
+
+  tick(isQuiet: boolean): void {
+    if (this.#line === null) this.#connect();
+    else if (this.#isUp && !isQuiet) this.#write();
+  }
+
+  leave(): void {
+    this.#line?.close();
+  }
+
+  #connect(): void {
+    const clientId = `${this.#region.name}-kept`;
+    const line = this.#site.dialTo(this.#region)?.(5, {
+      opened: () =>
+        line?.send(
+          connect({ version: 5, clientId, clean: true, keepAliveSec: 0 }),
+          subscribe({
+            version: 5,
+            packetId: 65_535,
+            subscriptions: [{ filter: 'kept/#', qos: 0 }],
+          }),
+        ),
+      packet: ({ type, packetId }) => {
+        if (type === 'SUBACK') this.#isUp = true;
+        const text = type === 'PUBACK' ? this.#waiting.get(packetId) : undefined;
+        if (text === undefined) return;
+        this.#waiting.delete(packetId);
+        this.acked = text;
+        this.open.delete(text);
+      },
+      closed: () => {
+        this.#line = null;
+        this.#isUp = false;
+        this.#waiting.clear();
+      },
+      fault: (text) => {
+        throw new Error(`${clientId}: ${text}`);
+      },
+    });
+    this.#line = line ?? null;
+  }
+
+  #write(): void {
+    const { name } = this.#region;
+    const topic = this.#prng.once(3) ? this.own : this.#prng.pick(SHARED);
+    this.#count++;
+    const text = this.#prng.once(CLEARED_ONCE_IN) ? '' : `${name} ${this.#count}`;
+    const packetId = this.#count;
+    if (topic === this.own) {
+      this.open.add(text);
+      this.#waiting.set(packetId, text);
+    }
+    const payload = Buffer.from(text);
+    this.#line?.send(publish({ version: 5, topic, payload, qos: 1, packetId, retain: true }));
+  }
+}
