@@ -69,6 +69,7 @@ export class RegionRetained {
             return view.size;
           },
           get: (topic) => view.get(topic),
+          slotOf: (topic) => view.slotOf(topic),
           clearedAt: (topic) => this.store.clearedAt(topic),
           all: () => view.all(),
           apply: (topic, message, version) =>
