@@ -28,6 +28,8 @@ export function writeDoom(batch: Batch, session: StoredSession): void {
 /** What is kept of a topic: the message, the version of its tombstone, or nothing. */
 export type RetainedState = Message | RetainedVersion | null;
 
+const SOURCES_MAX = 10_000;
+
 /** A tombstone and not a message, whose first byte has no such bit. */
 const TOMBSTONE = 0x40;
 
@@ -110,6 +112,8 @@ function readSource(text: string, sources: Map<string, Principal>): Principal | 
   let source = sources.get(text);
   if (source === undefined) {
     source = parseSource(text);
+    // Of a million publishers with one message each, remembering brings little and takes much.
+    if (sources.size >= SOURCES_MAX) sources.clear();
     sources.set(text, source);
   }
   return source;
