@@ -19,7 +19,7 @@ import {
   parseLinkFilter,
 } from '../core/link-names.ts';
 import { LinkProperties } from '../core/link-properties.ts';
-import type { Clock, Log } from '../core/ports.ts';
+import type { Clock, Log, Ticket } from '../core/ports.ts';
 import { BUDGET_BYTES_PROPERTY, REGION_PROPERTY } from '../core/region-links.ts';
 import type { ConnackPacket } from '../wire/connack.ts';
 import type { PublishView } from '../wire/publish.ts';
@@ -297,14 +297,24 @@ export class RegionLink {
   }
 
   #subscribe(client: Client, filters: readonly string[]): void {
-    const { notes, log, memory } = this.#parts;
+    const { notes, memory } = this.#parts;
+    let ticket: Ticket = 0;
     for (const filter of filters) {
       memory.filters.add(filter);
-      // Known before it is there: what is not given up would come for ever.
-      notes.putNote(filterKey(this.region, filter), EMPTY);
+      ticket = notes.putNote(filterKey(this.region, filter), EMPTY);
       // Not asked for again while the answer is on its way.
       this.#held.set(filter, { isGranted: true, dueMs: 0 });
     }
+    // Known for good before it is there: what nobody remembers is not given up, and would come for ever.
+    notes.whenDurable(ticket, (failed) => {
+      const open = filters.filter((filter) => this.#held.get(filter)?.isGranted === true);
+      if (failed || !this.#isUp || client !== this.#client) this.#notGranted(open);
+      else if (open.length > 0) this.#request(client, open);
+    });
+  }
+
+  #request(client: Client, filters: readonly string[]): void {
+    const { log } = this.#parts;
     const subscriptions = filters.map((filter) => ({
       filter,
       qos: 2 as const,
@@ -320,14 +330,17 @@ export class RegionLink {
           log.warn({ region: this.region, filter, problem: error.message }, 'link: filter refused');
         }
       },
-      () => {
-        // The connection is gone: asked for again over the next one.
-        for (const filter of filters) {
-          const held = this.#held.get(filter);
-          if (held !== undefined) held.isGranted = false;
-        }
-      },
+      // The connection is gone.
+      () => this.#notGranted(filters),
     );
+  }
+
+  /** To be asked for again over the next connection. */
+  #notGranted(filters: readonly string[]): void {
+    for (const filter of filters) {
+      const held = this.#held.get(filter);
+      if (held !== undefined) held.isGranted = false;
+    }
   }
 
   #forget(filter: string): void {
