@@ -38,7 +38,8 @@ import { DatacenterView } from './datacenter-view.ts';
 import { LINKS_ROLE } from './links-role.ts';
 import { NodeJournal } from './node-journal.ts';
 import { PeerDoor } from './peer-door.ts';
-import { readSecret, SharedRedis } from './shared-redis.ts';
+import { readSecret } from './read-file.ts';
+import { SharedRedis } from './shared-redis.ts';
 import { StartError } from './start-error.ts';
 
 export interface DatacenterParts {

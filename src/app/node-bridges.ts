@@ -11,7 +11,7 @@ import { BridgeHolder } from '../geo/bridge/bridge-holder.ts';
 import { systemClock, systemScheduler } from '../listeners/scheduler.ts';
 import type { Datacenter } from './datacenter.ts';
 import { LINKS_ROLE } from './links-role.ts';
-import { read, readSecret } from './shared-redis.ts';
+import { read, readSecret } from './read-file.ts';
 
 export interface BridgeSurroundings {
   readonly broker: Acceptor;

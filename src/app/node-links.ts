@@ -21,7 +21,7 @@ import type { RoamingEars, RoamingLinks } from '../geo/roaming/roaming-links.ts'
 import { systemClock, systemScheduler } from '../listeners/scheduler.ts';
 import type { Datacenter } from './datacenter.ts';
 import { LINKS_ROLE } from './links-role.ts';
-import { read, readSecret } from './shared-redis.ts';
+import { read, readSecret } from './read-file.ts';
 
 export interface LinkSurroundings {
   readonly sessions: Pick<Admin, 'session'>;

@@ -11,7 +11,7 @@ import { bracket, isLoopback } from '../config/address.ts';
 import type { PeerConfig } from '../config/cluster-config.ts';
 import type { Log } from '../core/ports.ts';
 import { parseRedisUrl } from '../drivers/redis/redis-url.ts';
-import { read } from './shared-redis.ts';
+import { read } from './read-file.ts';
 import { StartError } from './start-error.ts';
 
 const CONNECT_TIMEOUT_MS = 3000;

@@ -7,7 +7,7 @@ import type { Log } from '../core/ports.ts';
 import { type CassandraLink, openCassandra } from '../drivers/cassandra/cassandra-link.ts';
 import { CassandraFailure } from '../drivers/cassandra/cassandra-port.ts';
 import { readVersion, SCHEMA_VERSION } from '../store/cassandra/schema.ts';
-import { read, readSecret } from './shared-redis.ts';
+import { read, readSecret } from './read-file.ts';
 import { StartError } from './start-error.ts';
 
 /** Begins to connect. Throws a StartError when a file or an option is of no use. */

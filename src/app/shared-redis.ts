@@ -2,7 +2,6 @@
  * The Redis of a datacenter as a node opens it: files read, the connection made and waited for, its
  * settings held against what the promises need. Used by `datacenter.ts`; no message holds a secret.
  */
-import { readFile } from 'node:fs/promises';
 import { nodeBury, nodeJoin, nodeLeave, nodeRenew } from '../cluster/node-functions.ts';
 import type { ClusterConfig, ClusterRedisConfig } from '../config/cluster-config.ts';
 import type { Log } from '../core/ports.ts';
@@ -18,6 +17,7 @@ import {
   sessionRead,
   sessionSettle,
 } from '../store/redis/functions/session-queue.ts';
+import { read, readSecret } from './read-file.ts';
 import { StartError } from './start-error.ts';
 
 /** Loaded with each connection; the others are at their first call. */
@@ -167,13 +167,6 @@ export class SharedRedis {
   }
 }
 
-/** A secret from a file, without the line end that editors leave. */
-export async function readSecret(file: string): Promise<string> {
-  const text = (await read(file)).replace(/\r?\n$/, '');
-  if (text === '') throw new StartError('SECRET', `${file} is empty`, null);
-  return text;
-}
-
 export interface RedisFiles {
   readonly password: string | null;
   readonly tls: RedisLinkTls;
@@ -193,13 +186,4 @@ async function readTls({ caFile, certFile, keyFile }: ClusterRedisConfig): Promi
     file === undefined ? null : await read(file);
   const [ca, cert, key] = await Promise.all([of(caFile), of(certFile), of(keyFile)]);
   return { ca: ca === null ? null : [ca], cert, key };
-}
-
-export async function read(file: string): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (error) {
-    const reason = (error as NodeJS.ErrnoException).code ?? String(error);
-    throw new StartError('FILE', `cannot read ${file}: ${reason}`, error);
-  }
 }
