@@ -12,6 +12,7 @@ t.setTimeout(870_000);
 
 const cases = [...nodeCases, ...sessionCases, ...journalCases];
 const SEEDS = [1, 2, 3, 4];
+const PLANTED_SEEDS = 16;
 
 async function isKept({ promise, options }: HardCase, seed: number, planted: Planted) {
   const { plant, ...rest } = planted;
@@ -25,9 +26,12 @@ for (const hardCase of cases) {
   t.test(`hard case ${number}, ${title}`, async (t) => {
     for (const seed of SEEDS) t.ok(await isKept(hardCase, seed, {}), `seed ${seed}: it holds`);
     const broken: number[] = [];
-    for (const seed of SEEDS) if (!(await isKept(hardCase, seed, planted))) broken.push(seed);
+    // The first that breaks is enough; whether one does may hang on who is a moment earlier.
+    for (let seed = 1; broken.length === 0 && seed <= PLANTED_SEEDS; seed++) {
+      if (!(await isKept(hardCase, seed, planted))) broken.push(seed);
+    }
     t.not(broken.length, 0, `it breaks when ${without}`);
-    t.comment(`broken with seeds ${broken.join(', ')}`);
+    t.comment(`broken with seed ${broken.join()}`);
   });
 }
 
