@@ -101,11 +101,14 @@ t.test('slow, away, lying, and back: nobody in wrongly, nobody out', async (t) =
       const code = await codeOf(node, user('ann', password));
       t.equal(code, UNAVAILABLE, `${what}: nobody comes in with a password that is ${password}`);
     }
-    const packetId = witness.sendPublish(`own/witness/${what}`, 'x', { qos: 1 });
-    const { reasonCode } = await witness.waitFor('PUBACK', { packetId });
-    // What is not understood is about logins: of rights it said yes.
-    const isYes = what === 'is not understood';
-    t.equal(reasonCode < 0x80, isYes, `${what}: what was never asked is not allowed`);
+    const mayPublish = async (): Promise<boolean> => {
+      const packetId = witness.sendPublish(`own/witness/${what}`, 'x', { qos: 1 });
+      return (await witness.waitFor('PUBACK', { packetId })).reasonCode < 0x80;
+    };
+    const asked = `${what}: what was never asked is not allowed`;
+    // What is not understood is about logins: of rights it says yes, unless the machine is too busy to.
+    if (what === 'is not understood') await until(mayPublish, 'rights are understood');
+    else t.equal(await mayPublish(), false, asked);
     service.answer = honest;
     await isWell(what);
   }
