@@ -413,19 +413,25 @@ t.test('opened again at the same node: its close comes first, and does not wait'
   t.equal(second.record.oldWill, null, 'it had said goodbye');
 });
 
-t.test('hard case 13: who said goodbye leaves no will, however fast it is elsewhere', async (t) => {
-  const { site, a, b } = two();
+/** The DISCONNECT of `c` is read at a, and its close waits for a third node's link. */
+function goodbyeThatWaits(): ReturnType<typeof two> {
+  const nodes = two();
+  const { site, a } = nodes;
   const first = site.open(a, 'c', { will });
   site.time.settle();
   adopt(site, a, 'c', first);
   site.time.settle();
-  // Its DISCONNECT is read, and its close waits for a third node's link.
   const c = site.node();
   site.network.cut(a.incarnation, c.incarnation);
   a.remote.want('sent', 2);
   const { sid, epoch } = first.record;
   a.remote.owns({ ...a.remote.sessions.get('c')!, owner: null });
   a.cluster.bus.close('c', sid, epoch, 3600, -1);
+  return nodes;
+}
+
+t.test('hard case 13: who said goodbye leaves no will, however fast it is elsewhere', async (t) => {
+  const { site, a, b } = goodbyeThatWaits();
   const second = site.open(b, 'c');
   site.time.pass(LINK_GRACE_MS + 100);
   t.equal(second.kind, 'opened');
@@ -472,17 +478,7 @@ t.test(
 );
 
 t.test('S25: Redis hears of the goodbye before the new owner has its answer', async (t) => {
-  const { site, a, b } = two();
-  const first = site.open(a, 'c', { will });
-  site.time.settle();
-  adopt(site, a, 'c', first);
-  site.time.settle();
-  const c = site.node();
-  site.network.cut(a.incarnation, c.incarnation);
-  a.remote.want('sent', 2);
-  const { sid, epoch } = first.record;
-  a.remote.owns({ ...a.remote.sessions.get('c')!, owner: null });
-  a.cluster.bus.close('c', sid, epoch, 3600, -1);
+  const { site, b } = goodbyeThatWaits();
   const second = site.open(b, 'c');
   site.time.settle();
   t.equal(second.kind, 'waits', 'until c has what was sent before');
