@@ -98,6 +98,12 @@ export class NodeLinks implements LinksView {
     };
   }
 
+  /** False: its link is down. Only the holder of the links of a datacenter knows of any that is. */
+  isReachable(region: string): boolean {
+    const holder = this.#holder;
+    return holder !== null && (!holder.isHolder || holder.link(region)?.isUp === true);
+  }
+
   report(): LinksReport {
     const holder = this.#holder;
     const { region, peers, refused } = this.core;

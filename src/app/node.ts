@@ -132,6 +132,7 @@ export class BrokerNode {
       board: control?.board ?? null,
       nodeId: () => datacenter?.nodeId ?? '',
       isStopping: () => this.#stopped !== null,
+      isReachable: (region) => this.#links?.isReachable(region) === true,
       clock: systemClock,
       log,
     });

@@ -19,6 +19,8 @@ export interface RegionDeskParts {
   readonly board: RegionBoard | null;
   readonly nodeId: () => string;
   readonly isStopping: () => boolean;
+  /** False: this node knows that the region cannot be reached now. */
+  readonly isReachable: (region: string) => boolean;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -52,8 +54,9 @@ export class RegionDesk implements RegionDrainPort {
   /** At start and after a reload. */
   revise(options: SteeringOptions | undefined): void {
     if (options === this.#options) return;
-    const { broker, clock } = this.#parts;
+    const { broker, clock, isReachable } = this.#parts;
     const loads = {
+      isReachable,
       ownClients: () => broker.stats.clientsConnected,
       others: () => this.#openNodes(),
     };
@@ -163,8 +166,8 @@ export class RegionDesk implements RegionDrainPort {
 
   *metrics(): Iterable<ExtraMetric> {
     if (this.#steering === null) return;
-    const { nearest, leastLoaded, returned } = this.#steering.counters;
-    const values = { nearest, least_loaded: leastLoaded, returned };
+    const { nearest, home, leastLoaded, returned } = this.#steering.counters;
+    const values = { nearest, home, least_loaded: leastLoaded, returned };
     for (const [policy, value] of Object.entries(values)) {
       yield { ...steeredMetric, labels: { policy }, value };
     }

@@ -73,7 +73,12 @@ export function crossCheck(config: Config, where: (path: Path) => string): Probl
   checkRegions(config, report);
   checkBridges(config, report);
   if (config.steering !== undefined) {
-    for (const { path, message } of checkSteering(config.steering, config.cluster !== undefined)) {
+    const { cluster, regions } = config;
+    const surroundings = {
+      isInDatacenter: cluster !== undefined,
+      roamingRegions: regions?.roaming === true ? regions.links.map(({ region }) => region) : null,
+    };
+    for (const { path, message } of checkSteering(config.steering, surroundings)) {
       report(['steering', ...path], message);
     }
   }

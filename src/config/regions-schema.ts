@@ -18,7 +18,7 @@ const REGION_FORM = '1 to 32 of a-z, 0-9 and -, no - first';
 const DAY_S = 86_400;
 const GIB = 1024 ** 3;
 
-const region = (about: LeafText): z.ZodType<string> =>
+export const regionName = (about: LeafText): z.ZodType<string> =>
   text(
     {
       expected: `the name of a region, ${REGION_FORM}`,
@@ -66,7 +66,7 @@ const tls: z.ZodType<RegionLinkTlsConfig> = z.strictObject({
 });
 
 const link: z.ZodType<RegionLinkConfig> = z.strictObject({
-  region: region(reloaded('Name of the region that is linked to.')),
+  region: regionName(reloaded('Name of the region that is linked to.')),
   url: text(
     { expected: 'a URL such as mqtts://us.example.org:8883', refuse: refuseUrl },
     reloaded('An ordinary listener of that region; user and password may be options of their own.'),
@@ -80,7 +80,7 @@ const link: z.ZodType<RegionLinkConfig> = z.strictObject({
 });
 
 const accept: z.ZodType<RegionAcceptConfig> = z.strictObject({
-  region: region(reloaded('Name of the region that logs in so.')),
+  region: regionName(reloaded('Name of the region that logs in so.')),
   user: text(
     { expected: 'a user name' },
     reloaded('User that is this region, once authentication has proven it.'),
@@ -95,7 +95,9 @@ const accept: z.ZodType<RegionAcceptConfig> = z.strictObject({
 });
 
 export const regions: z.ZodType<RegionsConfig> = z.strictObject({
-  name: region(fixed('Name of this region, the same at all its nodes and known to the others.')),
+  name: regionName(
+    fixed('Name of this region, the same at all its nodes and known to the others.'),
+  ),
   roaming: truth(
     false,
     fixed(

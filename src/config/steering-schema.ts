@@ -1,6 +1,7 @@
 /** The options of steering, for `schema.ts`: docs/guides/steering.md says what they do. */
 import { z } from 'zod';
 import {
+  type HomeOptions,
   type LeastLoadedOptions,
   legacyPolicies,
   type NearestOptions,
@@ -9,6 +10,7 @@ import {
 } from '../geo/steering/steering-options.ts';
 import { refuseCidr } from './address.ts';
 import { choice, type LeafText, quantity, text, texts, truth } from './leaf.ts';
+import { regionName } from './regions-schema.ts';
 
 const live = (help: string): LeafText => ({ help, reloadable: true });
 const reference = (help: string): z.ZodType<string> =>
@@ -26,6 +28,11 @@ const nearest: z.ZodType<NearestOptions> = z.strictObject({
     false,
     live('Tells them 0x9D, server moved, instead of 0x9C, use another server.'),
   ),
+});
+
+const home: z.ZodType<HomeOptions> = z.strictObject({
+  region: regionName(live('A region that `regions.links` has a link to.')),
+  reference: reference('Server Reference that clients whose session is there are told.'),
 });
 
 const leastLoaded: z.ZodType<LeastLoadedOptions> = z.strictObject({
@@ -67,6 +74,15 @@ export const steering: z.ZodType<SteeringOptions> = z.strictObject({
       'x-reloadable': true,
       'x-default': [],
       description: 'Which addresses belong to which region.',
+    }),
+  home: z
+    .array(home, { error: 'expected a list of sections, each with region and reference' })
+    .default([])
+    .meta({
+      'x-reloadable': true,
+      'x-default': [],
+      description:
+        'Who comes with a session that is in one of these regions is sent there, instead of having it moved here.',
     }),
   leastLoaded: leastLoaded.optional().meta({
     description: 'Sends clients to the node of the datacenter that has the fewest.',

@@ -542,6 +542,8 @@ export interface Elsewhere {
 export interface Steering {
   /** Asked once for each CONNECT that would be let in, by a client that may connect. Null: here. */
   elsewhere(clientId: string, version: 3 | 4 | 5, remoteAddress: string): Elsewhere | null;
+  /** Asked before a session that has its home in that region moves here. Null: it moves. */
+  homeOf(clientId: string, version: 3 | 4 | 5, region: string): Elsewhere | null;
 }
 
 // ---------------------------------------------------------------------------------- the world

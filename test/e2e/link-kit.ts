@@ -31,6 +31,7 @@ const compileCache = fileURLToPath(new URL('../../node_modules/.cache/compile', 
 /** What a test may change of a configuration. */
 export interface Changeable {
   shutdownGraceMs?: number;
+  steering?: { home: readonly { region: string; reference: string }[] };
   readonly regions: {
     links: { allow?: readonly string[] }[];
     accept: { certificate?: string }[];

@@ -1,5 +1,7 @@
 // Sessions that move between two regions with what waits in them (ADR 0023), over a real Cassandra.
 import t, { type Test } from 'tap';
+import { Client as DeviceClient } from '../../src/client/client.ts';
+import type { ClientError } from '../../src/client/client-error.ts';
 import { describeRoaming, runRoamingChaos } from '../chaos/run-roaming-chaos.ts';
 import type { Client } from '../conformance/client.ts';
 import { sleep, until } from './cluster-kit.ts';
@@ -109,6 +111,37 @@ t.test('a clean start elsewhere ends it at its home', async (t) => {
   await until('it has ended there', async () => (await regions.session('eu', 'anew')) === 404);
   t.ok(first.isClosed, 'and its connection');
   await second.disconnect();
+});
+
+t.test('who is sent home instead, and taken when it comes back', async (t) => {
+  const first = await arrive(t, 'eu', 'settled');
+  await first.subscribed('settled', { qos: 1 });
+  await first.disconnect();
+  const { port } = regions.broker('eu').addresses.get('mqtt')!;
+  const reference = `127.0.0.1:${port}`;
+  await regions.reload('us', (config) => {
+    config.steering = { home: [{ region: 'eu', reference }] };
+  });
+  const connect = async (): Promise<ClientError | boolean> => {
+    const url = `mqtt://127.0.0.1:${regions.broker('us').port()}`;
+    const client = new DeviceClient({ url, ...{ clientId: 'settled', cleanStart: false } });
+    try {
+      const { sessionPresent } = await client.connect();
+      await client.disconnect();
+      return sessionPresent;
+    } catch (error) {
+      return error as ClientError;
+    }
+  };
+  await until('the directory has it', async () => {
+    return (await regions.broker('eu').metric('causeway_directory_waiting_sessions')) === 0;
+  });
+  const told = await connect();
+  t.match(told, { reasonCode: 0x9c, serverReference: reference });
+  t.equal(await connect(), true, 'it has not gone there, so the session came to it');
+  await regions.reload('us', (config) => {
+    delete config.steering;
+  });
 });
 
 t.test('a ledger of moves', async (t) => {

@@ -19,6 +19,7 @@ const JP = 'jp.example:8883';
 const table: SteeringOptions = {
   legacy: 'accept',
   patienceS: 60,
+  home: [],
   region: EU,
   nearest: [
     { reference: EU, addresses: ['192.0.2.0/24', '2001:db8:1::/48'], forGood: false },
@@ -30,7 +31,10 @@ const table: SteeringOptions = {
 const loads = (own: number, others: readonly OtherNode[]) => ({
   ownClients: () => own,
   others: () => others,
+  isReachable: (region: string) => region !== 'dead',
 });
+/** Of the rest of a configuration. */
+const byItself = { isInDatacenter: false, roamingRegions: null };
 const alone = loads(0, []);
 
 t.test('the smallest network that holds an address counts', (t) => {
@@ -107,7 +111,7 @@ t.test('who comes back is taken, and after a while sent away again', (t) => {
   t.equal(ask(reloaded), undefined, 'a reload remembers');
   time.pass(1001);
   t.equal(ask(reloaded), US);
-  t.strictSame(reloaded.counters, { nearest: 2, leastLoaded: 0, returned: 2 });
+  t.strictSame(reloaded.counters, { nearest: 2, home: 0, leastLoaded: 0, returned: 2 });
   t.equal(steering.elsewhere('$link/us', 5, '198.51.100.1'), null, 'links are no devices');
   t.equal(steering.elsewhere('causeway-health-1', 5, '198.51.100.1'), null, 'nor is /health/full');
   t.end();
@@ -202,15 +206,43 @@ t.test('what a Server Reference may be', (t) => {
 });
 
 t.test('what no option shows by itself', (t) => {
-  t.strictSame(checkSteering(table, false), []);
+  t.strictSame(checkSteering(table, byItself), []);
   const twice = { reference: JP, addresses: ['192.0.2.0/24'], forGood: false };
   const leastLoaded = { reference: 'n', slackPercent: 20, clientsMin: 1 };
   const wrong = { ...table, region: 'x', nearest: [...table.nearest, twice], leastLoaded };
-  t.match(checkSteering(wrong, false), [
+  t.match(checkSteering(wrong, byItself), [
     { path: ['nearest', 3, 'addresses', 0], message: /192.0.2.0\/24 is there twice; eu.example/ },
     { path: ['region'], message: /no entry of steering.nearest has the reference x/ },
     { path: ['leastLoaded'], message: /needs the section cluster/ },
   ]);
-  t.strictSame(checkSteering({ ...table, leastLoaded }, true), []);
+  t.strictSame(checkSteering({ ...table, leastLoaded }, { ...byItself, isInDatacenter: true }), []);
+  const home = ['us', 'us', 'jp'].map((region) => ({ region, reference: US }));
+  t.match(checkSteering({ ...table, home }, byItself), [
+    { path: ['home'], message: /needs regions.roaming/ },
+  ]);
+  t.match(checkSteering({ ...table, home }, { ...byItself, roamingRegions: ['us'] }), [
+    { path: ['home', 1, 'region'], message: /us is there twice/ },
+    { path: ['home', 2, 'region'], message: /regions.links has no link to jp/ },
+  ]);
+  t.end();
+});
+
+t.test('a session goes on at its home, unless that cannot be reached', (t) => {
+  const home = ['us', 'dead'].map((region) => ({ region, reference: `${region}.example` }));
+  const time = new ManualTime();
+  const steering = new RegionSteering({ ...table, home }, time, alone);
+  const ask = (id: string, region: string, version: 4 | 5 = 5): string | undefined =>
+    steering.homeOf(id, version, region)?.serverReference;
+  t.equal(ask('a', 'us'), 'us.example');
+  t.equal(ask('a', 'us'), undefined, 'who comes back is taken');
+  t.equal(ask('b', 'dead'), undefined, 'its link is down');
+  t.equal(ask('c', 'jp'), undefined, 'no reference is known');
+  t.equal(ask('d', 'us', 4), undefined, '3.1.1 is taken');
+  t.match(steering.counters, { home: 1, returned: 1 });
+  time.pass(60_001);
+  t.equal(ask('a', 'us'), 'us.example', 'and is sent again after the patience');
+  const refusing = new RegionSteering({ ...table, home, legacy: 'refuse' }, time, alone, steering);
+  t.equal(refusing.homeOf('d', 4, 'us')?.serverReference, 'us.example');
+  t.equal(new RegionSteering(table, time, alone).homeOf('a', 5, 'us'), null, 'off');
   t.end();
 });

@@ -19,6 +19,7 @@ import {
   type AuthAnswer,
   type ConnectDecision,
   type ConnectRequest,
+  type Elsewhere,
   type Ticket,
   WAIT,
 } from '../ports.ts';
@@ -163,7 +164,17 @@ function isSteered(connection: Connection): boolean {
   const { steering } = connection.services.core;
   if (steering === null || connection.listener.isOwn === true) return false;
   const { clientId, version, sink } = connection;
-  const elsewhere = steering.elsewhere(clientId, version, sink.remoteAddress);
+  return isSentTo(connection, steering.elsewhere(clientId, version, sink.remoteAddress));
+}
+
+/** Whose session is in another region may be told to go there instead of having it moved. */
+function isSentHome(connection: Connection, region: string): boolean {
+  const { clientId, version, services } = connection;
+  const elsewhere = services.core.steering?.homeOf(clientId, version, region) ?? null;
+  return isSentTo(connection, elsewhere);
+}
+
+function isSentTo(connection: Connection, elsewhere: Elsewhere | null): boolean {
   if (elsewhere === null) return false;
   const reason = elsewhere.isForGood ? 'server_moved' : 'another_server';
   const { reasonCode } = refuseTable[reason];
@@ -315,6 +326,10 @@ function openWhenFound(
     // What nobody in particular made starts clean for who is somebody.
     const isOwn = known === null || known.identity === decision.identity;
     const isClean = packet.cleanStart || !isOwn;
+    if (found !== null && !isClean && isSentHome(connection, found.home)) {
+      connection.release(Hold.DIRECTORY);
+      return;
+    }
     if (roaming !== null) {
       roaming.arrive(clientId, found, isClean, () => !connection.closed, goOn);
       return;

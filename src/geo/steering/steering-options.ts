@@ -17,6 +17,13 @@ export interface NearestOptions {
   readonly forGood: boolean;
 }
 
+/** Clients whose session has its home in that region are sent there. */
+export interface HomeOptions {
+  /** As `regions.links` names it. */
+  readonly region: string;
+  readonly reference: string;
+}
+
 export interface LeastLoadedOptions {
   /** Where clients reach this very node. */
   readonly reference: string;
@@ -33,6 +40,7 @@ export interface SteeringOptions {
   /** The reference in `nearest` that is this region. */
   readonly region?: string | undefined;
   readonly nearest: readonly NearestOptions[];
+  readonly home: readonly HomeOptions[];
   readonly leastLoaded?: LeastLoadedOptions | undefined;
 }
 
@@ -57,10 +65,17 @@ export interface SteeringProblem {
   readonly message: string;
 }
 
+/** Of the rest of the configuration. */
+export interface SteeringSurroundings {
+  readonly isInDatacenter: boolean;
+  /** Regions that this one has links to; null: sessions do not roam. */
+  readonly roamingRegions: readonly string[] | null;
+}
+
 /** What no option shows by itself. */
 export function checkSteering(
   options: SteeringOptions,
-  isInDatacenter: boolean,
+  { isInDatacenter, roamingRegions }: SteeringSurroundings,
 ): SteeringProblem[] {
   const problems: SteeringProblem[] = [];
   const seen = new Map<string, string>();
@@ -76,6 +91,7 @@ export function checkSteering(
       problems.push({ path, message: `${text} is there twice; ${other} has it already` });
     }
   }
+  problems.push(...homeProblems(options.home, roamingRegions));
   const { region, nearest, leastLoaded } = options;
   if (region !== undefined && !nearest.some(({ reference }) => reference === region)) {
     const message = `no entry of steering.nearest has the reference ${region}`;
@@ -84,6 +100,27 @@ export function checkSteering(
   if (leastLoaded !== undefined && !isInDatacenter) {
     const message = 'needs the section cluster: a node alone knows no other one';
     problems.push({ path: ['leastLoaded'], message });
+  }
+  return problems;
+}
+
+function homeProblems(
+  home: readonly HomeOptions[],
+  roamingRegions: readonly string[] | null,
+): SteeringProblem[] {
+  if (home.length > 0 && roamingRegions === null) {
+    const message = 'needs regions.roaming: without it no region knows the home of a session';
+    return [{ path: ['home'], message }];
+  }
+  const problems: SteeringProblem[] = [];
+  const seen = new Set<string>();
+  for (const [place, { region }] of home.entries()) {
+    const path = ['home', place, 'region'];
+    if (seen.has(region)) problems.push({ path, message: `${region} is there twice` });
+    else if (roamingRegions?.includes(region) !== true) {
+      problems.push({ path, message: `regions.links has no link to ${region}` });
+    }
+    seen.add(region);
   }
   return problems;
 }

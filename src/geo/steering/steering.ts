@@ -1,6 +1,6 @@
 /**
- * Says at CONNECT which clients belong to another region, by their address, or to another node of the
- * datacenter, as that has fewer of them. Never says it twice in a row to one client: where it was sent
+ * Says at CONNECT which clients belong to another region, by their address or as their session is there,
+ * or to another node of the datacenter, as that has fewer of them. Never says it twice in a row to one client: where it was sent
  * may be away, or send it back. Implements the core's `Steering`; knows neither sockets nor Redis.
  */
 import type { Clock, Elsewhere, Steering } from '../../core/ports.ts';
@@ -20,6 +20,8 @@ export interface NodeLoads {
   readonly ownClients: () => number;
   /** Those heard of lately; another array after each word of theirs. */
   readonly others: () => readonly OtherNode[];
+  /** False: this node knows that the region cannot be reached now. */
+  readonly isReachable: (region: string) => boolean;
 }
 
 /** Clients that were sent away and are remembered; the oldest is forgotten for the next. */
@@ -28,8 +30,9 @@ const REMEMBERED_MAX = 65_536;
 const NOT_DEVICES = ['$', 'causeway-health-'] as const;
 
 export interface SteeringCounters {
-  /** Clients that were told to go to another region, or to another node. */
+  /** Clients that were told to go to another region by address, to their home, or to another node. */
   nearest: number;
+  home: number;
   leastLoaded: number;
   /** That came back within the patience, and were taken. */
   returned: number;
@@ -58,7 +61,7 @@ export class RegionSteering implements Steering {
     this.#options = options;
     this.#clock = clock;
     this.#loads = loads;
-    this.counters = before?.counters ?? { nearest: 0, leastLoaded: 0, returned: 0 };
+    this.counters = before?.counters ?? { nearest: 0, home: 0, leastLoaded: 0, returned: 0 };
     this.#sent = before === null ? new Map() : before.#sent;
     const { nearest } = options;
     this.#nearest = nearest.length === 0 ? null : new AddressTable(entriesOf(options));
@@ -83,6 +86,20 @@ export class RegionSteering implements Steering {
     this.counters.leastLoaded++;
     this.#sentTo.set(node.nodeKey, (this.#sentTo.get(node.nodeKey) ?? 0) + 1);
     return { serverReference: node.reference, isForGood: false };
+  }
+
+  homeOf(clientId: string, version: 3 | 4 | 5, region: string): Elsewhere | null {
+    const { home, legacy } = this.#options;
+    if (home.length === 0 || (version !== 5 && legacy === 'accept')) return null;
+    const entry = home.find((one) => one.region === region);
+    if (entry === undefined || !this.#loads.isReachable(region)) return null;
+    if (this.#isBack(clientId)) {
+      this.counters.returned++;
+      return null;
+    }
+    this.#remember(clientId);
+    this.counters.home++;
+    return { serverReference: entry.reference, isForGood: false };
   }
 
   /** The node that should have the next client instead of this one; null: none. */
