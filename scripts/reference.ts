@@ -316,6 +316,7 @@ const steeringManual = `# Sends clients to the region or node that should serve 
 #     - reference: us.example:8883
 #       addresses: [198.51.100.0/24]
 #       forGood: false
+#   home: []                            # with regions.roaming: [{ region: us, reference: us.example:8883 }]
 #   leastLoaded:                        # the node of the datacenter that has the fewest clients
 #     reference: node-1.eu.example:8883 # where clients reach this very node
 #     slackPercent: 20
