@@ -112,6 +112,41 @@ export const journalCases: readonly HardCase[] = [
     }),
   },
   {
+    number: 11,
+    title: 'only its old node lacks Redis: a publisher is in when its copy is in the queues',
+    promise: async (scene) => {
+      const { subscriber, publisher } = await published(scene);
+      publisher.cut();
+      await scene.pass(300);
+      const keeper = keeperOf(scene);
+      scene.life(0).redis.partition();
+      scene.site.redis.refuse('OOM', ['session_append_1']);
+      scene.site.redis.up(true);
+      // It puts the copy into the queues, but for what Redis refuses, and then loses it as well.
+      await scene.pass(1000);
+      scene.life(keeper).redis.partition();
+      await scene.pass(300);
+      scene.site.redis.refuse(null);
+      for (const index of [keeper, 0]) {
+        scene.kernel.after(null, 4000, () => scene.life(index).redis.heal());
+      }
+      await connected(scene, publisher, 3 - keeper);
+      publisher.publish('a', 'second', 1);
+      await scene.pass(8000);
+      return subscriber.taken.join() === 'first,second';
+    },
+    without: 'its session is nobody’s as soon as the copy says that it has left no will',
+    planted: inNodes(({ store }) => {
+      const replay = store.replay.bind(store);
+      store.replay = (record, answered) => {
+        const { clientId, sid } = record;
+        const left = leftOf(record);
+        if (left === null) replay(record, answered);
+        else store.close(clientId, sid, left.epoch, left.expiryIntervalS, -1, answered);
+      };
+    }),
+  },
+  {
     number: 10,
     title: 'inbound QoS 2: Redis returns between PUBREC and PUBREL, and both are one exchange',
     promise: async (scene) => {
@@ -258,6 +293,17 @@ async function promised(scene: Scene) {
   const packetId = publisher.publish('a', 'once', 2);
   await scene.until('promised', () => publisher.count('PUBREC', packetId) > 0, 3000);
   return { subscriber, publisher, packetId };
+}
+
+/** A QoS 1 message has its PUBACK while Redis is away. */
+async function published(scene: Scene) {
+  const subscriber = await scene.subscriber('s', 1, 'a', 1, DURABLE);
+  const publisher = await scene.connected('p', 0, DURABLE);
+  await scene.pass(500);
+  scene.site.redis.down();
+  const packetId = publisher.publish('a', 'first', 1);
+  await scene.until('acknowledged', () => publisher.count('PUBACK', packetId) > 0, 3000);
+  return { subscriber, publisher };
 }
 
 function keeperOf(scene: Scene): number {

@@ -44,6 +44,7 @@ import { OwnerWriter } from './owner-writer.ts';
 import { QueueReader } from './queue-reader.ts';
 import { NewerRecord } from './record-version.ts';
 import { RedisCalls } from './redis-calls.ts';
+import { ReplayOrder } from './replay-order.ts';
 import { SessionIndexes } from './session-indexes.ts';
 import { type OpenedSession, RedisLedger } from './session-ledger.ts';
 import { imageOf, SessionLoader } from './session-loader.ts';
@@ -131,6 +132,7 @@ export class RedisStore
   readonly #opened: Map<string, OpenedSession> = new Map();
   /** Of journals that are replayed, by client id and sid. */
   readonly #replays: Map<string, ReplayLane> = new Map();
+  readonly #replayed: ReplayOrder = new ReplayOrder();
   readonly #farewells: Farewells;
   #storeEvents: StoreEvents | null = null;
   #isStopped = false;
@@ -567,8 +569,16 @@ export class RedisStore
     if (isInbound(record)) {
       if (this.#recallLeft(record, answered)) return;
       const found = soundOrNull(() => inboundOf(record), this.#quarantine, clientId, 'journal');
-      if (found === null) answered();
-      else this.#recall.add({ clientId, sid, ...found, answered });
+      if (found === null) {
+        answered();
+        return;
+      }
+      const written = this.#replayed.begin();
+      const told = (): void => {
+        written();
+        answered();
+      };
+      this.#recall.add({ clientId, sid, ...found, answered: told });
       return;
     }
     const name = `${sid} ${clientId}`;
@@ -581,23 +591,30 @@ export class RedisStore
     }
     const { lane } = replay;
     replay.waiting++;
+    const written = this.#replayed.begin();
     this.#appends.replay(lane, writer, seq, value, () => {
       replay.waiting--;
       if (replay.waiting === 0) this.#replays.delete(name);
+      written();
       answered();
     });
   }
 
-  /** That a dead node's client had left no will: survivors must not find one. */
+  /**
+   * That a client has left a node without a will: survivors must not find one. Nobody's session has nobody to be
+   * asked for what that client had sent (hard case 11): first it is in the queues.
+   */
   #recallLeft(record: JournalRecord, answered: () => void): boolean {
     const { clientId, sid } = record;
     const left = soundOrNull(() => leftOf(record), this.#quarantine, clientId, 'journal');
     if (left === null) return false;
     const { epoch, expiryIntervalS } = left;
-    this.#ledger.close(clientId, sid, epoch, expiryIntervalS, -1, (outcome) => {
-      if (outcome === 'fenced') this.#ledger.oldWillSettled(clientId, sid, epoch);
-      answered();
-    });
+    this.#replayed.afterAll(() =>
+      this.#ledger.close(clientId, sid, epoch, expiryIntervalS, -1, (outcome) => {
+        if (outcome === 'fenced') this.#ledger.oldWillSettled(clientId, sid, epoch);
+        answered();
+      }),
+    );
     return true;
   }
 
