@@ -117,7 +117,7 @@ t.test('a datacenter of two', async (t) => {
     t.strictSame(await Promise.all(['a', 'b'].map(ready)), [503, 503]);
     // What the other node counts comes with its next word to this one.
     const table =
-      /^draining +true$[^]*^NODE +DRAINING +MOVED +LEFT\nb +true +6 +0\na +true +6 +0\n$/m;
+      /^draining +true$[\s\S]*^NODE +DRAINING +MOVED +LEFT\nb +true +6 +0\na +true +6 +0\n$/m;
     await until('each counts its six', async () =>
       table.test((await ctl('b', 'drain', '--region', '--show')).stdout),
     );
