@@ -7,38 +7,23 @@ import { Ring } from '../util/ring.ts';
 import { writeAck } from '../wire/ack.ts';
 import { PacketType } from '../wire/packet-type.ts';
 import type { Core } from './core.ts';
-import type { DropReason } from './drop-reason.ts';
 import { Inflight, InflightState } from './inflight.ts';
-import { MOVED_TOPIC } from './link-names.ts';
-import { publishedAtMs } from './link-properties.ts';
 import type { Message, MessageWaiter } from './message.ts';
 import type { Audience, Outlet } from './outlet.ts';
 import type { Ownership } from './ownership.ts';
 import type { SessionQuota } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
+import { QueueBounds } from './queue-bounds.ts';
 import { EntryState, QueueEntry } from './queue-entry.ts';
-import type { LinkPeer } from './region-links.ts';
+import { hasEntryRoom, hasRoom, LINK_READ_AHEAD, QueueWindow } from './queue-window.ts';
 import { ALL_IDS, QUARTER_IDS } from './roaming-state.ts';
 import type { Session, Subscription } from './session.ts';
 import { SharedAppend } from './shared-append.ts';
 
-/** Entries per session kept in memory when the store keeps the queue. */
-const WINDOW_ENTRIES = 256;
-const WINDOW_BYTES = 256 * 1024;
-/** Read at a time for another region: there are few of them, and each is to catch up at line rate. */
-const LINK_READ_ENTRIES = 4096;
-const LINK_READ_BYTES = 2 * 1024 * 1024;
-/** The next piece is asked for when so many of the last one are left. */
-const LINK_READ_AHEAD = LINK_READ_ENTRIES / 2;
-/** Kept in memory for one, beside what is in flight: a moment of congestion costs no reading back. */
-const LINK_WINDOW_ENTRIES = 16_384;
-const LINK_WINDOW_BYTES = 4 * 1024 * 1024;
 /** Entries in a live session's queue at which its publishers wait. */
 const PRESSED_ENTRIES = 1024;
 const PACKET_IDS = ALL_IDS;
-/** By how much the queue of a link may be over its budget while its oldest entries are read. */
-const BUDGET_SLACK_BYTES = 4 * WINDOW_BYTES;
 
 /** What became of one delivery. */
 export const Outcome = { DONE: 0, PRESSED: 1, REFUSED: 2 } as const;
@@ -55,6 +40,8 @@ function mayLeave(session: Session, entry: QueueEntry): boolean {
 export class Delivery {
   readonly #core: Core;
   readonly #encoder: PublishEncoder;
+  readonly #bounds: QueueBounds;
+  readonly #window: QueueWindow;
   /** For entries that are sent from the queue. */
   readonly #queued: Publication = new Publication();
   /** Told at the end of the turn that a message of theirs became safe. */
@@ -63,6 +50,8 @@ export class Delivery {
   constructor(core: Core, encoder: PublishEncoder) {
     this.#core = core;
     this.#encoder = encoder;
+    this.#bounds = new QueueBounds(core, this);
+    this.#window = new QueueWindow(core, this);
   }
 
   /** QoS 0 of the current publication to a connected receiver. */
@@ -125,7 +114,7 @@ export class Delivery {
     if (session.ownership !== null && session.durable) {
       return this.#append(session, publication, receiver, qos, retain, sharedFilter);
     }
-    if (!this.#makeRoom(session, publication)) return Outcome.REFUSED;
+    if (!this.#bounds.makeRoom(session, publication)) return Outcome.REFUSED;
     const seq = ++session.tailSeq;
     const message = publication.message();
     const entry = new QueueEntry(
@@ -180,7 +169,7 @@ export class Delivery {
 
   /** The queue of a session owned here reaches to `seq`; `append`: what is there, when we know. */
   grown(session: Session, seq: number, append: SharedAppend | null): void {
-    this.#reaches(session, seq);
+    this.#window.reaches(session, seq);
     const queue = session.queue ?? new Ring();
     if (append !== null && session.loadedSeq === seq - 1 && hasEntryRoom(session, queue.length)) {
       const { message, qos, retain, subscriptionIds, sharedFilter } = append;
@@ -188,56 +177,19 @@ export class Delivery {
       entry.sharedFilter = sharedFilter;
       session.queue = queue;
       queue.push(entry);
-      this.#loaded(session, entry);
+      this.#window.loaded(session, entry);
     }
     this.pump(session);
   }
 
-  #reaches(session: Session, seq: number): void {
-    if (seq <= session.tailSeq) return;
-    this.#core.stats.queuedMessages += seq - session.tailSeq;
-    session.queuedMessages += seq - session.tailSeq;
-    session.tailSeq = seq;
-    // Positions may have been passed over: whoever waits for nothing is judged by what is read.
-    if (session.queue !== null && session.queue.length > 0) this.#limitShared(session);
-  }
-
-  /** The queue itself drops what is new; a client that lets it get so far may have to go. */
-  #limitShared({ queuedMessages, owner }: Session): void {
-    const core = this.#core;
-    if (core.queueOverflow !== 'disconnect' || owner === null) return;
-    if (queuedMessages >= core.limits.queueMessagesMax) core.closeLater(owner, 'queue_overflow');
-  }
-
-  /** Memory has an entry of a shared queue from here on. */
-  #loaded(session: Session, entry: QueueEntry): void {
-    session.loadedSeq = entry.seq;
-    session.queuedBytes += entry.message.bytes;
-    this.#core.stats.queuedBytes += entry.message.bytes;
-  }
-
   /** Takes over a shared queue as it stands: lowest position not settled, highest given. */
   adoptQueue(session: Session, headSeq: number, tailSeq: number): void {
-    this.forgetQueue(session);
-    session.loadedSeq = headSeq - 1;
-    session.tailSeq = tailSeq;
-    session.queuedMessages = tailSeq - headSeq + 1;
-    this.#core.stats.queuedMessages += session.queuedMessages;
+    this.#window.adopt(session, headSeq, tailSeq);
   }
 
   /** Lets go of what memory holds of a shared queue: another node may have it by now. */
   forgetQueue(session: Session): void {
-    const { stats } = this.#core;
-    if (session.inflight !== null) stats.inflightMessages -= session.inflight.open;
-    session.inflight = null;
-    session.queue = null;
-    session.reading = false;
-    session.loadedSeq = 0;
-    session.tailSeq = 0;
-    stats.queuedMessages -= session.queuedMessages;
-    stats.queuedBytes -= session.queuedBytes;
-    session.queuedMessages = 0;
-    session.queuedBytes = 0;
+    this.#window.forget(session);
   }
 
   /** A message that had to wait for those before it from another region; `pump` follows. */
@@ -248,7 +200,7 @@ export class Delivery {
     qos: 1 | 2,
     retain: boolean,
   ): void {
-    if (!this.#makeRoom(session, publication)) return;
+    if (!this.#bounds.makeRoom(session, publication)) return;
     const seq = ++session.tailSeq;
     const message = publication.message();
     this.#enqueue(session, new QueueEntry(seq, message, qos, retain, subscriptionIds, false), null);
@@ -320,7 +272,7 @@ export class Delivery {
     const queue = session.queue;
     if (queue !== null) {
       const isLow = queue.length <= LINK_READ_AHEAD;
-      if (isLow && session.link !== null && session.spilled) this.#refill(session);
+      if (isLow && session.link !== null && session.spilled) this.#window.read(session);
       while (queue.length > 0) {
         const entry = queue.at(0)!;
         if (!this.#hasWindow(session, outlet)) {
@@ -335,7 +287,7 @@ export class Delivery {
         queue.shift();
         if (entry.state === EntryState.SETTLED) continue;
         if (entry.state !== EntryState.RELEASED) {
-          if (this.#isUndeliverable(session, entry)) continue;
+          if (this.#bounds.isUndeliverable(session, entry)) continue;
           const { quota } = session;
           if (quota !== null && !this.#mayLeave(session, quota, entry.message.bytes)) {
             queue.unshift(entry);
@@ -346,7 +298,7 @@ export class Delivery {
       }
     }
     if (session.spilled) {
-      this.#refill(session);
+      this.#window.read(session);
     } else {
       outlet.slow = false;
       if (outlet.waiters !== null && outlet.pendingBytes === 0) releaseWaiters(outlet);
@@ -383,11 +335,6 @@ export class Delivery {
     this.#requeueInflight(session);
   }
 
-  /** Nothing more is owed for the entry. */
-  settle(session: Session, entry: QueueEntry): void {
-    this.#settle(session, entry, false);
-  }
-
   /** Another queue has the entry by now, the session's connection of that epoch is gone. */
   settleMoved(session: Session, entry: QueueEntry, epoch: number): void {
     // A later owner may have sent it already; then both deliver it.
@@ -396,8 +343,11 @@ export class Delivery {
     this.#core.store.settle(session.number, entry);
   }
 
-  /** `inFanout`: the publisher who waits must not go on from inside somebody else's fan-out. */
-  #settle(session: Session, entry: QueueEntry, inFanout: boolean): void {
+  /**
+   * Nothing more is owed for the entry. `inFanout`: the publisher who waits must not go on from inside somebody
+   * else's fan-out.
+   */
+  settle(session: Session, entry: QueueEntry, inFanout: boolean = false): void {
     if (entry.state === EntryState.SETTLED) return;
     entry.state = EntryState.SETTLED;
     const core = this.#core;
@@ -534,41 +484,6 @@ export class Delivery {
     return Math.max(1, Math.ceil((expiresAtMs - this.#core.clock.wallMs()) / 1000));
   }
 
-  /** Expired, or no longer allowed: settled and counted. */
-  #isUndeliverable(session: Session, entry: QueueEntry): boolean {
-    const message = entry.message;
-    const isExpired =
-      message.expiresAtMs !== 0 &&
-      !entry.sentBefore &&
-      message.expiresAtMs <= this.#core.clock.wallMs();
-    if (isExpired) {
-      // [MQTT5-3.3.2-5]
-      this.#core.drop('expired', session.clientId, message.topic);
-      this.settle(session, entry);
-      return true;
-    }
-    if (session.checksReceive && session.gate?.receive(message.topic) === false) {
-      this.#core.drop('not_authorized_receive', session.clientId, message.topic);
-      this.settle(session, entry);
-      return true;
-    }
-    return session.link !== null && this.#isOverBudget(session, session.link, entry);
-  }
-
-  /** Too old for the region it is for, or that region may not have it any more. */
-  #isOverBudget(session: Session, link: LinkPeer, entry: QueueEntry): boolean {
-    const { message } = entry;
-    if (entry.sentBefore) return false;
-    const publishedMs = publishedAtMs(message.properties);
-    const isOld = publishedMs !== 0 && publishedMs + link.budgetAgeMs < this.#core.clock.wallMs();
-    if (!isOld && link.mayHave(message.topic)) return false;
-    const why = isOld ? 'link_budget' : 'not_authorized_receive';
-    this.#core.drop(why, session.clientId, message.topic);
-    if (isOld) link.dropped++;
-    this.settle(session, entry);
-    return true;
-  }
-
   #canSend(session: Session, outlet: Outlet, bytes: number): boolean {
     if (session.queue !== null && session.queue.length > 0) return false;
     if (!this.#hasWindow(session, outlet)) return false;
@@ -611,151 +526,9 @@ export class Delivery {
     return outlet.pendingBytes * 2 >= this.#core.limits.outboxBytesMax && !outlet.slow;
   }
 
-  /** Applies the queue limits; false: the new message is the one that is dropped. */
-  #makeRoom(session: Session, publication: Publication): boolean {
-    if (!this.#isWithinLimits(session, publication)) return false;
-    const { quota } = session;
-    return quota === null || this.#isWithinQuota(session, quota, publication);
-  }
-
-  /** Counts the message against the quota of queued bytes; false: there is no room to be made. */
-  #isWithinQuota(session: Session, quota: SessionQuota, publication: Publication): boolean {
-    const core = this.#core;
-    const { bytes } = publication;
-    if (quota.enqueue(bytes)) return true;
-    const dropsOldest = quota.overflow === null && core.queueOverflow === 'drop_oldest';
-    while (dropsOldest && this.#dropOldest(session, 'queue_quota')) {
-      if (quota.enqueue(bytes)) return true;
-    }
-    core.drop('queue_quota', session.clientId, publication.topic);
-    const policy = quota.overflow ?? core.queueOverflow;
-    if (policy === 'disconnect' && session.owner !== null) {
-      core.closeLater(session.owner, 'queue_overflow');
-    }
-    return false;
-  }
-
-  /** The oldest go for what is new, whatever `queueOverflow` says. */
-  #isWithinBudget(session: Session, link: LinkPeer, publication: Publication): boolean {
-    if (session.queuedBytes < link.budgetBytes) return true;
-    while (this.#dropOldest(session, 'link_budget')) {
-      link.dropped++;
-      if (session.queuedBytes < link.budgetBytes) return true;
-    }
-    // The oldest are only in the store, as below.
-    if (session.spilled && session.queuedBytes < link.budgetBytes + BUDGET_SLACK_BYTES) {
-      this.#refill(session);
-      return true;
-    }
-    this.#core.drop('link_budget', session.clientId, publication.topic);
-    link.dropped++;
-    return false;
-  }
-
-  #isWithinLimits(session: Session, publication: Publication): boolean {
-    const core = this.#core;
-    const limits = core.limits;
-    if (session.link !== null) return this.#isWithinBudget(session, session.link, publication);
-    if (!this.#isFull(session)) return true;
-    if (core.queueOverflow === 'drop_oldest' && limits.queueMessagesMax > 0) {
-      // Several small ones may have to go for a large one.
-      while (this.#dropOldest(session, 'queue_full')) if (!this.#isFull(session)) return true;
-      // The oldest are only in the store: read them so that the next ones can go. Until then the
-      // queue may exceed its bound by one window.
-      if (session.spilled && session.queuedMessages < limits.queueMessagesMax + WINDOW_ENTRIES) {
-        this.#refill(session);
-        return true;
-      }
-    }
-    core.drop('queue_full', session.clientId, publication.topic);
-    if (core.queueOverflow === 'disconnect' && session.owner !== null) {
-      core.closeLater(session.owner, 'queue_overflow');
-    }
-    return false;
-  }
-
-  #isFull(session: Session): boolean {
-    const limits = this.#core.limits;
-    return (
-      session.queuedMessages >= limits.queueMessagesMax ||
-      session.queuedBytes >= limits.queueBytesMax
-    );
-  }
-
-  /** Takes the oldest entry out of the queue; false: there is none that may go. */
-  #dropOldest(session: Session, why: DropReason): boolean {
-    const queue = session.queue;
-    if (queue === null) return false;
-    for (let index = 0; index < queue.length; index++) {
-      const entry = queue.at(index)!;
-      // What a link says of sessions is no message.
-      if (entry.message.topic === MOVED_TOPIC) continue;
-      // A QoS 2 exchange that has begun is finished, or the client keeps its packet id for ever.
-      const hasBegun = entry.sentBefore || entry.state === EntryState.RELEASED;
-      if (entry.qos === 2 && hasBegun && entry.state !== EntryState.SETTLED) continue;
-      queue.remove(index);
-      if (entry.state !== EntryState.SETTLED) {
-        this.#core.drop(why, session.clientId, entry.message.topic);
-        this.#settle(session, entry, true);
-      }
-      return true;
-    }
-    return false;
-  }
-
   /** Reads on in a queue that nobody is connected to; its feed is told. */
   fetch(session: Session): void {
-    if (session.spilled) this.#refill(session);
-  }
-
-  /** Reads the next entries from the store. */
-  #refill(session: Session): void {
-    if (session.reading || session.ended) return;
-    session.reading = true;
-    const fromSeq = session.loadedSeq + 1;
-    const tailSeq = session.tailSeq;
-    const epoch = session.ownership?.epoch;
-    const store = this.#core.store;
-    const isLink = session.link !== null;
-    const messagesMax = isLink ? LINK_READ_ENTRIES : WINDOW_ENTRIES;
-    const bytesMax = isLink ? LINK_READ_BYTES : WINDOW_BYTES;
-    store.read(session.number, fromSeq, messagesMax, bytesMax, (entries, error) => {
-      // Asked under another owner: its positions are nothing to this one.
-      if (session.ownership?.epoch !== epoch) return;
-      session.reading = false;
-      if (session.ended) return;
-      if (error !== null) {
-        this.#core.log.error({ err: error, clientId: session.clientId }, 'queue could not be read');
-        return;
-      }
-      const queue = (session.queue ??= new Ring());
-      for (const entry of entries) {
-        session.roam?.recall(entry);
-        if (session.ownership !== null) {
-          // Came from memory meanwhile.
-          if (entry.seq <= session.loadedSeq) continue;
-          // Nobody may have told of it: a position once seen is never given again.
-          this.#reaches(session, entry.seq);
-          // Gone by the bounds of the queue, or settled out of order by an earlier owner.
-          this.#skipped(session, entry.seq - session.loadedSeq - 1);
-          this.#loaded(session, entry);
-        }
-        queue.push(entry);
-        session.loadedSeq = Math.max(session.loadedSeq, entry.seq);
-      }
-      // None up to the tail of when we asked; what came since is read next.
-      if (entries.length === 0 && session.loadedSeq < tailSeq) {
-        if (session.ownership !== null) this.#skipped(session, tailSeq - session.loadedSeq);
-        session.loadedSeq = tailSeq;
-      }
-      if (session.ownership !== null) this.#limitShared(session);
-      this.pump(session);
-    });
-  }
-
-  #skipped(session: Session, entries: number): void {
-    session.queuedMessages -= entries;
-    this.#core.stats.queuedMessages -= entries;
+    if (session.spilled) this.#window.read(session);
   }
 
   #countSent(session: Session, publication: Publication, qos: number): void {
@@ -766,20 +539,6 @@ export class Delivery {
     stats.publishBytesSent += bytes;
     if (observer !== null) observer.delivered(session.clientId, publication.topic, qos, bytes);
   }
-}
-
-/** Whether memory takes one more entry of a queue that has so many in it. */
-function hasRoom(session: Session, waiting: number): boolean {
-  if (!hasEntryRoom(session, waiting)) return false;
-  if (waiting === 0) return true;
-  // Until something is spilled, all that is queued is in memory.
-  if (session.link === null) return session.queuedBytes <= WINDOW_BYTES;
-  // Most of it is in flight, at a long round trip: what waits is counted by the mean.
-  return (session.queuedBytes / session.queuedMessages) * waiting <= LINK_WINDOW_BYTES;
-}
-
-function hasEntryRoom(session: Session, waiting: number): boolean {
-  return waiting < (session.link === null ? WINDOW_ENTRIES : LINK_WINDOW_ENTRIES);
 }
 
 /** A session that goes from region to region gives each home identifiers of its own. */
