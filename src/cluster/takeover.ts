@@ -3,9 +3,6 @@
  * the owner before, a live one is asked to let go over its link, and only its answer, or its death, lets
  * this node go on. And the other side: what this node does when it is asked. Called by the bus; answers to
  * clients are the core's business.
- *
- * A request has a number that four divides, or the next: it was sent to all, as there is no Redis to ask who
- * has the client. Its answer is that number and what `Answer` says of it.
  */
 import type {
   Incarnation,
@@ -21,8 +18,10 @@ import type { Clock, Random, Scheduler } from '../core/ports.ts';
 import { Ring } from '../util/ring.ts';
 import { publishWill } from './absent-will.ts';
 import type { Barrier } from './barrier.ts';
+import { Closings } from './closings.ts';
 import type { ClusterCounters } from './cluster-counters.ts';
-import { encodeLetGo, encodeLetGoDone, type LetGoFrame } from './link/frame-codec.ts';
+import { Answer, answerTo, isToAll, LetGoRequests } from './let-go-requests.ts';
+import { encodeLetGoDone, type LetGoFrame } from './link/frame-codec.ts';
 import type { Mesh } from './ports.ts';
 import { RecentNews } from './recent-news.ts';
 import type { RoutesAnnouncer } from './routes-announcer.ts';
@@ -72,15 +71,6 @@ export interface TakeoverJournal {
   whenWritten(clientId: string, then: () => void): void;
 }
 
-/** What the answer of an old owner says besides. */
-const Answer = {
-  /** The client had said goodbye to it, and its `close` came to Redis too late: its will is void. */
-  WILL_VOID: 1,
-  /** It had promised something while Redis was away, and has written it there perhaps after the open. */
-  STALE: 2,
-} as const;
-const REQUEST_STEP = 4;
-
 type OpenedInRedis = Extract<LedgerAnswer, { kind: 'opened' }>;
 
 const SID_BYTES = 8;
@@ -92,8 +82,6 @@ const DOUBTS_MAX = 3;
 const REOPEN_EXPIRY_S = 60;
 /** So long after a session was written again whoever had it may still be at it; clocks may differ besides. */
 const WRITTEN_AGAIN_MS = 120_000;
-/** How long it is remembered that a client had said goodbye. */
-const GOODBYE_MS = 30_000;
 
 interface Opening {
   readonly request: OpenRequest;
@@ -122,53 +110,20 @@ interface OpenLine {
   supersededBy: number;
 }
 
-/** Asked of another node. */
-interface Asked {
-  readonly peer: Incarnation;
-  readonly clientId: string;
-  readonly epoch: number;
-  /** All members are, as Redis is away. */
-  readonly isToAll: boolean;
-  /** Bits of `Answer`. */
-  readonly answered: (bits: number) => void;
-}
-
-/** What a bounded waiting ends at. */
-interface Deadline {
-  readonly atMs: number;
-  readonly expire: () => void;
-}
-
-interface Closing {
-  /** Hands it to Redis now, if it has not been. */
-  readonly handOver: () => void;
-}
-
-interface Goodbye {
-  readonly sid: string;
-  readonly epoch: number;
-  /** That Redis knows it by. */
-  readonly knownBy: number;
-  readonly atMs: number;
-}
-
 export class Takeover {
   readonly #parts: TakeoverParts;
   readonly #lines: Map<string, OpenLine> = new Map();
-  readonly #closings: Map<string, Set<Closing>> = new Map();
-  readonly #asked: Map<number, Asked> = new Map();
-  #nextRequest = REQUEST_STEP;
-  /** In order of time, as all are given the same. */
-  readonly #deadlines: Ring<Deadline> = new Ring();
-  /** By client id, oldest first. */
-  readonly #goodbyes: Map<string, Goodbye> = new Map();
+  readonly #requests: LetGoRequests;
+  readonly #closings: Closings;
   /** Ends this node has announced. */
   readonly #ends: RecentNews = new RecentNews();
   readonly #unregistered: Unregistered;
 
   constructor(parts: TakeoverParts) {
     this.#parts = parts;
-    const { ledger, counters, remote, self, isMember, mayServe, hasRedis } = parts;
+    const { ledger, counters, remote, self, isMember, mayServe, hasRedis, mesh, journal } = parts;
+    this.#requests = new LetGoRequests(mesh, journal);
+    this.#closings = new Closings(parts);
     this.#unregistered = new Unregistered({
       ledger,
       counters,
@@ -177,7 +132,7 @@ export class Takeover {
       mayServe,
       hasRedis,
       letGo: (owner, clientId, epoch) => {
-        if (isMember(owner)) this.#letGo(owner, clientId, epoch, false, () => {});
+        if (isMember(owner)) this.#requests.ask(owner, clientId, epoch, false, () => {});
       },
     });
   }
@@ -189,9 +144,7 @@ export class Takeover {
 
   /** Requests to other nodes that are not answered yet, for operators. */
   waitingFor(peer: Incarnation): number {
-    let count = 0;
-    for (const asked of this.#asked.values()) if (asked.peer === peer) count++;
-    return count;
+    return this.#requests.waitingFor(peer);
   }
 
   get opening(): number {
@@ -236,13 +189,10 @@ export class Takeover {
       this.#askAll(line, opening);
       return;
     }
-    const closings = this.#closings.get(clientId);
-    if (closings !== undefined) {
-      // What was sent over the links stays in front of what this connection will send.
-      line.closeWaitMs = clock.monotonicMs();
-      for (const closing of [...closings]) closing.handOver();
-      return;
-    }
+    // What was sent over the links stays in front of what this connection will send.
+    line.closeWaitMs = clock.monotonicMs();
+    if (this.#closings.hurry(clientId)) return;
+    line.closeWaitMs = -1;
     this.#write(line, opening);
   }
 
@@ -299,7 +249,7 @@ export class Takeover {
     };
     for (const peer of members()) {
       waiting++;
-      this.#letGo(peer, clientId, epoch, true, answered);
+      this.#requests.ask(peer, clientId, epoch, true, answered);
     }
     scheduler.nextTurn(answered);
   }
@@ -319,19 +269,6 @@ export class Takeover {
     );
   }
 
-  #letGo(
-    peer: Incarnation,
-    clientId: string,
-    epoch: number,
-    isToAll: boolean,
-    answered: (bits: number) => void,
-  ): void {
-    const request = this.#nextRequest;
-    this.#nextRequest += REQUEST_STEP;
-    this.#asked.set(request, { peer, clientId, epoch, isToAll, answered });
-    this.#send(request);
-  }
-
   #opened(line: OpenLine, opening: Opening, { previousOwners, record }: OpenedInRedis): void {
     const { counters, self, members } = this.#parts;
     const { clientId } = opening.request;
@@ -347,7 +284,7 @@ export class Takeover {
     let left = owners.size;
     let all = 0;
     for (const owner of owners) {
-      this.#letGo(owner, clientId, epoch, false, (bits) => {
+      this.#requests.ask(owner, clientId, epoch, false, (bits) => {
         all |= bits;
         left--;
         if (left > 0) return;
@@ -529,42 +466,24 @@ export class Takeover {
   // ------------------------------------------------------------------------------ asked by this node
 
   answered(from: Incarnation, number: number): void {
-    const request = number - (number % REQUEST_STEP);
-    const asked = this.#asked.get(request);
-    // Answered twice after a link session was lost, or somebody else's.
-    if (asked === undefined || asked.peer !== from) return;
-    this.#asked.delete(request);
-    asked.answered(number - request);
+    this.#requests.answered(from, number);
   }
 
   /** Its session was taken from it under this epoch, for nobody: it finds out now. */
   dispossess(peer: Incarnation, clientId: string, epoch: number): void {
-    const { mesh, isMember, self } = this.#parts;
-    if (peer === self() || !isMember(peer)) return;
-    // Nobody waits for its answer.
-    mesh.send(peer, encodeLetGo(this.#nextRequest, clientId, epoch));
-    this.#nextRequest += REQUEST_STEP;
+    const { isMember, self } = this.#parts;
+    if (peer !== self() && isMember(peer)) this.#requests.tell(peer, clientId, epoch);
   }
 
   /** A link session with the peer was lost, in either direction: question or answer may be. */
   askAgain(peer: Incarnation): void {
-    for (const [request, asked] of this.#asked) if (asked.peer === peer) this.#send(request);
-  }
-
-  #send(request: number): void {
-    const { peer, clientId, epoch, isToAll } = this.#asked.get(request)!;
-    this.#parts.mesh.send(peer, encodeLetGo(isToAll ? request + 1 : request, clientId, epoch));
+    this.#requests.again(peer);
   }
 
   /** It is no member any more: it has let go of everything. */
   memberGone(peer: Incarnation): void {
     this.#unregistered.memberGone(peer);
-    for (const [request, asked] of [...this.#asked]) {
-      if (asked.peer !== peer) continue;
-      this.#asked.delete(request);
-      // What it had promised is for its keeper to write.
-      asked.answered(this.#parts.journal.hasKeptOf(peer) ? Answer.STALE : 0);
-    }
+    this.#requests.memberGone(peer);
   }
 
   // ------------------------------------------------------------------------------ asked of this node
@@ -574,17 +493,14 @@ export class Takeover {
    * what was sent of it over the links is applied (P5) before the answer.
    */
   asked(from: Incarnation, { request: number, clientId, epoch }: LetGoFrame): void {
-    const { remote, announcer, mesh, isMember, self, journal, ledger } = this.#parts;
-    const request = number - (number % REQUEST_STEP);
-    if (request !== number) this.#unregistered.tookElsewhere(clientId, from);
+    const { remote, announcer, mesh, isMember, self, journal } = this.#parts;
+    if (isToAll(number)) this.#unregistered.tookElsewhere(clientId, from);
     const held = announcer.own.owned.get(clientId);
     let isStale = false;
     const answer = (): void => {
       if (!isMember(from)) return;
-      const goodbye = this.#goodbyes.get(clientId);
-      const isWillVoid = goodbye !== undefined && goodbye.epoch < epoch;
-      const bits = (isWillVoid ? Answer.WILL_VOID : 0) | (isStale ? Answer.STALE : 0);
-      mesh.send(from, encodeLetGoDone(request + bits));
+      const isWillVoid = this.#closings.hadGoodbye(clientId, epoch);
+      mesh.send(from, encodeLetGoDone(answerTo(number, isWillVoid, isStale)));
     };
     // It was opened here again since.
     if (held !== undefined && held.epoch >= epoch) {
@@ -597,33 +513,15 @@ export class Takeover {
     const will = this.#unregistered.takenAway(clientId, epoch);
     const written = (): void => {
       if (incarnation !== self()) return;
-      const goodbye = this.#goodbyes.get(clientId);
-      // Whoever asks was handed its will, and may die before the answer: survivors would publish it.
-      if (goodbye !== undefined && goodbye.epoch < epoch && this.#closings.has(clientId)) {
-        ledger.oldWillSettled(clientId, goodbye.sid, goodbye.knownBy);
-      }
-      if (will === null) this.#bounded(answer);
-      else publishWill(remote(), will, () => this.#bounded(answer));
+      this.#closings.supersededBy(clientId, epoch);
+      if (will === null) this.#closings.bounded(answer);
+      else publishWill(remote(), will, () => this.#closings.bounded(answer));
     };
     remote().letGo(clientId, epoch, (hasPromised) => {
       isStale = hasPromised === true;
       journal.whenWritten(clientId, written);
     });
     announcer.release(clientId, epoch);
-  }
-
-  /** Calls `then` when every member has applied what was sent so far, or the grace is over. */
-  #bounded(then: () => void): () => void {
-    const { barrier, clock, linkGraceMs } = this.#parts;
-    let isOver = false;
-    const end = barrier.whenApplied(() => {
-      isOver = true;
-      then();
-    });
-    if (!isOver) {
-      this.#deadlines.push({ atMs: clock.monotonicMs() + linkGraceMs, expire: end });
-    }
-    return end;
   }
 
   // ------------------------------------------------------------------------------ close
@@ -636,70 +534,26 @@ export class Takeover {
     expiryIntervalS: number,
     willDelayS: number,
   ): void {
-    const { ledger, clock } = this.#parts;
     const knownBy = this.#unregistered.closed(clientId, epoch);
     // Redis has never heard of it.
     if (knownBy === 0) {
-      ledger.leftHeard(clientId, epoch);
+      this.#parts.ledger.leftHeard(clientId, epoch);
       return;
     }
-    if (willDelayS < 0) {
-      this.#goodbyes.delete(clientId);
-      this.#goodbyes.set(clientId, { sid, epoch, knownBy, atMs: clock.monotonicMs() });
-    }
-    let isHandedOver = false;
-    const closing: Closing = {
-      handOver: () => {
-        if (isHandedOver) return;
-        isHandedOver = true;
-        ledger.close(clientId, sid, knownBy, expiryIntervalS, willDelayS, (outcome) => {
-          if (outcome === 'gone') {
-            const image = this.#parts.remote().knownSession(clientId);
-            if (image !== null) this.#parts.forgotten(image);
-          }
-          if (outcome !== 'fenced') {
-            if (this.#goodbyes.get(clientId)?.epoch === epoch) this.#goodbyes.delete(clientId);
-          } else if (willDelayS < 0) {
-            // A new owner has been handed the will, and may die before it is told that it is void.
-            ledger.oldWillSettled(clientId, sid, knownBy);
-          }
-          // Redis may know it by another one.
-          ledger.leftHeard(clientId, epoch);
-          this.#closed(clientId, closing);
-        });
-      },
-    };
-    const closings = this.#closings.get(clientId);
-    if (closings === undefined) this.#closings.set(clientId, new Set([closing]));
-    else closings.add(closing);
-    this.#bounded(closing.handOver);
-  }
-
-  #closed(clientId: string, closing: Closing): void {
-    const closings = this.#closings.get(clientId)!;
-    closings.delete(closing);
-    if (closings.size > 0) return;
-    this.#closings.delete(clientId);
-    const line = this.#lines.get(clientId);
-    if (line === undefined || line.closeWaitMs === -1) return;
-    line.closeWaitMs = -1;
-    this.#begin(line, line.openings.at(0)!);
+    const closed = { clientId, sid, epoch, knownBy, expiryIntervalS, willDelayS };
+    this.#closings.begin(closed, () => {
+      const line = this.#lines.get(clientId);
+      if (line === undefined || line.closeWaitMs === -1) return;
+      line.closeWaitMs = -1;
+      this.#begin(line, line.openings.at(0)!);
+    });
   }
 
   // ------------------------------------------------------------------------------ time, fate
 
   tick(nowMs: number): void {
     this.#unregistered.tick();
-    const deadlines = this.#deadlines;
-    for (let first = deadlines.at(0); first !== undefined; first = deadlines.at(0)) {
-      if (first.atMs > nowMs) break;
-      deadlines.shift();
-      first.expire();
-    }
-    for (const [clientId, { atMs }] of this.#goodbyes) {
-      if (nowMs - atMs < GOODBYE_MS) break;
-      this.#goodbyes.delete(clientId);
-    }
+    this.#closings.tick(nowMs);
     for (const line of [...this.#lines.values()]) {
       if (line.closeWaitMs === -1 || nowMs - line.closeWaitMs < CLOSE_WAIT_MS) continue;
       this.#answer(line, line.openings.at(0)!, { kind: 'unavailable' });
@@ -708,9 +562,7 @@ export class Takeover {
 
   /** This incarnation is dead: what was asked of others is answered by nobody. */
   lost(): void {
-    const asked = [...this.#asked.values()];
-    this.#asked.clear();
-    for (const one of asked) one.answered(0);
+    this.#requests.lost();
     this.#unregistered.lost();
   }
 }
