@@ -32,7 +32,7 @@ import { systemClock, systemRandom, systemScheduler } from '../listeners/schedul
 import type { Subject } from '../quota/quota.ts';
 import type { JournalSink } from '../store/journal/journal-ports.ts';
 import { RedisStore, type RedisStoreLimits } from '../store/redis/redis-store.ts';
-import { CLOCK_SKEW_MS } from './clock-skew.ts';
+import { CLOCK_SKEW_MS } from '../util/clock-skew.ts';
 import { DatacenterStore } from './datacenter-store.ts';
 import { DatacenterView } from './datacenter-view.ts';
 import { LINKS_ROLE } from './links-role.ts';
@@ -190,7 +190,10 @@ export class Datacenter {
       options: {
         leaseMs,
         linkGraceMs,
-        retainedTombstoneMs: config.retainedTombstoneS * 1000,
+        retainedTombstoneMs: Math.max(
+          config.retainedTombstoneS * 1000,
+          parts.links?.tombstoneMs ?? 0,
+        ),
         retainedTombstonesMax: TOMBSTONES_MAX,
         clockSkewMs: CLOCK_SKEW_MS,
       },

@@ -57,7 +57,13 @@ export class NodeLinks implements LinksView {
     this.#settings = settings;
     this.#log = log;
     this.core = new RegionLinks(config.name, randomBytes(INCARNATION_BYTES));
-    this.core.revise(config.accept.map(termsOf));
+    this.#revise(config);
+  }
+
+  #revise({ accept, links }: RegionsConfig): void {
+    this.core.revise(accept.map(termsOf));
+    const ages = links.map(({ budgetAgeS }) => budgetAgeS * 1000);
+    this.core.budgetAgeMaxMs = Math.max(0, ...ages);
   }
 
   /** What the store has kept of an earlier life; before `begin`. */
@@ -137,7 +143,7 @@ export class NodeLinks implements LinksView {
     const settings = await settingsOf(config);
     this.#config = config;
     this.#settings = settings;
-    this.core.revise(config.accept.map(termsOf));
+    this.#revise(config);
     if (config.links.length > 0) this.#around?.datacenter?.roles.want(LINKS_ROLE);
     this.#holder?.revise(settings);
   }

@@ -20,9 +20,9 @@ import { systemClock, systemRandom, systemScheduler } from '../listeners/schedul
 import { CassandraCounters } from '../store/cassandra/cassandra-counters.ts';
 import { CassandraRetained, type MirrorStore } from '../store/cassandra/cassandra-retained.ts';
 import { CqlTable } from '../store/cassandra/cql-table.ts';
-import { type RoundMemory, Rounds, type RoundsAround } from '../store/cassandra/rounds.ts';
+import { type RoundMemory, Rounds } from '../store/cassandra/rounds.ts';
+import { CLOCK_SKEW_MS } from '../util/clock-skew.ts';
 import { HybridClock } from '../util/hybrid-clock.ts';
-import { CLOCK_SKEW_MS } from './clock-skew.ts';
 import { openRegionCassandra, schemaProblem, syncsLate } from './region-cassandra.ts';
 import { StartError } from './start-error.ts';
 
@@ -177,7 +177,7 @@ export class RegionRetained {
     return new Promise((resolve) => {
       this.rounds.begin(
         {
-          view: this.#view(around.view),
+          view: around.view,
           isMine: () => roles === null || roles.held(ROLE),
           hasOthers,
           ended: (beganMs) => {
@@ -188,23 +188,6 @@ export class RegionRetained {
         () => resolve(),
       );
     });
-  }
-
-  /** A bus refuses versions ahead of their time; a node alone has none. */
-  #view(view: RetainedView): RoundsAround['view'] {
-    if (!this.#parts.isAlone) return view;
-    return {
-      get size() {
-        return view.size;
-      },
-      get: (topic) => view.get(topic),
-      slotOf: (topic) => view.slotOf(topic),
-      clearedAt: (topic) => this.store.clearedAt(topic),
-      all: () => view.all(),
-      apply: (topic, message, version) =>
-        this.hybridClock.observe(version.timeUs) === 'observed' &&
-        view.apply(topic, message, version),
-    };
   }
 
   /** Other regions may have told of changes that did not come: Cassandra is asked, at once. */

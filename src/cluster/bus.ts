@@ -19,6 +19,7 @@ import type {
 import type { Message } from '../core/message.ts';
 import type { Clock } from '../core/ports.ts';
 import type { Publication } from '../core/publication.ts';
+import type { RetainedVerdict } from '../core/retained-version.ts';
 import type { Barrier } from './barrier.ts';
 import type { Hints } from './hints.ts';
 import { encodeGroupPublish, encodePublish } from './link/message-codec.ts';
@@ -129,8 +130,13 @@ export class ClusterBus implements Bus {
     return this.#parts.retained.isOver(topic, version);
   }
 
-  takeRetained(topic: string, message: Message | null, version: RetainedVersion): boolean {
-    return this.#parts.retained.take({ topic, message, version });
+  takeRetained(
+    topic: string,
+    message: Message | null,
+    version: RetainedVersion,
+    awaited: Awaited | null,
+  ): RetainedVerdict {
+    return this.#parts.retained.take({ topic, message, version }, awaited);
   }
 
   buryRetained(topic: string, version: RetainedVersion): void {

@@ -5,8 +5,8 @@
  */
 import type { Incarnation, RemoteSide } from '../core/cluster-ports.ts';
 import { OLDEST } from '../core/retained-version.ts';
+import type { Tombstones } from '../core/tombstones.ts';
 import { encodeRetainedPage, type RetainedChange } from './link/message-codec.ts';
-import type { Tombstones } from './tombstones.ts';
 
 /** No client may write here: tells since when the serving node knows every change. */
 export const SINCE_TOPIC = '$causeway/since';

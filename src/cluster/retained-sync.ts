@@ -11,7 +11,8 @@
 import type { Awaited, Incarnation, RemoteSide, RetainedVersion } from '../core/cluster-ports.ts';
 import type { Message } from '../core/message.ts';
 import type { Clock, Log } from '../core/ports.ts';
-import { CLEARED, isAbove, OLDEST } from '../core/retained-version.ts';
+import { CLEARED, isAbove, OLDEST, type RetainedVerdict } from '../core/retained-version.ts';
+import { Tombstones } from '../core/tombstones.ts';
 import type { HybridClock } from '../util/hybrid-clock.ts';
 import type { Barrier } from './barrier.ts';
 import type { ClusterCounters } from './cluster-counters.ts';
@@ -32,7 +33,6 @@ import {
   SYNCED_TOPIC,
 } from './retained-pages.ts';
 import type { RoutesAnnouncer } from './routes-announcer.ts';
-import { Tombstones } from './tombstones.ts';
 
 export interface RetainedSyncParts {
   readonly mesh: Mesh;
@@ -88,8 +88,10 @@ export class RetainedSync {
 
   constructor(parts: RetainedSyncParts) {
     this.#parts = parts;
-    this.#tombstones = new Tombstones(parts.tombstoneMs, parts.tombstonesMax, (topic) =>
-      parts.remote().forgetTombstone(topic),
+    this.#tombstones = new Tombstones(
+      () => parts.tombstoneMs,
+      parts.tombstonesMax,
+      (topic) => parts.remote().forgetTombstone(topic),
     );
     this.#pages = new RetainedPages(parts.remote, this.#tombstones, () => parts.clock.wallMs());
     this.#copies = new RetainedCopies(parts.mesh, parts.clock, (peer) => {
@@ -230,21 +232,22 @@ export class RetainedSync {
   }
 
   /** Found in the record all regions share; see `Bus.takeRetained`. */
-  take(change: RetainedChange): boolean {
-    if (!this.#apply(change)) return false;
-    const { announcer, clock } = this.#parts;
-    announcer.kept(encodeRetained(change, clock.wallMs()), true);
-    return true;
+  take(change: RetainedChange, awaited: Awaited | null): RetainedVerdict {
+    const verdict = this.#apply(change);
+    const { announcer, barrier, clock } = this.#parts;
+    if (verdict === 'taken') announcer.kept(encodeRetained(change, clock.wallMs()), true);
+    // Also of one that came before, and is not with all of them yet.
+    if (awaited !== null) barrier.wait(awaited);
+    return verdict;
   }
 
-  /** False: its version is ahead of its time, or it was cleared since. */
-  #apply({ topic, message, version }: RetainedChange): boolean {
-    if (this.#isSkewed(topic, version)) return false;
+  #apply({ topic, message, version }: RetainedChange): RetainedVerdict {
+    if (this.#isSkewed(topic, version)) return 'clock_skew';
     this.#shown(topic, version);
-    if (this.#tombstones.isOver(topic, version)) return false;
+    if (this.#tombstones.isOver(topic, version)) return 'older';
     this.#note(topic, message, version);
     this.#parts.remote().applyRetained(topic, message, version);
-    return true;
+    return 'taken';
   }
 
   /** Taken over, it would outlive every later write by clocks that are right. */

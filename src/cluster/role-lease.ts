@@ -14,7 +14,14 @@ interface Role {
   /** The life under which it was taken. */
   incarnation: Incarnation;
   isAsked: boolean;
+  /** It is not asked for so many times. */
+  rests: number;
+  /** Answers since one that gave it: what Redis says once it is empty comes before this node knows why. */
+  misses: number;
 }
+
+/** Until whoever had a role has seen that Redis is empty, too. */
+const RESTS = 4;
 
 export class RoleLease implements Lease {
   readonly #membership: Pick<Membership, 'incarnation' | 'state' | 'mayServe'>;
@@ -42,7 +49,7 @@ export class RoleLease implements Lease {
   /** From now on this node takes the role when it is free. Roles are few, and named in the code. */
   want(role: string): void {
     if (this.#roles.has(role)) return;
-    this.#roles.set(role, { epoch: 0, incarnation: '', isAsked: false });
+    this.#roles.set(role, { epoch: 0, incarnation: '', isAsked: false, rests: 0, misses: RESTS });
     this.#tick();
   }
 
@@ -58,10 +65,14 @@ export class RoleLease implements Lease {
     return this.#membership.mayServe() ? own.epoch : 0;
   }
 
-  /** Redis came back empty: whoever asks first has it, under a higher epoch. */
+  /**
+   * Redis came back empty: whoever asks first has it, under a higher epoch. Who had it comes first, as it
+   * has in memory what it had kept there (names of messages of links, docs/adr/0022).
+   */
   emptied(): void {
     this.#era++;
     for (const role of this.#roles.values()) {
+      role.rests = role.misses < RESTS ? 0 : RESTS;
       role.epoch = 0;
       role.isAsked = false;
     }
@@ -75,11 +86,16 @@ export class RoleLease implements Lease {
   }
 
   #tick(): void {
-    if (this.#membership.state !== 'ready') return;
+    if (this.#membership.state !== 'ready') {
+      // Somebody else has them meanwhile.
+      for (const role of this.#roles.values()) role.misses = RESTS;
+      return;
+    }
     const { incarnation } = this.#membership;
     const era = this.#era;
     for (const [name, role] of this.#roles) {
-      if (role.isAsked) continue;
+      if (role.isAsked || role.rests-- > 0) continue;
+      role.rests = 0;
       role.isAsked = true;
       const { keys, args } = roleCall(this.#keys, name, incarnation);
       this.#redis.call(roleTake, keys, args, (failure, reply) => {
@@ -88,6 +104,7 @@ export class RoleLease implements Lease {
         // No answer says nothing new: what a living member has nobody else gets.
         if (failure !== null) return;
         role.epoch = Number(reply);
+        role.misses = role.epoch > 0 ? 0 : role.misses + 1;
         role.incarnation = incarnation;
       });
     }

@@ -146,7 +146,8 @@ export class Broker implements Acceptor {
       const nowMs = core.clock.monotonicMs();
       core.wheel.advance(nowMs);
       this.#groupQueues?.tick(nowMs);
-      if (nowMs - sweptMs < SWEEP_MS || core.stats.retainedMessages === 0) return;
+      const isKeptAny = core.stats.retainedMessages > 0 || core.stamps !== null;
+      if (nowMs - sweptMs < SWEEP_MS || !isKeptAny) return;
       sweptMs = nowMs;
       this.#services.publisher.sweepRetained();
     });

@@ -10,7 +10,7 @@ import type { Message } from './message.ts';
 import type { Audience } from './outlet.ts';
 import type { SubscriptionRecord, WillRecord } from './ports.ts';
 import type { Publication } from './publication.ts';
-import type { RetainedVersion } from './retained-version.ts';
+import type { RetainedVerdict, RetainedVersion } from './retained-version.ts';
 import type { GroupChoices, SharedAppend } from './shared-append.ts';
 
 export type { Awaited } from './awaited.ts';
@@ -250,10 +250,15 @@ export interface Bus {
   /** Something newer is known of the topic, or the version is of a clock that is too far ahead. */
   isRetainedOver(topic: string, version: RetainedVersion): boolean;
   /**
-   * A change that was found in the record all regions share: taken over where it is newer, here and at the
-   * other nodes, with the version it has. False: that is no good.
+   * A change that was found in the record all regions share, or that a link has brought: taken over where
+   * it is newer, here and at the other nodes, with the version it has. Counts in `awaited` when given.
    */
-  takeRetained(topic: string, message: Message | null, version: RetainedVersion): boolean;
+  takeRetained(
+    topic: string,
+    message: Message | null,
+    version: RetainedVersion,
+    awaited: Awaited | null,
+  ): RetainedVerdict;
   /**
    * No message of the topic up to this version may come back: found cleared at start, or expired here.
    * Nobody is told.

@@ -15,6 +15,7 @@ import { Outbox } from './outbox.ts';
 import type { Clock, Gate, Log, Observer, Random, Scheduler, Steering, Store } from './ports.ts';
 import type { RegionLinks } from './region-links.ts';
 import { RetainedIndex } from './retained.ts';
+import { RetainedStamps } from './retained-stamps.ts';
 import { Router } from './router.ts';
 import type { Session, SessionOwner } from './session.ts';
 import type { SessionDirectory } from './session-directory.ts';
@@ -71,6 +72,8 @@ export class Core {
   readonly router: Router;
   readonly outbox: Outbox;
   readonly retained: RetainedIndex;
+  /** Null: retained changes get their version elsewhere, or have none. */
+  readonly stamps: RetainedStamps | null;
   readonly wheel: TimerWheel;
   /** By client identifier. */
   readonly sessions: Map<string, Session> = new Map();
@@ -116,7 +119,17 @@ export class Core {
     this.router = new Router(this.stats, routeCacheReceiversMax, this.links?.wanted ?? null);
     this.outbox = new Outbox(options.scheduler, options.clock, this.stats, options.bus);
     this.retained = new RetainedIndex(this.stats, options.random);
+    this.stamps = this.#stamps();
     this.wheel = new TimerWheel(WHEEL_TICK_MS, WHEEL_SLOTS, options.clock.monotonicMs());
+  }
+
+  #stamps(): RetainedStamps | null {
+    const { bus, links, store, retained } = this;
+    if (bus !== null || links === null || store.judgeRetained !== undefined) return null;
+    return new RetainedStamps(this.clock, links, (topic) => {
+      // A message that is there again is in the tombstone's place.
+      if (retained.slotOf(topic) === -1) store.forgetTombstone(topic);
+    });
   }
 
   /** A session of the datacenter that this node knows from now on. */

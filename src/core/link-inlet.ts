@@ -133,11 +133,18 @@ export class LinkInlet implements ParkedOwner, PausedPublisher, TimerOwner {
       return 0;
     }
     const isClear = view.payloadEnd === view.payloadStart;
-    const message = isClear ? null : publication.copy();
-    if (!retainedView.apply(topic, message, version)) {
-      core.log.warn({ topic, timeUs: version.timeUs }, 'a retained change is ahead of its time');
+    if (!isClear && !publisher.hasRoom(core.retained.get(topic), publication.bytes)) {
+      core.drop('retained_full', '', topic);
+      return 0;
     }
-    return 0;
+    const message = isClear ? null : publication.copy();
+    const awaited = view.qos > 0 ? publication.message() : null;
+    return publisher.applyAwaited(() => {
+      const verdict = retainedView.apply(topic, message, version, awaited);
+      if (verdict === 'clock_skew') {
+        core.log.warn({ topic, timeUs: version.timeUs }, 'a retained change is ahead of its time');
+      }
+    }, awaited);
   }
 
   #park(parked: Parked): void {

@@ -13,7 +13,7 @@ import type { Message } from './message.ts';
 import type { Principal } from './principal.ts';
 import type { QueueEntry } from './queue-entry.ts';
 import type { RefuseReason } from './refuse-reason.ts';
-import type { RetainedVersion } from './retained-version.ts';
+import type { RetainedVerdict, RetainedVersion } from './retained-version.ts';
 import type { RoamingRecord } from './roaming-record.ts';
 
 // ---------------------------------------------------------------------------------- listeners
@@ -403,6 +403,10 @@ export interface RetainedStore {
   removeRetained(topic: string, version: RetainedVersion | null, isAwaited?: boolean): Ticket;
   /** By a store that gives versions: which one the last clear got. */
   readonly lastClear?: RetainedVersion | null;
+  /** By a store that gives versions: what becomes of a change from elsewhere, by what was cleared here. */
+  judgeRetained?: (topic: string, version: RetainedVersion) => RetainedVerdict;
+  /** By which version a topic was cleared lately; null: it was not, or long ago. */
+  clearedAt?: (topic: string) => RetainedVersion | null;
   /**
    * What somebody else has changed and has a record of, or what has expired: kept here alone. Null:
    * removed, with a tombstone when there is a version.

@@ -34,6 +34,8 @@ export class Publisher {
   readonly #awaitsDisk: Ring<{ readonly ticket: Ticket; readonly message: Message }> = new Ring();
   /** Of the last clear; null: it has none. */
   #clearedVersion: RetainedVersion | null = null;
+  /** Of the last change from elsewhere that was taken over. */
+  #appliedTicket: Ticket = 0;
   /** Why the last `retain` answered RETAINED_REFUSED. */
   retainRefusal: DropReason = 'retained_full';
 
@@ -155,7 +157,7 @@ export class Publisher {
    */
   retain(publication: Publication, accepted: RetainedVersion | null = null): Ticket {
     const core = this.#core;
-    const { limits, stats, retained } = core;
+    const { retained } = core;
     const view = publication.view;
     const { topic } = publication;
     const isReserved = topic.charCodeAt(0) === 0x24;
@@ -168,13 +170,8 @@ export class Publisher {
     }
     const old = retained.get(topic);
     this.retainRefusal = 'retained_full';
-    if (old === null && stats.retainedMessages >= limits.retainedMessagesMax) {
-      return RETAINED_REFUSED;
-    }
     const { bytes } = publication;
-    if (stats.retainedBytes - (old?.bytes ?? 0) + bytes > limits.retainedBytesMax) {
-      return RETAINED_REFUSED;
-    }
+    if (!this.hasRoom(old, bytes)) return RETAINED_REFUSED;
     const source = sourceOf(publication);
     if (!this.#mayRetain(source, old, bytes)) {
       this.retainRefusal = 'retained_quota';
@@ -188,6 +185,9 @@ export class Publisher {
       message.version = core.bus.announceRetained(topic, message, replaces, awaited, accepted);
       // Should another owner have to hand it on.
       if (awaited !== null) awaited.version = message.version;
+    } else if (core.stamps !== null && !isReserved) {
+      message.version = core.stamps.next(topic, old?.version ?? null, false);
+      core.stamps.put(topic);
     }
     // $SYS is made anew at each start: nothing to keep.
     const ticket = isReserved ? 0 : core.store.putRetained(message);
@@ -196,6 +196,13 @@ export class Publisher {
     if (isReserved) return 0;
     this.#mark(publication, message.version);
     return this.#kept(ticket, view.qos > 0 ? publication.message() : null);
+  }
+
+  /** In the place of `old`. */
+  hasRoom(old: Message | null, bytes: number): boolean {
+    const { limits, stats } = this.#core;
+    if (old === null && stats.retainedMessages >= limits.retainedMessagesMax) return false;
+    return stats.retainedBytes - (old?.bytes ?? 0) + bytes <= limits.retainedBytesMax;
   }
 
   /** Links tell other regions of the version. */
@@ -246,19 +253,23 @@ export class Publisher {
     awaited: Message | null = null,
     accepted: RetainedVersion | null = null,
   ): Ticket {
-    const { retained, bus, store } = this.#core;
+    const { retained, bus, stamps, store } = this.#core;
     const old = retained.get(topic);
     const isReserved = topic.charCodeAt(0) === 0x24;
     this.#clearedVersion = null;
     // A record elsewhere may have one that this clears and nobody here has heard of.
     const isAwaited = awaited !== null;
-    if (isReserved || (bus === null && store.tellsRetained !== true)) {
+    if (isReserved || (bus === null && stamps === null && store.tellsRetained !== true)) {
       return old === null ? 0 : this.#kept(this.#clearRetained(old, null, isAwaited), awaited);
     }
-    // So may another node be about to tell of one.
+    // So may another node, or a link, be about to tell of one.
+    const replaces = old?.version ?? null;
     const version =
-      bus?.announceRetained(topic, null, old?.version ?? null, awaited, accepted) ?? null;
+      bus?.announceRetained(topic, null, replaces, awaited, accepted) ??
+      stamps?.next(topic, replaces, true) ??
+      null;
     this.#clearedVersion = version;
+    if (version !== null) stamps?.bury(topic, version);
     if (awaited !== null && version !== null) awaited.version = version;
     const ticket =
       old === null
@@ -281,33 +292,44 @@ export class Publisher {
     if (old.source !== null) gate?.quotas?.retained(old.source, -1, -old.bytes);
   }
 
-  /** Another node has changed it; what is newer here stays. */
+  /** Another node or region has changed it; what is newer here stays. */
   applyRetained(topic: string, message: Message | null, version: RetainedVersion): void {
-    const { retained, store, gate } = this.#core;
+    const { retained, stamps, store, gate } = this.#core;
     const old = retained.get(topic);
     if (old !== null && old.version !== null && !isAbove(version, old.version)) return;
     if (message === null) {
       if (old !== null) this.#unindex(old);
-      store.mirrorRetained(topic, null, version);
+      stamps?.bury(topic, version);
+      this.#appliedTicket = store.mirrorRetained(topic, null, version);
       return;
     }
+    stamps?.put(topic);
     message.version = version;
     if (old?.source) gate?.quotas?.retained(old.source, -1, -old.bytes);
     if (message.source !== null) gate?.quotas?.retained(message.source, 1, message.bytes);
     retained.put(message);
-    store.mirrorRetained(topic, message, version);
+    this.#appliedTicket = store.mirrorRetained(topic, message, version);
+  }
+
+  /** What was taken over since `apply` began is waited for, too, as by `retain`. */
+  applyAwaited(apply: () => void, awaited: Message | null): Ticket {
+    this.#appliedTicket = 0;
+    apply();
+    return this.#kept(this.#appliedTicket, awaited);
   }
 
   /** Found at start. */
   restoreRetained(message: Message): void {
-    const { retained, gate } = this.#core;
+    const { retained, stamps, gate } = this.#core;
+    if (message.version !== null) stamps?.restored(message.version);
     retained.put(message);
     if (message.source !== null) gate?.quotas?.retained(message.source, 1, message.bytes);
   }
 
   /** Looks at some of the retained messages, going round, and forgets those that have expired. */
   sweepRetained(): void {
-    const { retained, clock } = this.#core;
+    const { retained, stamps, clock } = this.#core;
+    stamps?.sweep();
     if (this.#sweep === null || this.#sweep.done) this.#sweep = retained.walk('#');
     const found: Message[] = [];
     this.#sweep.take(SWEEP_TOPICS, found);
@@ -324,17 +346,22 @@ export class Publisher {
     if (message.expiresAtMs > this.#core.clock.wallMs()) return;
     // Each node sees for itself that it has expired; what it had replaced must not come back.
     const { version } = message;
-    if (version !== null) this.#core.bus?.buryRetained(topic, version);
+    const { bus, stamps, store } = this.#core;
+    if (version !== null) {
+      bus?.buryRetained(topic, version);
+      stamps?.bury(topic, version);
+    }
     this.#unindex(message);
     if (topic.charCodeAt(0) === 0x24) return;
-    this.#core.store.mirrorRetained(topic, null, this.#core.bus === null ? null : version);
+    store.mirrorRetained(topic, null, bus === null && stamps === null ? null : version);
   }
 
   /** Found at start: a topic that was cleared. */
   restoreTombstone(topic: string, version: RetainedVersion): void {
-    const { bus, store } = this.#core;
-    if (bus === null) store.forgetTombstone(topic);
-    else bus.buryRetained(topic, version);
+    const { bus, stamps, store } = this.#core;
+    if (bus !== null) bus.buryRetained(topic, version);
+    else if (stamps !== null) stamps.bury(topic, version);
+    else store.forgetTombstone(topic);
   }
 }
 

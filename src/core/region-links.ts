@@ -25,6 +25,8 @@ export interface LinkTerms {
 export const BUDGET_BYTES_PROPERTY = 'causeway-budget-bytes';
 /** Said in CONNACK: which region this is. */
 export const REGION_PROPERTY = 'causeway-region';
+/** Beyond the age that a link may bring: clocks differ, and messages rest on their way. */
+const TOMBSTONE_SLACK_MS = 3_600_000;
 /** QoS 1 and 2 messages on the way to one region. */
 export const LINK_INFLIGHT_MAX = 65_535;
 
@@ -92,6 +94,10 @@ export class RegionLinks {
   #nextNumber = 1;
   /** The prefix, and room for what follows it. */
   readonly #name: Buffer;
+  /** 32 bits that name this life in versions. */
+  readonly writer: number;
+  /** The largest age in the budgets of links of this region: what is older comes over none. */
+  budgetAgeMaxMs = 0;
   /** CONNECTs that said to be a region and were not. */
   refused = 0;
 
@@ -99,6 +105,7 @@ export class RegionLinks {
   constructor(region: string, incarnation: Buffer) {
     this.region = region;
     this.prefix = `${region}.${incarnation.toString('base64url')}.`;
+    this.writer = incarnation.readUInt32BE(0);
     this.#name = Buffer.alloc(this.prefix.length + 2 * NUMBER_BYTES + 1);
     this.#name.write(this.prefix, 'latin1');
   }
@@ -156,6 +163,11 @@ export class RegionLinks {
       if (name === BUDGET_BYTES_PROPERTY && /^\d{1,15}$/.test(value)) peer.asks(Number(value));
     }
     return [[REGION_PROPERTY, this.region]];
+  }
+
+  /** So long a clear is remembered: something older may be on its way. */
+  get tombstoneMs(): number {
+    return this.budgetAgeMaxMs + TOMBSTONE_SLACK_MS;
   }
 
   /** What tells one more message from all others that are published here. */

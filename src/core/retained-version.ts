@@ -6,6 +6,9 @@ export interface RetainedVersion {
   readonly writer: number;
 }
 
+/** What becomes of a change from elsewhere: `older`: something newer is known; `clock_skew`: ahead of its time. */
+export type RetainedVerdict = 'taken' | 'older' | 'clock_skew';
+
 /** All others are above it. */
 export const OLDEST: RetainedVersion = { timeUs: 0, writer: 0 };
 

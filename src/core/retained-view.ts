@@ -5,7 +5,7 @@
 import type { Core } from './core.ts';
 import type { Message } from './message.ts';
 import type { Publisher } from './publisher.ts';
-import type { RetainedVersion } from './retained-version.ts';
+import type { RetainedVerdict, RetainedVersion } from './retained-version.ts';
 
 const SLICE = 1000;
 
@@ -34,7 +34,9 @@ export class RetainedView {
 
   /** What is not here, as it was cleared: by which version; null: nobody remembers that it was. */
   clearedAt(topic: string): RetainedVersion | null {
-    return this.#core.bus?.buriedRetained(topic) ?? null;
+    const { bus, stamps, store } = this.#core;
+    if (bus !== null) return bus.buriedRetained(topic);
+    return stamps?.clearedAt(topic) ?? store.clearedAt?.(topic) ?? null;
   }
 
   /** May be walked in slices over several turns. */
@@ -48,11 +50,19 @@ export class RetainedView {
     }
   }
 
-  /** Taken over where it is newer, here and at the other nodes. False: its version is no good. */
-  apply(topic: string, message: Message | null, version: RetainedVersion): boolean {
-    const { bus } = this.#core;
-    if (bus !== null) return bus.takeRetained(topic, message, version);
-    this.#publisher.applyRetained(topic, message, version);
-    return true;
+  /** Taken over where it is newer, here and at the other nodes, for which `awaited` waits. */
+  apply(
+    topic: string,
+    message: Message | null,
+    version: RetainedVersion,
+    awaited: Message | null = null,
+  ): RetainedVerdict {
+    const { bus, stamps, store } = this.#core;
+    if (bus !== null) return bus.takeRetained(topic, message, version, awaited);
+    const verdict = stamps?.judge(topic, version) ?? store.judgeRetained?.(topic, version);
+    if (verdict === undefined || verdict === 'taken') {
+      this.#publisher.applyRetained(topic, message, version);
+    }
+    return verdict ?? 'taken';
   }
 }

@@ -2,9 +2,9 @@
 import t from 'tap';
 import { FrameType } from '../../src/cluster/ports.ts';
 import type { RetainedRounds } from '../../src/cluster/ports-local.ts';
-import { Tombstones } from '../../src/cluster/tombstones.ts';
 import type { RetainedVersion } from '../../src/core/cluster-ports.ts';
 import { CLEARED } from '../../src/core/retained-version.ts';
+import { Tombstones } from '../../src/core/tombstones.ts';
 import {
   Answer,
   FakeSite,
@@ -138,7 +138,11 @@ t.test('a clear outweighs what is older, wherever it comes from', async (t) => {
 
 t.test('tombstones go after their time, and are bounded', async (t) => {
   const over: string[] = [];
-  const stones = new Tombstones(1000, 3, (topic) => over.push(topic));
+  const stones = new Tombstones(
+    () => 1000,
+    3,
+    (topic) => over.push(topic),
+  );
   const version = (timeUs: number): RetainedVersion => ({ timeUs, writer: 1 });
   for (let i = 0; i < 4; i++) stones.put(`t${i}`, version(5), i);
   t.equal(stones.size, 3);
@@ -433,7 +437,7 @@ t.test('the end of a round is heard when what it found is there', async (t) => {
   const [a, b, c] = [site.node(rounds[0]), site.node(rounds[1]), site.node(rounds[2])];
   site.network.cut(a.incarnation, b.incarnation);
   const version = { timeUs: site.time.wallMs() * 1000, writer: 5 };
-  a.cluster.bus.takeRetained('t', message('t', 'found'), version);
+  a.cluster.bus.takeRetained('t', message('t', 'found'), version, null);
   a.cluster.roundEnded(5000);
   site.time.settle();
   t.strictSame(held(c), ['t=found']);
@@ -442,6 +446,29 @@ t.test('the end of a round is heard when what it found is there', async (t) => {
   site.time.settle();
   t.strictSame(held(b), ['t=found']);
   for (const { beganMs } of rounds.slice(1)) t.equal(beganMs, 5000);
+});
+
+t.test('what a link brings is answered when all nodes have it', async (t) => {
+  const site = new FakeSite();
+  const [a, b] = [site.node(), site.node()];
+  const version = { timeUs: site.time.wallMs() * 1000, writer: 5 };
+  // Also when it comes again.
+  for (let i = 0; i < 2; i++) {
+    const awaited = message('t', 'x');
+    site.network.cut(a.incarnation, b.incarnation);
+    t.equal(a.cluster.bus.takeRetained('t', message('t', 'x'), version, awaited), 'taken');
+    site.time.settle();
+    t.equal(awaited.unsafeCount, 1);
+    site.network.mend(a.incarnation, b.incarnation);
+    site.time.settle();
+    t.equal(awaited.unsafeCount, 0);
+    t.strictSame(held(b), ['t=x']);
+  }
+  const gone = { timeUs: version.timeUs + 1, writer: 5 };
+  t.equal(a.cluster.bus.takeRetained('t', null, gone, null), 'taken');
+  t.equal(a.cluster.bus.takeRetained('t', message('t', 'x'), version, null), 'older');
+  const ahead = { timeUs: version.timeUs + 120_000_000, writer: 5 };
+  t.equal(a.cluster.bus.takeRetained('t', null, ahead, null), 'clock_skew');
 });
 
 t.test('what a lost link session has taken along comes before the end of the round', async (t) => {
@@ -454,7 +481,7 @@ t.test('what a lost link session has taken along comes before the end of the rou
   // More than is kept for a session that is lost.
   const large = 'x'.repeat(1_000_000);
   for (let i = 0; i < 20; i++) {
-    a.cluster.bus.takeRetained(`t/${i}`, message(`t/${i}`, large), version);
+    a.cluster.bus.takeRetained(`t/${i}`, message(`t/${i}`, large), version, null);
   }
   a.cluster.roundEnded(9000);
   a.mesh.giveUp(b.incarnation);

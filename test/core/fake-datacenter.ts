@@ -19,7 +19,7 @@ import { Message } from '../../src/core/message.ts';
 import type { SessionRecord, Store, StoreEvents, Ticket } from '../../src/core/ports.ts';
 import type { Publication } from '../../src/core/publication.ts';
 import { EntryState, QueueEntry } from '../../src/core/queue-entry.ts';
-import { isAbove } from '../../src/core/retained-version.ts';
+import { isAbove, type RetainedVerdict } from '../../src/core/retained-version.ts';
 import type { GroupChoices, SharedAppend } from '../../src/core/shared-append.ts';
 import { ManualTime } from './manual-time.ts';
 import { World, type WorldOptions } from './world.ts';
@@ -310,12 +310,12 @@ export class FakeNode implements Bus, SharedSessions, Store {
 
   readonly buried: Map<string, RetainedVersion> = new Map();
 
-  takeRetained(topic: string, message: Message | null, version: RetainedVersion): boolean {
+  takeRetained(topic: string, message: Message | null, version: RetainedVersion): RetainedVerdict {
     this.#broadcast((remote) => {
       remote.applyRetained(topic, message === null ? null : cloned(message), version);
     });
     this.remote.applyRetained(topic, message, version);
-    return true;
+    return 'taken';
   }
 
   buriedRetained(topic: string): RetainedVersion | null {

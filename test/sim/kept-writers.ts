@@ -1,6 +1,6 @@
 /**
- * Retained messages of simulated regions that have a Cassandra: in each a client that sets and clears topics
- * which all of them write (P7). When nothing is broken any more, every region and its table say the same, and
+ * Retained messages of simulated regions: in each a client that sets and clears topics which all of them write
+ * (P7). When nothing is broken any more, every region, and its table where there are such, say the same, and
  * what was acknowledged last by one alone is it. Used by region-run.ts.
  */
 import type { Line } from '../chaos/line.ts';
@@ -11,6 +11,7 @@ import type { RegionSite, SimRegion } from './region-site.ts';
 const WRITE_MS = 600;
 const SHARED = ['kept/a', 'kept/b', 'kept/c'];
 const CLEARED_ONCE_IN = 4;
+const EXPIRY_S = 86_400;
 
 export class KeptWriters {
   readonly #site: RegionSite;
@@ -34,6 +35,11 @@ export class KeptWriters {
     this.#isQuiet = true;
   }
 
+  /** Sessions that stay when their clients go: links have to bring what is published meanwhile. */
+  get sessions(): readonly (readonly [SimRegion, clientId: string])[] {
+    return this.#writers.map(({ region, clientId }) => [region, clientId]);
+  }
+
   end(): void {
     this.#isOver = true;
     for (const writer of this.#writers) writer.leave();
@@ -42,7 +48,6 @@ export class KeptWriters {
   /** Where regions differ. */
   differences(): string[] {
     const { tables } = this.#site;
-    if (tables === null) return [];
     const different: string[] = [];
     const topics = [...SHARED, ...this.#writers.map(({ own }) => own)];
     for (const topic of topics) {
@@ -50,9 +55,11 @@ export class KeptWriters {
         const message = broker.admin.retainedMessage(topic);
         return message === null ? '' : message.payload.toString();
       });
-      const stored = tables.textsOf(topic).map((text) => (text === 'cleared' ? '' : (text ?? '')));
+      const texts = tables?.textsOf(topic) ?? [];
+      const stored = texts.map((text) => (text === 'cleared' ? '' : (text ?? '')));
       if (new Set([...kept, ...stored]).size > 1) {
-        different.push(`${topic} is ${kept.join(' | ')}, in tables ${stored.join(' | ')}`);
+        const inTables = tables === null ? '' : `, in tables ${stored.join(' | ')}`;
+        different.push(`${topic} is ${kept.join(' | ')}${inTables}`);
       }
     }
     for (const { own, acked, open } of this.#writers) {
@@ -70,8 +77,9 @@ class Writer {
   /** The last value of it that was acknowledged, and those since then that were not. */
   acked = '';
   readonly open: Set<string> = new Set();
+  readonly region: SimRegion;
+  readonly clientId: string;
   readonly #site: RegionSite;
-  readonly #region: SimRegion;
   readonly #prng: Prng;
   readonly #waiting: Map<number, string> = new Map();
   #line: Line | null = null;
@@ -80,9 +88,10 @@ class Writer {
 
   constructor(site: RegionSite, region: SimRegion, prng: Prng) {
     this.#site = site;
-    this.#region = region;
+    this.region = region;
     this.#prng = prng;
     this.own = `kept/${region.name}`;
+    this.clientId = `${region.name}-kept`;
   }
 
   tick(isQuiet: boolean): void {
@@ -95,11 +104,17 @@ class Writer {
   }
 
   #connect(): void {
-    const clientId = `${this.#region.name}-kept`;
-    const line = this.#site.dialTo(this.#region)?.(5, {
+    const { region, clientId } = this;
+    const line = this.#site.dialTo(region)?.(5, {
       opened: () =>
         line?.send(
-          connect({ version: 5, clientId, clean: true, keepAliveSec: 0 }),
+          connect({
+            version: 5,
+            clientId,
+            clean: false,
+            keepAliveSec: 0,
+            properties: [['sessionExpiryInterval', EXPIRY_S]],
+          }),
           subscribe({
             version: 5,
             packetId: 65_535,
@@ -127,7 +142,7 @@ class Writer {
   }
 
   #write(): void {
-    const { name } = this.#region;
+    const { name } = this.region;
     const topic = this.#prng.once(3) ? this.own : this.#prng.pick(SHARED);
     this.#count++;
     const text = this.#prng.once(CLEARED_ONCE_IN) ? '' : `${name} ${this.#count}`;

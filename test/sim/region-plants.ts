@@ -16,13 +16,14 @@ export interface RegionPlant {
   readonly faults: number;
   /** The first of all that finds it: where the test begins. */
   readonly seed: number;
+  readonly comparesRetained?: boolean;
   readonly sabotage: (life: RegionLife) => void;
 }
 
 /** How a seed is run for it. */
 export function regionPlantRun(plant: RegionPlant, seed: number): RegionRunOptions {
-  const { regions, topology, kinds, faults } = plant;
-  return { seed, regions, topology, kinds, faults };
+  const { regions, topology, kinds, faults, comparesRetained = false } = plant;
+  return { seed, regions, topology, kinds, faults, comparesRetained };
 }
 
 const ID = Buffer.from('causeway-id');
@@ -115,6 +116,18 @@ export const regionPlants: readonly RegionPlant[] = [
         return ticket;
       };
     },
+  },
+  {
+    name: 'a retained change gets another version in each region',
+    regions: 3,
+    topology: 'ring',
+    kinds: ['link_cut', 'link_block'],
+    faults: 3,
+    seed: 1,
+    comparesRetained: true,
+    sabotage: arriving((publish) => (from, topic, start, mark, ...rest) => {
+      publish(from, topic, start, { ...mark, version: null }, ...rest);
+    }),
   },
   {
     name: 'what is wanted for others does not say for whom',

@@ -64,18 +64,7 @@ export class RegionRetained {
   begin(view: RetainedView, ready: () => void): void {
     this.rounds.begin(
       {
-        view: {
-          get size() {
-            return view.size;
-          },
-          get: (topic) => view.get(topic),
-          slotOf: (topic) => view.slotOf(topic),
-          clearedAt: (topic) => this.store.clearedAt(topic),
-          all: () => view.all(),
-          apply: (topic, message, version) =>
-            this.hybridClock.observe(version.timeUs) === 'observed' &&
-            view.apply(topic, message, version),
-        },
+        view,
         isMine: () => true,
         hasOthers: () => false,
         ended: (beganMs) => this.store.roundEnded(beganMs),

@@ -22,6 +22,8 @@ export interface RegionRunOptions extends RegionSiteOptions {
   readonly faults?: number;
   readonly kinds?: readonly RegionFault[];
   readonly isTracing?: boolean;
+  /** Clients set and clear retained messages, which are to be the same everywhere; with a Cassandra always. */
+  readonly comparesRetained?: boolean;
   /** Messages of each publisher and second of virtual time. */
   readonly ratePerS?: number;
 }
@@ -127,7 +129,8 @@ class RegionRun {
     await this.#until(START_MS, () => this.#site.isReady, 'ready');
     this.#tick();
     this.#zero.begin();
-    if (this.#site.tables !== null) this.#kept.begin();
+    const { comparesRetained = this.#site.tables !== null } = this.#options;
+    if (comparesRetained) this.#kept.begin();
     const areThere = (): boolean =>
       this.#scenes.every(({ subscribers }) => subscribers.every((one) => one.isSubscribed));
     await this.#until(START_MS, areThere, 'subscribed');
@@ -228,6 +231,7 @@ class RegionRun {
         this.#endSession(region, client.options.clientId);
       }
     }
+    for (const [region, clientId] of this.#kept.sessions) this.#endSession(region, clientId);
     if (!this.#site.isReady) return;
     const left = (): string[] => this.#left();
     await flowUntil(kernel, HEAL_MS, () => left().length === 0, 250);

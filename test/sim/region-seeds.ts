@@ -56,6 +56,7 @@ export interface RegionPlan extends RegionRunOptions {
   readonly kinds: readonly RegionFault[];
   readonly delayMaxMs: number;
   readonly hasCassandra: boolean;
+  readonly comparesRetained: boolean;
 }
 
 export interface RegionPlanOptions {
@@ -70,6 +71,7 @@ export function regionPlan(seed: number, { faults, kinds }: RegionPlanOptions = 
   const kit = KITS[plan.pick(MIX)]!;
   const delayMaxMs = plan.pick(DELAYS_MS);
   const hasCassandra = plan.once(3);
+  const comparesRetained = hasCassandra || plan.once(2);
   return {
     seed,
     regions,
@@ -78,6 +80,7 @@ export function regionPlan(seed: number, { faults, kinds }: RegionPlanOptions = 
     kinds: kinds ?? kit,
     delayMaxMs,
     hasCassandra,
+    comparesRetained,
   };
 }
 

@@ -17,7 +17,12 @@ import type {
   Ticket,
 } from '../../core/ports.ts';
 import type { QueueEntry } from '../../core/queue-entry.ts';
-import { CLEARED, type RetainedVersion } from '../../core/retained-version.ts';
+import {
+  CLEARED,
+  isAbove,
+  type RetainedVerdict,
+  type RetainedVersion,
+} from '../../core/retained-version.ts';
 import type { HybridClock } from '../../util/hybrid-clock.ts';
 import { Ring } from '../../util/ring.ts';
 import { TicketLine } from '../redis/ticket-line.ts';
@@ -278,6 +283,17 @@ export class CassandraRetained implements Store {
   /** Of a node alone: what it has cleared lately; null: nothing, or long ago. */
   clearedAt(topic: string): RetainedVersion | null {
     return this.#cleared.versionOf(topic);
+  }
+
+  /** Of a node alone, where nobody else does. */
+  judgeRetained(topic: string, version: RetainedVersion): RetainedVerdict {
+    const { stamps } = this.#parts;
+    if (stamps?.hybridClock.observe(version.timeUs) === 'clock_skew') return 'clock_skew';
+    const waiting = this.lane.versionOf(topic);
+    const cleared = this.clearedAt(topic);
+    const isOver = (known: RetainedVersion | null): boolean =>
+      known !== null && !isAbove(version, known);
+    return isOver(waiting) || isOver(cleared) ? 'older' : 'taken';
   }
 
   /** This node has ended a whole round that began then. */

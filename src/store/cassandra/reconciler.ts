@@ -6,7 +6,11 @@
  */
 import { isSameRetained, type Message } from '../../core/message.ts';
 import type { Clock, Log, Scheduler } from '../../core/ports.ts';
-import { CLEARED, type RetainedVersion } from '../../core/retained-version.ts';
+import {
+  CLEARED,
+  type RetainedVerdict,
+  type RetainedVersion,
+} from '../../core/retained-version.ts';
 import { BitSet } from '../../util/bit-set.ts';
 import { EMPTY_BUFFER } from '../../util/bytes.ts';
 import { RecordDamage } from '../embedded/damage.ts';
@@ -24,8 +28,8 @@ export interface RetainedView {
   clearedAt(topic: string): RetainedVersion | null;
   /** In any order; may be walked in slices over several turns. */
   all(): Iterable<Message>;
-  /** Taken over where it is newer, here and at the other nodes. False: its version is no good. */
-  apply(topic: string, message: Message | null, version: RetainedVersion): boolean;
+  /** Taken over where it is newer, here and at the other nodes. */
+  apply(topic: string, message: Message | null, version: RetainedVersion): RetainedVerdict;
 }
 
 export interface ReconcilerParts {
@@ -335,7 +339,7 @@ export class Reconciler {
 
   #take(topic: string, { message, version }: RetainedRecord): void {
     const { view, counters } = this.#parts;
-    if (view.apply(topic, message, version)) counters.takenOver++;
+    if (view.apply(topic, message, version) === 'taken') counters.takenOver++;
     const slot = message === null ? -1 : view.slotOf(topic);
     if (slot !== -1) this.#round?.seen.add(slot);
   }

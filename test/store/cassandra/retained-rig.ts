@@ -5,7 +5,11 @@
 import type { Message } from '../../../src/core/message.ts';
 import { makeMessage } from '../../../src/core/message.ts';
 import type { RestoreVisitor } from '../../../src/core/ports.ts';
-import { isAbove, type RetainedVersion } from '../../../src/core/retained-version.ts';
+import {
+  isAbove,
+  type RetainedVerdict,
+  type RetainedVersion,
+} from '../../../src/core/retained-version.ts';
 import { CassandraCounters } from '../../../src/store/cassandra/cassandra-counters.ts';
 import { CassandraRetained } from '../../../src/store/cassandra/cassandra-retained.ts';
 import { Reconciler } from '../../../src/store/cassandra/reconciler.ts';
@@ -198,16 +202,16 @@ export class RegionNode {
   }
 
   /** As the core and the bus take over what comes from elsewhere. */
-  apply(topic: string, message: Message | null, version: RetainedVersion): boolean {
+  apply(topic: string, message: Message | null, version: RetainedVersion): RetainedVerdict {
     if (!this.#isAlone) {
-      if (this.hybridClock.observe(version.timeUs) === 'clock_skew') return false;
+      if (this.hybridClock.observe(version.timeUs) === 'clock_skew') return 'clock_skew';
       const buried = this.buried.get(topic);
-      if (buried !== undefined && !isAbove(version, buried)) return false;
+      if (buried !== undefined && !isAbove(version, buried)) return 'older';
       if (message === null) this.buried.set(topic, version);
       else this.buried.delete(topic);
     }
     const old = this.index.get(topic)?.version ?? null;
-    if (old !== null && !isAbove(version, old)) return true;
+    if (old !== null && !isAbove(version, old)) return 'taken';
     if (message === null) {
       this.index.delete(topic);
     } else {
@@ -215,7 +219,7 @@ export class RegionNode {
       this.index.set(topic, message);
     }
     this.store.mirrorRetained(topic, message, version);
-    return true;
+    return 'taken';
   }
 
   /** As the core does when a message has expired. */

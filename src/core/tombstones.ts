@@ -1,9 +1,9 @@
 /**
  * Versions of retained topics that were cleared: what is older must not come back (docs/adr/0011, P7).
  * Kept for a while, oldest first, and not more than so many; the store has them, too, and is told of
- * those that are over. Used by retained-sync.ts alone.
+ * those that are over. Used by retained-stamps.ts and, between nodes, by retained-sync.ts.
  */
-import { isAbove, type RetainedVersion } from '../core/retained-version.ts';
+import { isAbove, type RetainedVersion } from './retained-version.ts';
 
 interface Tombstone {
   readonly version: RetainedVersion;
@@ -15,7 +15,7 @@ const CHARS_MAX = 64 * 1024 * 1024;
 
 export class Tombstones {
   readonly #stones: Map<string, Tombstone> = new Map();
-  readonly #keepMs: number;
+  readonly #keepMs: () => number;
   readonly #countMax: number;
   readonly #isOver: (topic: string) => void;
   #chars = 0;
@@ -23,7 +23,7 @@ export class Tombstones {
   dropped = 0;
 
   /** `isOver`: its time has come, or there was no room. */
-  constructor(keepMs: number, countMax: number, isOver: (topic: string) => void) {
+  constructor(keepMs: () => number, countMax: number, isOver: (topic: string) => void) {
     this.#keepMs = keepMs;
     this.#countMax = countMax;
     this.#isOver = isOver;
@@ -60,8 +60,9 @@ export class Tombstones {
   }
 
   expire(nowMs: number): void {
+    const keepMs = this.#keepMs();
     for (const [topic, { atMs }] of this.#stones) {
-      if (nowMs - atMs < this.#keepMs) return;
+      if (nowMs - atMs < keepMs) return;
       this.#over(topic);
     }
   }
