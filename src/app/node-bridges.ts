@@ -11,7 +11,8 @@ import { BridgeHolder } from '../geo/bridge/bridge-holder.ts';
 import { systemClock, systemScheduler } from '../listeners/scheduler.ts';
 import type { Datacenter } from './datacenter.ts';
 import { LINKS_ROLE } from './links-role.ts';
-import { read, readSecret } from './read-file.ts';
+import { readSecret } from './read-file.ts';
+import { tlsOf } from './remote-tls.ts';
 
 export interface BridgeSurroundings {
   readonly broker: Acceptor;
@@ -98,18 +99,10 @@ async function bridgeOf(bridge: BridgeConfig): Promise<BridgeSettings> {
   const { name, url, protocolVersion, username, passwordFile, cleanStart, keepaliveS } = bridge;
   const { tls, tryPrivate, topics, clientId = `causeway-${name}` } = bridge;
   const password = passwordFile === undefined ? undefined : await readSecret(passwordFile);
-  const pem = async (file: string | undefined): Promise<string | undefined> =>
-    file === undefined ? undefined : await read(file);
-  const [ca, cert, key] = await Promise.all([
-    pem(tls?.caFile),
-    pem(tls?.certFile),
-    pem(tls?.keyFile),
-  ]);
-  const { serverName } = tls ?? {};
   return {
     ...{ name, url, clientId, username, password, cleanStart, keepaliveS, tryPrivate },
     version: VERSIONS[protocolVersion],
-    tls: tls === undefined ? undefined : { ca, cert, key, serverName },
+    tls: await tlsOf(tls),
     topics: topics.map(({ localPrefix = '', remotePrefix = '', ...topic }) => ({
       ...topic,
       ...{ localPrefix, remotePrefix },

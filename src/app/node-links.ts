@@ -21,7 +21,8 @@ import type { RoamingEars, RoamingLinks } from '../geo/roaming/roaming-links.ts'
 import { systemClock, systemScheduler } from '../listeners/scheduler.ts';
 import type { Datacenter } from './datacenter.ts';
 import { LINKS_ROLE } from './links-role.ts';
-import { read, readSecret } from './read-file.ts';
+import { readSecret } from './read-file.ts';
+import { tlsOf } from './remote-tls.ts';
 
 export interface LinkSurroundings {
   readonly sessions: Pick<Admin, 'session'>;
@@ -162,17 +163,9 @@ async function linkOf(link: RegionLinkConfig): Promise<LinkSettings> {
   const { region, url, username, allow, budgetAgeS, budgetBytes, tls } = link;
   const { passwordFile } = link;
   const password = passwordFile === undefined ? undefined : await readSecret(passwordFile);
-  const pem = async (file: string | undefined): Promise<string | undefined> =>
-    file === undefined ? undefined : await read(file);
-  const [ca, cert, key] = await Promise.all([
-    pem(tls?.caFile),
-    pem(tls?.certFile),
-    pem(tls?.keyFile),
-  ]);
-  const { serverName } = tls ?? {};
   return {
     ...{ region, url, username, password, allow, budgetAgeS, budgetBytes },
-    tls: tls === undefined ? undefined : { ca, cert, key, serverName },
+    tls: await tlsOf(tls),
   };
 }
 

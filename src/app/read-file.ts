@@ -20,3 +20,23 @@ export async function readSecret(file: string): Promise<string> {
   if (text === '') throw new StartError('SECRET', `${file} is empty`, null);
   return text;
 }
+
+export interface PemFiles {
+  readonly caFile?: string | undefined;
+  readonly certFile?: string | undefined;
+  readonly keyFile?: string | undefined;
+}
+
+export interface Pem {
+  readonly ca: string | null;
+  readonly cert: string | null;
+  readonly key: string | null;
+}
+
+/** Authorities, certificate and private key of one end; null where the configuration names none. */
+export async function readPem({ caFile, certFile, keyFile }: PemFiles): Promise<Pem> {
+  const of = async (file: string | undefined): Promise<string | null> =>
+    file === undefined ? null : await read(file);
+  const [ca, cert, key] = await Promise.all([of(caFile), of(certFile), of(keyFile)]);
+  return { ca, cert, key };
+}

@@ -7,7 +7,7 @@ import type { Log } from '../core/ports.ts';
 import { type CassandraLink, openCassandra } from '../drivers/cassandra/cassandra-link.ts';
 import { CassandraFailure } from '../drivers/cassandra/cassandra-port.ts';
 import { readVersion, SCHEMA_VERSION } from '../store/cassandra/schema.ts';
-import { read, readSecret } from './read-file.ts';
+import { readPem, readSecret } from './read-file.ts';
 import { StartError } from './start-error.ts';
 
 /** Begins to connect. Throws a StartError when a file or an option is of no use. */
@@ -16,14 +16,10 @@ export async function openRegionCassandra(
   keyspace: string | null,
   log: Log,
 ): Promise<CassandraLink> {
-  const { passwordFile, caFile, certFile, keyFile, contactPoints, localDatacenter } = config;
-  const pem = async (file: string | undefined): Promise<string | null> =>
-    file === undefined ? null : await read(file);
-  const [password, ca, cert, key] = await Promise.all([
+  const { passwordFile, contactPoints, localDatacenter } = config;
+  const [password, { ca, cert, key }] = await Promise.all([
     passwordFile === undefined ? null : readSecret(passwordFile),
-    pem(caFile),
-    pem(certFile),
-    pem(keyFile),
+    readPem(config),
   ]);
   try {
     return openCassandra({

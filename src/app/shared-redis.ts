@@ -17,7 +17,7 @@ import {
   sessionRead,
   sessionSettle,
 } from '../store/redis/functions/session-queue.ts';
-import { read, readSecret } from './read-file.ts';
+import { readPem, readSecret } from './read-file.ts';
 import { StartError } from './start-error.ts';
 
 /** Loaded with each connection; the others are at their first call. */
@@ -181,9 +181,7 @@ export async function readRedisFiles(redis: ClusterRedisConfig): Promise<RedisFi
   return { password, tls };
 }
 
-async function readTls({ caFile, certFile, keyFile }: ClusterRedisConfig): Promise<RedisLinkTls> {
-  const of = async (file: string | undefined): Promise<string | null> =>
-    file === undefined ? null : await read(file);
-  const [ca, cert, key] = await Promise.all([of(caFile), of(certFile), of(keyFile)]);
+async function readTls(redis: ClusterRedisConfig): Promise<RedisLinkTls> {
+  const { ca, cert, key } = await readPem(redis);
   return { ca: ca === null ? null : [ca], cert, key };
 }

@@ -2,6 +2,7 @@
  * What makes bridges of a node to other brokers, as it is once loaded. Types only; `bridges-schema.ts`
  * holds defaults, ranges and texts of the same names.
  */
+import type { RemoteTlsConfig } from './remote-broker-config.ts';
 
 export const bridgeDirections = ['in', 'out', 'both'] as const;
 export type BridgeDirection = (typeof bridgeDirections)[number];
@@ -17,7 +18,7 @@ export interface BridgeConfig {
   readonly name: string;
   readonly url: string;
   readonly protocolVersion: BridgeVersion;
-  readonly tls?: BridgeTlsConfig | undefined;
+  readonly tls?: RemoteTlsConfig | undefined;
   /** At the other broker. */
   readonly clientId?: string | undefined;
   readonly username?: string | undefined;
@@ -26,13 +27,6 @@ export interface BridgeConfig {
   readonly keepaliveS: number;
   readonly tryPrivate: boolean;
   readonly topics: readonly BridgeTopicConfig[];
-}
-
-export interface BridgeTlsConfig {
-  readonly caFile?: string | undefined;
-  readonly certFile?: string | undefined;
-  readonly keyFile?: string | undefined;
-  readonly serverName?: string | undefined;
 }
 
 export interface BridgeTopicConfig {

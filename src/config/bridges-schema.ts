@@ -1,34 +1,20 @@
 /** The options of bridges to other brokers, for `schema.ts`: docs/guides/bridges.md shows what they do. */
 import { z } from 'zod';
-import { parseEndpoint } from '../client/endpoint.ts';
 import { isValidTopicFilter, isValidTopicName } from '../wire/topic.ts';
 import {
   type BridgeConfig,
-  type BridgeTlsConfig,
   type BridgeTopicConfig,
   bridgeDirections,
   bridgeRetains,
   bridgeVersions,
 } from './bridges-config.ts';
 import { choice, type LeafText, quantity, text, truth } from './leaf.ts';
+import { brokerUrl, optionalFile, remoteTls } from './remote-broker-schema.ts';
 
 const reloaded = (help: string): LeafText => ({ help, reloadable: true });
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const NAME_FORM = '1 to 64 of letters, digits, ., _ and -, a letter or digit first';
-
-const file = (what: string, help: string): z.ZodType<string | undefined> =>
-  text({ expected: `the name of ${what}` }, reloaded(help)).optional();
-
-/** Read with the code that will connect. */
-function refuseUrl(url: string): string | null {
-  try {
-    parseEndpoint(url);
-    return null;
-  } catch (error) {
-    return `expected mqtt://HOST:PORT, mqtts://, ws:// or wss://; ${(error as Error).message}`;
-  }
-}
 
 function refuseFilter(filter: string): string | null {
   if (!isValidTopicFilter(filter)) return 'expected a topic filter';
@@ -41,16 +27,6 @@ function refusePrefix(prefix: string): string | null {
 
 const prefix = (help: string): z.ZodType<string | undefined> =>
   text({ expected: 'the beginning of a topic', refuse: refusePrefix }, reloaded(help)).optional();
-
-const tls: z.ZodType<BridgeTlsConfig> = z.strictObject({
-  caFile: file('a PEM file', 'Authorities of the other broker; those of the system when absent.'),
-  certFile: file('a PEM file', 'Certificate this broker shows.'),
-  keyFile: file('a PEM file', 'Its private key.'),
-  serverName: text(
-    { expected: 'a host name' },
-    reloaded('Name to look for in the certificate of the other broker, when not that of the URL.'),
-  ).optional(),
-});
 
 const topic: z.ZodType<BridgeTopicConfig> = z.strictObject({
   filter: text(
@@ -85,12 +61,12 @@ const bridge: z.ZodType<BridgeConfig> = z.strictObject({
     },
     reloaded('Name of the bridge; what waits for it belongs to that name.'),
   ),
-  url: text(
-    { expected: 'a URL such as mqtts://broker.example.org:8883', refuse: refuseUrl },
-    reloaded('A listener of the other broker; user and password may be options of their own.'),
+  url: brokerUrl(
+    'mqtts://broker.example.org:8883',
+    'A listener of the other broker; user and password may be options of their own.',
   ),
   protocolVersion: choice(bridgeVersions, '5', reloaded('The MQTT the other broker is spoken to.')),
-  tls: tls.optional(),
+  tls: remoteTls('this broker', 'the other broker').optional(),
   clientId: text(
     { expected: 'a client identifier' },
     reloaded('Client identifier at the other broker; `causeway-NAME` when absent.'),
@@ -99,7 +75,7 @@ const bridge: z.ZodType<BridgeConfig> = z.strictObject({
     { expected: 'a user name' },
     reloaded('User name at the other broker.'),
   ).optional(),
-  passwordFile: file('a file with the password', 'Its password.'),
+  passwordFile: optionalFile('a file with the password', 'Its password.'),
   cleanStart: truth(
     false,
     reloaded('The other broker keeps nothing for this one while the bridge is down.'),

@@ -2,6 +2,7 @@
  * What makes a node one of a region that is linked to others, as it is once loaded. Types only;
  * `regions-schema.ts` holds defaults, ranges and texts of the same names.
  */
+import type { RemoteTlsConfig } from './remote-broker-config.ts';
 
 export interface RegionsConfig {
   /** Of this region, as all others call it. */
@@ -20,7 +21,7 @@ export interface RegionLinkConfig {
   /** The other region. */
   readonly region: string;
   readonly url: string;
-  readonly tls?: RegionLinkTlsConfig | undefined;
+  readonly tls?: RemoteTlsConfig | undefined;
   readonly username?: string | undefined;
   readonly passwordFile?: string | undefined;
   /** Filters; nothing else is asked for over this link, and nothing else taken from it. */
@@ -28,13 +29,6 @@ export interface RegionLinkConfig {
   /** How long, and how much, the other region is asked to keep while the link is down. */
   readonly budgetAgeS: number;
   readonly budgetBytes: number;
-}
-
-export interface RegionLinkTlsConfig {
-  readonly caFile?: string | undefined;
-  readonly certFile?: string | undefined;
-  readonly keyFile?: string | undefined;
-  readonly serverName?: string | undefined;
 }
 
 export interface RegionAcceptConfig {

@@ -1,14 +1,9 @@
 /** The options of links between regions, for `schema.ts`: docs/adr/0022 says what they do. */
 import { z } from 'zod';
-import { parseEndpoint } from '../client/endpoint.ts';
 import { isValidTopicFilter } from '../wire/topic.ts';
 import { type LeafText, quantity, text, texts, truth } from './leaf.ts';
-import type {
-  RegionAcceptConfig,
-  RegionLinkConfig,
-  RegionLinkTlsConfig,
-  RegionsConfig,
-} from './regions-config.ts';
+import type { RegionAcceptConfig, RegionLinkConfig, RegionsConfig } from './regions-config.ts';
+import { brokerUrl, optionalFile, remoteTls } from './remote-broker-schema.ts';
 
 const fixed = (help: string): LeafText => ({ help, reloadable: false });
 const reloaded = (help: string): LeafText => ({ help, reloadable: true });
@@ -27,19 +22,6 @@ export const regionName = (about: LeafText): z.ZodType<string> =>
     about,
   );
 
-const file = (what: string, help: string): z.ZodType<string | undefined> =>
-  text({ expected: `the name of ${what}` }, reloaded(help)).optional();
-
-/** Read with the code that will connect. */
-function refuseUrl(url: string): string | null {
-  try {
-    parseEndpoint(url);
-    return null;
-  } catch (error) {
-    return `expected mqtts://HOST:PORT, mqtt://, wss:// or ws://; ${(error as Error).message}`;
-  }
-}
-
 function refuseFilter(filter: string): string | null {
   if (!isValidTopicFilter(filter)) return 'expected a topic filter';
   return filter.startsWith('$') ? 'expected a filter that does not start with $' : null;
@@ -55,25 +37,15 @@ const bytes = (help: string): z.ZodType<number> =>
 const age = (help: string): z.ZodType<number> =>
   quantity({ unit: 's', default: DAY_S, min: 1, max: 365 * DAY_S }, reloaded(help));
 
-const tls: z.ZodType<RegionLinkTlsConfig> = z.strictObject({
-  caFile: file('a PEM file', 'Authorities of the other region; those of the system when absent.'),
-  certFile: file('a PEM file', 'Certificate this region shows.'),
-  keyFile: file('a PEM file', 'Its private key.'),
-  serverName: text(
-    { expected: 'a host name' },
-    reloaded('Name to look for in the certificate of the other region, when not that of the URL.'),
-  ).optional(),
-});
-
 const link: z.ZodType<RegionLinkConfig> = z.strictObject({
   region: regionName(reloaded('Name of the region that is linked to.')),
-  url: text(
-    { expected: 'a URL such as mqtts://us.example.org:8883', refuse: refuseUrl },
-    reloaded('An ordinary listener of that region; user and password may be options of their own.'),
+  url: brokerUrl(
+    'mqtts://us.example.org:8883',
+    'An ordinary listener of that region; user and password may be options of their own.',
   ),
-  tls: tls.optional(),
+  tls: remoteTls('this region', 'the other region').optional(),
   username: text({ expected: 'a user name' }, reloaded('User name for that listener.')).optional(),
-  passwordFile: file('a file with the password', 'Its password.'),
+  passwordFile: optionalFile('a file with the password', 'Its password.'),
   allow: filters('Topics that may come over this link; nothing else is asked for or taken.'),
   budgetAgeS: age('How long the other region keeps messages for this one while the link is down.'),
   budgetBytes: bytes('How many bytes of them.'),
