@@ -37,6 +37,7 @@ import type { PacketHandler } from './packet-socket.ts';
 import { PacketSocket } from './packet-socket.ts';
 import type { RequestSender, Subscriptions } from './subscriptions.ts';
 import { systemTimers, type Timers } from './timers.ts';
+import { TopicCache } from './topic-cache.ts';
 
 export interface ConnectionParts {
   readonly outbound: Outbound;
@@ -69,6 +70,8 @@ export class Connection
   readonly #timers: Timers;
   readonly #cancelConnect: () => void;
   readonly #topics: Map<number, string> = new Map();
+  /** Only where messages are handed over as they come. */
+  readonly #topicCache: TopicCache | null;
   #keepAlive: KeepAlive | null = null;
   #isConnected = false;
 
@@ -83,6 +86,7 @@ export class Connection
     this.#options = options;
     this.#connect = connect;
     this.#parts = parts;
+    this.#topicCache = options.onArrival === undefined ? null : new TopicCache();
     const bytesMax = connect.maximumPacketSize || PACKET_BYTES_MAX;
     const { tls = {}, openTransport, timers = systemTimers } = options;
     this.#timers = timers;
@@ -290,7 +294,7 @@ export class Connection
     }
     const isEmpty = view.topicEnd - view.topicStart === 2;
     if (topicAlias === 0 || !isEmpty) {
-      const topic = topicText(view);
+      const topic = this.#topicCache?.of(view) ?? topicText(view);
       if (topicAlias !== 0) this.#topics.set(topicAlias, topic);
       return topic;
     }

@@ -161,6 +161,7 @@ export class Broker implements Acceptor {
       }
     }
     core.settledTicket = Math.max(core.settledTicket, ticket);
+    this.#services.delivery.committed();
     for (const owner of [...this.#services.parked]) owner.releaseParked();
     // Nobody waits for the oldest any more.
     for (const oldest of core.failedTickets) {

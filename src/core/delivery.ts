@@ -46,6 +46,8 @@ export class Delivery {
   readonly #queued: Publication = new Publication();
   /** Told at the end of the turn that a message of theirs became safe. */
   readonly #toldLater: Set<MessageWaiter> = new Set();
+  /** Of what the store has just told of: goes on when all of its queue that is durable now is known. */
+  #grown: Session | null = null;
 
   constructor(core: Core, encoder: PublishEncoder) {
     this.#core = core;
@@ -272,7 +274,10 @@ export class Delivery {
     const queue = session.queue;
     if (queue !== null) {
       const isLow = queue.length <= LINK_READ_AHEAD;
-      if (isLow && session.link !== null && session.spilled) this.#window.read(session);
+      if (session.link !== null) {
+        this.#bounds.pumpMs = core.clock.wallMs();
+        if (isLow && session.spilled) this.#window.read(session);
+      }
       while (queue.length > 0) {
         const entry = queue.at(0)!;
         if (!this.#hasWindow(session, outlet)) {
@@ -381,8 +386,17 @@ export class Delivery {
       // A QoS 2 entry that was never sent must not be: its publisher will send it again.
       if (entry.state === EntryState.QUEUED) this.settle(session, entry);
     } else if (session.outlet !== null && (entry.qos === 2 || session.link !== null)) {
-      this.pump(session);
+      if (session === this.#grown) return;
+      this.committed();
+      this.#grown = session;
     }
+  }
+
+  /** The store has told of all entries of a commit: those of one session leave one behind the other. */
+  committed(): void {
+    const session = this.#grown;
+    this.#grown = null;
+    if (session !== null) this.pump(session);
   }
 
   #safe(message: Message, isLater: boolean): void {

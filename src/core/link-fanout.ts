@@ -22,6 +22,9 @@ export class LinkFanout {
   /** What it is a copy of. */
   #source: Publication | null = null;
   #sequence = 0;
+  /** Wall-clock ms at which what clients have sent was read, and how many bytes that made. */
+  #readMs = 0;
+  #readBytes = -1;
 
   constructor(core: Core, delivery: Delivery, encoder: PublishEncoder, links: RegionLinks) {
     this.#core = core;
@@ -109,11 +112,22 @@ export class LinkFanout {
     to.payloadStart = view.payloadStart;
     to.payloadEnd = view.payloadEnd;
     const blocks = this.#blocks;
-    blocks.write(publication, this.#core.clock.wallMs());
+    blocks.write(publication, this.#timeMs(publication));
     to.propertyBuffer = blocks.bytes;
     to.propertyStart = 0;
     to.propertyEnd = blocks.end;
     linked.wireVersion = 0;
     return linked;
+  }
+
+  /** When it was published; what was read in one piece came at one time. */
+  #timeMs(publication: Publication): number {
+    const { stats, clock } = this.#core;
+    if (publication.from === null) return clock.wallMs();
+    if (stats.bytesReceived !== this.#readBytes) {
+      this.#readBytes = stats.bytesReceived;
+      this.#readMs = clock.wallMs();
+    }
+    return this.#readMs;
   }
 }

@@ -102,11 +102,16 @@ export function nameText(source: string, number: number, timeMs: number): string
 
 /** -1: these are no such digits. */
 export function readNumber(from: Buffer, pos: number): number {
-  let value = 0;
-  for (let i = 0; i < NUMBER_BYTES; i++) {
-    const digit = VALUES[from[pos + i]!]!;
-    if (digit === 0xff) return -1;
-    value = value * 64 + digit;
+  let high = 0;
+  let low = 0;
+  // What is no digit has bits that none has.
+  let bits = 0;
+  for (let i = 0; i < 4; i++) {
+    const first = VALUES[from[pos + i]!]!;
+    const second = VALUES[from[pos + 4 + i]!]!;
+    bits |= first | second;
+    high = (high << 6) | first;
+    low = (low << 6) | second;
   }
-  return value;
+  return bits > 63 ? -1 : (high & 0xff_ffff) * 0x100_0000 + low;
 }

@@ -1,10 +1,10 @@
 /**
- * What travels with a message from region to region (docs/adr/0022): three user properties, always all and
- * in this order, before those of the publisher, so that nothing a client writes is taken for one. Data plane.
+ * What travels with a message from region to region, as the first user property of its copy (docs/adr/0022).
+ * Written by the fan-out for sessions that are links, read by geo/ and taken off again. Data plane.
  *
- *   causeway-id       REGION.INCARNATION.NUMBER.TIME: where and when it was published, and its number there
- *   causeway-path     regions it has been in, with commas between
- *   causeway-version  TIME.WRITER of a retained change, or empty
+ *   causeway-id  REGION.INCARNATION.NUMBER.TIME: where and when it was published, and its number there;
+ *                /PATH: regions it has been in, with commas between, unless that one alone;
+ *                /VERSION: TIME.WRITER of a retained change that has one, always behind a path
  */
 import { copyBytes, EMPTY_BUFFER, readU16, writeU16 } from '../util/bytes.ts';
 import { PropertyId } from '../wire/properties.ts';
@@ -15,13 +15,14 @@ import type { MessageOrigin, RegionMark } from './region-mark.ts';
 import type { RetainedVersion } from './retained-version.ts';
 
 const ID = Buffer.from('causeway-id');
-const PATH = Buffer.from('causeway-path');
-const VERSION = Buffer.from('causeway-version');
-/** Each: property id, and two lengths. */
+/** The property's id, and two lengths. */
 const OVERHEAD = 5;
 const DOT = 0x2e;
+const SLASH = 0x2f;
 /** Where number and time go. */
 const PLACES = `${'A'.repeat(NUMBER_BYTES)}.${'A'.repeat(NUMBER_BYTES)}`;
+/** Number and time, with their dots, at the end of a name. */
+const PLACES_BYTES = 2 * (1 + NUMBER_BYTES);
 const BLOCK_BYTES_MIN = 1024;
 
 /**
@@ -36,12 +37,14 @@ export class LinkBlocks {
   readonly #plain: Buffer;
   /** Where its number is in there, with its time after a dot. */
   readonly #numberAt: number;
+  /** `bytes` begin with `#plain` and this time, whatever number. */
+  #plainMs = -1;
 
   constructor(links: RegionLinks) {
     this.#links = links;
-    const id = links.prefix + PLACES;
-    this.#plain = Buffer.alloc(blockBytes(id, links.region, null));
-    writeBlock(this.#plain, 0, id, links.region, null);
+    const value = links.prefix + PLACES;
+    this.#plain = Buffer.alloc(blockBytes(value));
+    writeBlock(this.#plain, 0, value);
     this.#numberAt = OVERHEAD + ID.length + links.prefix.length;
   }
 
@@ -56,49 +59,53 @@ export class LinkBlocks {
       pos = this.#plain.length;
       this.#reserve(pos + own);
       const out = this.bytes;
-      out.set(this.#plain, 0);
+      if (this.#plainMs === -1) out.set(this.#plain, 0);
       const time = writeNumber(out, this.#numberAt, this.#links.takeNumber()) + 1;
-      writeNumber(out, time, timeMs);
+      if (this.#plainMs !== timeMs) writeNumber(out, time, timeMs);
+      this.#plainMs = timeMs;
     } else {
-      const id = origin?.id ?? this.#links.name(timeMs);
-      const { region } = this.#links;
-      const path = origin === null ? region : `${origin.path},${region}`;
-      this.#reserve(blockBytes(id, path, version) + own);
-      pos = writeBlock(this.bytes, 0, id, path, version);
+      this.#plainMs = -1;
+      const value = this.#valueOf(origin, version, timeMs);
+      this.#reserve(blockBytes(value) + own);
+      pos = writeBlock(this.bytes, 0, value);
     }
     if (own > 0) propertyBuffer.copy(this.bytes, pos, propertyStart, propertyEnd);
     this.end = pos + own;
   }
 
+  #valueOf(origin: MessageOrigin | null, version: RetainedVersion | null, timeMs: number): string {
+    const { region } = this.#links;
+    if (origin === null) return valueText(this.#links.name(timeMs), region, version);
+    const path = origin.path === '' ? region : `${origin.path},${region}`;
+    return valueText(origin.id, path, version);
+  }
+
   #reserve(bytes: number): void {
-    if (this.bytes.length < bytes) this.bytes = Buffer.allocUnsafeSlow(bytes);
+    if (this.bytes.length >= bytes) return;
+    this.bytes = Buffer.allocUnsafeSlow(bytes);
+    this.#plainMs = -1;
   }
 }
 
-function versionText(version: RetainedVersion | null): string {
-  return version === null ? '' : `${version.timeUs}.${version.writer}`;
+function regionOf(name: string): string {
+  return name.slice(0, name.indexOf('.'));
 }
 
-function blockBytes(id: string, path: string, version: RetainedVersion | null): number {
-  const names = ID.length + PATH.length + VERSION.length;
-  return 3 * OVERHEAD + names + id.length + path.length + versionText(version).length;
+function valueText(id: string, path: string, version: RetainedVersion | null): string {
+  if (version !== null) return `${id}/${path}/${version.timeUs}.${version.writer}`;
+  return path === regionOf(id) ? id : `${id}/${path}`;
 }
 
-/** The three properties; what they say is ASCII. */
-function writeBlock(
-  out: Buffer,
-  start: number,
-  id: string,
-  path: string,
-  version: RetainedVersion | null,
-): number {
-  let pos = writePair(out, start, ID, id);
-  pos = writePair(out, pos, PATH, path);
-  return writePair(out, pos, VERSION, versionText(version));
+function blockBytes(value: string): number {
+  return OVERHEAD + ID.length + value.length;
 }
 
-function writePair(out: Buffer, start: number, name: Buffer, value: string): number {
-  const pos = writeHead(out, start, name, value.length);
+/** What it says is ASCII. */
+function writeBlock(out: Buffer, start: number, value: string): number {
+  out[start] = PropertyId.USER_PROPERTY;
+  let pos = writeU16(out, start + 1, ID.length);
+  pos += ID.copy(out, pos);
+  pos = writeU16(out, pos, value.length);
   return pos + out.write(value, pos, 'latin1');
 }
 
@@ -106,16 +113,10 @@ function writePair(out: Buffer, start: number, name: Buffer, value: string): num
 export function markBytes(mark: RegionMark | null): Buffer | null {
   if (mark === null || mark.origin === null) return null;
   const { id, path } = mark.origin;
-  const out = Buffer.allocUnsafe(blockBytes(id, path, mark.version));
-  writeBlock(out, 0, id, path, mark.version);
+  const value = valueText(id, path, mark.version);
+  const out = Buffer.allocUnsafe(blockBytes(value));
+  writeBlock(out, 0, value);
   return out;
-}
-
-function writeHead(out: Buffer, start: number, name: Buffer, valueBytes: number): number {
-  out[start] = PropertyId.USER_PROPERTY;
-  let pos = writeU16(out, start + 1, name.length);
-  pos += name.copy(out, pos);
-  return writeU16(out, pos, valueBytes);
 }
 
 /** Read from a property block; used again and again. */
@@ -131,6 +132,8 @@ export class LinkProperties {
   end = 0;
   readonly #source: LastText = new LastText();
   readonly #path: LastText = new LastText();
+  /** Of the source. */
+  #region = '';
 
   /** What is kept of it beyond the next one. */
   origin(): MessageOrigin {
@@ -139,31 +142,43 @@ export class LinkProperties {
 
   /** False: the block does not begin with what a link writes. */
   read(buffer: Buffer, start: number, end: number): boolean {
-    const id = fieldOf(buffer, start, end, ID);
-    if (id === -1) return false;
-    const idEnd = id + 2 + readU16(buffer, id);
-    const path = fieldOf(buffer, idEnd, end, PATH);
-    if (path === -1) return false;
-    const pathEnd = path + 2 + readU16(buffer, path);
-    const version = fieldOf(buffer, pathEnd, end, VERSION);
-    if (version === -1) return false;
-    const versionEnd = version + 2 + readU16(buffer, version);
-    if (!this.#readName(buffer, id + 2, idEnd)) return false;
-    this.path = this.#path.of(buffer, path + 2, pathEnd);
-    this.version =
-      versionEnd === version + 2 ? null : readVersion(buffer.latin1Slice(version + 2, versionEnd));
-    this.end = versionEnd;
+    const length = lengthAt(buffer, start, end);
+    if (length === -1) return false;
+    const value = length + 2;
+    const valueEnd = value + readU16(buffer, length);
+    const nameEnd = this.#readName(buffer, value, valueEnd);
+    if (nameEnd === -1) return false;
+    this.end = valueEnd;
+    this.version = null;
+    if (nameEnd === valueEnd) {
+      this.path = this.#region;
+      return true;
+    }
+    const pathEnd = slashIn(buffer, nameEnd + 1, valueEnd);
+    this.path = this.#path.of(buffer, nameEnd + 1, pathEnd);
+    if (pathEnd < valueEnd) {
+      this.version = readVersion(buffer.latin1Slice(pathEnd + 1, valueEnd));
+    }
     return true;
   }
 
-  #readName(buffer: Buffer, start: number, end: number): boolean {
-    const time = end - NUMBER_BYTES;
-    const number = time - 1 - NUMBER_BYTES;
-    if (number - start < 2 || buffer[time - 1] !== DOT || buffer[number - 1] !== DOT) return false;
-    this.number = readNumber(buffer, number);
+  /** Where it ends; -1: it is none. */
+  #readName(buffer: Buffer, start: number, end: number): number {
+    // Mostly of the source that the one before had.
+    let dot = this.#source.endIn(buffer, start, end);
+    if (dot === -1 || buffer[dot] !== DOT) {
+      dot = slashIn(buffer, start, end) - PLACES_BYTES;
+      if (dot - start < 1 || buffer[dot] !== DOT) return -1;
+      this.source = this.#source.of(buffer, start, dot);
+      this.#region = regionOf(this.source);
+    }
+    const time = dot + 2 + NUMBER_BYTES;
+    const nameEnd = dot + PLACES_BYTES;
+    if (nameEnd > end || buffer[time - 1] !== DOT) return -1;
+    if (nameEnd < end && buffer[nameEnd] !== SLASH) return -1;
+    this.number = readNumber(buffer, dot + 1);
     this.timeMs = readNumber(buffer, time);
-    this.source = this.#source.of(buffer, start, number - 1);
-    return this.number >= 0 && this.timeMs >= 0;
+    return this.number >= 0 && this.timeMs >= 0 ? nameEnd : -1;
   }
 }
 
@@ -191,26 +206,37 @@ class LastText {
   #bytes: Buffer = EMPTY_BUFFER;
   #text = '';
 
-  of(buffer: Buffer, start: number, end: number): string {
+  /** Where it ends, if it is what begins there; else -1. */
+  endIn(buffer: Buffer, start: number, end: number): number {
     const bytes = this.#bytes;
-    if (bytes.length === end - start) {
-      let i = 0;
-      while (i < bytes.length && bytes[i] === buffer[start + i]) i++;
-      if (i === bytes.length) return this.#text;
-    }
+    const { length } = bytes;
+    if (length === 0 || length > end - start) return -1;
+    for (let i = 0; i < length; i++) if (bytes[i] !== buffer[start + i]) return -1;
+    return start + length;
+  }
+
+  of(buffer: Buffer, start: number, end: number): string {
+    if (this.endIn(buffer, start, end) === end) return this.#text;
     this.#bytes = copyBytes(buffer, start, end);
     this.#text = buffer.latin1Slice(start, end);
     return this.#text;
   }
 }
 
-/** Where the value of the property at `pos` has its length; -1: another property is there. */
-function fieldOf(buffer: Buffer, pos: number, end: number, name: Buffer): number {
-  const value = pos + 3 + name.length;
-  if (value + 2 > end || buffer[pos] !== PropertyId.USER_PROPERTY) return -1;
-  if (readU16(buffer, pos + 1) !== name.length) return -1;
-  for (let i = 0; i < name.length; i++) if (buffer[pos + 3 + i] !== name[i]) return -1;
-  return value + 2 + readU16(buffer, value) <= end ? value : -1;
+/** Where the value of a link's property at `pos` has its length; -1: another property is there. */
+function lengthAt(buffer: Buffer, pos: number, end: number): number {
+  const at = pos + 3 + ID.length;
+  if (at + 2 > end || buffer[pos] !== PropertyId.USER_PROPERTY) return -1;
+  if (readU16(buffer, pos + 1) !== ID.length) return -1;
+  for (let i = 0; i < ID.length; i++) if (buffer[pos + 3 + i] !== ID[i]) return -1;
+  return at + 2 + readU16(buffer, at) <= end ? at : -1;
+}
+
+/** The first slash from `start` on; `end`: there is none. */
+function slashIn(buffer: Buffer, start: number, end: number): number {
+  let pos = start;
+  while (pos < end && buffer[pos] !== SLASH) pos++;
+  return pos;
 }
 
 function readVersion(text: string): RetainedVersion | null {
@@ -223,10 +249,16 @@ function readVersion(text: string): RetainedVersion | null {
 }
 
 /** When a message with such properties was published (wall-clock ms); 0: it has none. */
-export function publishedAtMs(properties: Buffer): number {
-  const value = fieldOf(properties, 0, properties.length, ID);
-  if (value === -1) return 0;
-  const end = value + 2 + readU16(properties, value);
-  const timeMs = readNumber(properties, end - NUMBER_BYTES);
+export function publishedAtMs(buffer: Buffer, start: number, end: number): number {
+  const length = lengthAt(buffer, start, end);
+  if (length === -1) return 0;
+  const value = length + 2;
+  const valueEnd = value + readU16(buffer, length);
+  // Mostly there is no path behind the name, which has its dots from the end then.
+  if (valueEnd - value < PLACES_BYTES) return 0;
+  const isName =
+    buffer[valueEnd - PLACES_BYTES] === DOT && buffer[valueEnd - 1 - NUMBER_BYTES] === DOT;
+  const nameEnd = isName ? valueEnd : slashIn(buffer, value, valueEnd);
+  const timeMs = readNumber(buffer, nameEnd - NUMBER_BYTES);
   return timeMs < 0 ? 0 : timeMs;
 }

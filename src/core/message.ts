@@ -23,8 +23,13 @@ export class Message {
   readonly bodyStart: number;
   readonly payloadStart: number;
   readonly bodyEnd: number;
-  /** Forwardable MQTT 5 properties in their order, no length prefix; neither alias nor expiry. */
-  readonly properties: Buffer;
+  /**
+   * Where properties that lie in the slab behind the body end: a view of their own for each message would
+   * cost as much as two small messages.
+   */
+  readonly propertyEnd: number;
+  /** Those that lie elsewhere. */
+  readonly #properties: Buffer;
   readonly qos: 0 | 1 | 2;
   /** The RETAIN flag as published. */
   readonly retain: boolean;
@@ -62,6 +67,7 @@ export class Message {
     qos: 0 | 1 | 2,
     retain: boolean,
     expiresAtMs: number,
+    propertyEnd: number = bodyEnd,
   ) {
     this.sequence = sequence;
     this.topic = topic;
@@ -69,7 +75,8 @@ export class Message {
     this.bodyStart = bodyStart;
     this.payloadStart = payloadStart;
     this.bodyEnd = bodyEnd;
-    this.properties = properties;
+    this.propertyEnd = propertyEnd;
+    this.#properties = properties;
     this.qos = qos;
     this.retain = retain;
     this.expiresAtMs = expiresAtMs;
@@ -77,7 +84,26 @@ export class Message {
 
   /** What limits count: topic, payload and properties. */
   get bytes(): number {
-    return this.bodyEnd - this.bodyStart + this.properties.length;
+    return this.propertyEnd - this.bodyStart + this.#properties.length;
+  }
+
+  /** Forwardable MQTT 5 properties in their order, no length prefix; neither alias nor expiry. */
+  get properties(): Buffer {
+    const { bodyEnd, propertyEnd } = this;
+    return propertyEnd === bodyEnd ? this.#properties : this.slab.subarray(bodyEnd, propertyEnd);
+  }
+
+  /** Where they are, without a view of them. */
+  get propertyBuffer(): Buffer {
+    return this.propertyEnd === this.bodyEnd ? this.#properties : this.slab;
+  }
+
+  get propertyStart(): number {
+    return this.propertyEnd === this.bodyEnd ? 0 : this.bodyEnd;
+  }
+
+  get propertyBytes(): number {
+    return this.propertyEnd - this.bodyEnd + this.#properties.length;
   }
 
   get payload(): Buffer {

@@ -327,7 +327,10 @@ export interface StoreEvents {
   entryDurable(entry: QueueEntry, sessionNumber: number): void;
   /** This entry could not be stored; the publisher gets no ack for its message. */
   entryFailed(entry: QueueEntry, sessionNumber: number): void;
-  /** All tickets up to this one are durable, or failed when `error` says why. */
+  /**
+   * All tickets up to this one are durable, or failed when `error` says why. Follows at once when all entries
+   * have been told of.
+   */
   committed(ticket: Ticket, error: Error | null): void;
   /**
    * By a store that `tellsRetained`, before or after `committed`: the retained changes up to this ticket

@@ -3,6 +3,7 @@
  * with what routing and encoding need. Two objects live as long as the broker (one for clients'
  * packets, one for messages from inside); nobody keeps a reference beyond the call.
  */
+import { copyRange, EMPTY_BUFFER } from '../util/bytes.ts';
 import { PublishView } from '../wire/publish.ts';
 import { Message } from './message.ts';
 import type { RegionMark } from './region-mark.ts';
@@ -103,9 +104,9 @@ export class Publication {
     view.payloadBuffer = message.slab;
     view.payloadStart = message.payloadStart;
     view.payloadEnd = message.bodyEnd;
-    view.propertyBuffer = message.properties;
-    view.propertyStart = 0;
-    view.propertyEnd = message.properties.length;
+    view.propertyBuffer = message.propertyBuffer;
+    view.propertyStart = message.propertyStart;
+    view.propertyEnd = view.propertyStart + message.propertyBytes;
     view.topicAlias = 0;
     this.topic = message.topic;
     this.sequence = sequence;
@@ -151,43 +152,37 @@ export class Publication {
     const topicBytes = view.topicEnd - view.topicStart;
     const payloadBytes = view.payloadEnd - view.payloadStart;
     const propertyBytes = view.propertyEnd - view.propertyStart;
-    const total = topicBytes + payloadBytes;
+    const total = topicBytes + payloadBytes + propertyBytes;
     let slab: Buffer;
     let start = 0;
-    const isApart = total + propertyBytes > SLAB_BYTES / 4;
-    if (isApart) {
+    if (total > SLAB_BYTES / 4) {
       slab = Buffer.allocUnsafeSlow(total);
     } else {
-      if (this.#slab === null || this.#slabFill + total + propertyBytes > SLAB_BYTES) {
+      if (this.#slab === null || this.#slabFill + total > SLAB_BYTES) {
         this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
         this.#slabFill = 0;
       }
       slab = this.#slab;
       start = this.#slabFill;
-      this.#slabFill += total + propertyBytes;
+      this.#slabFill += total;
     }
-    view.topicBuffer.copy(slab, start, view.topicStart, view.topicEnd);
-    view.payloadBuffer.copy(slab, start + topicBytes, view.payloadStart, view.payloadEnd);
-    let properties: Buffer = NO_PROPERTIES;
-    if (propertyBytes > 0) {
-      // A buffer with memory of its own costs ten times what a view does.
-      const from = start + total;
-      properties = isApart
-        ? Buffer.allocUnsafeSlow(propertyBytes)
-        : slab.subarray(from, from + propertyBytes);
-      view.propertyBuffer.copy(properties, 0, view.propertyStart, view.propertyEnd);
-    }
+    const { topicBuffer, topicStart, topicEnd, payloadBuffer, payloadEnd } = view;
+    const payloadStart = copyRange(slab, start, topicBuffer, topicStart, topicEnd);
+    const bodyEnd = copyRange(slab, payloadStart, payloadBuffer, view.payloadStart, payloadEnd);
+    const { propertyBuffer, propertyStart } = view;
+    const end = copyRange(slab, bodyEnd, propertyBuffer, propertyStart, view.propertyEnd);
     return new Message(
       this.sequence,
       this.topic,
       slab,
       start,
-      start + topicBytes,
-      start + total,
-      properties,
+      payloadStart,
+      bodyEnd,
+      EMPTY_BUFFER,
       view.qos,
       view.retain,
       this.expiresAtMs,
+      end,
     );
   }
 }
@@ -203,6 +198,5 @@ function chain(copy: Message, message: Message): void {
   };
 }
 
-const NO_PROPERTIES = Buffer.alloc(0);
 /** A message in a queue keeps at most this much memory of others alive. */
 const SLAB_BYTES = 16 * 1024;

@@ -24,6 +24,8 @@ export interface BoundedQueues {
 }
 
 export class QueueBounds {
+  /** Wall-clock ms at which the queue of a link began to leave: the same for all of it that can. */
+  pumpMs = 0;
   readonly #core: Core;
   readonly #queues: BoundedQueues;
 
@@ -149,8 +151,9 @@ export class QueueBounds {
   #isOverBudget(session: Session, link: LinkPeer, entry: QueueEntry): boolean {
     const { message } = entry;
     if (entry.sentBefore) return false;
-    const publishedMs = publishedAtMs(message.properties);
-    const isOld = publishedMs !== 0 && publishedMs + link.budgetAgeMs < this.#core.clock.wallMs();
+    const { propertyBuffer, propertyStart, propertyBytes } = message;
+    const publishedMs = publishedAtMs(propertyBuffer, propertyStart, propertyStart + propertyBytes);
+    const isOld = publishedMs !== 0 && publishedMs + link.budgetAgeMs < this.pumpMs;
     if (!isOld && link.mayHave(message.topic)) return false;
     const why = isOld ? 'link_budget' : 'not_authorized_receive';
     this.#core.drop(why, session.clientId, message.topic);

@@ -19,6 +19,6 @@ export class LinkCounters {
   failed = 0;
   /** Times the other region no longer had the session that it should have. */
   gaps = 0;
-  /** Of the last message: wall-clock ms from its publication to here. */
+  /** Of a message that came lately: wall-clock ms from its publication to here. */
   lagMs = 0;
 }

@@ -112,6 +112,12 @@ export class RegionLink {
   #isDoubtful = true;
   #cancelRetry: (() => void) | null = null;
   #saidProblem = '';
+  /** Lag is looked at some times a second: the clock costs more than a look into the window. */
+  #measuresLag = true;
+  /** The last topic that may be brought; '': it is to be looked at again. */
+  #goodTopic = '';
+  /** The last path that this region was not on. */
+  #goodPath = '';
 
   constructor(parts: LinkParts) {
     this.#parts = parts;
@@ -353,6 +359,9 @@ export class RegionLink {
   tick(): void {
     const client = this.#client;
     if (!this.#isUp || client === null) return;
+    this.#measuresLag = true;
+    // Limits may be others by now.
+    this.#goodTopic = '';
     const nowMs = this.#parts.clock.monotonicMs();
     const over: string[] = [];
     for (const [filter, { dueMs }] of this.#held) {
@@ -389,7 +398,9 @@ export class RegionLink {
   #arrived(view: PublishView, topic: string, done: (isTaken: boolean) => void): void {
     const { counters } = this;
     const { window, line, inlet, clock, notes } = this.#parts;
-    if (isRoamTopic(topic)) {
+    // The same string, as topics that come again have the text they had.
+    const isGood = topic === this.#goodTopic;
+    if (!isGood && isRoamTopic(topic)) {
       this.#hear(view, topic, done);
       return;
     }
@@ -406,15 +417,21 @@ export class RegionLink {
       return;
     }
     const { source, number, path } = properties;
-    if (hasRegion(path, this.#parts.region)) {
-      counters.loops++;
-      done(true);
-      return;
+    if (path !== this.#goodPath) {
+      if (hasRegion(path, this.#parts.region)) {
+        counters.loops++;
+        done(true);
+        return;
+      }
+      this.#goodPath = path;
     }
-    if (inlet.refusal(topic) !== null || !this.#mayBring(topic)) {
-      counters.refused++;
-      done(true);
-      return;
+    if (!isGood) {
+      if (inlet.refusal(topic) !== null || !this.#mayBring(topic)) {
+        counters.refused++;
+        done(true);
+        return;
+      }
+      this.#goodTopic = topic;
     }
     const seen = window.seen(source, number);
     if (seen !== NEW) {
@@ -427,7 +444,10 @@ export class RegionLink {
     }
     counters.received++;
     counters.receivedBytes += view.payloadEnd - view.payloadStart;
-    counters.lagMs = Math.max(0, clock.wallMs() - properties.timeMs);
+    if (this.#measuresLag) {
+      this.#measuresLag = false;
+      counters.lagMs = Math.max(0, clock.wallMs() - properties.timeMs);
+    }
     const { version, end } = properties;
     const mark = { origin: properties.origin(), version };
     if (view.qos === 0 || notes.isAtomic) {

@@ -5,7 +5,7 @@
  * the same bytes before.
  */
 import { Buffer } from 'node:buffer';
-import { EMPTY_BUFFER, readU16, readU32, writeU16, writeU32 } from '../util/bytes.ts';
+import { copyRange, EMPTY_BUFFER, readU16, readU32, writeU16, writeU32 } from '../util/bytes.ts';
 import { PropertyId, propertyEnd } from './properties.ts';
 import { malformedPacket, ProtocolError, protocolViolation } from './protocol-error.ts';
 import type { ProtocolVersion } from './protocol-version.ts';
@@ -323,17 +323,4 @@ export function writePublish(
     pos = copyRange(out, pos, view.propertyBuffer, view.propertyStart, view.propertyEnd);
   }
   return copyRange(out, pos, view.payloadBuffer, view.payloadStart, view.payloadEnd);
-}
-
-/** Below this a loop is as fast as the native copy (measured: 16 bytes 49 against 56 ns). */
-const LOOP_BYTES_MAX = 16;
-
-function copyRange(out: Buffer, pos: number, from: Buffer, start: number, end: number): number {
-  const bytes = end - start;
-  if (bytes <= LOOP_BYTES_MAX) {
-    for (let i = 0; i < bytes; i++) out[pos + i] = from[start + i]!;
-  } else {
-    from.copy(out, pos, start, end);
-  }
-  return pos + bytes;
 }

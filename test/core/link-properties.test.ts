@@ -36,7 +36,7 @@ function blockOf(blocks: LinkBlocks, publication: Publication, timeMs: number): 
 
 t.test('the bytes, there and back', async (t) => {
   const links = new RegionLinks('eu', Buffer.alloc(16, 0xff));
-  const own = userProperty('causeway-version', 'forged');
+  const own = userProperty('causeway-id', 'eu.forged');
   const publication = publicationOf(own);
   const blocks = new LinkBlocks(links);
   const first = blockOf(blocks, publication, TIME_MS);
@@ -44,8 +44,6 @@ t.test('the bytes, there and back', async (t) => {
     first,
     Buffer.concat([
       userProperty('causeway-id', 'eu._____________________w.AAAAAAAB.AYvP5Wh7'),
-      userProperty('causeway-path', 'eu'),
-      userProperty('causeway-version', ''),
       own,
     ]),
   );
@@ -63,8 +61,8 @@ t.test('the bytes, there and back', async (t) => {
       end: first.length - own.length,
     },
   );
-  t.equal(publishedAtMs(first), TIME_MS);
-  t.equal(publishedAtMs(own), 0);
+  t.equal(publishedAtMs(first, 0, first.length), TIME_MS);
+  t.equal(publishedAtMs(own, 0, own.length), 0);
 
   // Handed on by another region, with a version.
   const relayed = publicationOf(own);
@@ -81,6 +79,7 @@ t.test('the bytes, there and back', async (t) => {
     [read.origin().id, read.path, read.version, second.subarray(read.end)],
     [id, 'eu,us', { timeUs: 1_700_000_000_000_001, writer: 7 }, own],
   );
+  t.equal(publishedAtMs(second, 0, second.length), TIME_MS);
 
   // Of here again, with a version, and with more of its own than there was room for.
   const large = userProperty('x', 'y'.repeat(5000));
@@ -125,12 +124,10 @@ t.test('what no link writes is not read', async (t) => {
   const read = new LinkProperties();
   for (let end = 0; end < good.length; end++) t.notOk(read.read(good, 0, end), `cut at ${end}`);
   const id = (text: string): Buffer =>
-    Buffer.concat([
-      userProperty('causeway-id', text),
-      userProperty('causeway-path', 'eu'),
-      userProperty('causeway-version', ''),
-    ]);
-  for (const text of ['', 'x', 'eu.a.b.c', 'AAAAAAAB.AAAAAAAB', 'e.AAAAAAA+.AAAAAAAA']) {
+    Buffer.concat([userProperty('causeway-id', text), userProperty('x', 'y')]);
+  const wrong = ['', 'x', 'eu.a.b.c', 'AAAAAAAB.AAAAAAAB', 'e.AAAAAAA+.AAAAAAAA', '/eu', '//'];
+  const tails = ['x', '.AAAAAAAA', 'A/us'].map((tail) => `e.AAAAAAAB.AAAAAAAA${tail}`);
+  for (const text of [...wrong, ...tails]) {
     const block = id(text);
     t.notOk(read.read(block, 0, block.length), text);
   }

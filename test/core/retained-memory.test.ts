@@ -69,7 +69,7 @@ const message = fc
 
 function shown(one: Message | null): unknown {
   if (one === null) return null;
-  const { slab, bodyStart, payloadStart, bodyEnd, properties, ...rest } = one;
+  const { slab, bodyStart, payloadStart, bodyEnd, propertyEnd, properties, ...rest } = one;
   return {
     ...rest,
     field: slab.toString('hex', bodyStart, payloadStart),

@@ -31,7 +31,7 @@ async function everything(t: Test, regions: TestRegions): Promise<void> {
     ['responseTopic', 'answers/7'],
     ['correlationData', Buffer.from([0, 1, 255])],
     ['userProperty', ['a', '1']],
-    ['userProperty', ['causeway-version', 'x']],
+    ['userProperty', ['causeway-id', 'x']],
     ['userProperty', ['a', '2']],
     ['messageExpiryInterval', 600],
   ] as const;
@@ -77,8 +77,10 @@ t.test('what only links may say, and what they may not have', async (t) => {
   const publisher = await regions.client('us');
   const forged = [
     ['userProperty', ['causeway-id', 'eu.AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAA.AAAAAAAA']],
-    ['userProperty', ['causeway-path', 'eu']],
-    ['userProperty', ['causeway-version', '9007199254740991.1']],
+    [
+      'userProperty',
+      ['causeway-id', 'eu.AAAAAAAAAAAAAAAAAAAAAA.AAAAAAAA.AAAAAAAA/eu/9007199254740991.1'],
+    ],
   ] as const;
   for (const topic of ['fleet/1', 'other/1', 'secret/1', 'none/1']) {
     await publisher.publish(topic, topic, { qos: 1, properties: forged });

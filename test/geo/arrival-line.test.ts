@@ -34,9 +34,7 @@ const digits = (number: number) => {
 /** As a link hands it over: in a buffer that is used again. */
 function arrival(number: number, qos: 1 | 2, more: Partial<PublishView> = {}) {
   const properties = Buffer.concat([
-    property('causeway-id', `${SOURCE}.${digits(number)}.${digits(NOW_MS)}`),
-    property('causeway-path', 'us'),
-    property('causeway-version', '12.7'),
+    property('causeway-id', `${SOURCE}.${digits(number)}.${digits(NOW_MS)}/us/12.7`),
     property('own', 'x'),
   ]);
   const view = new PublishView();

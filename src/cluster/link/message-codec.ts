@@ -132,9 +132,9 @@ function setView(message: Message): PublishView {
   view.payloadBuffer = message.slab;
   view.payloadStart = message.payloadStart;
   view.payloadEnd = message.bodyEnd;
-  view.propertyBuffer = message.properties;
-  view.propertyStart = 0;
-  view.propertyEnd = message.properties.length;
+  view.propertyBuffer = message.propertyBuffer;
+  view.propertyStart = message.propertyStart;
+  view.propertyEnd = view.propertyStart + message.propertyBytes;
   return view;
 }
 

@@ -3,7 +3,7 @@
  * as a whole: topic field and payload already lie next to one another.
  */
 import { Message } from '../../core/message.ts';
-import { EMPTY_BUFFER, readU16 } from '../../util/bytes.ts';
+import { copyRange, EMPTY_BUFFER, readU16 } from '../../util/bytes.ts';
 import { RecordDamage } from './damage.ts';
 import { type Cursor, VARINT_BYTES_MAX, writeVarint } from './varint.ts';
 
@@ -31,24 +31,24 @@ export function writeMessage(
   message: Message,
   previousSequence: number,
 ): number {
-  const { properties, expiresAtMs, sequence } = message;
-  const bodyBytes = message.bodyEnd - message.bodyStart;
+  const { propertyBytes, expiresAtMs, sequence, slab, bodyStart, bodyEnd } = message;
   const follows = sequence >= previousSequence;
   let pos = start;
   out[pos++] =
     message.qos |
     (message.retain ? RETAIN : 0) |
     (expiresAtMs > 0 ? EXPIRES : 0) |
-    (properties.length > 0 ? HAS_PROPERTIES : 0) |
+    (propertyBytes > 0 ? HAS_PROPERTIES : 0) |
     (follows ? SEQUENCE_FOLLOWS : 0);
   pos = writeVarint(out, pos, follows ? sequence - previousSequence : sequence);
   if (expiresAtMs > 0) pos = writeVarint(out, pos, expiresAtMs);
-  pos = writeVarint(out, pos, bodyBytes);
-  if (properties.length > 0) pos = writeVarint(out, pos, properties.length);
-  pos += message.slab.copy(out, pos, message.bodyStart, message.bodyEnd);
-  if (properties.length > 0) {
-    out.set(properties, pos);
-    pos += properties.length;
+  pos = writeVarint(out, pos, bodyEnd - bodyStart);
+  if (propertyBytes > 0) pos = writeVarint(out, pos, propertyBytes);
+  // Properties mostly lie behind the body.
+  const { propertyEnd } = message;
+  pos = copyRange(out, pos, slab, bodyStart, propertyEnd);
+  if (propertyBytes > propertyEnd - bodyEnd) {
+    pos = copyRange(out, pos, message.propertyBuffer, 0, propertyBytes);
   }
   return pos;
 }
@@ -75,16 +75,16 @@ function readHeader(cursor: Cursor, previousSequence: number): Header {
 }
 
 /** Where the payload begins; throws when the topic does not fit the body. */
-function payloadStartOf(body: Buffer): number {
-  const payloadStart = body.length < 2 ? body.length + 1 : 2 + readU16(body, 0);
-  if (payloadStart > body.length) throw new RecordDamage('topic is longer than the message');
+function payloadStartOf(body: Buffer, bodyBytes: number): number {
+  const payloadStart = bodyBytes < 2 ? bodyBytes + 1 : 2 + readU16(body, 0);
+  if (payloadStart > bodyBytes) throw new RecordDamage('topic is longer than the message');
   return payloadStart;
 }
 
 /** Walks over a message and returns its sequence. */
 export function skipMessage(cursor: Cursor, previousSequence: number): number {
   const { sequence, bodyBytes, propertyBytes } = readHeader(cursor, previousSequence);
-  payloadStartOf(cursor.bytes(bodyBytes));
+  payloadStartOf(cursor.bytes(bodyBytes), bodyBytes);
   cursor.bytes(propertyBytes);
   return sequence;
 }
@@ -124,22 +124,22 @@ export function readMessage(
     cursor,
     previousSequence,
   );
-  const body = cursor.bytes(bodyBytes);
-  const properties = propertyBytes > 0 ? Buffer.from(cursor.bytes(propertyBytes)) : EMPTY_BUFFER;
-  const payloadStart = payloadStartOf(body);
-  const slab = memory.take(bodyBytes);
+  const record = cursor.bytes(bodyBytes + propertyBytes);
+  const payloadStart = payloadStartOf(record, bodyBytes);
+  const slab = memory.take(record.length);
   const { start } = memory;
-  body.copy(slab, start);
+  const end = copyRange(slab, start, record, 0, record.length);
   return new Message(
     sequence,
-    body.utf8Slice(2, payloadStart),
+    record.utf8Slice(2, payloadStart),
     slab,
     start,
     start + payloadStart,
     start + bodyBytes,
-    properties,
+    EMPTY_BUFFER,
     (flags & QOS_BITS) as 0 | 1 | 2,
     (flags & RETAIN) !== 0,
     expiresAtMs,
+    end,
   );
 }

@@ -26,7 +26,7 @@ const shape = object('Links between this region and others.', {
       malformed: integer('Messages without a name that can be read: not taken.'),
       failed: integer('Messages that could not be stored: they come again.'),
       gaps: integer('Times the other region had lost the session, with what was queued there.'),
-      lagMs: integer('Of the last message, from its publication to its arrival here.'),
+      lagMs: integer('Of a message that came lately, from its publication to its arrival here.'),
     }),
   ),
   fetchers: list(
