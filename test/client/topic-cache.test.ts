@@ -43,6 +43,7 @@ t.test('as without a cache, also what is refused', async (t) => {
       }
     }),
   );
+  t.pass('the same text, and the same errors');
 });
 
 t.test('far more topics than there is room for', async (t) => {
@@ -53,4 +54,5 @@ t.test('far more topics than there is room for', async (t) => {
       if (cache.of(viewOf(Buffer.from(topic))) !== topic) t.fail(topic);
     }
   }
+  t.pass('each has its text');
 });
