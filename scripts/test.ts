@@ -15,6 +15,8 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const bin = join(root, 'node_modules', '.bin');
 const paths = [bin, process.env.PATH ?? '', foreignBin];
 const env: NodeJS.ProcessEnv = { ...process.env, PATH: paths.join(delimiter) };
+// Hundreds of brokers are started from source: with compiled sources each takes half of 1.3 s of CPU.
+env.NODE_COMPILE_CACHE ??= join(root, 'node_modules', '.cache', 'compile');
 const startedMs = performance.now();
 
 interface Outcome {

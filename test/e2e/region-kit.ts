@@ -6,8 +6,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
-import type { CassandraNode } from '../../scripts/cassandra-node.ts';
 import { Client, connectClient, openSocket } from '../conformance/client.ts';
+import type { SharedCassandra } from '../support/cassandra-server.ts';
 import { Broker } from './broker.ts';
 import { until } from './cluster-kit.ts';
 
@@ -59,10 +59,13 @@ export function shows(
 }
 
 /** Flags of a node over this Cassandra. */
-export function regionFlags(cassandra: CassandraNode, options: readonly string[] = []): string[] {
+export function regionFlags(
+  { contactPoints, datacenter }: SharedCassandra,
+  options: readonly string[] = [],
+): string[] {
   return [
-    `cassandra.contactPoints=${cassandra.ip}`,
-    `cassandra.localDatacenter=${cassandra.datacenter}`,
+    `cassandra.contactPoints=${contactPoints}`,
+    `cassandra.localDatacenter=${datacenter}`,
     `cassandra.reconcileIntervalS=${ROUND_S}`,
     'sysIntervalS=0',
     ...options,

@@ -1,11 +1,12 @@
 // Sessions that are listed for all regions, over a real Cassandra: a client goes on with its subscriptions where
 // it connects, also when its home is dead; what has ended or begins anew is not given to it (ADR 0023).
+import { randomBytes } from 'node:crypto';
 import t from 'tap';
 import { decodeListed } from '../../src/store/cassandra/listed-record.ts';
 import { runCli } from '../cli/run.ts';
 import { Client, connectClient, openSocket } from '../conformance/client.ts';
+import { CassandraDoor } from '../support/cassandra-door.ts';
 import { linkTo } from '../support/cassandra-link.ts';
-import { ownCassandra, pointsOf } from '../support/cassandra-server.ts';
 import { sleep, until } from './cluster-kit.ts';
 import { Region, regionFlags } from './region-kit.ts';
 
@@ -16,12 +17,17 @@ const LISTED_MS = 20_000;
 /** For a CONNECT elsewhere, whatever its home and Cassandra do. */
 const SERVED_MS = 1000;
 
-const cassandra = await ownCassandra(t);
-const here = ['--contact-points', cassandra.ip, '--local-datacenter', cassandra.datacenter];
-const copies = ['--replication', `${cassandra.datacenter}=1`];
+const door = await CassandraDoor.open(t);
+const { contactPoints, datacenter } = door.server;
+const keyspace = `roaming_${randomBytes(6).toString('hex')}`;
+const here = ['--contact-points', contactPoints.join(), '--local-datacenter', datacenter];
+const copies = ['--keyspace', keyspace, '--replication', `${datacenter}=1`];
 const init = await runCli(['cassandra', 'init', ...here, ...copies]);
-const table = linkTo(t, pointsOf(cassandra), { keyspace: 'causeway' });
+const table = linkTo(t, door.server, { keyspace });
 await table.ready(60_000);
+t.teardown(async () => {
+  if (table.state === 'up') await table.command(`DROP KEYSPACE ${keyspace}`);
+});
 
 /** Null: no row. */
 async function homeOf(clientId: string): Promise<string | null> {
@@ -59,7 +65,11 @@ async function arrive(
 }
 
 function flagsOf(name: string): string[] {
-  return regionFlags(cassandra, [`regions.name=${name}`, 'regions.roaming=true']);
+  return regionFlags(door.server, [
+    `cassandra.keyspace=${keyspace}`,
+    `regions.name=${name}`,
+    'regions.roaming=true',
+  ]);
 }
 
 const [eu] = Region.several(t, ['eu'], flagsOf('eu')) as [Region];
@@ -131,8 +141,8 @@ t.test('what has ended, and what begins anew', async (t) => {
 });
 
 t.test('Cassandra stands still', async (t) => {
-  cassandra.signal('SIGSTOP');
-  t.teardown(() => cassandra.signal('SIGCONT'));
+  door.stand();
+  t.teardown(() => door.goOn());
   for (let i = 0; i < 3; i++) {
     const { client, tookMs } = await arrive(us, `still-${i}`);
     t.ok(tookMs < SERVED_MS, `a CONNECT is answered after ${Math.round(tookMs)} ms`);
@@ -141,7 +151,7 @@ t.test('Cassandra stands still', async (t) => {
     await again.client.disconnect();
     client.destroy();
   }
-  cassandra.signal('SIGCONT');
+  door.goOn();
   await homeIs('still-2', 'us');
   const metrics = await us.broker.metrics();
   // A clean start looks for what it ends, too.

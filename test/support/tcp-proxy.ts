@@ -32,6 +32,7 @@ export class TcpProxy {
   /** True: neither this chunk nor what follows on its connection is handed on. */
   stalls: ((chunk: Buffer, direction: Direction) => boolean) | null = null;
   #target: () => number;
+  readonly #host: string;
   readonly #server: Server;
   readonly #legs: Set<Leg> = new Set();
   readonly #paused: Set<Direction> = new Set();
@@ -39,17 +40,18 @@ export class TcpProxy {
   #bytesPerMs = Number.POSITIVE_INFINITY;
   #isRefusing = false;
 
-  private constructor(server: Server, port: number, targetPort: number) {
+  private constructor(server: Server, port: number, targetPort: number, host: string) {
     this.#server = server;
     this.port = port;
     this.#target = () => targetPort;
+    this.#host = host;
   }
 
-  static async start(targetPort: number): Promise<TcpProxy> {
+  static async start(targetPort: number, host: string = '127.0.0.1'): Promise<TcpProxy> {
     const server = createServer();
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as { port: number };
-    const proxy = new TcpProxy(server, port, targetPort);
+    const proxy = new TcpProxy(server, port, targetPort, host);
     server.on('connection', (socket) => proxy.#accept(socket));
     return proxy;
   }
@@ -120,7 +122,7 @@ export class TcpProxy {
       return;
     }
     this.accepted += 1;
-    const server = connect({ port: this.#target(), host: '127.0.0.1', noDelay: true });
+    const server = connect({ port: this.#target(), host: this.#host, noDelay: true });
     client.setNoDelay(true);
     const pair: [Socket, Socket, Direction][] = [
       [client, server, 'toServer'],
