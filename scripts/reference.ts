@@ -258,6 +258,7 @@ const regionsManual = `# Links to other regions: docs/guides/regions.md
 # regions:
 #   name: eu
 #   roaming: false                      # sessions follow clients: docs/guides/roaming.md
+#   directory: false                    # sessions stay, and steering.home knows where they are
 #   roamingWaitMs: 300
 #   links:                              # where messages are fetched from
 #     - region: us
@@ -316,7 +317,7 @@ const steeringManual = `# Sends clients to the region or node that should serve 
 #     - reference: us.example:8883
 #       addresses: [198.51.100.0/24]
 #       forGood: false
-#   home: []                            # with regions.roaming: [{ region: us, reference: us.example:8883 }]
+#   home: []                            # with regions.directory or roaming: [{ region: us, reference: us.example:8883 }]
 #   leastLoaded:                        # the node of the datacenter that has the fewest clients
 #     reference: node-1.eu.example:8883 # where clients reach this very node
 #     slackPercent: 20

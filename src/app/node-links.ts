@@ -105,10 +105,11 @@ export class NodeLinks implements LinksView {
     };
   }
 
-  /** False: its link is down. Only the holder of the links of a datacenter knows of any that is. */
-  isReachable(region: string): boolean {
+  /** Regions whose link is here and down. In a datacenter, the holder has them all. */
+  get unreachable(): readonly string[] {
     const holder = this.#holder;
-    return holder !== null && (!holder.isHolder || holder.link(region)?.isUp === true);
+    if (holder === null || !holder.isHolder) return [];
+    return holder.regions.filter((region) => holder.link(region)?.isUp !== true);
   }
 
   report(): LinksReport {

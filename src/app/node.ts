@@ -62,7 +62,7 @@ export class BrokerNode {
   /** Null: no other region is linked. */
   readonly #links: NodeLinks | null;
   readonly #bridges: NodeBridges;
-  /** Null: sessions do not roam. */
+  /** Null: no other region knows of sessions here. */
   readonly #roaming: RegionSessions | null;
   readonly #desk: RegionDesk;
   /** What listeners hand their sockets to. */
@@ -132,7 +132,7 @@ export class BrokerNode {
       board: control?.board ?? null,
       nodeId: () => datacenter?.nodeId ?? '',
       isStopping: () => this.#stopped !== null,
-      isReachable: (region) => this.#links?.isReachable(region) === true,
+      unreachable: () => this.#links?.unreachable ?? [],
       clock: systemClock,
       log,
     });
@@ -522,13 +522,14 @@ async function openRegion(
   }
 }
 
-/** Nothing of it is loaded where sessions stay in their region. */
+/** Nothing of it is loaded where no other region knows of sessions here. */
 async function openRoaming(
   { loaded: { config }, log: { log } }: NodeOptions,
   region: RegionRetained | null,
 ): Promise<RegionSessions | null> {
   const { regions } = config;
-  if (regions?.roaming !== true || region === null) return null;
+  if (regions === undefined || region === null) return null;
+  if (!regions.roaming && !regions.directory) return null;
   const { RegionSessions } = await import('./region-sessions.ts');
   return new RegionSessions(regions, region, log);
 }

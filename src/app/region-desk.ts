@@ -19,8 +19,8 @@ export interface RegionDeskParts {
   readonly board: RegionBoard | null;
   readonly nodeId: () => string;
   readonly isStopping: () => boolean;
-  /** False: this node knows that the region cannot be reached now. */
-  readonly isReachable: (region: string) => boolean;
+  /** Regions that this node has the link to, and cannot reach now. */
+  readonly unreachable: () => readonly string[];
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -54,9 +54,9 @@ export class RegionDesk implements RegionDrainPort {
   /** At start and after a reload. */
   revise(options: SteeringOptions | undefined): void {
     if (options === this.#options) return;
-    const { broker, clock, isReachable } = this.#parts;
+    const { broker, clock } = this.#parts;
     const loads = {
-      isReachable,
+      isReachable: (region: string) => this.#isReachable(region),
       ownClients: () => broker.stats.clientsConnected,
       others: () => this.#openNodes(),
     };
@@ -144,8 +144,9 @@ export class RegionDesk implements RegionDrainPort {
     clients: number;
     isDraining: boolean;
     moved: number;
+    unreachable: readonly string[];
   } {
-    const { broker, nodeId, isStopping } = this.#parts;
+    const { broker, nodeId, isStopping, unreachable } = this.#parts;
     const progress = broker.drainProgress;
     return {
       nodeId: nodeId(),
@@ -153,7 +154,15 @@ export class RegionDesk implements RegionDrainPort {
       clients: broker.stats.connections,
       isDraining: progress !== null || isStopping(),
       moved: progress?.moved ?? 0,
+      unreachable: unreachable(),
     };
+  }
+
+  /** Unless this node, or another one, has the link there and says no. */
+  #isReachable(region: string): boolean {
+    const { board, unreachable } = this.#parts;
+    if (unreachable().includes(region)) return false;
+    return !(board?.others ?? []).some((node) => node.unreachable.includes(region));
   }
 
   #openNodes(): readonly OtherNode[] {

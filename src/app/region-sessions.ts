@@ -1,6 +1,6 @@
 /**
- * Sessions that roam between regions (docs/adr/0023): their directory in the Cassandra of this region.
- * Made by `node.ts` where `regions.roaming` is on.
+ * Sessions that roam between regions (docs/adr/0023): their directory in the Cassandra of this region, and
+ * what moves them. Made by `node.ts` where `regions.roaming` or `regions.directory` is on.
  */
 import type { DirectoryView } from '../admin/directory-view.ts';
 import type { RegionsConfig } from '../config/regions-config.ts';
@@ -29,12 +29,13 @@ export class RegionSessions {
   readonly #waitMs: number;
   readonly #directory: CassandraDirectory;
 
-  constructor({ name, roamingWaitMs }: RegionsConfig, region: RegionRetained, log: Log) {
+  constructor({ name, roaming, roamingWaitMs }: RegionsConfig, region: RegionRetained, log: Log) {
     this.#log = log;
     this.#waitMs = roamingWaitMs;
     const counters = new DirectoryCounters();
     const directory = new CassandraDirectory({
       region: name,
+      moves: roaming,
       table: CqlTable.sessions(region.link),
       clock: systemClock,
       scheduler: systemScheduler,

@@ -136,7 +136,10 @@ export class Caretaker {
         dead.nextMs = clock.monotonicMs() + ORPHAN_RETRY_MS;
         return;
       }
-      for (const clientId of answer.clientIds) this.#lookLater(clientId);
+      for (const clientId of answer.clientIds) {
+        this.#parts.remote().orphaned(clientId);
+        this.#lookLater(clientId);
+      }
       if (!answer.isMore) {
         this.#dead.delete(dead.incarnation);
         dead.settled?.();

@@ -73,10 +73,10 @@ export function crossCheck(config: Config, where: (path: Path) => string): Probl
   checkRegions(config, report);
   checkBridges(config, report);
   if (config.steering !== undefined) {
-    const { cluster, regions } = config;
+    const { cluster } = config;
     const surroundings = {
       isInDatacenter: cluster !== undefined,
-      roamingRegions: regions?.roaming === true ? regions.links.map(({ region }) => region) : null,
+      listedRegions: listedRegions(config),
     };
     for (const { path, message } of checkSteering(config.steering, surroundings)) {
       report(['steering', ...path], message);
@@ -154,16 +154,25 @@ function checkCassandra({ cassandra, store }: Config, report: Report): void {
   }
 }
 
+/** Regions whose sessions this one can find; null: none. */
+function listedRegions({ regions }: Config): readonly string[] | null {
+  if (regions === undefined || (!regions.roaming && !regions.directory)) return null;
+  return regions.links.map(({ region }) => region);
+}
+
 function checkRegions({ regions, store, cassandra, cluster }: Config, report: Report): void {
   if (regions === undefined) return;
-  const { name, links, accept, roaming } = regions;
+  const { name, links, accept, roaming, directory } = regions;
   if (roaming && cassandra === undefined) {
     report(['regions', 'roaming'], 'needs the section cassandra: sessions are listed there');
+  }
+  if (directory && cassandra === undefined) {
+    report(['regions', 'directory'], 'needs the section cassandra: sessions are listed there');
   }
   if (roaming && cluster !== undefined) {
     report(
       ['regions', 'roaming'],
-      'is for regions of one node so far, without the section cluster',
+      'is for regions of one node so far, without the section cluster; with regions.directory and steering.home clients go to their session instead',
     );
   }
   if (store === 'memory' && links.length > 0) {

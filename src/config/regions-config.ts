@@ -9,6 +9,8 @@ export interface RegionsConfig {
   readonly name: string;
   /** Durable sessions are listed in Cassandra, and go on in the region their client connects to. */
   readonly roaming: boolean;
+  /** They are listed there, and stay where they are: clients may be told where that is. */
+  readonly directory: boolean;
   /** How long a CONNECT waits for the region that has its session. */
   readonly roamingWaitMs: number;
   /** Where this region fetches messages from. */

@@ -76,6 +76,12 @@ export const regions: z.ZodType<RegionsConfig> = z.strictObject({
       'Durable sessions are listed in Cassandra, and go where their client connects, with what waits in them; needs links in both directions.',
     ),
   ),
+  directory: truth(
+    false,
+    fixed(
+      'Durable sessions are listed in Cassandra and stay in their region: `steering.home` of all regions knows where they are. Included in `roaming`.',
+    ),
+  ),
   roamingWaitMs: quantity(
     { unit: 'ms', default: 300, min: 0, max: 10_000 },
     fixed(

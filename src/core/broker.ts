@@ -79,7 +79,7 @@ export class Broker implements Acceptor {
       connectionsByListener: new Map(),
     };
     const { directory, links } = core;
-    if (directory !== null && links !== null) {
+    if (directory?.moves === true && links !== null) {
       this.roaming = new Roaming(this.#services, encoder, links.region, directory);
       core.roaming = this.roaming;
     }

@@ -389,6 +389,8 @@ export interface RemoteSide {
   endedEpoch(clientId: string): number;
   /** The node is dead: its sessions have no owner until someone opens them. */
   ownerDied(owner: Incarnation): void;
+  /** Of those that a dead node had, this one is nobody's by now; said at one node. */
+  orphaned(clientId: string): void;
 
   // Ownership
   /**

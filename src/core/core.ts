@@ -38,7 +38,7 @@ export interface CoreOptions {
   readonly bus: Bus | null;
   /** Absent: no other region is linked. */
   readonly links?: RegionLinks | null | undefined;
-  /** Absent: sessions do not roam. */
+  /** Absent: no other region knows of sessions here. */
   readonly directory?: SessionDirectory | null | undefined;
 }
 

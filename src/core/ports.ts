@@ -549,7 +549,9 @@ export interface Elsewhere {
 export interface Steering {
   /** Asked once for each CONNECT that would be let in, by a client that may connect. Null: here. */
   elsewhere(clientId: string, version: 3 | 4 | 5, remoteAddress: string): Elsewhere | null;
-  /** Asked before a session that has its home in that region moves here. Null: it moves. */
+  /** Whether `homeOf` may send anybody away. */
+  readonly hasHomes: boolean;
+  /** Asked before a session that has its home in that region moves here, or one begins here. Null: it does. */
   homeOf(clientId: string, version: 3 | 4 | 5, region: string): Elsewhere | null;
 }
 

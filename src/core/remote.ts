@@ -150,6 +150,7 @@ export class Remote implements RemoteSide, SharedEvents {
     session.tenant = image.tenant;
     session.expiryIntervalS = image.expiryIntervalS;
     session.ownership = new Ownership(sid, epoch, counter, owner);
+    core.directory?.released(session);
     if (owner !== null) session.disconnectedAtMs = 0;
     else if (session.disconnectedAtMs === 0) session.disconnectedAtMs = core.clock.wallMs();
     this.#bus.sessions.bind(session.number, clientId, sid, epoch);
@@ -217,6 +218,12 @@ export class Remote implements RemoteSide, SharedEvents {
       session.ownership.owner = null;
       session.disconnectedAtMs = core.clock.wallMs();
     }
+  }
+
+  orphaned(clientId: string): void {
+    const { core } = this.#services;
+    const session = core.sessions.get(clientId);
+    if (session?.ownership?.owner === null) core.directory?.left(session);
   }
 
   // ------------------------------------------------------------------ ownership

@@ -4,6 +4,7 @@
  * session here. Implemented by store/cassandra; never on the way of a CONNECT at home.
  */
 import { isBridgeId } from './bridge-names.ts';
+import { isGroupQueue } from './group-queue-id.ts';
 import { isLinkId } from './link-names.ts';
 import type { SessionRecord } from './ports.ts';
 import type { Listing, Session } from './session.ts';
@@ -18,8 +19,15 @@ export interface ListedSession {
 }
 
 export interface SessionDirectory {
-  /** The client is here: this region is its home, whatever the directory says. */
-  claimed(session: Session): void;
+  /** Sessions go where their client is; false: they stay, and it only says where they are. */
+  readonly moves: boolean;
+  /**
+   * The client is here: this region is its home, whatever the directory says. `atUs`: of a session that a
+   * datacenter shares, a time above that of any claim for an owner before; left out: now.
+   */
+  claimed(session: Session, atUs?: number): void;
+  /** Another node of the datacenter has it: that one says what becomes of it. */
+  released(session: Session): void;
   /** Its subscriptions are others. */
   changed(session: Session): void;
   /** Its client is gone; also found so after a crash. */
@@ -38,7 +46,7 @@ export interface SessionDirectory {
   find(clientId: string, done: (found: ListedSession | null) => void): void;
 }
 
-/** Whether a session of that client may go from region to region: those of links and bridges stay. */
+/** Whether a session may go from region to region: those of links, bridges and shared subscriptions stay. */
 export function roams(clientId: string): boolean {
-  return !isLinkId(clientId) && !isBridgeId(clientId);
+  return !isLinkId(clientId) && !isBridgeId(clientId) && !isGroupQueue(clientId);
 }

@@ -132,11 +132,11 @@ export class Sessions {
 
   /** This region is its home from now on, whatever others know of it. */
   #claim(session: Session): void {
-    const { directory, links } = this.#core;
+    const { directory, links, roaming } = this.#core;
     if (directory === null) return;
     directory.claimed(session);
     const { listing, clientId } = session;
-    if (links === null || listing === null || !roams(clientId)) return;
+    if (roaming === null || links === null || listing === null || !roams(clientId)) return;
     session.roam ??= new RoamingState(links.region, session.tailSeq);
     session.roam.epoch = listing.epoch;
     if (session.roam.born === 0) session.roam.born = listing.epoch;
@@ -415,7 +415,7 @@ export class Sessions {
     for (const subscription of record.subscriptions) this.subscribe(session, subscription);
     this.countQuota(session);
     const { roaming } = record;
-    if (roaming !== undefined && core.links !== null && core.directory !== null) {
+    if (roaming !== undefined && core.links !== null && core.roaming !== null) {
       const { headSeq, tailSeq } = restored;
       session.roam = RoamingState.restored(core.links.region, roaming, headSeq, tailSeq);
       session.loadedSeq = Math.max(session.loadedSeq, roaming.doubtSeq);

@@ -65,6 +65,7 @@ export type Taken =
     }
   | { readonly kind: 'foreign' | 'unavailable' };
 
+const US_PER_MS = 1000;
 /** Clients whose last connection here has left no will, oldest forgotten first. */
 const LEFT_MAX = 100_000;
 
@@ -164,6 +165,9 @@ export class Tenure {
     if (session.durable) this.#bus.announceSession(imageOf(session));
     // Whatever the others know of it has ended with this clean start.
     else if (wasDurable) this.#bus.announceEnd(clientId, '', epoch);
+    // Epochs rise from owner to owner, whatever the clocks of their nodes say.
+    if (session.durable) core.directory?.claimed(session, epoch * US_PER_MS);
+    else if (wasDurable) core.directory?.forget(clientId);
     if (record.oldWill !== null) this.#settleOldWill(session, record.oldWill);
     if (isClients) for (const pending of record.pending) this.#replay(session, pending);
     return session;
@@ -236,8 +240,10 @@ export class Tenure {
     ownership.owner = null;
     this.#delivery.forgetQueue(session);
     endQuota(session);
-    if (expiryIntervalS > 0) this.#bus.announceSession(imageOf(session));
-    else this.end(session);
+    if (expiryIntervalS > 0) {
+      this.#bus.announceSession(imageOf(session));
+      this.#core.directory?.left(session);
+    } else this.end(session);
     const isDelayed = will !== null && will.delayS > 0 && expiryIntervalS > 0;
     const { lingering } = ownership;
     // Whoever takes it next must find what was read from its client in the queues.
@@ -297,7 +303,10 @@ export class Tenure {
   end(session: Session): void {
     const { clientId, durable } = session;
     const { sid, epoch, isLost } = session.ownership!;
-    if (durable && !isLost) this.#bus.announceEnd(clientId, sid, epoch);
+    if (durable && !isLost) {
+      this.#bus.announceEnd(clientId, sid, epoch);
+      this.#core.directory?.ended(session);
+    }
     this.forget(session);
   }
 
@@ -315,6 +324,7 @@ export class Tenure {
   /** Another node, or a newer connection here, has it: the connection ends, nothing is written. */
   giveUp(session: Session, why: CloseReason = 'session_taken_over'): void {
     const { ownership, owner } = session;
+    this.#core.directory?.released(session);
     if (ownership === null || owner === null) return;
     ownership.isLost = true;
     session.will = null;

@@ -107,6 +107,12 @@ export class FakeRemote implements RemoteSide {
     }
   }
 
+  readonly orphans: string[] = [];
+
+  orphaned(clientId: string): void {
+    this.orphans.push(clientId);
+  }
+
   /** Topics whose tombstones are over. */
   readonly unburied: string[] = [];
 

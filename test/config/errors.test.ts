@@ -85,8 +85,28 @@ const cases: readonly Case[] = [
     text: 'regions:\n  name: eu\n  roaming: true\ncluster:\n  redis: {url: "redis://h"}\n',
     errors: [
       'edge.yaml:3:12: regions.roaming: needs the section cassandra: sessions are listed there',
-      'edge.yaml:3:12: regions.roaming: is for regions of one node so far, without the section cluster',
+      'edge.yaml:3:12: regions.roaming: is for regions of one node so far, without the section cluster; with regions.directory and steering.home clients go to their session instead',
     ],
+  },
+  {
+    name: 'sessions are to be listed without what that needs',
+    text: 'regions:\n  name: eu\n  directory: true\n',
+    errors: [
+      'edge.yaml:3:14: regions.directory: needs the section cassandra: sessions are listed there',
+    ],
+  },
+  {
+    name: 'a datacenter lists sessions and sends clients to them',
+    text: [
+      'cluster: {redis: {url: "redis://h"}}',
+      'cassandra: {contactPoints: [h], localDatacenter: d}',
+      'regions:',
+      '  name: eu',
+      '  directory: true',
+      '  links: [{region: us, url: "mqtt://us.example:1883"}]',
+      'steering: {home: [{region: us, reference: us.example}]}',
+    ].join('\n'),
+    errors: [],
   },
   { name: 'an empty file', text: '', errors: [] },
   { name: 'comments only', text: '# nothing yet\n', errors: [] },

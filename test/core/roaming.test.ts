@@ -1,79 +1,9 @@
 // CONNECT of a client that has its session in another region, as the directory says: what it goes on with, whose
 // it may be, what waits meanwhile, and what the directory is told (ADR 0023).
 import t from 'tap';
-import type { Session } from '../../src/core/session.ts';
-import type { ListedSession, SessionDirectory } from '../../src/core/session-directory.ts';
+import { FakeDirectory } from './fake-directory.ts';
 import { FakeGate } from './fake-gate.ts';
-import { ManualTime } from './manual-time.ts';
 import { World } from './world.ts';
-
-class FakeDirectory implements SessionDirectory {
-  epoch = 1;
-  readonly told: string[] = [];
-  readonly listed: Map<string, ListedSession> = new Map();
-  readonly lookups: string[] = [];
-  readonly time: ManualTime = new ManualTime();
-  readonly #asked: (() => void)[] = [];
-
-  claimed({ clientId }: Session): void {
-    this.told.push(`claimed ${clientId}`);
-  }
-
-  changed({ clientId, subscriptions }: Session): void {
-    this.told.push(`changed ${clientId} ${[...(subscriptions?.keys() ?? [])]}`);
-  }
-
-  left({ clientId }: Session): void {
-    this.told.push(`left ${clientId}`);
-  }
-
-  ended({ clientId }: Session): void {
-    this.told.push(`ended ${clientId}`);
-  }
-
-  forget(): void {}
-
-  nextEpoch(): number {
-    return ++this.epoch;
-  }
-
-  observe(epoch: number): void {
-    this.epoch = Math.max(this.epoch, epoch);
-  }
-
-  find(clientId: string, done: (found: ListedSession | null) => void): void {
-    this.lookups.push(clientId);
-    // Nothing to be told of the others.
-    if (!this.listed.has(clientId)) this.time.nextTurn(() => done(null));
-    else this.#asked.push(() => done(this.listed.get(clientId) ?? null));
-  }
-
-  answer(): void {
-    for (const asked of this.#asked.splice(0)) asked();
-  }
-
-  list(clientId: string, identity: string | null, disconnectedAtMs: number): void {
-    this.listed.set(clientId, {
-      home: 'far',
-      listing: { epoch: 9e15, timeUs: 5, expiryIntervalS: 100 },
-      record: {
-        ...{ sessionNumber: 0, clientId, identity, tenant: '', protocolVersion: 5, will: null },
-        expiryIntervalS: 100,
-        disconnectedAtMs,
-        subscriptions: [
-          {
-            ...{ filter: 'wanted/#', qos: 1, noLocal: false, retainAsPublished: false },
-            ...{ retainHandling: 0, subscriptionId: 3 },
-          },
-        ],
-      },
-    });
-  }
-
-  taken(): string[] {
-    return this.told.splice(0);
-  }
-}
 
 async function setUp(gate: FakeGate | null = null) {
   const directory = new FakeDirectory();

@@ -34,7 +34,7 @@ const loads = (own: number, others: readonly OtherNode[]) => ({
   isReachable: (region: string) => region !== 'dead',
 });
 /** Of the rest of a configuration. */
-const byItself = { isInDatacenter: false, roamingRegions: null };
+const byItself = { isInDatacenter: false, listedRegions: null };
 const alone = loads(0, []);
 
 t.test('the smallest network that holds an address counts', (t) => {
@@ -218,9 +218,9 @@ t.test('what no option shows by itself', (t) => {
   t.strictSame(checkSteering({ ...table, leastLoaded }, { ...byItself, isInDatacenter: true }), []);
   const home = ['us', 'us', 'jp'].map((region) => ({ region, reference: US }));
   t.match(checkSteering({ ...table, home }, byItself), [
-    { path: ['home'], message: /needs regions.roaming/ },
+    { path: ['home'], message: /needs regions.directory or regions.roaming/ },
   ]);
-  t.match(checkSteering({ ...table, home }, { ...byItself, roamingRegions: ['us'] }), [
+  t.match(checkSteering({ ...table, home }, { ...byItself, listedRegions: ['us'] }), [
     { path: ['home', 1, 'region'], message: /us is there twice/ },
     { path: ['home', 2, 'region'], message: /regions.links has no link to jp/ },
   ]);

@@ -27,7 +27,7 @@ import type { Principal } from '../principal.ts';
 import { type RefuseReason, refuseTable } from '../refuse-reason.ts';
 import { LINK_INFLIGHT_MAX, type RegionLinks } from '../region-links.ts';
 import type { Session, Will } from '../session.ts';
-import { roams } from '../session-directory.ts';
+import { roams, type SessionDirectory } from '../session-directory.ts';
 import { NEVER_EXPIRES } from '../sessions.ts';
 
 const KEEP_ALIVE_MAX_S = 65_535;
@@ -301,12 +301,16 @@ function openWhenFound(
   decision: ConnectDecision,
 ): void {
   const { core, sessions } = connection.services;
-  const { roaming } = core;
+  const { directory, roaming } = core;
   const { clientId } = connection;
   const local = core.sessions.get(clientId);
   const isHere = local !== undefined && (local.roam === null || local.roam.leaving === null);
-  if (core.directory === null || packet.clientId === '' || !roams(clientId) || isHere) {
+  if (directory === null || packet.clientId === '' || !roams(clientId) || isHere) {
     openWhenKnown(connection, packet, decision);
+    return;
+  }
+  if (!directory.moves) {
+    openWhenStaying(connection, packet, decision, directory);
     return;
   }
   connection.hold(Hold.DIRECTORY);
@@ -315,7 +319,7 @@ function openWhenFound(
     openWhenKnown(connection, packet, decision);
     connection.release(Hold.DIRECTORY);
   };
-  core.directory.find(clientId, (found) => {
+  directory.find(clientId, (found) => {
     if (connection.closed) return;
     const known = found?.record ?? local ?? null;
     if (known !== null && sessions.isForeignTo(known, decision)) {
@@ -336,6 +340,32 @@ function openWhenFound(
     }
     if (found !== null && !isClean) sessions.adopt(found);
     goOn();
+  });
+}
+
+/** Sessions stay in their region: whoever has one elsewhere may be sent there, or begins anew. */
+function openWhenStaying(
+  connection: Connection,
+  packet: ConnectPacket,
+  decision: ConnectDecision,
+  directory: SessionDirectory,
+): void {
+  const { core, sessions } = connection.services;
+  if (packet.cleanStart || core.steering?.hasHomes !== true) {
+    openWhenKnown(connection, packet, decision);
+    return;
+  }
+  connection.hold(Hold.DIRECTORY);
+  directory.find(connection.clientId, (found) => {
+    if (connection.closed) return;
+    const record = found?.record ?? null;
+    const isOwn =
+      record !== null &&
+      record.identity === decision.identity &&
+      !sessions.isForeignTo(record, decision);
+    const isSent = isOwn && isSentHome(connection, found!.home);
+    if (!isSent) openWhenKnown(connection, packet, decision);
+    connection.release(Hold.DIRECTORY);
   });
 }
 

@@ -17,6 +17,8 @@ export interface NodeWord {
   readonly isDraining: boolean;
   /** Of its drain. */
   readonly moved: number;
+  /** Regions that it has the link to, and cannot reach now. */
+  readonly unreachable: readonly string[];
 }
 
 export interface HeardNode extends NodeWord {
@@ -213,10 +215,12 @@ function parsed(text: string): Record<string, unknown> | null {
 
 /** Null: a word of another release, or of nobody. */
 function wordOf(text: string): NodeWord | null {
-  const { nodeId, reference, clients, isDraining, moved } = parsed(text) ?? {};
+  const { nodeId, reference, clients, isDraining, moved, unreachable } = parsed(text) ?? {};
   if (typeof nodeId !== 'string' || typeof reference !== 'string') return null;
   if (typeof isDraining !== 'boolean' || !isCount(clients) || !isCount(moved)) return null;
-  return { nodeId, reference, clients, isDraining, moved };
+  // Left out by an older release.
+  const regions = Array.isArray(unreachable) ? unreachable.filter(isText) : [];
+  return { nodeId, reference, clients, isDraining, moved, unreachable: regions };
 }
 
 function orderOf(stored: string): RegionOrder | null {
@@ -226,6 +230,10 @@ function orderOf(stored: string): RegionOrder | null {
   if (serverReference !== null && typeof serverReference !== 'string') return null;
   if (typeof by !== 'string' || !isCount(startedAtMs)) return null;
   return { version, isDraining, clientsPerS, serverReference, by, startedAtMs };
+}
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string';
 }
 
 function isCount(value: unknown): value is number {

@@ -68,14 +68,14 @@ export interface SteeringProblem {
 /** Of the rest of the configuration. */
 export interface SteeringSurroundings {
   readonly isInDatacenter: boolean;
-  /** Regions that this one has links to; null: sessions do not roam. */
-  readonly roamingRegions: readonly string[] | null;
+  /** Regions that this one has links to; null: sessions are not listed. */
+  readonly listedRegions: readonly string[] | null;
 }
 
 /** What no option shows by itself. */
 export function checkSteering(
   options: SteeringOptions,
-  { isInDatacenter, roamingRegions }: SteeringSurroundings,
+  { isInDatacenter, listedRegions }: SteeringSurroundings,
 ): SteeringProblem[] {
   const problems: SteeringProblem[] = [];
   const seen = new Map<string, string>();
@@ -91,7 +91,7 @@ export function checkSteering(
       problems.push({ path, message: `${text} is there twice; ${other} has it already` });
     }
   }
-  problems.push(...homeProblems(options.home, roamingRegions));
+  problems.push(...homeProblems(options.home, listedRegions));
   const { region, nearest, leastLoaded } = options;
   if (region !== undefined && !nearest.some(({ reference }) => reference === region)) {
     const message = `no entry of steering.nearest has the reference ${region}`;
@@ -106,10 +106,11 @@ export function checkSteering(
 
 function homeProblems(
   home: readonly HomeOptions[],
-  roamingRegions: readonly string[] | null,
+  listedRegions: readonly string[] | null,
 ): SteeringProblem[] {
-  if (home.length > 0 && roamingRegions === null) {
-    const message = 'needs regions.roaming: without it no region knows the home of a session';
+  if (home.length > 0 && listedRegions === null) {
+    const message =
+      'needs regions.directory or regions.roaming: without it no region knows the home of a session';
     return [{ path: ['home'], message }];
   }
   const problems: SteeringProblem[] = [];
@@ -117,7 +118,7 @@ function homeProblems(
   for (const [place, { region }] of home.entries()) {
     const path = ['home', place, 'region'];
     if (seen.has(region)) problems.push({ path, message: `${region} is there twice` });
-    else if (roamingRegions?.includes(region) !== true) {
+    else if (listedRegions?.includes(region) !== true) {
       problems.push({ path, message: `regions.links has no link to ${region}` });
     }
     seen.add(region);

@@ -88,6 +88,10 @@ export class RegionSteering implements Steering {
     return { serverReference: node.reference, isForGood: false };
   }
 
+  get hasHomes(): boolean {
+    return this.#options.home.length > 0;
+  }
+
   homeOf(clientId: string, version: 3 | 4 | 5, region: string): Elsewhere | null {
     const { home, legacy } = this.#options;
     if (home.length === 0 || (version !== 5 && legacy === 'accept')) return null;

@@ -22,6 +22,8 @@ export type SessionsTable = Pick<RetainedTable, 'isUp' | 'write' | 'remove' | 'r
 export interface DirectoryParts {
   /** This region. */
   readonly region: string;
+  /** See SessionDirectory. */
+  readonly moves: boolean;
   readonly table: SessionsTable;
   readonly clock: Clock;
   readonly scheduler: Scheduler;
@@ -56,6 +58,8 @@ const LOG_EVERY_MS = 10_000;
 const TTL_S_MAX = 20 * 365 * 86_400;
 /** Sessions that have ended are in no other map: while Cassandra is away no more of them are remembered. */
 export const ENDED_MAX = 100_000;
+/** Clients that were looked up and whose CONNECT is under way. */
+const FOUND_MAX = 100_000;
 
 export class CassandraDirectory implements SessionDirectory {
   readonly #parts: DirectoryParts;
@@ -63,6 +67,8 @@ export class CassandraDirectory implements SessionDirectory {
   readonly #live: Map<string, Pending> = new Map();
   readonly #gone: Map<string, Pending> = new Map();
   readonly #underWay: Set<string> = new Set();
+  /** By client identifier: the time of a row of another region, which a claim has to be above. */
+  readonly #found: Map<string, number> = new Map();
   readonly #lookups: Lookup[] = [];
   #stopTick: (() => void) | null = null;
   #pauseMs = 0;
@@ -99,12 +105,25 @@ export class CassandraDirectory implements SessionDirectory {
 
   // ------------------------------------------------------------------ SessionDirectory
 
-  claimed(session: Session): void {
-    if (!roams(session.clientId)) return;
-    const { listing, expiryIntervalS } = session;
-    const timeUs = Math.max(this.#parts.hybridClock.nextUs(), (listing?.timeUs ?? 0) + 1);
+  get moves(): boolean {
+    return this.#parts.moves;
+  }
+
+  claimed(session: Session, atUs = 0): void {
+    const { clientId, listing, expiryIntervalS } = session;
+    if (!roams(clientId)) return;
+    const foundUs = this.#found.get(clientId) ?? 0;
+    this.#found.delete(clientId);
+    const nowUs = atUs > 0 ? atUs : this.#parts.hybridClock.nextUs();
+    const timeUs = Math.max(nowUs, foundUs + 1, (listing?.timeUs ?? 0) + 1);
     session.listing = { epoch: timeUs, timeUs, expiryIntervalS };
     this.#put(session);
+  }
+
+  released(session: Session): void {
+    const { clientId } = session;
+    session.listing = null;
+    if (this.#live.get(clientId)?.session === session) this.#live.delete(clientId);
   }
 
   changed(session: Session): void {
@@ -172,6 +191,8 @@ export class CassandraDirectory implements SessionDirectory {
     if (hasEnd && endsAtMs <= this.#parts.clock.wallMs()) return null;
     // What is claimed from now on is above it.
     this.#parts.hybridClock.observe(listed.listing.timeUs);
+    if (this.#found.size >= FOUND_MAX) this.#found.clear();
+    this.#found.set(clientId, listed.listing.timeUs);
     return listed;
   }
 
@@ -243,13 +264,18 @@ export class CassandraDirectory implements SessionDirectory {
   #write(session: Session): void {
     const { region, table, clock, counters } = this.#parts;
     const { clientId, listing, expiryIntervalS } = session;
+    // Whoever has it has claimed it.
+    if (listing === null && isOwned(session)) return;
     this.#underWay.add(clientId);
     if (listing === null) {
       table.read(clientId, (error, row) => this.#recalled(session, error, row));
       return;
     }
     counters.writes++;
-    const written = (error: TableError | null): void => this.#written(session, error);
+    const written = (error: TableError | null): void => {
+      const isReleased = session.listing !== listing;
+      this.#written(session, error, isReleased);
+    };
     if (session.ended) {
       // Only what is not newer than this home's own last write.
       table.remove(clientId, listing.timeUs, written);
@@ -280,12 +306,13 @@ export class CassandraDirectory implements SessionDirectory {
     }
     this.#underWay.delete(clientId);
     const listed = row === null ? null : this.#decode(clientId, row);
-    if (listed === null || listed.home !== this.#parts.region) return;
+    if (listed === null || listed.home !== this.#parts.region || isOwned(session)) return;
     session.listing ??= listed.listing;
     this.#put(session);
   }
 
-  #written(session: Session, error: TableError | null): void {
+  /** `isReleased`: another node has it by now, or a later claim is under way. */
+  #written(session: Session, error: TableError | null, isReleased = false): void {
     const { clock, counters } = this.#parts;
     const { clientId } = session;
     this.#underWay.delete(clientId);
@@ -301,6 +328,7 @@ export class CassandraDirectory implements SessionDirectory {
     }
     this.#pauseMs = Math.min(PAUSE_MS_MAX, Math.max(PAUSE_MS_MIN, this.#pauseMs * 2));
     this.#pausedUntilMs = clock.monotonicMs() + this.#pauseMs;
+    if (isReleased) return;
     // What has changed meanwhile waits already, or is another session of that client.
     if (!this.#live.has(clientId) && !this.#gone.has(clientId)) this.#put(session);
   }
@@ -312,4 +340,9 @@ export class CassandraDirectory implements SessionDirectory {
     this.#loggedMs = nowMs;
     log.warn({ problem, waiting: this.waiting }, 'directory of sessions');
   }
+}
+
+/** By a node of the datacenter, which writes what it is like. */
+function isOwned({ ownership }: Session): boolean {
+  return ownership !== null && ownership.owner !== null;
 }

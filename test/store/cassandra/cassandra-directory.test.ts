@@ -3,6 +3,7 @@
 import t from 'tap';
 import { bridgeIdOf } from '../../../src/core/bridge-names.ts';
 import { linkIdOf } from '../../../src/core/link-names.ts';
+import { Ownership } from '../../../src/core/ownership.ts';
 import type { SubscriptionRecord } from '../../../src/core/ports.ts';
 import { Session, Subscription } from '../../../src/core/session.ts';
 import type { ListedSession } from '../../../src/core/session-directory.ts';
@@ -56,6 +57,7 @@ class Region {
     this.#world = world;
     this.directory = new CassandraDirectory({
       region,
+      moves: true,
       table,
       clock: time,
       scheduler: time,
@@ -368,5 +370,80 @@ t.test('a stop writes what waits at once, and answers whoever asks', (t) => {
   const answer = asked.find('one');
   asked.directory.stop();
   t.equal(answer.found, null);
+  t.end();
+});
+
+t.test('two nodes of a datacenter: who has it writes, whatever their clocks say', (t) => {
+  const world = new World();
+  const one = new Region(world, 'eu', 5000);
+  const two = new Region(world, 'eu', -5000);
+  const epochMs = world.time.wallMs();
+  const atOne = one.session('dc');
+  atOne.ownership = new Ownership('1'.repeat(16), epochMs, 0, 'one');
+  one.directory.claimed(atOne, epochMs * 1000);
+  one.subscribe(atOne, 'a');
+  world.time.pass(SOON_MS);
+  one.subscribe(atOne, 'b');
+  // The other node takes it before that is written.
+  const atTwo = two.session('dc');
+  atTwo.ownership = new Ownership('1'.repeat(16), epochMs + 1, 0, 'two');
+  two.directory.claimed(atTwo, (epochMs + 1) * 1000);
+  two.subscribe(atTwo, 'c');
+  one.directory.released(atOne);
+  atOne.ownership = new Ownership('1'.repeat(16), epochMs + 1, 0, 'two');
+  one.directory.left(atOne);
+  world.time.pass(SOON_MS);
+  const filters = (): unknown => world.listed('dc')?.record.subscriptions.map((of) => of.filter);
+  t.strictSame(filters(), ['c']);
+  t.equal(world.table.writes.length, 2, 'what the first had to say is over');
+  t.equal(one.directory.waiting, 0);
+
+  // The other one dies; the first sees to what it had.
+  atOne.ownership.owner = null;
+  one.leave(atOne);
+  world.time.pass(SOON_MS);
+  t.match(world.table.writes.at(-1), { ttlS: 60 }, 'its end has begun');
+  t.equal(world.home('dc'), 'eu');
+  two.subscribe(atTwo, 'late');
+  world.time.pass(SOON_MS);
+  t.ok(world.listed('dc')!.record.disconnectedAtMs > 0, 'what a dead node had to say is older');
+  const back = two.session('dc');
+  back.ownership = new Ownership('1'.repeat(16), epochMs + 2, 0, 'three');
+  two.directory.claimed(back, (epochMs + 2) * 1000);
+  world.time.pass(SOON_MS);
+  t.match(world.table.writes.at(-1), { ttlS: 0 });
+  t.equal(world.listed('dc')!.record.disconnectedAtMs, 0, 'and its client is there again');
+  t.end();
+});
+
+t.test('a write fails when another node has the session by then', (t) => {
+  const world = new World();
+  const one = new Region(world, 'eu');
+  const session = one.session('dc');
+  session.ownership = new Ownership('1'.repeat(16), 7, 0, 'one');
+  one.directory.claimed(session, 7000);
+  world.table.fate = () => 'fails';
+  world.time.pass(DELAY_MS + 25);
+  one.directory.released(session);
+  world.table.fate = () => 'done';
+  world.time.pass(SOON_MS);
+  t.equal(world.home('dc'), null, 'it is the other one that writes');
+  t.equal(one.directory.waiting, 0);
+  t.end();
+});
+
+t.test('begun here after a row of another region was found, it is above that', (t) => {
+  const world = new World();
+  const us = new Region(world, 'us', 5000);
+  us.leave(us.claim('strayed'));
+  world.time.pass(SOON_MS);
+  const eu = new Region(world, 'eu');
+  const answer = eu.find('strayed');
+  world.time.pass(25);
+  t.equal(answer.found?.home, 'us');
+  const session = eu.session('strayed');
+  eu.directory.claimed(session, world.time.wallMs() * 1000);
+  world.time.pass(SOON_MS);
+  t.equal(world.home('strayed'), 'eu');
   t.end();
 });
