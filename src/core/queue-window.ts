@@ -93,8 +93,8 @@ export class QueueWindow {
     const messagesMax = isLink ? LINK_READ_ENTRIES : WINDOW_ENTRIES;
     const bytesMax = isLink ? LINK_READ_BYTES : WINDOW_BYTES;
     store.read(session.number, fromSeq, messagesMax, bytesMax, (entries, error) => {
-      // Asked under another owner: its positions are nothing to this one.
-      if (session.ownership?.epoch !== epoch) return;
+      // Asked under another owner, or before the queue was let go of: its positions are nothing to this one.
+      if (session.ownership?.epoch !== epoch || !session.reading) return;
       session.reading = false;
       if (session.ended) return;
       if (error !== null) {

@@ -71,7 +71,7 @@ const NOTE_BYTES_PER_CALL = 256 * 1024;
 const AGAIN_MS = 250;
 
 /** Key: notes. Arguments: epoch. 0: a later holder has them. */
-const linksTake: RedisFunction = {
+export const linksTake: RedisFunction = {
   name: 'links_take_1',
   lua: `
 local was = redis.call('HGET', KEYS[1], '${HOLDER}')
@@ -82,7 +82,7 @@ return 1
 };
 
 /** Key: notes. Arguments: cursor, count. Answers the next cursor, then field and value of each. */
-const linksScan: RedisFunction = {
+export const linksScan: RedisFunction = {
   name: 'links_scan_1',
   lua: `
 local found = redis.call('HSCAN', KEYS[1], ARGV[1], 'COUNT', ARGV[2])
@@ -93,7 +93,7 @@ return answer
 };
 
 /** Key: notes. Arguments: epoch, then field, s or d, and value of each. 0: they are somebody else's. */
-const linksPut: RedisFunction = {
+export const linksPut: RedisFunction = {
   name: 'links_put_1',
   lua: `
 if redis.call('HGET', KEYS[1], '${HOLDER}') ~= ARGV[1] then return 0 end

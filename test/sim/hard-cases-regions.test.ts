@@ -3,8 +3,8 @@
 import t from 'tap';
 import { linkIdOf } from '../../src/core/link-names.ts';
 import { type RegionCase, regionCases } from './hard-cases-regions.ts';
+import type { RegionLife } from './region-life.ts';
 import { RegionScene } from './region-scene.ts';
-import type { RegionLife } from './region-site.ts';
 
 t.setTimeout(280_000);
 

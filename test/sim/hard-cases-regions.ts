@@ -1,8 +1,9 @@
 /** Hard cases 19 and 20 of DESIGN §6 as scenes of regions that are linked. Run by hard-cases-regions.test.ts. */
 import { linkIdOf } from '../../src/core/link-names.ts';
 import { NEW } from '../../src/geo/identity-window.ts';
+import type { RegionLife } from './region-life.ts';
 import type { RegionScene } from './region-scene.ts';
-import type { RegionLife, RegionSiteOptions } from './region-site.ts';
+import type { RegionSiteOptions } from './region-site.ts';
 
 export interface RegionCase {
   readonly number: number;
@@ -183,19 +184,19 @@ export const regionCases: readonly RegionCase[] = [
       const other = await scene.subscriber('other', 'us', 'a/#', 1);
       const writer = await scene.connected('writer', 'af');
       network.block('af', 'ap');
-      scene.region('eu').disk.busyUntilMs = scene.kernel.nowMs + 10_000;
+      scene.disk('eu').busyUntilMs = scene.kernel.nowMs + 10_000;
       writer.publish('a/1', 'one', 1);
       await scene.comesTrue(() => other.taken.includes('one'), 3000);
       await scene.pass(1000);
       scene.site.kill(scene.region('eu'));
-      scene.region('eu').disk.busyUntilMs = 0;
+      scene.disk('eu').busyUntilMs = 0;
       network.block('af', 'eu');
       network.unblock('af', 'ap');
       writer.publish('a/1', 'two', 1);
       await scene.until('two is in us', () => other.taken.includes('two'));
       reader.taken.length = 0;
       scene.site.start(scene.region('eu'));
-      await scene.until('eu is there', () => scene.region('eu').life?.isReady === true);
+      await scene.until('eu is there', () => scene.life('eu').isReady);
       await scene.again(reader, 'eu');
       await scene.until('two is in eu', () => reader.taken.includes('two'));
       network.unblockAll();

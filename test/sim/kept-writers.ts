@@ -6,7 +6,8 @@
 import type { Line } from '../chaos/line.ts';
 import type { Prng } from '../chaos/prng.ts';
 import { connect, publish, subscribe } from '../conformance/packets.ts';
-import type { RegionSite, SimRegion } from './region-site.ts';
+import type { SimRegion } from './region-life.ts';
+import type { RegionSite } from './region-site.ts';
 
 const WRITE_MS = 600;
 const SHARED = ['kept/a', 'kept/b', 'kept/c'];

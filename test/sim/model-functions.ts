@@ -15,6 +15,7 @@ import {
   nodeRenewTwin,
   roleTakeTwin,
 } from './model-indexes.ts';
+import { linksPutTwin, linksScanTwin, linksTakeTwin } from './model-notes.ts';
 import { appendTwin, inboundTwin, readTwin, settleTwin } from './model-queues.ts';
 import {
   adoptTwin,
@@ -57,4 +58,7 @@ export const TWINS: ReadonlyMap<string, Twin> = new Map([
   ['node_dead_1', nodeDeadTwin],
   ['node_forget_1', nodeForgetTwin],
   ['role_take_1', roleTakeTwin],
+  ['links_take_1', linksTakeTwin],
+  ['links_scan_1', linksScanTwin],
+  ['links_put_1', linksPutTwin],
 ]);

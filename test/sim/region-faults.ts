@@ -3,9 +3,11 @@
  * lost by any of them. Used by region-run.ts.
  */
 import type { Prng } from '../chaos/prng.ts';
+import { type DatacenterFault, DatacenterFaults, datacenterFaults } from './datacenter-faults.ts';
 import type { Kernel } from './kernel.ts';
+import type { RegionNode, SimRegion } from './region-life.ts';
 import type { CutKind } from './region-network.ts';
-import type { RegionSite, SimRegion } from './region-site.ts';
+import type { RegionSite } from './region-site.ts';
 
 export const regionFaults = [
   'kill',
@@ -21,7 +23,9 @@ export const regionFaults = [
   'clock_jump',
 ] as const;
 
-export type RegionFault = (typeof regionFaults)[number];
+export type RegionFault = (typeof regionFaults)[number] | DatacenterFault;
+
+export const allRegionFaults: readonly RegionFault[] = [...regionFaults, ...datacenterFaults];
 
 const CUTS: readonly CutKind[] = ['both', 'half', 'deaf'];
 /** Longer than a keep-alive, now and then. */
@@ -38,40 +42,60 @@ export class RegionFaults {
   /** In words, for the report. */
   readonly happened: string[] = [];
   readonly #parts: RegionFaultParts;
+  readonly #ofDatacenters: DatacenterFaults;
   #isHealed = false;
 
   constructor(parts: RegionFaultParts) {
     this.#parts = parts;
+    const kill = (region: SimRegion, node: RegionNode, forMs: number): void =>
+      this.#kill(region, node, true, forMs);
+    this.#ofDatacenters = new DatacenterFaults({ ...parts, kill });
   }
 
   inflict(fault: RegionFault): void {
     const { kernel, site, plan } = this.#parts;
+    const ofDatacenter = datacenterFaults.find((name) => name === fault);
+    if (ofDatacenter !== undefined) {
+      const what = this.#ofDatacenters.inflict(ofDatacenter);
+      if (what !== null) this.#say(what);
+      return;
+    }
     const region = plan.pick(site.regions);
+    const { nodes } = region;
+    const node = nodes.length > 1 ? plan.pick(nodes) : nodes[0]!;
     const forMs = plan.once(8) ? LONG_MS : plan.between(50, 8000);
     const { name } = region;
     const other = plan.pick(region.links);
-    this.happened.push(`${fault} ${name} ${other} ${forMs} ms at ${Math.round(kernel.nowMs)}`);
-    kernel.trace(null, `FAULT ${this.happened.at(-1)}`);
+    this.#say(`${fault} ${node.name} ${other} ${forMs} ms at ${Math.round(kernel.nowMs)}`);
     switch (fault) {
       case 'kill':
       case 'power':
-        this.#kill(region, fault === 'kill', forMs);
+        this.#kill(region, node, fault === 'kill', forMs);
         break;
       case 'all_down':
-        for (const one of site.regions) this.#kill(one, plan.once(2), plan.between(0, forMs));
+        for (const one of site.regions) {
+          for (const each of one.nodes) {
+            this.#kill(one, each, plan.once(2), plan.between(0, forMs));
+          }
+        }
         break;
       case 'pause':
-        if (region.life !== null) kernel.pause(region.life.node, forMs);
+        if (node.life !== null) kernel.pause(node.life.node, forMs);
         break;
       case 'disk_slow':
-        region.disk.busyUntilMs = kernel.nowMs + forMs / 4;
+        node.disk.busyUntilMs = kernel.nowMs + forMs / 4;
         break;
       case 'clock_jump':
-        region.life?.node.clock.jumpWall((plan.next() - 0.5) * JUMP_MS);
+        node.life?.node.clock.jumpWall((plan.next() - 0.5) * JUMP_MS);
         break;
       default:
         this.#link(fault, name, other, forMs);
     }
+  }
+
+  #say(what: string): void {
+    this.happened.push(what);
+    this.#parts.kernel.trace(null, `FAULT ${what}`);
   }
 
   #link(fault: RegionFault, name: string, other: string, forMs: number): void {
@@ -83,7 +107,9 @@ export class RegionFaults {
         break;
       case 'link_flap':
         for (let cuts = plan.between(2, 6); cuts > 0; cuts--) {
-          kernel.after(null, plan.next() * forMs, () => network.cut(name, other, plan.pick(CUTS)));
+          kernel.after(null, plan.next() * forMs, () => {
+            if (!this.#isHealed) network.cut(name, other, plan.pick(CUTS));
+          });
         }
         break;
       case 'link_block':
@@ -108,12 +134,12 @@ export class RegionFaults {
     });
   }
 
-  #kill(region: SimRegion, hasPower: boolean, forMs: number): void {
+  #kill(region: SimRegion, node: RegionNode, hasPower: boolean, forMs: number): void {
     const { kernel, site } = this.#parts;
-    if (region.life === null) return;
-    site.kill(region, hasPower);
+    if (node.life === null) return;
+    site.killNode(region, node, hasPower);
     kernel.after(null, this.#isHealed ? 0 : forMs, () => {
-      if (region.life === null) site.start(region);
+      if (node.life === null) site.startNode(region, node);
     });
   }
 
@@ -122,10 +148,12 @@ export class RegionFaults {
     const { kernel, site } = this.#parts;
     this.#isHealed = true;
     site.network.unblockAll();
+    this.#ofDatacenters.heal();
     for (const region of site.regions) {
-      const { life } = region;
-      if (life === null) site.start(region);
-      else if (life.node.pausedUntilMs >= 0) kernel.resume(life.node);
+      site.start(region);
+      for (const { life } of region.nodes) {
+        if (life !== null && life.node.pausedUntilMs >= 0) kernel.resume(life.node);
+      }
     }
   }
 }

@@ -8,10 +8,12 @@ import type { ByteHandler, ByteSink } from '../../src/core/ports.ts';
 import type { Kernel } from './kernel.ts';
 import type { SimNode } from './sim-node.ts';
 
-/** Whoever may be connected to; a region has one at most that listens. */
+/** Whoever may be connected to: a node of a region. */
 export interface RegionEnd {
   readonly region: string;
   readonly node: SimNode;
+  /** It takes clients. */
+  readonly isReady: boolean;
   /** Null: it takes no connection. */
   accept(sink: ByteSink): ByteHandler | null;
   /** What leaves its broker. */
@@ -28,7 +30,7 @@ const CLOSE_MS = 2000;
 
 export class RegionNetwork {
   readonly #kernel: Kernel;
-  readonly #ends: Map<string, RegionEnd> = new Map();
+  readonly #ends: Set<RegionEnd> = new Set();
   /** `from>to`: one way, in ms. */
   readonly #delays: Map<string, number> = new Map();
   readonly #blocked: Set<string> = new Set();
@@ -41,14 +43,19 @@ export class RegionNetwork {
     this.#delayMaxMs = delayMaxMs;
   }
 
-  /** It takes connections from now on; null: nobody does. */
-  listen(region: string, end: RegionEnd | null): void {
-    if (end === null) this.#ends.delete(region);
-    else this.#ends.set(region, end);
+  /** It takes connections from now on. */
+  listen(end: RegionEnd): void {
+    this.#ends.add(end);
   }
 
+  gone(end: RegionEnd): void {
+    this.#ends.delete(end);
+  }
+
+  /** Whoever is behind the address of the region for one more connection; undefined: nobody is. */
   listener(region: string): RegionEnd | undefined {
-    return this.#ends.get(region);
+    const ends = [...this.#ends].filter((end) => end.region === region && end.isReady);
+    return ends.length > 1 ? ends[this.#kernel.chance.below(ends.length)] : ends[0];
   }
 
   connect(from: RegionEnd, to: string, handler: TransportHandler): Transport {
@@ -57,7 +64,7 @@ export class RegionNetwork {
     return connection.transport;
   }
 
-  gone(connection: Connection): void {
+  closed(connection: Connection): void {
     this.#open.delete(connection);
   }
 
@@ -225,7 +232,7 @@ class Connection {
     if (kind !== 'half') this.#closeClient(new Error('reset'));
     if (kind !== 'deaf') this.#sink?.over(new Error('reset'));
     if (kind !== 'both') return;
-    this.#network.gone(this);
+    this.#network.closed(this);
   }
 
   // ------------------------------------------------------------------ the client
@@ -313,7 +320,7 @@ class Connection {
         wrote: (buffer, start, end) =>
           server.wrote(this.#client.region, this.#number, buffer, start, end),
         gone: () => {
-          if (this.#isClientOver) this.#network.gone(this);
+          if (this.#isClientOver) this.#network.closed(this);
         },
       });
       this.#sink = sink;

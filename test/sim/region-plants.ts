@@ -4,8 +4,9 @@
  */
 import { NEW } from '../../src/geo/identity-window.ts';
 import type { RegionFault } from './region-faults.ts';
+import type { RegionLife } from './region-life.ts';
 import type { RegionRunOptions } from './region-run.ts';
-import type { RegionLife, Topology } from './region-site.ts';
+import type { Topology } from './region-site.ts';
 
 export interface RegionPlant {
   /** What goes wrong, as if the rule were not there. */

@@ -14,7 +14,8 @@ import { Kernel, SimulationFailure } from './kernel.ts';
 import { LinkWatch } from './link-watch.ts';
 import { type RegionCast, regionCast } from './region-cast.ts';
 import { type RegionFault, RegionFaults, regionFaults } from './region-faults.ts';
-import { RegionSite, type RegionSiteOptions, type SimRegion } from './region-site.ts';
+import type { SimRegion } from './region-life.ts';
+import { RegionSite, type RegionSiteOptions } from './region-site.ts';
 import { ZeroTalkers } from './zero-talkers.ts';
 
 export interface RegionRunOptions extends RegionSiteOptions {
@@ -51,7 +52,7 @@ const HEAL_MS = 180_000;
 const SETTLE_MS = 2000;
 const FAULTS_MAX = 8;
 const TRACE_LINES = 2000;
-const REFUSALS = new Set([0x88, 0x89, 3]);
+const REFUSALS = new Set([0x88, 0x89, 0x9c, 3]);
 
 export function runRegions(options: RegionRunOptions): Promise<RegionRunReport> {
   return new RegionRun(options).run();
@@ -204,8 +205,8 @@ class RegionRun {
         if (!isDone) ledger.fault(`${options.clientId}: waits for acks that never come`);
       }
     }
-    const { ready, regions } = this.#site;
-    if (ready.length < regions.length) ledger.fault(`only ${ready.length} are ready in the end`);
+    const { ready, isReady } = this.#site;
+    if (!isReady) ledger.fault(`only ${ready.length} nodes are ready in the end`);
     const faults = [
       ...this.#watch.broken,
       ...this.#zero.judge(),

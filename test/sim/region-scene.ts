@@ -5,13 +5,10 @@
 import { flow, flowUntil } from './flowing.ts';
 import { Kernel } from './kernel.ts';
 import { LinkWatch } from './link-watch.ts';
-import {
-  type RegionLife,
-  RegionSite,
-  type RegionSiteOptions,
-  type SimRegion,
-} from './region-site.ts';
+import { lifeOf, type RegionLife, type SimRegion } from './region-life.ts';
+import { RegionSite, type RegionSiteOptions } from './region-site.ts';
 import { SimClient, type SimClientOptions } from './sim-client.ts';
+import type { SimDisk } from './sim-level.ts';
 
 const START_MS = 60_000;
 
@@ -38,8 +35,14 @@ export class RegionScene {
     return this.site.region(name);
   }
 
+  /** Of its first node. */
+  disk(name: string): SimDisk {
+    return this.region(name).nodes[0]!.disk;
+  }
+
+  /** Of its first node. */
   life(name: string): RegionLife {
-    const { life } = this.region(name);
+    const life = lifeOf(this.region(name));
     if (life === null) throw new Error(`${name} is not there`);
     return life;
   }

@@ -5,7 +5,7 @@
  */
 import { Prng } from '../chaos/prng.ts';
 import { SimulationFailure } from './kernel.ts';
-import { type RegionFault, regionFaults } from './region-faults.ts';
+import { allRegionFaults, type RegionFault, regionFaults } from './region-faults.ts';
 import { type RegionRunOptions, type RegionRunReport, runRegions } from './region-run.ts';
 import type { Topology } from './region-site.ts';
 
@@ -49,6 +49,21 @@ const MIX = ['all', 'all', 'nodes', 'links'] as const;
 /** One way, at most. */
 const DELAYS_MS = [10, 100, 300];
 
+const SHAPES_OF_DATACENTERS: typeof SHAPES = [
+  [2, 'pair'],
+  [2, 'pair'],
+  [2, 'pair'],
+  [3, 'ring'],
+  [3, 'star'],
+];
+const DATACENTER_KITS: Readonly<Record<string, readonly RegionFault[]>> = {
+  all: allRegionFaults,
+  holder: ['holder_kill', 'holder_kill', 'holder_pause', 'holder_away', 'kill', 'link_cut'],
+  redis: ['redis_down', 'redis_away', 'redis_replies', 'redis_slow', 'holder_kill', 'link_cut'],
+  peers: ['peers_block', 'peers_cut', 'holder_kill', 'pause', 'link_flap', 'split'],
+};
+const DATACENTER_MIX = ['all', 'all', 'holder', 'holder', 'redis', 'peers'] as const;
+
 export interface RegionPlan extends RegionRunOptions {
   readonly regions: number;
   readonly topology: Topology;
@@ -57,6 +72,10 @@ export interface RegionPlan extends RegionRunOptions {
   readonly delayMaxMs: number;
   readonly hasCassandra: boolean;
   readonly comparesRetained: boolean;
+}
+
+export interface DatacenterPlan extends RegionPlan {
+  readonly nodes: readonly number[];
 }
 
 export interface RegionPlanOptions {
@@ -81,6 +100,28 @@ export function regionPlan(seed: number, { faults, kinds }: RegionPlanOptions = 
     delayMaxMs,
     hasCassandra,
     comparesRetained,
+  };
+}
+
+/** The same with datacenters among the regions, one at least; another world than the seed is without them. */
+export function datacenterPlan(seed: number, options: RegionPlanOptions = {}): DatacenterPlan {
+  const { faults, kinds } = options;
+  const plan = new Prng(Math.imul(seed, 0x9e3779b1) ^ 0x0dc5);
+  const [regions, topology] = plan.pick(SHAPES_OF_DATACENTERS);
+  const nodes = Array.from({ length: regions }, () => plan.between(1, 3));
+  const first = plan.between(0, regions - 1);
+  nodes[first] = Math.max(2, nodes[first]!);
+  const hasCassandra = plan.once(4);
+  return {
+    seed,
+    regions,
+    topology,
+    nodes,
+    faults: faults ?? plan.between(1, 4),
+    kinds: kinds ?? DATACENTER_KITS[plan.pick(DATACENTER_MIX)]!,
+    delayMaxMs: plan.pick(DELAYS_MS),
+    hasCassandra,
+    comparesRetained: hasCassandra || plan.once(2),
   };
 }
 
@@ -112,8 +153,9 @@ export async function runRegionPlan(plan: RegionPlan): Promise<RegionOutcome> {
 }
 
 /** The row that keeps it as a test. */
-function describePlan({ seed, regions, topology, faults, delayMaxMs }: RegionPlan): string {
-  return `FAILED ${seed}: ${regions} regions, ${topology}, ${faults} faults, ${delayMaxMs} ms`;
+function describePlan({ seed, regions, topology, nodes, faults, delayMaxMs }: RegionPlan): string {
+  const of = nodes === undefined ? '' : ` of ${nodes.join(', ')} nodes`;
+  return `FAILED ${seed}: ${regions} regions${of}, ${topology}, ${faults} faults, ${delayMaxMs} ms`;
 }
 
 function countsOf(report: RegionRunReport): RegionCounts {
@@ -139,10 +181,11 @@ export async function regionFailuresOf(
   from: number,
   count: number,
   sum: RegionCounts,
+  planOf: (seed: number) => RegionPlan = regionPlan,
 ): Promise<string[]> {
   const failures: string[] = [];
   for (let seed = from; seed < from + count; seed++) {
-    const outcome = await runRegionPlan(regionPlan(seed));
+    const outcome = await runRegionPlan(planOf(seed));
     addRegionCounts(sum, outcome);
     if (outcome.failure !== null) failures.push(outcome.failure);
   }

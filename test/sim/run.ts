@@ -1,17 +1,19 @@
 /**
  * `npm run simulate -- [--seeds 100000] [--from 1] [--faults N] [--kinds kill,pause,…] [--jobs CORES]
- * [--probes N] [--groups] [--regions] [--trace]`: runs of the datacenter in virtual time. What a seed is like it says itself
+ * [--probes N] [--groups] [--regions] [--datacenters] [--trace]`: runs of the datacenter in virtual time. What a seed is like it says itself
  * (seed-plan.ts), unless faults or kinds are given; `--probes`: until so many messages were published
  * elsewhere at their SUBACK, in runs that do little else; `--groups`: all who subscribe are members of
- * shared groups, and often all away; `--regions`: of two to four regions and their links instead. Prints each seed that fails at once, and sums
+ * shared groups, and often all away; `--regions`: of two to four regions and their links instead,
+ * `--datacenters`: some of which are of several nodes. Prints each seed that fails at once, and sums
  * at the end; exit code 1 when any failed. `--trace`: failures come with the last lines of their trace.
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { namedFaults, simFaults } from './cluster-faults.ts';
-import { regionFaults } from './region-faults.ts';
+import { allRegionFaults } from './region-faults.ts';
 import {
   addRegionCounts,
+  datacenterPlan,
   describeRegionCounts,
   noRegionCounts,
   type RegionOutcome,
@@ -47,6 +49,7 @@ const { values } = parseArgs({
     probes: { type: 'string' },
     groups: { type: 'boolean', default: false },
     regions: { type: 'boolean', default: false },
+    datacenters: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
   },
 });
@@ -90,10 +93,13 @@ function ofDatacenter(): Campaign<SeedPlan, SeedOutcome> {
 
 function ofRegions(): Campaign<RegionPlan, RegionOutcome> {
   const sum = noRegionCounts();
-  const kinds = kindsOf(regionFaults);
+  const kinds = kindsOf(allRegionFaults);
   return {
     worker: new URL('./region-worker.ts', import.meta.url),
-    plan: (seed) => ({ ...regionPlan(seed, { faults, kinds }), isTracing: values.trace }),
+    plan: (seed) => {
+      const planOf = values.datacenters ? datacenterPlan : regionPlan;
+      return { ...planOf(seed, { faults, kinds }), isTracing: values.trace };
+    },
     isOver: () => false,
     count: (outcome) => addRegionCounts(sum, outcome),
     describe: () => describeRegionCounts(sum),
@@ -135,5 +141,6 @@ async function run<Plan, Outcome extends SeedOutcome | RegionOutcome>({
   return failed.length === 0;
 }
 
-const isClean = values.regions ? await run(ofRegions()) : await run(ofDatacenter());
+const isClean =
+  values.regions || values.datacenters ? await run(ofRegions()) : await run(ofDatacenter());
 process.exitCode = isClean ? 0 : 1;

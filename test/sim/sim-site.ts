@@ -7,11 +7,22 @@ import { Cluster } from '../../src/cluster/cluster.ts';
 import { JournalLinks } from '../../src/cluster/journal-links.ts';
 import { PeerMesh } from '../../src/cluster/link/mesh.ts';
 import { ClusterMembership, type MembershipParts } from '../../src/cluster/membership.ts';
+import type { ReadyEvents, RetainedRounds } from '../../src/cluster/ports-local.ts';
+import { RoleLease } from '../../src/cluster/role-lease.ts';
 import { Broker } from '../../src/core/broker.ts';
 import type { Incarnation } from '../../src/core/incarnation.ts';
 import { makeLimits } from '../../src/core/limits.ts';
 import { Message } from '../../src/core/message.ts';
-import type { Clock, Log, RestoreVisitor, StoreEvents, Ticket } from '../../src/core/ports.ts';
+import type {
+  Clock,
+  Gate,
+  Log,
+  RestoreVisitor,
+  Store,
+  StoreEvents,
+  Ticket,
+} from '../../src/core/ports.ts';
+import type { RegionLinks } from '../../src/core/region-links.ts';
 import type { RetainedVersion } from '../../src/core/retained-version.ts';
 import { Journal } from '../../src/store/journal/journal.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
@@ -26,7 +37,7 @@ import { SimJournalDisk } from './sim-journal-disk.ts';
 import { SimLine } from './sim-line.ts';
 import type { SimNode } from './sim-node.ts';
 
-const PREFIX = 'sim:';
+export const PREFIX = 'sim:';
 export const LEASE_MS = 3000;
 const MARGIN_MS = 500;
 const LINK_GRACE_MS = 2000;
@@ -76,6 +87,8 @@ export interface SimLife {
   readonly membership: ClusterMembership;
   /** What its router was told of the others. */
   readonly shadow: RouteShadow;
+  /** Null: nobody wants any. */
+  readonly roles: RoleLease | null;
   /** Planted: a frame of that type that is true here never was applied, though it was acked. */
   swallows: ((from: Incarnation, type: number) => boolean) | null;
   /** Virtual ms at which `mayServe` said yes last. */
@@ -92,8 +105,24 @@ export interface SimMachine {
   lives: number;
 }
 
+/** What a node has besides, in a region that is linked to others (region-datacenter.ts). */
+export interface SimSurroundings {
+  readonly gate: Gate;
+  readonly links: RegionLinks;
+  /** What each node keeps for itself: retained messages. */
+  readonly local: Store;
+  readonly rounds: RetainedRounds | null;
+  /** It is a member. */
+  readonly joined: () => void;
+}
+
 export interface SimSiteOptions {
   readonly nodes?: number;
+  /** What its machines are called, before their number. */
+  readonly name?: string;
+  /** So much the clocks of all its machines are off. */
+  readonly wallOffsetMs?: number;
+  readonly surroundings?: (machine: SimMachine, node: SimNode, log: Log) => SimSurroundings;
   /** Planted: what a test replaces to see that it is found. */
   readonly sabotage?: (life: SimLife) => void;
   /** Planted: what membership is made of. */
@@ -130,7 +159,7 @@ export class SimSite {
     this.network = new LinkNetwork(kernel);
     for (let index = 0; index < (options.nodes ?? 3); index++) {
       this.machines.push({
-        name: `n${index + 1}`,
+        name: `${options.name ?? 'n'}${index + 1}`,
         address: `10.0.0.${index + 1}:7000`,
         disk: new SimDisk(),
         journalDisk: new SimJournalDisk(kernel),
@@ -146,10 +175,11 @@ export class SimSite {
     machine.lives++;
     const node = kernel.node(`${machine.name}.${machine.lives}`, {
       rate: 1 + (kernel.chance.next() - 0.5) / 50,
-      wallOffsetMs: (kernel.chance.next() - 0.5) * 200,
+      wallOffsetMs: (this.#options.wallOffsetMs ?? 0) + (kernel.chance.next() - 0.5) * 200,
     });
     const { clock, random } = node;
     const log = this.#log(node);
+    const around = this.#options.surroundings?.(machine, node, log) ?? null;
     const after = (delayMs: number, task: () => void): void =>
       void kernel.after(node, delayMs, task);
     const redis = this.redis.connect(node.name, after);
@@ -178,6 +208,7 @@ export class SimSite {
       clock,
       log,
       incarnation: () => cluster.bus.incarnation,
+      budgetOf: (clientId) => around?.links.peerOf(clientId)?.budgetBytes ?? null,
       journal,
     });
     const mesh = new PeerMesh({
@@ -197,11 +228,12 @@ export class SimSite {
       mesh,
       swallows: null,
       servedMs: -1,
+      roles: null,
       isReady: false,
     } as unknown as Mutable<SimLife>;
     swallowing(mesh, life);
     const record = { nodeId: machine.name, address: machine.address, release: 'sim', protocol: 1 };
-    const split = new SplitStore(store, machine.disk);
+    const split = new SplitStore(store, around?.local ?? machine.disk);
     const cluster: Cluster = new Cluster({
       record,
       ledger: store,
@@ -223,6 +255,7 @@ export class SimSite {
           this.#options.membershipParts?.(clock),
         );
         this.#noteServing(life);
+        if (around !== null) life.roles = rolesOf(life, events);
         return life.membership;
       },
       clock,
@@ -237,6 +270,7 @@ export class SimSite {
         clockSkewMs: 60_000,
       },
       journal: journalLinks,
+      rounds: around?.rounds ?? null,
       onReady: () => {
         life.isReady = true;
         node.trace('ready');
@@ -257,9 +291,10 @@ export class SimSite {
       scheduler: node,
       log,
       store: split,
-      gate: null,
+      gate: around?.gate ?? null,
       observer: null,
       bus: cluster.bus,
+      links: around?.links ?? null,
     });
     life.broker = broker;
     const { remote } = broker;
@@ -285,13 +320,15 @@ export class SimSite {
     // Promises go on between two runs of the kernel, at moments that do not depend on real time.
     void broker
       .start()
-      .then(() => kernel.after(node, 1, () => journal.begin(() => this.#join(life))));
+      .then(() =>
+        kernel.after(node, 1, () => journal.begin(() => this.#join(life, () => around?.joined()))),
+      );
   }
 
   /** As app/ does: what an earlier life has left goes first, when Redis is there. */
-  #join({ node, journal, cluster }: SimLife): void {
+  #join({ node, journal, cluster }: SimLife, joined: () => void): void {
     if (journal.isCaughtUp) {
-      cluster.start(() => {});
+      cluster.start(joined);
       return;
     }
     let leftMs = OLD_JOURNAL_MS;
@@ -299,7 +336,7 @@ export class SimSite {
       leftMs -= TICK_MS;
       if (!journal.isCaughtUp && leftMs > 0) return;
       stop();
-      cluster.start(() => {});
+      cluster.start(joined);
     });
   }
 
@@ -368,6 +405,17 @@ export class SimSite {
       onWrite: (buffer, start, end) => this.onWrite?.(life, buffer, start, end),
     });
   }
+}
+
+/** As app/ does: who has a role asks anew when Redis came back empty. */
+function rolesOf({ node, redis, membership }: SimLife, events: ReadyEvents): RoleLease {
+  const roles = new RoleLease(membership, redis, node, PREFIX, LEASE_MS / 3);
+  const emptied = events.emptied.bind(events);
+  events.emptied = (generation, isLowest) => {
+    roles.emptied();
+    emptied(generation, isLowest);
+  };
+  return roles;
 }
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };

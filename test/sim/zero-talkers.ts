@@ -4,7 +4,8 @@
  */
 import type { Line } from '../chaos/line.ts';
 import { connect, publish, subscribe } from '../conformance/packets.ts';
-import type { RegionSite, SimRegion } from './region-site.ts';
+import type { SimRegion } from './region-life.ts';
+import type { RegionSite } from './region-site.ts';
 
 const TALK_MS = 700;
 
@@ -28,13 +29,7 @@ export class ZeroTalkers {
   /** What each said last is heard by all; asked for when nothing is broken any more. */
   get isHeard(): boolean {
     return this.#talkers.every(({ said, since }) =>
-      this.#talkers.every(({ times }) => {
-        // It goes on talking: one of the latest.
-        for (let at = said.length - 1; at >= Math.max(since, said.length - 8); at--) {
-          if (times.has(said[at]!)) return true;
-        }
-        return false;
-      }),
+      this.#talkers.every(({ times }) => isHeardBy(times, said, since)),
     );
   }
 
@@ -56,9 +51,24 @@ export class ZeroTalkers {
         if (count > 1) broken.push(`${clientId} heard ${text} ${count} times`);
       }
     }
-    if (!this.isHeard) broken.push('QoS 0 does not come to all regions');
+    for (const { clientId, said, since } of this.#talkers) {
+      const silent = this.#talkers.filter(({ times }) => !isHeardBy(times, said, since));
+      for (const other of silent) broken.push(`${other.clientId} does not hear ${clientId}`);
+    }
     return broken;
   }
+}
+
+/** It goes on talking: one of the latest. */
+function isHeardBy(
+  times: ReadonlyMap<string, number>,
+  said: readonly string[],
+  since: number,
+): boolean {
+  for (let at = said.length - 1; at >= Math.max(since, said.length - 8); at--) {
+    if (times.has(said[at]!)) return true;
+  }
+  return false;
 }
 
 class Talker {

@@ -7,6 +7,7 @@ import t from 'tap';
 import * as nodes from '../../../src/cluster/node-functions.ts';
 import { nodeKeys } from '../../../src/cluster/node-functions.ts';
 import type { RedisFunction, RedisReply } from '../../../src/drivers/redis/redis-port.ts';
+import { linksPut, linksScan, linksTake } from '../../../src/geo/link-notes.ts';
 import * as index from '../../../src/store/redis/functions/client-index.ts';
 import * as due from '../../../src/store/redis/functions/due.ts';
 import type { RedisCall } from '../../../src/store/redis/functions/reply.ts';
@@ -43,7 +44,7 @@ const WANTED = [
   ...['foreign', 'busy', 'never', 'opened', 'present', 'old will', 'pending', 'released'],
   ...['settled out of order', 'close closed', 'close ended', 'close fenced', 'close gone'],
   ...['look gone', 'look owned', 'look will', 'look claimed', 'look ended', 'look wait'],
-  'dead forgotten',
+  ...['dead forgotten', 'noted'],
 ];
 
 class Run {
@@ -326,8 +327,9 @@ class Run {
   #nodes(): void {
     const keys = nodeKeys('p:');
     const [node, other] = [`n${this.below(5)}`, `n${this.below(5)}`];
-    const what = this.below(12);
-    if (what >= 11) {
+    const what = this.below(13);
+    if (what === 12) this.#notes();
+    else if (what >= 11) {
       // Of its own in a row: one that is buried, and forgotten long after, would hardly ever come.
       this.#join(node);
       this.#join(other);
@@ -348,6 +350,19 @@ class Run {
       const call = nodes.buryCall(keys, node, this.below(3), this.chance(0.3), other);
       this.call(nodes.nodeBury, call);
     } else this.call(nodes.roleTake, nodes.roleCall(keys, `role${this.below(2)}`, node));
+  }
+
+  #notes(): void {
+    const keys = ['p:l:{links}:notes'];
+    const epoch = this.below(3) + 1;
+    if (this.chance(0.3)) this.call(linksTake, { keys, args: [epoch] });
+    const args: (string | number | Buffer)[] = [epoch];
+    for (let count = this.below(4); count >= 0; count--) {
+      const isSet = this.chance(0.7);
+      args.push(`w/${this.below(5)}`, isSet ? 's' : 'd', isSet ? this.bytes(40) : '');
+    }
+    if (this.call(linksPut, { keys, args }) === 1) SEEN.add('noted');
+    this.call(linksScan, { keys, args: ['0', 1000] });
   }
 }
 
