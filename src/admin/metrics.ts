@@ -17,7 +17,7 @@ import {
   roundTripHistogram,
 } from './cluster-metrics.ts';
 import type { ClusterReport, ClusterView } from './cluster-view.ts';
-import { directoryMetricTable } from './directory-metrics.ts';
+import { directoryMetricTable, moveMetricTable } from './directory-metrics.ts';
 import {
   EventLoopDelay,
   type HistogramValues,
@@ -80,6 +80,8 @@ export class Metrics {
     if (directory !== null) {
       for (const spec of directoryMetricTable) this.#add(spec, () => spec.read(directory));
     }
+    const moves = directory?.moves ?? null;
+    if (moves !== null) for (const spec of moveMetricTable) this.#add(spec, () => spec.read(moves));
     this.contentType = this.#registry.contentType;
   }
 

@@ -2,13 +2,14 @@
  * Sessions that roam between regions (docs/adr/0023): their directory in the Cassandra of this region, and
  * what moves them. Made by `node.ts` where `regions.roaming` or `regions.directory` is on.
  */
-import type { DirectoryView } from '../admin/directory-view.ts';
+import type { DirectoryView, MovesView } from '../admin/directory-view.ts';
 import type { RegionsConfig } from '../config/regions-config.ts';
 import type { Broker } from '../core/broker.ts';
 import type { Log } from '../core/ports.ts';
 import type { SessionDirectory } from '../core/session-directory.ts';
 import { encodeFrame } from '../geo/roaming/frame.ts';
 import { RegionMover } from '../geo/roaming/mover.ts';
+import { RoamingCounters } from '../geo/roaming/roaming-counters.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
 import { CassandraDirectory } from '../store/cassandra/cassandra-directory.ts';
 import { CqlTable } from '../store/cassandra/cql-table.ts';
@@ -49,6 +50,20 @@ export class RegionSessions {
       counters,
       get waiting() {
         return directory.waiting;
+      },
+      moves: roaming ? this.#moves() : null,
+    };
+  }
+
+  #moves(): MovesView {
+    const ofMover = (): RegionMover | null => this.mover;
+    const none = new RoamingCounters();
+    return {
+      get counters() {
+        return ofMover()?.counters ?? none;
+      },
+      get moving() {
+        return ofMover()?.moving ?? 0;
       },
     };
   }

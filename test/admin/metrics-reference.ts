@@ -13,7 +13,7 @@ import {
   ROUND_TRIP_HELP,
   ROUND_TRIP_NAME,
 } from '../../src/admin/cluster-metrics.ts';
-import { directoryMetricTable } from '../../src/admin/directory-metrics.ts';
+import { directoryMetricTable, moveMetricTable } from '../../src/admin/directory-metrics.ts';
 import { LOOP_DELAY_HELP, LOOP_DELAY_NAME } from '../../src/admin/event-loop-delay.ts';
 import { GC_HELP, GC_NAME } from '../../src/admin/gc-pauses.ts';
 import { linkMetricTable } from '../../src/admin/link-metrics.ts';
@@ -128,9 +128,13 @@ Shown when the node has \`regions\` ([their guide](../guides/regions.md)). \`reg
 
 ${metrics(linkMetricTable)}
 
-With \`regions.roaming\`:
+With \`regions.directory\` or \`regions.roaming\`:
 
 ${metrics(directoryMetricTable)}
+
+With \`regions.roaming\`:
+
+${metrics(moveMetricTable)}
 
 ## Bridges
 

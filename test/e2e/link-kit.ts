@@ -143,6 +143,18 @@ export class TestRegions {
     });
   }
 
+  /** Until a link asks for that, whatever else it still has. */
+  subscribedTo(link: LinkName, filter: string): Promise<unknown> {
+    const path = `subscriptions?clientId=${encodeURIComponent(`$link/${fetcherOf(link)}`)}`;
+    return until(`${link} has subscribed to ${filter}`, async () => {
+      const admin = this.broker(sourceOf(link)).addresses.get('http')!;
+      const headers = { authorization: `Bearer ${ADMIN_TOKEN}`, connection: 'close' };
+      const answer = await fetch(new URL(`/api/v1/${path}`, admin), { headers });
+      const { items } = (await answer.json()) as { items: readonly { filter: string }[] };
+      return items.some((one) => one.filter === filter);
+    });
+  }
+
   /** A sample of the link's end that fetches. */
   ofLink(link: LinkName, name: string): Promise<number> {
     return this.broker(fetcherOf(link)).metric(`causeway_link_${name}{region="${sourceOf(link)}"}`);

@@ -70,6 +70,13 @@ t.test('what waits goes along, in order, and what is published meanwhile', async
   await until('nothing is left behind', async () => {
     return (await regions.session('eu', 'waits')) === 404;
   });
+  const counted = (region: string, name: string): Promise<number> =>
+    regions.broker(region).metric(`causeway_roaming_${name}`);
+  t.equal(await counted('eu', 'left_total'), 1);
+  t.ok((await counted('eu', 'handed_over_messages_total')) >= 320);
+  t.equal(await counted('us', 'arrived_total'), 1);
+  t.ok((await counted('us', 'taken_in_messages_total')) >= 320);
+  await until('nothing is under way', async () => (await counted('us', 'moving_sessions')) === 0);
   for (const one of [client, inEu, inUs]) await one.disconnect();
   t.strictSame(regions.errors(), []);
 });
@@ -77,7 +84,7 @@ t.test('what waits goes along, in order, and what is published meanwhile', async
 t.test('its home is dead, and comes back', async (t) => {
   const first = await arrive(t, 'eu', 'bereft');
   await first.subscribed('bereft/#', { qos: 2 });
-  await regions.subscribed({ 'eu<us': 1 });
+  await regions.subscribedTo('eu<us', 'bereft/#');
   const inEu = await regions.client('eu');
   for (let i = 0; i < 10; i++) await inEu.publish('bereft/a', `a${i}`, { qos: 1 + (i % 2) });
   // None of them is acknowledged.
