@@ -33,8 +33,8 @@ export interface SessionDirectory {
   /** Its client is gone; also found so after a crash. */
   left(session: Session): void;
   ended(session: Session): void;
-  /** A client begins anew here without a session that lasts: whatever was listed is over. */
-  forget(clientId: string): void;
+  /** A client begins anew here without a session that lasts: whatever was listed is over. `atUs` as above. */
+  forget(clientId: string, atUs?: number): void;
   /** Of a CONNECT now: above all that this region has seen. */
   nextEpoch(): number;
   /** Another region has named one. */

@@ -167,7 +167,7 @@ export class Tenure {
     else if (wasDurable) this.#bus.announceEnd(clientId, '', epoch);
     // Epochs rise from owner to owner, whatever the clocks of their nodes say.
     if (session.durable) core.directory?.claimed(session, epoch * US_PER_MS);
-    else if (wasDurable) core.directory?.forget(clientId);
+    else if (wasDurable) core.directory?.forget(clientId, epoch * US_PER_MS);
     if (record.oldWill !== null) this.#settleOldWill(session, record.oldWill);
     if (isClients) for (const pending of record.pending) this.#replay(session, pending);
     return session;

@@ -144,10 +144,10 @@ export class CassandraDirectory implements SessionDirectory {
     this.#put(session);
   }
 
-  forget(clientId: string): void {
+  forget(clientId: string, atUs = 0): void {
     const gone = new Session(clientId, 0, null, '');
     gone.ended = true;
-    const timeUs = this.nextEpoch();
+    const timeUs = atUs > 0 ? atUs : this.nextEpoch();
     gone.listing = { epoch: timeUs, timeUs, expiryIntervalS: 0 };
     this.#put(gone);
   }

@@ -413,6 +413,10 @@ t.test('two nodes of a datacenter: who has it writes, whatever their clocks say'
   world.time.pass(SOON_MS);
   t.match(world.table.writes.at(-1), { ttlS: 0 });
   t.equal(world.listed('dc')!.record.disconnectedAtMs, 0, 'and its client is there again');
+  // A clean start at the node whose clock is behind.
+  two.directory.forget('dc', (epochMs + 3) * 1000);
+  world.time.pass(SOON_MS);
+  t.equal(world.home('dc'), null);
   t.end();
 });
 
