@@ -101,7 +101,7 @@ export class NodeLinks implements LinksView {
       regions: () => this.#holder?.regions ?? [],
       isUp: (region) => link(region)?.isUp === true,
       ask: (region, payload) => link(region)?.ask(payload) === true,
-      sync: (region) => link(region)?.sync(),
+      sync: (region) => link(region)?.sync() === true,
     };
   }
 

@@ -193,14 +193,17 @@ export class BrokerNode {
     });
     const links = await openLinks(config, log);
     const bridges = await NodeBridges.open(config.bridges, log);
-    const onNote = links === null ? undefined : links.recall.bind(links);
+    let roaming: RegionSessions | null = null;
+    const onNote = (key: string, value: Buffer): void => {
+      if (roaming?.recall(key, value) !== true) links?.recall(key, value);
+    };
     const store = await openStore(config, log, onNote);
     const region = await openRegion(options, store);
     const datacenter = await openDatacenter(options, region?.store ?? store.store, region, links);
     if (control !== null && datacenter !== null) {
       control.movesHere = (subject) => datacenter.isElsewhere(subject);
     }
-    const roaming = await openRoaming(options, region);
+    roaming = await openRoaming(options, region);
     const parts = [region, datacenter, links, bridges, roaming, control] as const;
     const node = new BrokerNode(options, store, rights, ...parts);
     broker = node.#broker;
@@ -227,7 +230,7 @@ export class BrokerNode {
       if (node.#isStopAsked) return node;
       if (region !== null) await node.#beginRegion(region, datacenter);
       if (node.#isStopAsked) return node;
-      roaming?.begin(node.#broker, links);
+      roaming?.begin(node.#broker, links, store.notes);
       links?.begin({
         sessions: node.#broker.admin,
         inlet: node.#broker.linkInlet,

@@ -6,8 +6,9 @@ import type { DirectoryView, MovesView } from '../admin/directory-view.ts';
 import type { RegionsConfig } from '../config/regions-config.ts';
 import type { Broker } from '../core/broker.ts';
 import type { Log } from '../core/ports.ts';
+import { HELD_PREFIX, type Roaming } from '../core/roaming.ts';
 import type { SessionDirectory } from '../core/session-directory.ts';
-import { encodeFrame } from '../geo/roaming/frame.ts';
+import { decodeFrame, encodeFrame, type Kept } from '../geo/roaming/frame.ts';
 import { RegionMover } from '../geo/roaming/mover.ts';
 import { RoamingCounters } from '../geo/roaming/roaming-counters.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
@@ -15,12 +16,15 @@ import { CassandraDirectory } from '../store/cassandra/cassandra-directory.ts';
 import { CqlTable } from '../store/cassandra/cql-table.ts';
 import { DirectoryCounters } from '../store/cassandra/directory-counters.ts';
 import type { NodeLinks } from './node-links.ts';
+import type { OpenStore } from './open-store.ts';
 import type { RegionRetained } from './region-retained.ts';
 
 /** Of the driver's requests, which retained messages need, too. */
 const IN_FLIGHT_MAX = 64;
 /** What is not written by then is found after the start as after a crash, or has its end already. */
 const FLUSH_MS_MAX = 2000;
+/** Of the last CONNECTs before a crash: their rows may be missing. */
+const UNWRITTEN_US = 60_000_000;
 
 export class RegionSessions {
   readonly view: DirectoryView;
@@ -29,6 +33,7 @@ export class RegionSessions {
   readonly #log: Log;
   readonly #waitMs: number;
   readonly #directory: CassandraDirectory;
+  readonly #held: Map<string, Buffer> = new Map();
 
   constructor({ name, roaming, roamingWaitMs }: RegionsConfig, region: RegionRetained, log: Log) {
     this.#log = log;
@@ -68,10 +73,25 @@ export class RegionSessions {
     };
   }
 
+  /** What the store has kept of an earlier life; false: it is of others. Before `begin`. */
+  recall(key: string, value: Buffer): boolean {
+    if (!key.startsWith(HELD_PREFIX)) return false;
+    this.#held.set(key, value);
+    return true;
+  }
+
   /** Sessions are restored, and links begin after this. */
-  begin({ roaming }: Broker, links: NodeLinks | null): void {
+  begin({ roaming }: Broker, links: NodeLinks | null, notes: OpenStore['notes']): void {
     this.#directory.start();
     if (roaming === null || links === null) return;
+    this.#list(roaming);
+    roaming.note = (key, client, entry) =>
+      notes?.putNote(key, entry === null ? null : encodeFrame({ client }, [entry]));
+    for (const [key, value] of this.#held) {
+      const { head, entries } = decodeFrame<Kept>(value, () => roaming.nextSequence());
+      for (const entry of entries) roaming.recall(key, head.client, entry);
+    }
+    this.#held.clear();
     this.mover = new RegionMover({
       roaming,
       links: links.ways,
@@ -84,6 +104,22 @@ export class RegionSessions {
     roaming.mover = this.mover;
     roaming.announce = (client, to, epoch) => encodeFrame({ client, to, epoch });
     this.mover.start();
+  }
+
+  /**
+   * The row of a session may not have been written when its node died, and never if it is from before the
+   * directory: its client would find none elsewhere.
+   */
+  #list(roaming: Roaming): void {
+    let lastUs = 0;
+    for (const { roam } of roaming.sessions()) lastUs = Math.max(lastUs, roam?.epoch ?? 0);
+    for (const session of roaming.sessions()) {
+      const { durable, roam } = session;
+      if (!durable || roam?.leaving) continue;
+      const isOld =
+        roam !== null && roam.sources.length === 0 && roam.epoch < lastUs - UNWRITTEN_US;
+      if (!isOld) this.#directory.changed(session);
+    }
   }
 
   /** No session moves from here on. */

@@ -3,18 +3,22 @@ import type { Publication } from './publication.ts';
 import type { Session, Subscription } from './session.ts';
 import type { ListedSession } from './session-directory.ts';
 
+export interface Arrival {
+  readonly clientId: string;
+  /** What the directory says. */
+  readonly found: ListedSession | null;
+  /** It has said so; false: other regions are asked. */
+  readonly isSure: boolean;
+  readonly isClean: boolean;
+  /** The client still waits. */
+  readonly isWanted: () => boolean;
+  /** The session is here, as far as it can be. */
+  readonly done: () => void;
+}
+
 export interface MovingSessions {
-  /**
-   * A client comes whose session is not here, or not here any more. `done` when it is, as far as it can be;
-   * `isWanted`: the client still waits.
-   */
-  arrive(
-    clientId: string,
-    found: ListedSession | null,
-    isClean: boolean,
-    isWanted: () => boolean,
-    done: () => void,
-  ): void;
+  /** A client comes whose session is not here, or not here any more. */
+  arrive(arrival: Arrival): void;
   /** The client has its session. */
   opened(session: Session): void;
   /** Text of a region with a link here, which its client may not have said. */

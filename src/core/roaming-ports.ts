@@ -32,6 +32,8 @@ export interface Mover {
     epoch: number,
     done: (answer: FetchAnswer, epoch: number) => void,
   ): void;
+  /** Asks all regions where the session is. `done` is called once; null: nobody has said. */
+  locate(clientId: string, done: (home: string | null) => void): void;
   /** Where a session has gone that was here, as long as that is remembered. */
   goneTo(clientId: string): { readonly to: string; readonly epoch: number } | null;
   /** Goes for what other regions still have of it. */

@@ -18,7 +18,7 @@ export interface Source {
   isDone: boolean;
 }
 
-/** How far a region has come with the queue of another one. */
+/** How far this region has come with the queue of another one; kept when it asks there no more. */
 export interface Taken {
   readonly region: string;
   readonly born: number;
@@ -35,14 +35,18 @@ export interface Stream {
 export interface RoamingRecord {
   readonly epoch: number;
   readonly born: number;
+  /** Whoever has said since then that its messages belong here has said it of this stay. */
+  readonly arrived: number;
   /** Position from which on, and which quarter of the packet identifiers. */
   readonly turns: readonly (readonly [number, number])[];
   readonly leaving: Leaving | null;
   readonly sources: readonly Source[];
-  /** What a region durably has of this queue, which asked for it last. */
-  readonly taken: Taken | null;
-  /** Up to here another region may have what is here: it has to say. */
+  readonly taken: readonly Taken[];
+  /** Up to here `doubtOf` may have what is here: it has to say. */
   readonly doubtSeq: number;
+  readonly doubtOf: string;
+  /** Up to here another region has it all. */
+  readonly skipTo: number;
   readonly rest: string;
   readonly streams: readonly (readonly [string, string, number])[];
   /** Position, packet identifier, whether PUBREC has come. */

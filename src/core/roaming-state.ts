@@ -14,10 +14,12 @@ export interface Held {
   readonly subscriptionIds: readonly number[] | null;
   readonly qos: 1 | 2;
   readonly retain: boolean;
+  /** Of its note; null: it has none. */
+  readonly key: string | null;
 }
 
 export const ALL_IDS = 65_535;
-/** So many homes in a row have packet identifiers of their own. */
+/** So many homes in a row have packet identifiers of their own; turns go on rising. */
 export const QUARTERS = 4;
 export const QUARTER_IDS = 16_383;
 /** Of a session from before it roamed: all of them. */
@@ -30,6 +32,8 @@ export class RoamingState {
   epoch = 0;
   /** Of the CONNECT the session began with here. */
   born = 0;
+  /** Above the epoch of every home before this one. */
+  arrived = 0;
   #turns: (readonly [number, number])[] = [[0, 0]];
   leaving: Leaving | null = null;
   sources: Source[] = [];
@@ -40,18 +44,19 @@ export class RoamingState {
   readonly #ids: Map<number, { readonly id: number; readonly isReleased: boolean }> = new Map();
   /** Positions that may have been sent before the last start. */
   restoredSeq = 0;
-  /** Sent before the session left. */
-  sent: Set<number> | null = null;
+  /** Sent before the session left, and not settled. */
+  readonly sent: Set<number> = new Set();
   /** Of entries from before the start that were handed over: how many, and the last of them. */
   doubtful = 0;
   doubtfulSeq = 0;
   /** Nothing up to here is left. */
   skipTo = 0;
-  /** What a region durably has of this queue, which wants the session now. */
-  taken: Taken | null = null;
+  /** How far this region has come with queues of others that it does not ask now. */
+  readonly taken: Map<string, Taken> = new Map();
   /** Handed to the region it leaves for, up to here, which may or may not have it. */
   givenSeq = 0;
   doubtSeq = 0;
+  doubtOf = '';
   /** That is looked at now. */
   isResolving = false;
   /** Null: nothing is held. */
@@ -77,11 +82,14 @@ export class RoamingState {
     const state = new RoamingState(own, 0);
     state.epoch = record.epoch;
     state.born = record.born;
+    state.arrived = record.arrived;
     state.#turns = [...record.turns];
     state.leaving = record.leaving;
     state.sources = record.sources.map((source) => ({ ...source }));
-    state.taken = record.taken;
+    for (const taken of record.taken) state.taken.set(taken.region, taken);
     state.doubtSeq = record.doubtSeq;
+    state.doubtOf = record.doubtOf;
+    state.skipTo = record.skipTo;
     if (record.leaving !== null) state.givenSeq = tailSeq;
     state.rest = record.rest;
     for (const [origin, to, epoch] of record.streams) state.streams.set(origin, { to, epoch });
@@ -96,11 +104,14 @@ export class RoamingState {
     return {
       epoch: this.epoch,
       born: this.born,
+      arrived: this.arrived,
       turns: this.#turns,
       leaving: this.leaving,
       sources: this.sources.map((source) => ({ ...source })),
-      taken: this.taken,
+      taken: [...this.taken.values()],
       doubtSeq: this.doubtSeq,
+      doubtOf: this.doubtOf,
+      skipTo: this.skipTo,
       rest: this.rest,
       streams: [...this.streams].map(([origin, { to, epoch }]) => [origin, to, epoch] as const),
       ids: [...this.#ids].map(([seq, { id, isReleased }]) => [seq, id, isReleased] as const),
@@ -128,8 +139,51 @@ export class RoamingState {
     return true;
   }
 
+  /** This region has said of this stay that its messages belong here. */
+  get isCut(): boolean {
+    return this.isHeard(this.own);
+  }
+
+  /** That region has: also of what it published before, all is either here or where the session was. */
+  isHeard(origin: string): boolean {
+    if (this.homeOf(origin) !== this.own) return false;
+    return this.arrived === 0 || (this.streams.get(origin)?.epoch ?? 0) >= this.arrived;
+  }
+
+  /** Nothing of that region comes here any more: it has said so since the last CONNECT here. */
+  isOver(origin: string): boolean {
+    const said = this.streams.get(origin);
+    return said !== undefined && said.to !== this.own && said.epoch > this.epoch;
+  }
+
+  // ------------------------------------------------------------------ what is elsewhere
+
   sourceOf(region: string): Source | null {
     return this.sources.find((source) => source.region === region) ?? null;
+  }
+
+  /** What is there is wanted, from where this region has come with it before. `born` 0: not known. */
+  addSource(region: string, born: number): void {
+    const taken = this.taken.get(region);
+    const isSame = taken !== undefined && (born === 0 || taken.born === born);
+    this.taken.delete(region);
+    this.sources.push({
+      region,
+      born: isSame ? taken.born : born,
+      had: isSame ? taken.had : 0,
+      isDone: false,
+    });
+  }
+
+  dropSource(source: Source): void {
+    const { region, born, had } = source;
+    this.sources = this.sources.filter((one) => one !== source);
+    if (born !== 0) this.taken.set(region, { region, born, had });
+  }
+
+  /** How far this region has come with the queue of that one. */
+  takenOf(region: string): Taken | null {
+    return this.sourceOf(region) ?? this.taken.get(region) ?? null;
   }
 
   // ------------------------------------------------------------------ packet identifiers
@@ -152,7 +206,7 @@ export class RoamingState {
     while (i > 0 && this.#turns[i]![0] > seq) i--;
     const turn = this.#turns[i]![1];
     if (turn === WHOLE) return (seq % ALL_IDS) + 1;
-    return turn * QUARTER_IDS + (seq % QUARTER_IDS) + 1;
+    return (turn % QUARTERS) * QUARTER_IDS + (seq % QUARTER_IDS) + 1;
   }
 
   /** It was sent under this identifier by another region. */
@@ -171,6 +225,7 @@ export class RoamingState {
 
   /** An entry was read from the store. */
   recall(entry: QueueEntry): void {
+    if (this.sent.has(entry.seq)) entry.sentBefore = true;
     const known = this.#ids.size === 0 ? undefined : this.#ids.get(entry.seq);
     if (known === undefined) return;
     entry.sentBefore = true;
@@ -178,6 +233,7 @@ export class RoamingState {
   }
 
   settled(seq: number): void {
+    if (this.sent.size > 0) this.sent.delete(seq);
     if (this.#ids.size > 0) this.#ids.delete(seq);
   }
 

@@ -4,17 +4,18 @@
  * where on messages belong to another region. Who asks whom, and when, is geo/roaming's. A node whose
  * sessions stay where they are has none.
  */
+
 import { Ring } from '../util/ring.ts';
 import { linkIdOf, MOVED_TOPIC } from './link-names.ts';
 import { type Message, makeMessage } from './message.ts';
-import type { MovingSessions } from './moving-sessions.ts';
+import type { Arrival, MovingSessions } from './moving-sessions.ts';
 import type { SessionRecord, Ticket } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import { EntryState, QueueEntry } from './queue-entry.ts';
 import type { FetchAnswer, HandedSession, Mover } from './roaming-ports.ts';
 import type { Source } from './roaming-record.ts';
-import { QUARTERS, RoamingState } from './roaming-state.ts';
+import { RoamingState } from './roaming-state.ts';
 import type { ParkedOwner, Services } from './services.ts';
 import { type Session, Subscription } from './session.ts';
 import type { ListedSession, SessionDirectory } from './session-directory.ts';
@@ -27,6 +28,9 @@ const READ_MESSAGES = 256;
 const READ_BYTES = 64 * 1024;
 /** Homes that are to be told of clean starts whose CONNECT is under way. */
 const BEGINNING_MAX = 10_000;
+
+/** Of notes of what waits for a move. */
+export const HELD_PREFIX = 'roam/';
 
 /** One entry of a queue on its way to another region. */
 export interface MovedEntry {
@@ -53,6 +57,8 @@ export class Roaming implements ParkedOwner, MovingSessions {
   mover: Mover | null = null;
   /** How what `cut` says is written. */
   announce: Announce | null = null;
+  /** Keeps what waits for a move, with the commit of the turn; null: it waits no more. */
+  note: ((key: string, clientId: string, entry: MovedEntry | null) => void) | null = null;
   readonly #services: Services;
   readonly #encoder: PublishEncoder;
   readonly #publication: Publication = new Publication();
@@ -75,20 +81,21 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   // ------------------------------------------------------------------ CONNECT
 
-  /**
-   * A client comes whose session is not here, or not here any more. `done` when it is, as far as it can be;
-   * `isWanted`: the client still waits.
-   */
-  arrive(
-    clientId: string,
-    found: ListedSession | null,
-    isClean: boolean,
-    isWanted: () => boolean,
-    done: () => void,
-  ): void {
-    const { core } = this.#services;
-    const local = core.sessions.get(clientId) ?? null;
+  /** A client comes whose session is not here, or not here any more. */
+  arrive(arrival: Arrival): void {
+    const { clientId, found, isSure } = arrival;
+    const local = this.session(clientId);
     const home = this.#homeOf(clientId, found, local);
+    if (home !== null || isSure || this.mover === null) {
+      this.#arriveFrom(home, arrival);
+      return;
+    }
+    this.mover.locate(clientId, (located) => {
+      if (arrival.isWanted()) this.#arriveFrom(located, arrival);
+    });
+  }
+
+  #arriveFrom(home: string | null, { clientId, found, isClean, isWanted, done }: Arrival): void {
     this.#beginning.delete(clientId);
     if (home === null) {
       done();
@@ -122,6 +129,8 @@ export class Roaming implements ParkedOwner, MovingSessions {
       home = known.to;
       epoch = known.epoch;
     }
+    // The CONNECT now is above it, also when the clock was set back.
+    this.directory.observe(Math.max(epoch, local?.roam?.epoch ?? 0));
     return home;
   }
 
@@ -154,12 +163,16 @@ export class Roaming implements ParkedOwner, MovingSessions {
     if (session === undefined) return;
     const roam = (session.roam ??= new RoamingState(this.own, 0));
     roam.epoch = epoch;
+    roam.arrived = epoch;
+    if (session.listing !== null) session.listing.isWritten = false;
     if (local === null) {
       roam.born = epoch;
       roam.rest = at;
     }
+    // A home that cannot be asked, and took it from here, goes on with the turn behind the one here.
     const turn = handed?.turn ?? found?.record.roaming?.turns.at(-1)?.[1] ?? 0;
-    roam.beginTurn(session.tailSeq + 1, (Math.max(turn, roam.turn) + 1) % QUARTERS);
+    const here = handed === null && local !== null && !isNone ? roam.turn + 1 : roam.turn;
+    roam.beginTurn(session.tailSeq + 1, Math.max(turn, here) + 1);
     if (handed !== null && handed.inboundIds.length > 0) {
       session.inboundIds ??= new Set();
       for (const id of handed.inboundIds) {
@@ -172,7 +185,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
       roam.rest = this.own;
       roam.streams.set(at, { to: this.own, epoch });
     } else if (known === null) {
-      roam.sources.push({ region: at, born: handed?.born ?? 0, had: 0, isDone: false });
+      roam.addSource(at, handed?.born ?? 0);
     } else {
       known.isDone = false;
     }
@@ -186,14 +199,15 @@ export class Roaming implements ParkedOwner, MovingSessions {
     const { sessions } = this.#services;
     const { roam } = session;
     if (roam === null || roam.leaving === null) return;
+    const { to } = roam.leaving;
     roam.leaving = null;
-    roam.sent = null;
     session.queue = null;
     session.loadedSeq = 0;
     if (handed === null) {
       // What was given to that region is delivered by one of both: it has to say what it has.
       roam.doubtSeq = isAllHere ? 0 : Math.max(roam.doubtSeq, roam.givenSeq);
-      session.loadedSeq = Math.min(roam.doubtSeq, session.tailSeq);
+      roam.doubtOf = to;
+      session.loadedSeq = Math.min(Math.max(roam.doubtSeq, roam.skipTo), session.tailSeq);
       return;
     }
     roam.doubtSeq = 0;
@@ -201,8 +215,10 @@ export class Roaming implements ParkedOwner, MovingSessions {
     if (taken !== null && taken.born === roam.born) {
       // What is durable there is that region's to hand back.
       roam.skipTo = Math.max(roam.skipTo, taken.had);
-      session.loadedSeq = taken.had;
-      this.#forgetUpTo(session, taken.had);
+    }
+    if (roam.skipTo > 0) {
+      session.loadedSeq = Math.min(roam.skipTo, session.tailSeq);
+      this.#forgetUpTo(session, roam.skipTo);
     }
     const filters = new Set(record.subscriptions.map(({ filter }) => filter));
     for (const filter of [...(session.subscriptions?.keys() ?? [])]) {
@@ -230,7 +246,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
   changed(session: Session): void {
     const { roam } = session;
     if (roam === null || roam.leaving !== null || roam.sources.length === 0) return;
-    if (roam.homeOf(this.own) !== this.own) this.cut(session, true);
+    if (!roam.isCut) this.cut(session, true);
   }
 
   // ------------------------------------------------------------------ the region it comes from
@@ -254,12 +270,11 @@ export class Roaming implements ParkedOwner, MovingSessions {
     for (const subscription of [...(session.subscriptions?.values() ?? [])]) {
       if (subscription.group !== null) sessions.unsubscribe(session, subscription.fullFilter);
     }
-    const sent: Set<number> = new Set();
     for (let i = 0; i < (session.queue?.length ?? 0); i++) {
       const { seq, state, sentBefore } = session.queue!.at(i)!;
-      if (sentBefore || state === EntryState.RELEASED) sent.add(seq);
+      if (state === EntryState.SETTLED) continue;
+      if (sentBefore || state === EntryState.RELEASED) roam.sent.add(seq);
     }
-    roam.sent = sent;
     // From here on the store alone has it.
     session.queue = null;
     session.loadedSeq = 0;
@@ -308,7 +323,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
           }
           roam.recall(entry);
           const isReleased = entry.state === EntryState.RELEASED;
-          const wasSent = isReleased || entry.sentBefore || roam.sent?.has(seq) === true;
+          const wasSent = isReleased || entry.sentBefore;
           if (!wasSent && !this.mayHave(to, message.topic)) {
             core.drop('not_authorized_receive', session.clientId, message.topic);
             this.#settle(session, entry);
@@ -344,6 +359,13 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   #settle(session: Session, entry: QueueEntry): void {
     this.#services.delivery.settle(session, entry);
+  }
+
+  /** Found at the start: what another region has of it is still to be settled. */
+  restored(session: Session): void {
+    const { roam } = session;
+    if (roam === null || roam.leaving !== null) return;
+    if (roam.skipTo > 0) this.#forgetUpTo(session, roam.skipTo);
   }
 
   /** Settles what another region has, of a session that is served here again. */
@@ -435,7 +457,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
   cut(session: Session, holds: boolean): void {
     const roam = session.roam!;
     if (holds) roam.held ??= [];
-    if (roam.homeOf(this.own) === this.own) return;
+    if (roam.isCut) return;
     const epoch = Math.max(roam.epoch, roam.born);
     this.redirectOwn(session, this.own, epoch);
   }
@@ -497,9 +519,16 @@ export class Roaming implements ParkedOwner, MovingSessions {
     const message = publication.message();
     message.unsafeCount++;
     const retain = receiver.retainAsPublished && publication.view.retain;
-    roam.held!.push({ message, subscriptionIds: receiver.subscriptionIds, qos, retain });
-    roam.heldBytes += message.bytes;
+    const { subscriptionIds } = receiver;
     const { core } = this.#services;
+    // Its publisher may be known to have sent it: after a crash it would not be taken again.
+    const key = publication.view.qos === 2 ? `${HELD_PREFIX}${core.nextSequence++}` : null;
+    roam.held!.push({ message, subscriptionIds, qos, retain, key });
+    roam.heldBytes += message.bytes;
+    if (key !== null) {
+      const entry = { seq: 0, message, qos, retain, subscriptionIds, id: 0, isReleased: false };
+      this.note?.(key, session.clientId, entry);
+    }
     if (roam.held!.length === 1) return;
     if (roam.held!.length < HELD_MESSAGES_MAX && roam.heldBytes < HELD_BYTES_MAX) return;
     core.scheduler.endOfTurn(() => this.release(session));
@@ -513,14 +542,27 @@ export class Roaming implements ParkedOwner, MovingSessions {
     const { held } = roam;
     roam.held = null;
     roam.heldBytes = 0;
-    for (const { message, subscriptionIds, qos, retain } of held) {
+    for (const { message, subscriptionIds, qos, retain, key } of held) {
       if (!session.ended) {
         this.#publication.setMessage(message, message.sequence);
         delivery.deliverLate(session, this.#publication, subscriptionIds, qos, retain);
       }
+      if (key !== null) this.note?.(key, session.clientId, null);
       delivery.appended(message, false);
     }
     if (!session.ended) delivery.pump(session);
+  }
+
+  /** What was held when this node died. Its note goes with the commit that has it in the queue. */
+  recall(key: string, clientId: string, entry: MovedEntry): void {
+    const { core, delivery } = this.#services;
+    const session = this.session(clientId);
+    if (session?.durable && session.roam !== null) {
+      const { message, subscriptionIds, qos, retain } = entry;
+      this.#publication.setMessage(message, message.sequence);
+      delivery.deliverLate(session, this.#publication, subscriptionIds, qos, retain);
+    } else core.drop('session_expired', clientId, entry.message.topic);
+    this.note?.(key, clientId, null);
   }
 
   // ------------------------------------------------------------------ other regions
@@ -562,6 +604,18 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   sessions(): Iterable<Session> {
     return this.#services.core.sessions.values();
+  }
+
+  /** All regions can read that its home is here; if it has come without its client, that is told. */
+  isListed(session: Session): boolean {
+    const { directory } = this;
+    if (directory.isListed(session)) return true;
+    const { roam, listing } = session;
+    if (roam !== null && roam.leaving === null && listing !== null && listing.epoch < roam.epoch) {
+      directory.claimed(session);
+      roam.epoch = Math.max(roam.epoch, session.listing!.epoch);
+    }
+    return false;
   }
 
   nextSequence(): number {

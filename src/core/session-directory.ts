@@ -40,10 +40,12 @@ export interface SessionDirectory {
   /** Another region has named one. */
   observe(epoch: number): void;
   /**
-   * Null: there is none elsewhere that could be resumed, or nobody could say so in time. `done` is called
-   * once, never from inside the call.
+   * Null: there is none elsewhere that could be resumed; not `isSure`: nobody could say so in time, or what
+   * there is cannot be true. `done` is called once, never from inside the call.
    */
-  find(clientId: string, done: (found: ListedSession | null) => void): void;
+  find(clientId: string, done: (found: ListedSession | null, isSure: boolean) => void): void;
+  /** All regions can read that this one is its home: one that it has come from may forget it. */
+  isListed(session: Session): boolean;
 }
 
 /** Whether a session may go from region to region: those of links, bridges and shared subscriptions stay. */

@@ -111,6 +111,8 @@ export interface Listing {
   timeUs: number;
   /** As it was last written. */
   expiryIntervalS: number;
+  /** All regions can read that this one is home. */
+  isWritten?: boolean;
 }
 
 /** Takes messages out of one queue as others have room for them. */

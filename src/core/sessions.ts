@@ -418,7 +418,8 @@ export class Sessions {
     if (roaming !== undefined && core.links !== null && core.roaming !== null) {
       const { headSeq, tailSeq } = restored;
       session.roam = RoamingState.restored(core.links.region, roaming, headSeq, tailSeq);
-      session.loadedSeq = Math.max(session.loadedSeq, roaming.doubtSeq);
+      const goneSeq = Math.min(Math.max(roaming.doubtSeq, roaming.skipTo), tailSeq);
+      session.loadedSeq = Math.max(session.loadedSeq, goneSeq);
     }
 
     const nowMs = core.clock.wallMs();

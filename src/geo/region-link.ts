@@ -87,8 +87,10 @@ const FILTERS_AT_ONCE = 256;
 
 /** A filter at the other region. */
 interface Held {
-  /** Its SUBACK has come over this connection, or one before of the same session. */
+  /** It is, or is being, subscribed to over this connection, or one before of the same session. */
   isGranted: boolean;
+  /** Its SUBACK has come. */
+  isServed: boolean;
   /** Monotonic ms at which it is given up; 0: it is wanted. */
   dueMs: number;
 }
@@ -123,7 +125,7 @@ export class RegionLink {
     this.#parts = parts;
     this.region = parts.settings.region;
     for (const filter of parts.memory.filters) {
-      this.#held.set(filter, { isGranted: false, dueMs: 0 });
+      this.#held.set(filter, { isGranted: false, isServed: false, dueMs: 0 });
     }
   }
 
@@ -245,7 +247,7 @@ export class RegionLink {
     const { sessionPresent } = connack;
     log.info({ region, sessionPresent }, 'link to another region is up');
     if (!sessionPresent) {
-      for (const held of this.#held.values()) held.isGranted = false;
+      this.#doubtAll();
       if (memory.hadSession) {
         this.counters.gaps++;
         log.warn({ region }, 'the other region has lost the session: what it had queued is gone');
@@ -253,7 +255,7 @@ export class RegionLink {
         this.#parts.ears?.missed(region);
       }
     } else if (this.#isDoubtful) {
-      for (const held of this.#held.values()) held.isGranted = false;
+      this.#doubtAll();
     }
     this.#isDoubtful = false;
     memory.hadSession = true;
@@ -261,6 +263,13 @@ export class RegionLink {
     notes.putNote(sessionKey(region), HAD_SESSION);
     if (this.#isPaused) client.pause();
     this.sync();
+  }
+
+  #doubtAll(): void {
+    for (const held of this.#held.values()) {
+      held.isGranted = false;
+      held.isServed = false;
+    }
   }
 
   #disconnected(error: ClientError): void {
@@ -282,10 +291,13 @@ export class RegionLink {
 
   // ------------------------------------------------------------------ interest
 
-  /** Subscribes to what is wanted and not had; gives up later what is had and not wanted. */
-  sync(): void {
+  /**
+   * Subscribes to what is wanted and not had; gives up later what is had and not wanted. True: all that is
+   * wanted is served there.
+   */
+  sync(): boolean {
     const client = this.#client;
-    if (!this.#isUp || client === null || this.#isStopped) return;
+    if (!this.#isUp || client === null || this.#isStopped) return false;
     const wanted = this.#parts.interest();
     const nowMs = this.#parts.clock.monotonicMs();
     for (const [filter, held] of this.#held) {
@@ -293,13 +305,17 @@ export class RegionLink {
       else if (held.dueMs === 0) held.dueMs = nowMs + this.#parts.unsubscribeAfterMs;
     }
     const missing: string[] = [];
+    let isServed = true;
     for (const filter of wanted) {
-      if (this.#refused.has(filter) || this.#held.get(filter)?.isGranted === true) continue;
-      missing.push(filter);
+      if (this.#refused.has(filter)) continue;
+      const held = this.#held.get(filter);
+      if (held?.isServed !== true) isServed = false;
+      if (held?.isGranted !== true) missing.push(filter);
     }
     for (let i = 0; i < missing.length; i += FILTERS_AT_ONCE) {
       this.#subscribe(client, missing.slice(i, i + FILTERS_AT_ONCE));
     }
+    return isServed;
   }
 
   #subscribe(client: Client, filters: readonly string[]): void {
@@ -309,7 +325,7 @@ export class RegionLink {
       memory.filters.add(filter);
       ticket = notes.putNote(filterKey(this.region, filter), EMPTY);
       // Not asked for again while the answer is on its way.
-      this.#held.set(filter, { isGranted: true, dueMs: 0 });
+      this.#held.set(filter, { isGranted: true, isServed: false, dueMs: 0 });
     }
     // Known for good before it is there: what nobody remembers is not given up, and would come for ever.
     notes.whenDurable(ticket, (failed) => {
@@ -330,7 +346,11 @@ export class RegionLink {
     client.subscribe(subscriptions).then(
       (results) => {
         for (const { filter, error } of results) {
-          if (error === null) continue;
+          if (error === null) {
+            const held = this.#held.get(filter);
+            if (held !== undefined && client === this.#client) held.isServed = held.isGranted;
+            continue;
+          }
           this.#refused.add(filter);
           this.#forget(filter);
           log.warn({ region: this.region, filter, problem: error.message }, 'link: filter refused');
@@ -345,7 +365,9 @@ export class RegionLink {
   #notGranted(filters: readonly string[]): void {
     for (const filter of filters) {
       const held = this.#held.get(filter);
-      if (held !== undefined) held.isGranted = false;
+      if (held === undefined) continue;
+      held.isGranted = false;
+      held.isServed = false;
     }
   }
 
@@ -370,7 +392,11 @@ export class RegionLink {
       if (over.length === FILTERS_AT_ONCE) break;
     }
     if (over.length === 0) return;
-    for (const filter of over) this.#held.get(filter)!.dueMs = Number.POSITIVE_INFINITY;
+    for (const filter of over) {
+      const held = this.#held.get(filter)!;
+      held.dueMs = Number.POSITIVE_INFINITY;
+      held.isServed = false;
+    }
     client.unsubscribe(over).then(
       () => {
         for (const filter of over) {

@@ -48,11 +48,15 @@ export class FakeDirectory implements SessionDirectory {
     this.epoch = Math.max(this.epoch, epoch);
   }
 
-  find(clientId: string, done: (found: ListedSession | null) => void): void {
+  isListed(): boolean {
+    return true;
+  }
+
+  find(clientId: string, done: (found: ListedSession | null, isSure: boolean) => void): void {
     this.lookups.push(clientId);
     // Nothing to be told of the others.
-    if (!this.listed.has(clientId)) this.time.nextTurn(() => done(null));
-    else this.#asked.push(() => done(this.listed.get(clientId) ?? null));
+    if (!this.listed.has(clientId)) this.time.nextTurn(() => done(null, true));
+    else this.#asked.push(() => done(this.listed.get(clientId) ?? null, true));
   }
 
   answer(): void {

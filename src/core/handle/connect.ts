@@ -319,7 +319,7 @@ function openWhenFound(
     openWhenKnown(connection, packet, decision);
     connection.release(Hold.DIRECTORY);
   };
-  directory.find(clientId, (found) => {
+  directory.find(clientId, (found, isSure) => {
     if (connection.closed) return;
     const known = found?.record ?? local ?? null;
     if (known !== null && sessions.isForeignTo(known, decision)) {
@@ -335,7 +335,8 @@ function openWhenFound(
       return;
     }
     if (roaming !== null) {
-      roaming.arrive(clientId, found, isClean, () => !connection.closed, goOn);
+      const isWanted = (): boolean => !connection.closed;
+      roaming.arrive({ clientId, found, isSure, isClean, isWanted, done: goOn });
       return;
     }
     if (found !== null && !isClean) sessions.adopt(found);

@@ -10,7 +10,7 @@ export class FrameDamage extends Error {}
 
 /** What the new home asks of whoever has something of the session. */
 export interface Ask {
-  readonly kind: 'pull' | 'forget' | 'end' | 'moved';
+  readonly kind: 'pull' | 'forget' | 'end' | 'moved' | 'where';
   /** Comes back in the answer. */
   readonly n: string;
   readonly client: string;
@@ -52,6 +52,11 @@ export interface Moved {
   readonly epoch: number;
 }
 
+/** Of a note: what waits for a move here. */
+export interface Kept {
+  readonly client: string;
+}
+
 /** Position, QoS, RETAIN to send, ids, packet id, PUBREC came; QoS and RETAIN as published, expiry, lengths. */
 type EntryHead = readonly [
   number,
@@ -71,7 +76,7 @@ type EntryHead = readonly [
 const HEAD_BYTES = 4;
 
 export function encodeFrame(
-  head: Ask | Answer | Moved,
+  head: Ask | Answer | Moved | Kept,
   entries: readonly MovedEntry[] = [],
 ): Buffer {
   const bodies: Buffer[] = [];

@@ -7,6 +7,7 @@
 import { ANSWER_TOPIC } from '../../core/link-names.ts';
 import type { Log } from '../../core/ports.ts';
 import { handedRecord, type MovedEntry, type Roaming } from '../../core/roaming.ts';
+import type { HandedSession } from '../../core/roaming-ports.ts';
 import type { Session } from '../../core/session.ts';
 import { type Answer, type Ask, decodeFrame, encodeFrame, FrameDamage } from './frame.ts';
 import type { RoamingCounters } from './roaming-counters.ts';
@@ -53,6 +54,7 @@ export class HomeDesk {
     if (ask.kind === 'moved') this.#moved(from, ask, session);
     else if (session === null || session.ended || !session.durable)
       this.#absent(from, ask, session);
+    else if (ask.kind === 'where') this.#tellHome(from, ask, session);
     else if (ask.kind === 'end') this.#end(from, ask, session);
     else if (ask.kind === 'forget') this.#forget(from, ask, session);
     else if (ask.kind === 'pull') this.#pull(from, ask, session);
@@ -81,6 +83,14 @@ export class HomeDesk {
     const gone = this.#gone.get(ask.client);
     if (gone === undefined || gone.to === from) this.#answer(from, ask, { kind: 'none' });
     else this.#answer(from, ask, { kind: 'moved', to: gone.to });
+  }
+
+  /** Whoever asks does not have it, whatever was given there. */
+  #tellHome(from: string, ask: Ask, { roam }: Session): void {
+    const { own } = this.#parts.roaming;
+    const leaving = roam?.leaving ?? null;
+    const to = leaving === null || leaving.to === from ? own : leaving.to;
+    this.#answer(from, ask, { kind: 'moved', to, epoch: roam?.epoch ?? 0 });
   }
 
   /** It has begun anew there. */
@@ -123,16 +133,19 @@ export class HomeDesk {
 
   #pull(from: string, ask: Ask, session: Session): void {
     const { roaming } = this.#parts;
+    const leaving = session.roam?.leaving ?? null;
+    if (leaving !== null && leaving.to !== from) {
+      // What that one has taken of the queue only it knows.
+      this.#answer(from, ask, { kind: 'moved', to: leaving.to, epoch: leaving.epoch });
+      return;
+    }
     if (this.#isNewer(session, from, ask.epoch)) {
-      const leaving = session.roam?.leaving ?? null;
-      const epoch = Math.max(session.roam!.epoch, leaving?.epoch ?? 0);
-      this.#answer(from, ask, { kind: 'newer', to: leaving?.to ?? roaming.own, epoch });
+      this.#answer(from, ask, { kind: 'newer', to: roaming.own, epoch: session.roam!.epoch });
       if (leaving === null) this.#parts.reclaim(session, from);
       return;
     }
     let ticket = 0;
-    const leaving = session.roam?.leaving ?? null;
-    if (leaving === null || leaving.to !== from || leaving.epoch < ask.epoch) {
+    if (leaving === null || leaving.epoch < ask.epoch) {
       ticket = roaming.letGo(session, from, ask.epoch);
     }
     if (session.ended) {
@@ -143,8 +156,7 @@ export class HomeDesk {
     const source = roam.sourceOf(from);
     if (source !== null) {
       // What that region still has is its own again.
-      roam.taken = { region: from, born: source.born, had: source.had };
-      roam.sources = roam.sources.filter((one) => one !== source);
+      roam.dropSource(source);
       ticket = Math.max(ticket, roaming.save(session));
     }
     if (!roaming.isInboundSettled(session)) {
@@ -169,7 +181,7 @@ export class HomeDesk {
       turn,
       record,
       inboundIds,
-      taken: given ?? null,
+      taken: given,
     });
   }
 
@@ -183,7 +195,9 @@ export class HomeDesk {
       counters.handedOver += entries.length;
       const isLast = !more && this.#isEmptied(session);
       const taken = takenBy(session, from);
-      this.#answer(from, ask, { kind: 'page', born, more, isLast, taken: taken ?? null }, entries);
+      const { epoch } = roam;
+      const page = { kind: 'page', born, epoch, more, isLast, taken } as const;
+      this.#answer(from, ask, page, entries);
       // Behind the last of what waits: so it stays in order with what comes over the link from here on.
       if (ask.cuts === true && isAll) roaming.redirectOwn(session, from, ask.epoch);
     });
@@ -193,14 +207,14 @@ export class HomeDesk {
   #isEmptied({ roam }: Session): boolean {
     const { links, roaming } = this.#parts;
     if (roam === null || roam.sources.length > 0) return false;
-    if (roam.homeOf(roaming.own) === roaming.own) return false;
-    for (const origin of links.regions()) if (roam.homeOf(origin) === roaming.own) return false;
+    if (!roam.isOver(roaming.own)) return false;
+    for (const origin of links.regions()) if (!roam.isOver(origin)) return false;
     return true;
   }
 }
 
 /** How far this region had come with the queue of the one that asks. */
-function takenBy({ roam }: Session, region: string): Answer['taken'] {
-  const taken = roam?.taken ?? null;
-  return taken?.region === region ? { born: taken.born, had: taken.had } : null;
+function takenBy({ roam }: Session, region: string): HandedSession['taken'] {
+  const taken = roam?.takenOf(region) ?? null;
+  return taken === null ? null : { born: taken.born, had: taken.had };
 }

@@ -3,6 +3,7 @@
  * waits there, page by page; a page is asked for when the one before is durable here. What a session still
  * has elsewhere is in its record, so all of this goes on after a restart of either end.
  */
+
 import type { Clock, Log, Random, Scheduler } from '../../core/ports.ts';
 import type { MovedEntry, Roaming } from '../../core/roaming.ts';
 import type { FetchAnswer, Mover } from '../../core/roaming-ports.ts';
@@ -40,6 +41,16 @@ interface Fetch {
   dueMs: number;
   n: string;
   done: ((answer: FetchAnswer, epoch: number) => void) | null;
+}
+
+/** A CONNECT of whose session the directory does not know where it is. */
+interface Search {
+  readonly untilMs: number;
+  /** Questions that are not answered. */
+  readonly open: Set<string>;
+  home: string | null;
+  epoch: number;
+  readonly done: (home: string | null) => void;
 }
 
 /** What is still fetched from one region. */
@@ -88,6 +99,7 @@ export class RegionMover implements Mover, RoamingEars {
   readonly #parts: MoverParts;
   readonly #desk: HomeDesk;
   readonly #fetches: Set<Fetch> = new Set();
+  readonly #searches: Set<Search> = new Set();
   readonly #pulls: Map<string, Pull> = new Map();
   readonly #endings: Map<string, Ending> = new Map();
   /** Who waits for which answer. */
@@ -113,7 +125,11 @@ export class RegionMover implements Mover, RoamingEars {
 
   /** Sessions are restored, and links begin. */
   start(): void {
-    for (const session of this.#parts.roaming.sessions()) this.begin(session);
+    const { roaming } = this.#parts;
+    for (const session of roaming.sessions()) {
+      roaming.restored(session);
+      this.begin(session);
+    }
     this.#stopTick = this.#parts.scheduler.every(TICK_MS, () => this.#tick());
   }
 
@@ -242,6 +258,27 @@ export class RegionMover implements Mover, RoamingEars {
     done(answer, epoch);
   }
 
+  locate(clientId: string, done: (home: string | null) => void): void {
+    const { links, clock } = this.#parts;
+    const untilMs = clock.monotonicMs() + this.#parts.waitMs;
+    const search: Search = { untilMs, open: new Set(), home: null, epoch: 0, done };
+    for (const region of links.regions()) {
+      const ask = { kind: 'where', client: clientId, epoch: 0 } as const;
+      const n = this.#ask(region, ask, (answer) => this.#located(search, n, answer));
+      if (n !== '') search.open.add(n);
+    }
+    this.#searches.add(search);
+  }
+
+  #located(search: Search, n: string, { kind, to, epoch = 0 }: Answer): void {
+    search.open.delete(n);
+    if (kind !== 'moved' || to === undefined || to === this.#parts.roaming.own) return;
+    if (search.home !== null && epoch <= search.epoch) return;
+    search.home = to;
+    search.epoch = epoch;
+    this.#parts.roaming.directory.observe(epoch);
+  }
+
   goneTo(clientId: string): { readonly to: string; readonly epoch: number } | null {
     return this.#desk.goneTo(clientId);
   }
@@ -311,7 +348,7 @@ export class RegionMover implements Mover, RoamingEars {
     const { roaming } = this.#parts;
     const { roam } = session;
     if (roam === null || roam.sourceOf(from) !== null) return;
-    roam.sources.push({ region: from, born: 0, had: 0, isDone: false });
+    roam.addSource(from, 0);
     roaming.save(session);
     this.begin(session);
   }
@@ -324,6 +361,12 @@ export class RegionMover implements Mover, RoamingEars {
       if (isGone || nowMs >= fetch.untilMs || fetch.dueMs === Number.NEGATIVE_INFINITY) {
         this.#fetched(fetch, { kind: 'silent' });
       } else if (nowMs >= fetch.dueMs) this.#askHome(fetch);
+    }
+    for (const search of [...this.#searches]) {
+      if (search.open.size > 0 && nowMs < search.untilMs) continue;
+      this.#searches.delete(search);
+      for (const n of search.open) this.#asked.delete(n);
+      search.done(search.home);
     }
     for (const pull of this.#pulls.values()) this.#look(pull, nowMs);
     for (const [clientId, ending] of this.#endings) {
@@ -365,9 +408,7 @@ export class RegionMover implements Mover, RoamingEars {
     const { roaming } = this.#parts;
     const { session } = pull;
     const { roam } = session;
-    if (roam!.leaving === null && roam!.homeOf(roaming.own) !== roaming.own) {
-      roaming.cut(session, false);
-    }
+    if (roam!.leaving === null && !roam!.isCut) roaming.cut(session, false);
     if (roam!.held !== null) this.#giveUpOrder(pull);
   }
 
@@ -395,13 +436,16 @@ export class RegionMover implements Mover, RoamingEars {
       return;
     }
     const epoch = roam.epoch;
+    if (isDone && !roaming.isListed(session)) {
+      pull.dueMs = nowMs + POLL_MS;
+      return;
+    }
     if (isDone) {
       const ask = { kind: 'forget', client: clientId, epoch, born } as const;
       pull.n = this.#ask(region, ask, (answer) => this.#answered(pull, answer, []));
     } else {
-      const cuts = roam.homeOf(roaming.own) !== region;
-      // What is wanted is wanted there before that region stops to keep it.
-      if (cuts) links.sync(region);
+      // What is wanted is subscribed to there before that region stops to keep it.
+      const cuts = roam.isCut && links.sync(region);
       const ask = { kind: 'pull', client: clientId, epoch, born, had, cuts } as const;
       pull.n = this.#ask(region, ask, (answer, entries) => this.#answered(pull, answer, entries));
       if (cuts) this.#askOthers(pull, nowMs);
@@ -412,15 +456,14 @@ export class RegionMover implements Mover, RoamingEars {
 
   /** Regions that are neither: their messages are for the session here, too. */
   #askOthers(pull: Pull, nowMs: number): void {
-    const { roaming, links } = this.#parts;
+    const { links } = this.#parts;
     const { session, source } = pull;
     const roam = session.roam!;
     if (roam.leaving !== null || nowMs < pull.othersDueMs) return;
     pull.othersDueMs = nowMs + OTHERS_MS;
     const { clientId: client } = session;
     for (const region of links.regions()) {
-      if (region === source.region || roam.homeOf(region) === roaming.own) continue;
-      links.sync(region);
+      if (region === source.region || roam.isHeard(region) || !links.sync(region)) continue;
       const ask: Ask = { kind: 'moved', client, epoch: roam.epoch, n: '' };
       links.ask(region, encodeFrame(ask));
     }
@@ -440,14 +483,19 @@ export class RegionMover implements Mover, RoamingEars {
       case 'newer':
         this.#lost(pull, answer);
         return;
-      case 'none':
       case 'moved':
+        if (answer.to !== undefined && answer.to !== roaming.own) {
+          this.#isAt(pull, answer.to);
+          return;
+        }
+        this.#isOver(pull);
+        return;
+      case 'none':
         this.#isOver(pull);
         return;
       default:
         pull.dueMs = nowMs + WAIT_MS;
     }
-    void roaming;
   }
 
   #paged(pull: Pull, answer: Answer, entries: readonly MovedEntry[], nowMs: number): void {
@@ -458,7 +506,10 @@ export class RegionMover implements Mover, RoamingEars {
       source.born = answer.born;
       source.had = 0;
     }
-    if (roam.doubtSeq > 0) {
+    if (answer.epoch !== undefined && roam.leaving === null && answer.epoch < roam.epoch) {
+      roam.arrived = Math.max(roam.arrived, answer.epoch + 1);
+    }
+    if (roam.doubtSeq > 0 && roam.doubtOf === source.region) {
       const { taken } = answer;
       roaming.resolveDoubt(session, taken?.born === roam.born ? taken.had : 0);
     }
@@ -477,7 +528,7 @@ export class RegionMover implements Mover, RoamingEars {
     }
     if (answer.more === true) {
       this.#step(pull, nowMs);
-    } else if (answer.isLast === true) {
+    } else if (answer.isLast === true && roam.doubtSeq === 0) {
       source.isDone = true;
       roaming.release(session);
       pull.isTaking = true;
@@ -485,7 +536,7 @@ export class RegionMover implements Mover, RoamingEars {
         pull.isTaking = false;
         if (!failed) this.#step(pull, this.#parts.clock.monotonicMs());
       });
-    } else if (roam.leaving === null && roam.homeOf(roaming.own) !== roaming.own) {
+    } else if (roam.leaving === null && !roam.isCut) {
       // All that waited is here; what comes now, and from the next moment on is here at once, stays behind it.
       roaming.cut(session, true);
       pull.heldSinceMs = nowMs;
@@ -501,7 +552,7 @@ export class RegionMover implements Mover, RoamingEars {
     const { roaming } = this.#parts;
     const { session, source } = pull;
     const roam = session.roam!;
-    roam.sources = roam.sources.filter((one) => one !== source);
+    roam.dropSource(source);
     const { to = source.region, epoch = 0 } = answer;
     if (roam.leaving === null && epoch > roam.epoch && to !== roaming.own) {
       roaming.letGo(session, to, epoch);
@@ -509,13 +560,26 @@ export class RegionMover implements Mover, RoamingEars {
     this.#drop(pull);
   }
 
+  /** What is there goes to a third region, and has to come from that one. */
+  #isAt(pull: Pull, region: string): void {
+    const { roaming } = this.#parts;
+    const { session, source } = pull;
+    const roam = session.roam!;
+    roam.dropSource(source);
+    if (roam.sourceOf(region) === null) roam.addSource(region, 0);
+    this.#drop(pull);
+    roaming.save(session);
+    this.begin(session);
+  }
+
   /** That region has nothing of it. */
   #isOver(pull: Pull): void {
     const { roaming } = this.#parts;
     const { session, source } = pull;
     const roam = session.roam!;
+    // Its queue is gone, and what is here of it.
     roam.sources = roam.sources.filter((one) => one !== source);
-    roaming.resolveDoubt(session, 0);
+    if (roam.doubtOf === source.region) roaming.resolveDoubt(session, 0);
     if (!source.isDone && roam.leaving === null) {
       // It never said, and never will, from where on its messages are for here.
       roaming.cut(session, false);

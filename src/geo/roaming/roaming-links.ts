@@ -8,8 +8,8 @@ export interface RoamingLinks {
   isUp(region: string): boolean;
   /** Asks there; false: the link is down. What is lost is asked again. */
   ask(region: string, payload: Buffer): boolean;
-  /** What is wanted here now is asked for there before anything that is said later. */
-  sync(region: string): void;
+  /** What is wanted here now is asked for there; true: it is all served there by now. */
+  sync(region: string): boolean;
 }
 
 /** What a link takes that is no message of a client. */

@@ -6,6 +6,7 @@
  * Timestamps are the fence between regions: a CONNECT claims with the time it has now; whatever follows at
  * the same home is written one microsecond above, so a region that has claimed since is never overwritten.
  */
+
 import type { Clock, Log, Scheduler } from '../../core/ports.ts';
 import { Session } from '../../core/session.ts';
 import { type ListedSession, roams, type SessionDirectory } from '../../core/session-directory.ts';
@@ -43,10 +44,14 @@ interface Lookup {
   readonly clientId: string;
   readonly untilMs: number;
   /** Null: it was answered, or given up. */
-  done: ((found: ListedSession | null) => void) | null;
+  done: FindDone | null;
 }
 
+type FindDone = (found: ListedSession | null, isSure: boolean) => void;
+
 const TICK_MS = 25;
+/** Of a session from before there was a directory: below every claim. */
+const NEVER_LISTED_US = 1;
 /** A session is written so long after its first change: subscriptions come right behind a CONNECT. */
 export const DELAY_MS = 250;
 /** A CONNECT waits so long for an answer. */
@@ -88,7 +93,7 @@ export class CassandraDirectory implements SessionDirectory {
   stop(): void {
     this.#stopTick?.();
     this.#stopTick = null;
-    for (const { done } of this.#lookups.splice(0)) done?.(null);
+    for (const { done } of this.#lookups.splice(0)) done?.(null, false);
   }
 
   /** Sessions that the table does not have as they are. */
@@ -160,12 +165,16 @@ export class CassandraDirectory implements SessionDirectory {
     this.#parts.hybridClock.observe(epoch);
   }
 
-  find(clientId: string, done: (found: ListedSession | null) => void): void {
+  isListed({ listing }: Session): boolean {
+    return listing?.isWritten === true;
+  }
+
+  find(clientId: string, done: FindDone): void {
     const { table, clock, counters, scheduler } = this.#parts;
     counters.lookups++;
     if (!table.isUp) {
       counters.unanswered++;
-      scheduler.nextTurn(() => done(null));
+      scheduler.nextTurn(() => done(null, false));
       return;
     }
     const lookup: Lookup = { clientId, untilMs: clock.monotonicMs() + LOOKUP_MS, done };
@@ -175,16 +184,16 @@ export class CassandraDirectory implements SessionDirectory {
       if (waiting === null) return;
       lookup.done = null;
       if (error !== null) counters.unanswered++;
-      const found = error === null && row !== null ? this.#resumable(clientId, row) : null;
+      const listed = error === null && row !== null ? this.#read(clientId, row) : null;
+      // Of this region: what was here has gone, and the row is behind, or it is lost.
+      const isBehind = listed?.home === this.#parts.region;
+      const found = listed === null || isBehind ? null : this.#resumable(clientId, listed);
       if (found !== null) counters.found++;
-      waiting(found);
+      waiting(found, error === null && !isBehind);
     });
   }
 
-  #resumable(clientId: string, row: TableRow): ListedSession | null {
-    const listed = this.#decode(clientId, row);
-    // Of this region: it was here, and is lost with what waited in it.
-    if (listed === null || listed.home === this.#parts.region) return null;
+  #resumable(clientId: string, listed: ListedSession): ListedSession | null {
     const { expiryIntervalS, disconnectedAtMs } = listed.record;
     const endsAtMs = disconnectedAtMs + expiryIntervalS * 1000;
     const hasEnd = expiryIntervalS !== NEVER_EXPIRES && disconnectedAtMs !== 0;
@@ -196,7 +205,7 @@ export class CassandraDirectory implements SessionDirectory {
     return listed;
   }
 
-  #decode(clientId: string, { record, timeUs }: TableRow): ListedSession | null {
+  #read(clientId: string, { record, timeUs }: TableRow): ListedSession | null {
     if (record === null) return null;
     try {
       return decodeListed(clientId, record, timeUs);
@@ -244,7 +253,7 @@ export class CassandraDirectory implements SessionDirectory {
       if (done === null) continue;
       first.done = null;
       this.#parts.counters.unanswered++;
-      done(null);
+      done(null, false);
     }
   }
 
@@ -273,6 +282,8 @@ export class CassandraDirectory implements SessionDirectory {
     }
     counters.writes++;
     const written = (error: TableError | null): void => {
+      // What cannot be written is waited for by nobody.
+      if (error === null || error.isFinal === true) listing.isWritten = true;
       const isReleased = session.listing !== listing;
       this.#written(session, error, isReleased);
     };
@@ -297,7 +308,7 @@ export class CassandraDirectory implements SessionDirectory {
     );
   }
 
-  /** Of a session from before the start: what its home has written last, unless another one has since. */
+  /** Of a session from before the start: goes on from what was written last, unless another region has since. */
   #recalled(session: Session, error: TableError | null, row: TableRow | null): void {
     const { clientId } = session;
     if (error !== null) {
@@ -305,9 +316,18 @@ export class CassandraDirectory implements SessionDirectory {
       return;
     }
     this.#underWay.delete(clientId);
-    const listed = row === null ? null : this.#decode(clientId, row);
-    if (listed === null || listed.home !== this.#parts.region || isOwned(session)) return;
-    session.listing ??= listed.listing;
+    const listed = row === null ? null : this.#read(clientId, row);
+    if (isOwned(session)) return;
+    if (listed?.home === this.#parts.region) {
+      session.listing ??= { ...listed.listing, isWritten: true };
+    } else if (session.ended || session.ownership !== null) {
+      return;
+    } else {
+      // Its last CONNECT had not been written; never listed at all: whoever claims it is above that.
+      const timeUs = session.roam?.epoch ?? NEVER_LISTED_US;
+      if ((row?.timeUs ?? 0) >= timeUs || session.roam?.leaving) return;
+      session.listing ??= { epoch: timeUs, timeUs, expiryIntervalS: session.expiryIntervalS };
+    }
     this.#put(session);
   }
 

@@ -23,7 +23,14 @@ export function encodeListed(home: string, epoch: number, record: SessionRecord)
   if (record.roaming === undefined) {
     return Buffer.concat([head.subarray(0, end), encodeSession(listed)]);
   }
-  const roaming = { ...record.roaming, leaving: null, sources: [], streams: [], ids: [] };
+  const roaming = {
+    ...record.roaming,
+    leaving: null,
+    sources: [],
+    taken: [],
+    streams: [],
+    ids: [],
+  };
   return Buffer.concat([head.subarray(0, end), encodeSession({ ...listed, roaming })]);
 }
 

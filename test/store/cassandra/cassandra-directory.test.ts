@@ -45,6 +45,11 @@ class World {
   }
 }
 
+interface FindAnswer {
+  found: ListedSession | null | undefined;
+  isSure: boolean | undefined;
+}
+
 class Region {
   readonly counters: DirectoryCounters = new DirectoryCounters();
   readonly directory: CassandraDirectory;
@@ -102,10 +107,11 @@ class Region {
   }
 
   /** Undefined: not answered yet. */
-  find(clientId: string): { found: ListedSession | null | undefined } {
-    const answer: { found: ListedSession | null | undefined } = { found: undefined };
-    this.directory.find(clientId, (found) => {
+  find(clientId: string): FindAnswer {
+    const answer: FindAnswer = { found: undefined, isSure: undefined };
+    this.directory.find(clientId, (found, isSure) => {
       answer.found = found;
+      answer.isSure = isSure;
     });
     return answer;
   }
@@ -190,8 +196,8 @@ t.test('found elsewhere', (t) => {
   t.equal(found.found, undefined, 'never from inside the call');
   world.time.settle();
   t.match(found.found, { home: 'eu', record: { subscriptions: [{ filter: 'a' }] } });
-  t.equal(own.found, null, 'what was here and is not any more is lost');
-  t.equal(none.found, null);
+  t.strictSame(own, { found: null, isSure: false }, 'what is not here any more may be elsewhere');
+  t.strictSame(none, { found: null, isSure: true });
   t.strictSame([us.counters.lookups, us.counters.found, us.counters.unanswered], [2, 1, 0]);
 
   // The row is there a little longer than the session.
@@ -266,16 +272,24 @@ t.test('after a restart', (t) => {
   world.time.pass(SOON_MS);
 
   const eu = new Region(world, 'eu');
-  for (const clientId of ['stays', 'moves', 'unknown']) eu.leave(eu.session(clientId));
-  const ended = eu.session('ends');
-  eu.end(ended);
+  const unknown = eu.session('unknown');
+  eu.leave(unknown);
+  for (const clientId of ['stays', 'moves']) eu.leave(eu.session(clientId));
+  for (const clientId of ['ends', 'never']) eu.end(eu.session(clientId));
   const late = eu.session('moves');
   world.time.pass(SOON_MS);
   world.time.pass(SOON_MS);
   t.ok(world.table.row('stays')!.expires, 'whose client was there when it stopped ends now');
   t.equal(world.home('ends'), null);
   t.equal(world.home('moves'), 'us');
-  t.equal(world.home('unknown'), null, 'what nobody has listed is not listed by its end');
+  t.equal(world.home('unknown'), 'eu', 'what nobody has listed is listed now');
+  t.ok(eu.directory.isListed(unknown));
+  t.equal(world.home('never'), null, 'but not by its end');
+  const us = new Region(world, 'us');
+  us.claim('unknown');
+  eu.subscribe(unknown, 'a');
+  world.time.pass(SOON_MS);
+  t.equal(world.home('unknown'), 'us', 'below every claim');
   eu.end(late);
   world.time.pass(SOON_MS);
   t.equal(world.home('moves'), 'us');
@@ -297,7 +311,7 @@ t.test('Cassandra is away', (t) => {
   t.strictSame([table.writes.length, eu.directory.waiting], [0, 2], 'one of each waits');
   const down = us.find('one');
   time.settle();
-  t.equal(down.found, null, 'a CONNECT is answered at once');
+  t.strictSame(down, { found: null, isSure: false }, 'a CONNECT is answered at once');
 
   table.isUp = true;
   table.fate = () => 'fails';
