@@ -79,7 +79,7 @@ export class RoamingLedger {
 
   sessionLost(device: string, region: string): void {
     this.#sessionsLost++;
-    this.#said.unshift(`${Math.round(performance.timeOrigin + performance.now()) % 10000000} ${device} found no session in ${region}`);
+    this.#said.unshift(`${Math.round(performance.now())} ${device} found no session in ${region}`);
   }
 
   ownedTwice(device: string, region: string): void {
