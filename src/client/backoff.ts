@@ -27,6 +27,11 @@ export class Backoff {
     return stepMs / 2 + random() * (stepMs / 2);
   }
 
+  /** The other end is there again, as far as anybody knows. */
+  restart(): void {
+    this.#attempts = 0;
+  }
+
   /** Tells how long the connection that just ended had been up. */
   connectionLasted(upMs: number): void {
     if (upMs >= this.#options.maxMs) this.#attempts = 0;

@@ -203,6 +203,7 @@ export class Client {
 
   #attempt(): void {
     const isFirst = !this.#hasConnected;
+    this.#cancelRetry = null;
     try {
       const connect = connectPacket(
         this.#options,
@@ -269,9 +270,21 @@ export class Client {
       this.#backoff.connectionLasted(this.#timers.nowMs() - this.#connectedAtMs);
       this.#connectedAtMs = 0;
     }
+    this.#options.onDisconnected?.(error, this.#retryLater());
+  }
+
+  /** The other end is there again: an attempt that would be made much later is made soon. */
+  retrySoon(): void {
+    if (this.#cancelRetry === null) return;
+    this.#cancelRetry();
+    this.#backoff.restart();
+    this.#retryLater();
+  }
+
+  #retryLater(): number {
     const retryMs = this.#backoff.nextMs();
     this.#cancelRetry = this.#timers.after(retryMs, () => this.#attempt());
-    this.#options.onDisconnected?.(error, retryMs);
+    return retryMs;
   }
 
   #mayRetry(error: ClientError): boolean {

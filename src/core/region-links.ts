@@ -100,6 +100,8 @@ export class RegionLinks {
   budgetAgeMaxMs = 0;
   /** CONNECTs that said to be a region and were not. */
   refused = 0;
+  /** Told of each region that connects here. */
+  onPeer: (region: string) => void = () => {};
 
   /** `incarnation`: 16 bytes that no other life of any node has. */
   constructor(region: string, incarnation: Buffer) {
@@ -162,6 +164,7 @@ export class RegionLinks {
     for (const [name, value] of said) {
       if (name === BUDGET_BYTES_PROPERTY && /^\d{1,15}$/.test(value)) peer.asks(Number(value));
     }
+    this.onPeer(peer.region);
     return [[REGION_PROPERTY, this.region]];
   }
 

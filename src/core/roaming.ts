@@ -491,7 +491,10 @@ export class Roaming implements ParkedOwner, MovingSessions {
     const session = core.sessions.get(clientId);
     const roam = session?.roam ?? null;
     if (session === undefined || roam === null || !session.durable) return 0;
-    return roam.redirect(origin, to, epoch) ? sessions.save(session) : 0;
+    if (!roam.redirect(origin, to, epoch)) return 0;
+    // A later CONNECT there, which this region could not be asked about.
+    const isLater = to !== this.own && roam.leaving === null && epoch > roam.epoch;
+    return isLater ? this.letGo(session, to, epoch) : sessions.save(session);
   }
 
   /** To a region that has a link up; false: it has none. What is lost is asked for again. */

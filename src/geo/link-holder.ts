@@ -119,6 +119,7 @@ export class LinkHolder {
     const { core, inlet, scheduler } = this.#parts;
     this.#settings = settings;
     core.wanted.onChange = () => this.#gather();
+    core.onPeer = (region) => this.#links.get(region)?.retrySoon();
     inlet.onPause = (isPaused) => {
       for (const link of this.#links.values()) link.pause(isPaused);
     };

@@ -218,6 +218,11 @@ export class RegionLink {
     await this.#client?.disconnect({ sessionExpiryIntervalS: 0 });
   }
 
+  /** That region has a connection here: it is there. */
+  retrySoon(): void {
+    if (!this.#isUp && !this.#isStopped) this.#client?.retrySoon();
+  }
+
   pause(isPaused: boolean): void {
     this.#isPaused = isPaused;
     if (isPaused) this.#client?.pause();

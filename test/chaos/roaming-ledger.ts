@@ -28,6 +28,11 @@ export interface RoamingVerdict {
 
 const EXAMPLES_MAX = 12;
 
+/** As brokers log it. */
+function nowMs(): number {
+  return Math.round(performance.timeOrigin + performance.now());
+}
+
 export class RoamingLedger {
   /** The regions do not see each other: both may serve a device. */
   isBlind = false;
@@ -62,7 +67,7 @@ export class RoamingLedger {
   delivered(receiver: string, topic: string, seq: number, qos: QoS, how = ''): void {
     const line = this.#line(topic, qos);
     const count = (line.counts.get(seq) ?? 0) + 1;
-    const hows = (line.hows.get(seq) ?? []).concat(`${Math.round(performance.now())} ${how}`);
+    const hows = (line.hows.get(seq) ?? []).concat(`${nowMs()} ${how}`);
     line.hows.set(seq, hows);
     line.counts.set(seq, count);
     if (count > 1) {
@@ -79,12 +84,12 @@ export class RoamingLedger {
 
   sessionLost(device: string, region: string): void {
     this.#sessionsLost++;
-    this.#said.unshift(`${Math.round(performance.now())} ${device} found no session in ${region}`);
+    this.#said.unshift(`${nowMs()} ${device} found no session in ${region}`);
   }
 
   ownedTwice(device: string, region: string): void {
     this.#ownedTwice++;
-    this.#say(`${device} was still served in ${region}`);
+    this.#said.unshift(`${nowMs()} ${device} was still served in ${region}`);
   }
 
   /** Acknowledged, and not there yet. */

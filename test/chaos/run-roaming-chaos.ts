@@ -201,15 +201,16 @@ class Run {
       this.#down.add(name);
       this.#ledger.isBlind = true;
       this.#kills++;
-      log(`${Math.round(performance.now())} kill -9 of ${name} after ${this.#moves} moves`);
+      log(`kill -9 of ${name} after ${this.#moves} moves`);
       await regions.broker(name).kill();
       await sleep(this.#prng.between(...DOWN_MS));
       const broker = await regions.startRegion(name);
       this.#doors.get(name)!.retarget(broker.port());
       this.#down.delete(name);
-      log(`${Math.round(performance.now())} ${name} is back`);
+      log(`${name} is back`);
       await regions.linksUp();
       this.#ledger.isBlind = false;
+      log('the regions see each other');
     }
   }
 

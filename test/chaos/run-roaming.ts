@@ -39,7 +39,8 @@ try {
     ratePerS: Number(values.rate),
     stayMsMax: Number(values.stay),
     devicesPublish: values['devices-publish'],
-    log: (line) => console.log(`  ${line}`),
+    log: (line) =>
+      console.log(`  ${Math.round(performance.timeOrigin + performance.now())} ${line}`),
   });
   console.log(describeRoaming(report));
   for (const error of regions.errors()) console.log(error);
