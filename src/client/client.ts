@@ -270,7 +270,8 @@ export class Client {
       this.#backoff.connectionLasted(this.#timers.nowMs() - this.#connectedAtMs);
       this.#connectedAtMs = 0;
     }
-    this.#options.onDisconnected?.(error, this.#retryLater());
+    const retryMs = this.#retryLater();
+    this.#options.onDisconnected?.(error, retryMs);
   }
 
   /** The other end is there again: an attempt that would be made much later is made soon. */
