@@ -5,7 +5,7 @@
  * when; `embedded-store.ts` does.
  */
 import type { Message } from '../../core/message.ts';
-import { EntryState, type QueueEntry } from '../../core/queue-entry.ts';
+import { EntryState } from '../../core/queue-entry.ts';
 import { BLOCK_OVERHEAD_BYTES, BlockWriter } from './block-codec.ts';
 import type { BlockCounts } from './block-counts.ts';
 import { bodiesKey, numberKey, Prefix, progressKey, runKey } from './keys.ts';
@@ -24,6 +24,10 @@ const RUN_ENTRIES_MAX = 512;
 const RUN_BODIES_BYTES_MAX = 256 * 1024;
 /** Own bodies beyond this get a record of their own, so that a restart scans short runs. */
 const RUN_OWN_BYTES_MAX = 4 * 1024;
+/** Messages of one commit that there is room for at first. */
+const INDEXES_MIN = 256;
+/** Room for more is given back. */
+const INDEXES_KEPT = 16_384;
 const AREA_BYTES = 64 * 1024;
 /** Areas that a large message has made larger than this are given back. */
 const AREA_BYTES_KEPT = 1024 * 1024;
@@ -69,10 +73,10 @@ export class CommitWriter {
   #mark = 1;
   #firstMark = 1;
   #messages: Message[] = [];
-  #uses: number[] = [];
+  #uses: Int32Array = new Int32Array(INDEXES_MIN);
   /** By index: which of `#blocks`, or OWN, and the place in it. */
-  #blockAt: number[] = [];
-  #ordinalAt: number[] = [];
+  #blockAt: Int32Array = new Int32Array(INDEXES_MIN);
+  #ordinalAt: Int32Array = new Int32Array(INDEXES_MIN);
   #blocks: OpenBlock[] = [];
   #runCount = 0;
   readonly #nextNumber: () => number;
@@ -110,9 +114,11 @@ export class CommitWriter {
   #reset(): void {
     this.#blocks = [];
     this.#messages = [];
-    this.#uses = [];
-    this.#blockAt = [];
-    this.#ordinalAt = [];
+    if (this.#uses.length > INDEXES_KEPT) {
+      this.#uses = new Int32Array(INDEXES_MIN);
+      this.#blockAt = new Int32Array(INDEXES_MIN);
+      this.#ordinalAt = new Int32Array(INDEXES_MIN);
+    }
     if (this.#mark > MARK_MAX) this.#mark = 1;
     this.#firstMark = this.#mark;
   }
@@ -120,49 +126,65 @@ export class CommitWriter {
   /** Takes a session's pending entries and counts who refers to which message. */
   #collect(session: StoredSession): void {
     const messages = this.#messages;
+    const { pending } = session;
+    this.#reserve(messages.length + pending.length);
     const uses = this.#uses;
     const firstMark = this.#firstMark;
-    const kept: QueueEntry[] = [];
-    for (const entry of session.pending) {
+    let kept = 0;
+    for (let i = 0; i < pending.length; i++) {
+      const entry = pending[i]!;
       // Acked (or dropped) before the commit leaves: nothing to store.
       if (entry.state === EntryState.SETTLED) {
         this.entriesElided++;
         continue;
       }
-      kept.push(entry);
+      if (kept !== i) pending[kept] = entry;
+      kept++;
       const { message } = entry;
       const index = message.storeRef - firstMark;
       if (index >= 0 && index < messages.length && messages[index] === message) {
         uses[index]!++;
       } else {
         message.storeRef = this.#mark++;
+        uses[messages.length] = 1;
         messages.push(message);
-        uses.push(1);
       }
     }
+    if (kept < pending.length) pending.length = kept;
     session.pending = [];
-    session.committing = kept;
+    session.committing = pending;
+  }
+
+  #reserve(messages: number): void {
+    if (messages <= this.#uses.length) return;
+    const room = Math.max(messages, this.#uses.length * 2);
+    const uses = new Int32Array(room);
+    uses.set(this.#uses);
+    this.#uses = uses;
+    this.#blockAt = new Int32Array(room);
+    this.#ordinalAt = new Int32Array(room);
   }
 
   /** Gives messages that several entries refer to their places in blocks, in order of first use. */
   #placeShared(): void {
     const uses = this.#uses;
     let block: OpenBlock | null = null;
-    for (let i = 0; i < uses.length; i++) {
+    const messages = this.#messages;
+    for (let i = 0; i < messages.length; i++) {
       if (uses[i] === 1) {
-        this.#blockAt.push(OWN);
-        this.#ordinalAt.push(0);
+        this.#blockAt[i] = OWN;
+        this.#ordinalAt[i] = 0;
         continue;
       }
-      const message = this.#messages[i]!;
+      const message = messages[i]!;
       const bytes = messageBytesMax(message);
       if (block === null || block.bytes + bytes > BLOCK_BYTES) {
         const number = this.#nextNumber();
         block = { number, messages: [], bytes: BLOCK_OVERHEAD_BYTES, refs: 0, run: 0, place: 0 };
         this.#blocks.push(block);
       }
-      this.#blockAt.push(this.#blocks.length - 1);
-      this.#ordinalAt.push(block.messages.push(message) - 1);
+      this.#blockAt[i] = this.#blocks.length - 1;
+      this.#ordinalAt[i] = block.messages.push(message) - 1;
       block.bytes += bytes;
     }
   }

@@ -26,7 +26,9 @@ export class RunState {
   settledCount = 0;
   /** Sum of `Message.bytes` over what is settled. */
   settledBytes = 0;
-  /** Position -> EntryState.RELEASED or SETTLED; null: none, or all are settled. */
+  /** All up to this position are settled: acks come in order, mostly. Stays where positions are missing. */
+  #settledTo: number;
+  /** Of what lies behind: position -> EntryState.RELEASED or SETTLED; null: none, or all are settled. */
   #states: Map<number, number> | null = null;
 
   constructor(
@@ -39,6 +41,7 @@ export class RunState {
   ) {
     this.firstSeq = firstSeq;
     this.lastSeq = lastSeq;
+    this.#settledTo = firstSeq - 1;
     this.count = count;
     this.bytes = bytes;
     this.blocks = blocks;
@@ -50,7 +53,7 @@ export class RunState {
   }
 
   stateOf(seq: number): number {
-    if (this.isSettled) return EntryState.SETTLED;
+    if (this.isSettled || seq <= this.#settledTo) return EntryState.SETTLED;
     return this.#states?.get(seq) ?? EntryState.QUEUED;
   }
 
@@ -63,16 +66,37 @@ export class RunState {
       this.settledBytes += messageBytes;
     }
     if (this.isSettled) this.#states = null;
+    else if (state === EntryState.SETTLED && this.#isNext(seq)) this.#settleTo(seq);
     else (this.#states ??= new Map()).set(seq, state);
     return true;
   }
 
+  #isNext(seq: number): boolean {
+    return seq === this.#settledTo + 1 && this.lastSeq - this.firstSeq === this.count - 1;
+  }
+
+  #settleTo(seq: number): void {
+    const states = this.#states;
+    this.#settledTo = seq;
+    if (states === null) return;
+    states.delete(seq);
+    while (states.get(this.#settledTo + 1) === EntryState.SETTLED) {
+      this.#settledTo++;
+      states.delete(this.#settledTo);
+    }
+  }
+
   encode(): Buffer {
     const states = this.#states;
-    const count = states?.size ?? 0;
+    const settledTo = this.isSettled ? this.firstSeq - 1 : this.#settledTo;
+    const count = settledTo - this.firstSeq + 1 + (states?.size ?? 0);
     const out = Buffer.allocUnsafe((2 + 2 * count) * VARINT_BYTES_MAX + SEAL_BYTES);
     let pos = writeVarint(out, 0, this.settledBytes);
     pos = writeVarint(out, pos, count);
+    for (let seq = this.firstSeq; seq <= settledTo; seq++) {
+      pos = writeVarint(out, pos, seq - this.firstSeq);
+      pos = writeVarint(out, pos, EntryState.SETTLED);
+    }
     if (states !== null) {
       for (const [seq, state] of states) {
         pos = writeVarint(out, pos, seq - this.firstSeq);
