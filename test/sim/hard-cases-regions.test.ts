@@ -2,7 +2,9 @@
 // name. Each is played for a few seeds: the promise holds in all; with its rule taken out it breaks.
 import t from 'tap';
 import { linkIdOf } from '../../src/core/link-names.ts';
-import { type RegionCase, regionCases } from './hard-cases-regions.ts';
+import type { RegionCase } from './hard-case-region.ts';
+import { datacenterCases } from './hard-cases-datacenters.ts';
+import { regionCases } from './hard-cases-regions.ts';
 import type { RegionLife } from './region-life.ts';
 import { RegionScene } from './region-scene.ts';
 
@@ -18,7 +20,7 @@ async function isKept(
   return promise(await RegionScene.begin(seed, { ...options, sabotage }));
 }
 
-for (const regionCase of regionCases) {
+for (const regionCase of [...regionCases, ...datacenterCases]) {
   const { number, title, without, sabotage } = regionCase;
   t.test(`hard case ${number}, ${title}`, async (t) => {
     for (const seed of SEEDS) t.ok(await isKept(regionCase, seed), `seed ${seed}: it holds`);

@@ -1,33 +1,12 @@
 /** Hard cases 19 and 20 of DESIGN §6 as scenes of regions that are linked. Run by hard-cases-regions.test.ts. */
 import { linkIdOf } from '../../src/core/link-names.ts';
 import { NEW } from '../../src/geo/identity-window.ts';
-import type { RegionLife } from './region-life.ts';
-import type { RegionScene } from './region-scene.ts';
-import type { RegionSiteOptions } from './region-site.ts';
-
-export interface RegionCase {
-  readonly number: number;
-  readonly title: string;
-  /** Was it kept? */
-  readonly promise: (scene: RegionScene) => Promise<boolean>;
-  readonly options: RegionSiteOptions;
-  /** What it is without the rule, in words. */
-  readonly without: string;
-  readonly sabotage: (life: RegionLife) => void;
-}
+import { forgetting, type RegionCase } from './hard-case-region.ts';
 
 const PAIR = { regions: 2, topology: 'pair' } as const;
 const RING = { regions: 3, topology: 'ring' } as const;
 const RING_OF_FOUR = { regions: 4, topology: 'ring' } as const;
 const ID = Buffer.from('causeway-id');
-
-/** Notes whose keys begin so are not kept. */
-function forgetting(prefix: string): (life: RegionLife) => void {
-  return ({ notes }) => {
-    const putNote = notes.putNote.bind(notes);
-    notes.putNote = (key, value) => (key.startsWith(prefix) ? 0 : putNote(key, value));
-  };
-}
 
 export const regionCases: readonly RegionCase[] = [
   {

@@ -38,6 +38,7 @@ export function startAlone(world: RegionWorld, region: SimRegion, machine: Regio
           node,
           log,
           memory: machine.roundMemory,
+          tombstoneS: world.tombstoneS,
           askKept: null,
         });
   const links = world.linksOf(region);
@@ -73,6 +74,7 @@ export function startAlone(world: RegionWorld, region: SimRegion, machine: Regio
     holder,
     store,
     notes,
+    retained,
     member: null,
     onBegun: null,
     get isReady() {

@@ -72,6 +72,7 @@ class Member {
             node,
             log,
             memory: own.roundMemory,
+            tombstoneS: world.tombstoneS,
             askKept: (done) => this.#member!.cluster.askKept(done),
           });
     this.#links = world.linksOf(region);
@@ -112,6 +113,7 @@ class Member {
       holder,
       store: this.#store,
       notes,
+      retained: this.#retained,
       member,
       onBegun: null,
       get isReady() {

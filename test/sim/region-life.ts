@@ -5,6 +5,7 @@ import type { LinkHolder } from '../../src/geo/link-holder.ts';
 import type { LinkNotes } from '../../src/geo/link-notes.ts';
 import type { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts';
 import type { RegionEnd } from './region-network.ts';
+import type { RegionRetained } from './region-retained.ts';
 import type { SimDisk } from './sim-level.ts';
 import type { SimLife, SimSite } from './sim-site.ts';
 
@@ -16,6 +17,8 @@ export interface RegionLife extends RegionEnd {
   /** In a datacenter it has retained messages alone. */
   readonly store: EmbeddedStore;
   readonly notes: LinkNotes;
+  /** Null: retained messages have no table. */
+  readonly retained: RegionRetained | null;
   /** Null: the node is alone. */
   readonly member: SimLife | null;
   /** Told when the links have begun, with the window they will have. */

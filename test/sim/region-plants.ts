@@ -2,6 +2,7 @@
  * Bugs that are planted to see that the simulation of regions finds them: each breaks one rule of links
  * (docs/adr/0022). Used by region-plants.test.ts, which says of each how many seeds it takes.
  */
+import { OWN_IDENTITY } from '../../src/core/shared-append.ts';
 import { NEW } from '../../src/geo/identity-window.ts';
 import type { RegionFault } from './region-faults.ts';
 import type { RegionLife } from './region-life.ts';
@@ -18,13 +19,15 @@ export interface RegionPlant {
   /** The first of all that finds it: where the test begins. */
   readonly seed: number;
   readonly comparesRetained?: boolean;
+  /** See RegionSiteOptions. */
+  readonly nodes?: readonly number[];
   readonly sabotage: (life: RegionLife) => void;
 }
 
 /** How a seed is run for it. */
 export function regionPlantRun(plant: RegionPlant, seed: number): RegionRunOptions {
-  const { regions, topology, kinds, faults, comparesRetained = false } = plant;
-  return { seed, regions, topology, kinds, faults, comparesRetained };
+  const { regions, topology, kinds, faults, comparesRetained = false, nodes = [] } = plant;
+  return { seed, regions, topology, kinds, faults, comparesRetained, nodes };
 }
 
 const ID = Buffer.from('causeway-id');
@@ -108,7 +111,7 @@ export const regionPlants: readonly RegionPlant[] = [
     topology: 'star',
     kinds: ['kill', 'power', 'disk_slow', 'link_block'],
     faults: 5,
-    seed: 15,
+    seed: 38,
     sabotage: ({ store }) => {
       const append = store.append.bind(store);
       store.append = (sessionNumber, entry) => {
@@ -128,6 +131,18 @@ export const regionPlants: readonly RegionPlant[] = [
     comparesRetained: true,
     sabotage: arriving((publish) => (from, topic, start, mark, ...rest) => {
       publish(from, topic, start, { ...mark, version: null }, ...rest);
+    }),
+  },
+  {
+    name: 'a datacenter does not name what another holder of its links may publish again',
+    regions: 2,
+    topology: 'pair',
+    nodes: [2, 1],
+    kinds: ['holder_kill', 'redis_slow'],
+    faults: 8,
+    seed: 2,
+    sabotage: arriving((publish) => (from, topic, start, mark, ticket, settled, _name, choices) => {
+      publish(from, topic, start, mark, ticket, settled, OWN_IDENTITY, choices);
     }),
   },
   {

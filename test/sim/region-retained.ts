@@ -15,7 +15,6 @@ import { HybridClock } from '../../src/util/hybrid-clock.ts';
 import type { SimNode } from './sim-node.ts';
 
 const CLOCK_SKEW_MS = 10_000;
-const TOMBSTONE_S = 864_000;
 const ROUND_S = 10;
 
 export interface RegionRetainedParts {
@@ -25,6 +24,7 @@ export interface RegionRetainedParts {
   readonly log: Log;
   /** Of the machine: when the last whole round began. */
   readonly memory: { beganMs: number };
+  readonly tombstoneS: number;
   /** Whether another node of the datacenter has it on its disk; null: this one is alone, and stamps changes itself. */
   readonly askKept: ((done: (isKept: boolean) => void) => boolean) | null;
 }
@@ -44,12 +44,13 @@ export class RegionRetained {
   readonly hybridClock: HybridClock;
   readonly #isAlone: boolean;
 
-  constructor({ mirror, table, node, log, memory, askKept }: RegionRetainedParts) {
+  constructor(parts: RegionRetainedParts) {
+    const { mirror, table, node, log, memory, tombstoneS, askKept } = parts;
     const { clock, random } = node;
     this.#isAlone = askKept === null;
     const counters = new CassandraCounters();
     this.hybridClock = new HybridClock(() => clock.wallMs(), CLOCK_SKEW_MS);
-    const shared = { table, clock, scheduler: node, log, counters, tombstoneS: TOMBSTONE_S };
+    const shared = { table, clock, scheduler: node, log, counters, tombstoneS };
     this.store = new CassandraRetained({
       ...shared,
       mirror,

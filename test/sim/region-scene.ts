@@ -5,10 +5,11 @@
 import { flow, flowUntil } from './flowing.ts';
 import { Kernel } from './kernel.ts';
 import { LinkWatch } from './link-watch.ts';
-import { lifeOf, type RegionLife, type SimRegion } from './region-life.ts';
+import { holderOf, lifeOf, type RegionLife, readyOf, type SimRegion } from './region-life.ts';
 import { RegionSite, type RegionSiteOptions } from './region-site.ts';
-import { SimClient, type SimClientOptions } from './sim-client.ts';
+import { type ClientSite, SimClient, type SimClientOptions } from './sim-client.ts';
 import type { SimDisk } from './sim-level.ts';
+import type { SimSite } from './sim-site.ts';
 
 const START_MS = 60_000;
 
@@ -95,6 +96,43 @@ export class RegionScene {
     await this.until(`${clientId} subscribed`, () => client.count('SUBACK', packetId) > 0);
     await this.linked();
     return client;
+  }
+
+  /** A client of that node; what it was sent begins anew with each. */
+  async connectedAt(
+    clientId: string,
+    life: RegionLife,
+    options: SimClientOptions = {},
+  ): Promise<SimClient<RegionLife>> {
+    const dialTo: ClientSite<RegionLife>['dialTo'] = (at, version, events) =>
+      this.site.dialAt(at)(version, events);
+    const client = new SimClient<RegionLife>({ dialTo }, clientId);
+    client.connect(life, options);
+    await this.until(`${clientId} connected`, () => client.connack !== null);
+    return client;
+  }
+
+  /** The node that has the links of the region. */
+  holder(name: string): RegionLife {
+    const life = holderOf(this.region(name));
+    if (life === null) throw new Error(`nobody has the links of ${name}`);
+    return life;
+  }
+
+  /** Another one. */
+  other(name: string): RegionLife {
+    return readyOf(this.region(name)).find((life) => life !== this.holder(name))!;
+  }
+
+  datacenter(name: string): SimSite {
+    return this.region(name).datacenter!;
+  }
+
+  /** kill -9 of that node. */
+  killNode(life: RegionLife): void {
+    const region = this.region(life.region);
+    const node = region.nodes.find((one) => one.life === life);
+    if (node !== undefined) this.site.killNode(region, node);
   }
 
   async pass(ms: number): Promise<void> {

@@ -17,11 +17,14 @@ import type { SimNode } from './sim-node.ts';
 export interface RegionWorldOptions {
   readonly budgetAgeS?: number;
   readonly budgetBytes?: number;
+  /** How long tables remember what was cleared. */
+  readonly tombstoneS?: number;
 }
 
 export const linkListener = { name: 'link', transport: 'tls', limits: {} } as const;
 const UNSUBSCRIBE_AFTER_MS = 3000;
 const DAY_S = 86_400;
+const TOMBSTONE_S = 864_000;
 
 export class RegionWorld {
   readonly kernel: Kernel;
@@ -33,24 +36,27 @@ export class RegionWorld {
   /** Told of each life before it starts. */
   onLife: (life: RegionLife) => void = () => {};
   onWrite: (life: RegionLife, to: string, connection: number, bytes: Buffer) => void = () => {};
-  readonly #options: Required<RegionWorldOptions>;
+  readonly tombstoneS: number;
+  readonly #budget: { readonly budgetAgeS: number; readonly budgetBytes: number };
 
   constructor(
     kernel: Kernel,
     network: RegionNetwork,
     tables: RegionTables | null,
-    { budgetAgeS = DAY_S, budgetBytes = 2 ** 30 }: RegionWorldOptions,
+    options: RegionWorldOptions,
   ) {
+    const { budgetAgeS = DAY_S, budgetBytes = 2 ** 30, tombstoneS = TOMBSTONE_S } = options;
     this.kernel = kernel;
     this.network = network;
     this.tables = tables;
-    this.#options = { budgetAgeS, budgetBytes };
+    this.#budget = { budgetAgeS, budgetBytes };
+    this.tombstoneS = tombstoneS;
   }
 
   /** What the core of a node knows of other regions. */
   linksOf({ name, links }: SimRegion): RegionLinks {
     const core = new RegionLinks(name, this.#incarnation());
-    const { budgetAgeS, budgetBytes } = this.#options;
+    const { budgetAgeS, budgetBytes } = this.#budget;
     core.revise(
       links.map((region) => ({
         region,
@@ -103,7 +109,7 @@ export class RegionWorld {
       password: undefined,
       tls: undefined,
       allow: ['#'],
-      ...this.#options,
+      ...this.#budget,
     }));
   }
 
