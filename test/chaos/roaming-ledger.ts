@@ -72,7 +72,7 @@ export class RoamingLedger {
     line.counts.set(seq, count);
     if (count > 1) {
       if (qos === 2)
-        this.#say(`${receiver} got ${topic} ${seq} ${count} times: ${hows.join('; ')}`);
+        this.#said.unshift(`${receiver} got ${topic} ${seq} ${count} times: ${hows.join('; ')}`);
       return;
     }
     if (seq < line.last) {

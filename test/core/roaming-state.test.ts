@@ -1,0 +1,122 @@
+// What a session knows of its stays in regions: whose messages it takes, when a home may forget it, how far it
+// has come with queues of others, and packet identifiers of one home after the other (ADR 0023).
+import t from 'tap';
+import { Message } from '../../src/core/message.ts';
+import { EntryState, QueueEntry } from '../../src/core/queue-entry.ts';
+import { ALL_IDS, QUARTER_IDS, QUARTERS, RoamingState } from '../../src/core/roaming-state.ts';
+
+function entryOf(seq: number): QueueEntry {
+  const bytes = Buffer.from([0, 1, 0x61]);
+  const message = new Message(1, 'a', bytes, 0, 3, 3, Buffer.alloc(0), 2, false, 0);
+  return new QueueEntry(seq, message, 2, false, null, true);
+}
+
+/** As it is after a restart. */
+function again(state: RoamingState, headSeq = 1, tailSeq = 0): RoamingState {
+  const record = JSON.parse(JSON.stringify(state.record())) as ReturnType<RoamingState['record']>;
+  return RoamingState.restored(state.own, record, headSeq, tailSeq);
+}
+
+t.test('a stay begins with the word of each region that its messages belong here', (t) => {
+  const state = new RoamingState('eu', 0);
+  t.ok(state.isCut, 'of a session that never moved there is nothing to say');
+  state.arrived = 50;
+  t.notOk(state.isCut, 'also when it came back before anybody had said anything else');
+  t.notOk(state.isHeard('us'));
+  t.ok(state.redirect('eu', 'eu', 50));
+  t.ok(state.redirect('us', 'eu', 49));
+  t.ok(state.isCut);
+  t.notOk(state.isHeard('us'), 'that was said of a stay before');
+  t.ok(state.redirect('us', 'eu', 51));
+  t.ok(again(state).isHeard('us'));
+  t.notOk(state.redirect('us', 'us', 51), 'what is not later is no news');
+  t.end();
+});
+
+t.test('a home goes when all regions have said so since its last client', (t) => {
+  const state = new RoamingState('eu', 0);
+  state.epoch = 100;
+  state.rest = 'us';
+  t.notOk(state.isOver('us'), 'what it has published for here may be on its way');
+  state.redirect('us', 'eu', 99);
+  state.redirect('us', 'us', 100);
+  t.notOk(state.isOver('us'));
+  state.redirect('us', 'us', 101);
+  t.ok(state.isOver('us'));
+  t.notOk(state.isOver('eu'));
+  t.ok(again(state).isOver('us'));
+  t.end();
+});
+
+t.test('how far it has come with a queue is known when it is asked for again', (t) => {
+  let state = new RoamingState('us', 0);
+  state.addSource('eu', 7);
+  const source = state.sourceOf('eu')!;
+  t.same(source, { region: 'eu', born: 7, had: 0, isDone: false });
+  source.had = 64;
+  t.match(state.takenOf('eu'), { born: 7, had: 64 });
+  state.dropSource(source);
+  t.equal(state.sourceOf('eu'), null);
+  state = again(state);
+  t.match(state.takenOf('eu'), { born: 7, had: 64 }, 'whoever asks is told');
+  state.addSource('eu', 0);
+  t.match(state.sourceOf('eu'), { born: 7, had: 64, isDone: false }, 'it goes on behind it');
+  state.dropSource(state.sourceOf('eu')!);
+  state.addSource('eu', 8);
+  t.match(
+    state.sourceOf('eu'),
+    { born: 8, had: 0 },
+    'another life of that queue begins at its head',
+  );
+  t.end();
+});
+
+t.test('homes in a row have identifiers of their own, and those before keep theirs', (t) => {
+  const state = new RoamingState('eu', 0);
+  const quarters = new Set<number>();
+  for (let turn = 0; turn < QUARTERS; turn++) {
+    state.beginTurn(turn * 10 + 1, turn);
+    quarters.add(Math.floor((state.idOf(turn * 10 + 5) - 1) / QUARTER_IDS));
+  }
+  t.equal(quarters.size, QUARTERS);
+  state.beginTurn(100, QUARTERS);
+  t.equal(state.turn, QUARTERS, 'turns rise: after the last comes none that is lower');
+  t.equal(state.idOf(100), (100 % QUARTER_IDS) + 1);
+  t.equal(state.idOf(35), 3 * QUARTER_IDS + 35 + 1);
+  t.equal(again(state, 1, 200).idOf(35), state.idOf(35));
+  const whole = new RoamingState('eu', 40_000);
+  t.equal(whole.idOf(40_000), (40_000 % ALL_IDS) + 1, 'of before it roamed: all of them');
+  t.end();
+});
+
+t.test('what was sent is known to have been, until it is settled', (t) => {
+  const state = new RoamingState('eu', 0);
+  state.sent.add(3);
+  state.giveId(4, 999, true);
+  const [sent, released, fresh] = [entryOf(3), entryOf(4), entryOf(5)];
+  for (const entry of [sent, released, fresh]) state.recall(entry);
+  t.ok(sent.sentBefore);
+  t.ok(released.sentBefore);
+  t.equal(released.state, EntryState.RELEASED);
+  t.equal(state.idOf(4), 999);
+  t.notOk(fresh.sentBefore);
+  state.settled(3);
+  const once = entryOf(3);
+  state.recall(once);
+  t.notOk(once.sentBefore);
+  t.end();
+});
+
+t.test('what another region has, and what it may have, is known after a restart', (t) => {
+  const state = new RoamingState('eu', 0);
+  state.skipTo = 12;
+  state.doubtSeq = 20;
+  state.doubtOf = 'us';
+  state.leaving = { to: 'us', epoch: 9 };
+  const { skipTo, doubtSeq, doubtOf, leaving, givenSeq } = again(state, 13, 30);
+  t.same(
+    { skipTo, doubtSeq, doubtOf, leaving, givenSeq },
+    { skipTo: 12, doubtSeq: 20, doubtOf: 'us', leaving: { to: 'us', epoch: 9 }, givenSeq: 30 },
+  );
+  t.end();
+});
