@@ -15,6 +15,11 @@ const TABLE = `CREATE TABLE KEYSPACE.item (
 const insert = {
   cql: 'INSERT INTO item (key, body, version, size, is_set) VALUES (?, ?, ?, ?, ?)',
 };
+const together = {
+  cql: 'INSERT INTO item (key, body) VALUES (?, ?) USING TTL ?',
+  together: 'INSERT INTO item (key, body) VALUES (?, ?) USING TTL ? AND TIMESTAMP ?',
+};
+const bodies = { cql: 'SELECT body, writetime(body), ttl(body) FROM item WHERE key = ?' };
 const select = {
   cql: 'SELECT key, body, version, size, is_set, writetime(version) FROM item WHERE key = ?',
 };
@@ -51,6 +56,54 @@ t.test('over the server of the test run', async (t) => {
     );
     const { rows } = await readPage(link, select, ['lww']);
     t.strictSame(rows, [['lww', null, 9n, 0, true, base + 9n]]);
+  });
+
+  t.test('many at a time go together, each with its timestamp, key and lifetime', async (t) => {
+    const base = 1_763_750_000_000_000n;
+    const before = link.counters.batches;
+    const keys = Array.from({ length: 300 }, (_, index) => `together/${index}`);
+    const put = (index: number, step: number): Promise<void> => {
+      const body = Buffer.from(`${index} ${step}`);
+      const ttlS = index % 3 === 0 ? 900 : 0;
+      return write(link, together, [keys[index]!, body, ttlS], base + BigInt(1000 * index + step));
+    };
+    // In one batch an older write may come behind a newer one of the same key.
+    await Promise.all(keys.flatMap((_, index) => [put(index, 2), put(index, 1)]));
+    const batches = link.counters.batches - before;
+    t.ok(batches > 20 && batches < 200, `${batches} batches of 600 writes`);
+    for (const [index, key] of keys.entries()) {
+      const { rows } = await readPage(link, bodies, [key]);
+      const [body, timeUs, ttlS] = rows[0]!;
+      const found = [(body as Buffer).toString(), timeUs, typeof ttlS === 'number'];
+      t.strictSame(found, [`${index} 2`, base + BigInt(1000 * index + 2), index % 3 === 0]);
+    }
+  });
+
+  t.test('large ones do not; one that is refused takes no others along', async (t) => {
+    const before = link.counters.batches;
+    const large = Buffer.alloc(5000);
+    await Promise.all(
+      Array.from({ length: 100 }, (_, i) => write(link, together, [`large/${i}`, large, 0], 1n)),
+    );
+    t.equal(link.counters.batches, before);
+    const refused = link.counters.failures.INVALID;
+    const outcomes = await Promise.all(
+      Array.from({ length: 200 }, (_, i) => {
+        // No blob is a boolean.
+        const body = i % 50 === 30 ? true : Buffer.from(`${i}`);
+        return write(link, together, [`mixed/${i}`, body, 0], 1n).then(
+          () => null,
+          (failure: CassandraFailure) => failure.code,
+        );
+      }),
+    );
+    t.ok(link.counters.batches > before);
+    for (const [i, outcome] of outcomes.entries()) {
+      t.equal(outcome, i % 50 === 30 ? 'INVALID' : null, `mixed/${i}`);
+    }
+    t.equal(link.counters.failures.INVALID - refused, 4);
+    const { rows } = await readPage(link, bodies, ['mixed/199']);
+    t.strictSame(rows, [[Buffer.from('199'), 1n, null]]);
   });
 
   t.test('a scan of token ranges sees each row once', async (t) => {

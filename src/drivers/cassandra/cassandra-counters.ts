@@ -13,6 +13,8 @@ export interface CassandraCounters {
   /** Attempts that nobody answered in time, neither a replica nor the coordinator. */
   timeouts: number;
   retries: number;
+  /** Attempts at several writes together. */
+  batches: number;
   /** Sessions that were opened, the first one included. */
   connects: number;
   /** Sessions that could not be opened, and those given up. */
@@ -42,6 +44,7 @@ export function newCassandraCounters(): CassandraCounters {
     attemptFailures: byCode(),
     timeouts: 0,
     retries: 0,
+    batches: 0,
     connects: 0,
     losses: 0,
     latencies: new Array(LATENCY_MS.length + 1).fill(0),

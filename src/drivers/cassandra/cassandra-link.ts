@@ -41,6 +41,10 @@ interface Request {
   readonly bytes: number;
   readonly startMs: number;
   attempts: number;
+  /** One of those it went together with was refused, perhaps this one. */
+  goesAlone: boolean;
+  /** Who keeps its key; undefined: nobody has looked. */
+  keepers: string | null | undefined;
   /** An attempt is under way. */
   isSent: boolean;
   /** It is a write, and an attempt may have been done. */
@@ -62,6 +66,13 @@ const RETRY_MAX_MS = 1000;
 /** Beyond the driver's own limit, for an attempt that it forgot. */
 const FORGOTTEN_MS = 1000;
 const REQUEST_BYTES = 64;
+/** So many writes go alone, each at once; what comes while they are under way goes together. */
+const ALONE_MAX = 16;
+/** Of more partitions, or bytes (5 KiB), Cassandra warns, each time, unless it is told otherwise. */
+const TOGETHER_MAX = 10;
+const TOGETHER_BYTES_MAX = 4096;
+/** How many are looked at for those that belong together. */
+const LOOKED_AT_MAX = 64;
 const NAMED_MAX = 5;
 const NO_ROWS: readonly CassandraRow[] = [];
 const WRITE = /^\s*(?:INSERT|UPDATE|DELETE)\s/i;
@@ -226,6 +237,8 @@ export class CassandraLink implements CassandraPort {
       bytes: bytesOf(asked.values),
       startMs: performance.now(),
       attempts: 0,
+      goesAlone: false,
+      keepers: undefined,
       isSent: false,
       isUnknown: false,
       failure: null,
@@ -258,10 +271,13 @@ export class CassandraLink implements CassandraPort {
     const { inFlightMax, requestTimeoutMs } = this.settings;
     const startMsMin = performance.now() - requestTimeoutMs;
     while (this.#inFlight < inFlightMax) {
-      const request = this.#queue.shift();
+      const request = this.#queue.at(0);
       if (request === undefined) return;
+      if (!request.isFinished && mayGoTogether(request) && this.#inFlight >= ALONE_MAX) return;
+      this.#queue.shift();
       if (request.isFinished) continue;
-      if (request.startMs >= startMsMin) this.#attempt(request, session);
+      if (request.startMs >= startMsMin)
+        this.#attempt(this.#togetherWith(request, session), session);
       // Others may be calling just now, who must not be answered from inside their calls.
       else queueMicrotask(() => this.#overdue(request));
     }
@@ -283,29 +299,85 @@ export class CassandraLink implements CassandraPort {
     }
   }
 
-  #attempt(request: Request, session: CassandraSession): void {
+  /** Others that wait, have the same statement, and are kept by the same nodes; it is the first of them. */
+  #togetherWith(first: Request, session: CassandraSession): readonly Request[] {
+    const found = [first];
+    const queue = this.#queue;
+    if (queue.length === 0 || !mayGoTogether(first)) return found;
+    const keepers = keepersOf(first, session);
+    let { bytes } = first;
+    for (let index = 0, looks = 0; looks < LOOKED_AT_MAX; looks++) {
+      const next = queue.at(index);
+      if (next === undefined || keepers === null || found.length === TOGETHER_MAX) break;
+      const isFit =
+        !next.isFinished &&
+        next.statement === first.statement &&
+        mayGoTogether(next) &&
+        bytes + next.bytes <= TOGETHER_BYTES_MAX &&
+        keepersOf(next, session) === keepers;
+      if (!isFit) {
+        index++;
+        continue;
+      }
+      queue.remove(index);
+      found.push(next);
+      bytes += next.bytes;
+    }
+    return found;
+  }
+
+  /** One, or several that go together. */
+  #attempt(requests: readonly Request[], session: CassandraSession): void {
     const { attemptTimeoutMs } = this.settings;
     this.#inFlight += 1;
-    request.attempts += 1;
-    request.isSent = true;
+    for (const request of requests) {
+      request.attempts += 1;
+      request.isSent = true;
+    }
     let isOver = false;
     const over = (error: unknown, result: AttemptResult | null): void => {
       if (isOver) return;
       isOver = true;
-      clearTimeout(request.timer);
+      clearTimeout(timer);
       this.#inFlight -= 1;
-      request.isSent = false;
-      if (result === null) this.#attemptFailed(request, cassandraFailure(error));
-      else if (!request.isFinished) this.#finish(request, null, result);
+      for (const request of requests) request.isSent = false;
+      if (result === null) this.#attemptsFailed(requests, cassandraFailure(error));
+      else {
+        for (const request of requests) {
+          if (!request.isFinished) this.#finish(request, null, result);
+        }
+      }
       this.#pump();
     };
     // An error with its stack, made for each attempt, would cost a quarter of a write.
     const forget = (): void => over(forgotten(), null);
-    request.timer = setTimeout(forget, attemptTimeoutMs + FORGOTTEN_MS);
-    session.attempt(request, attemptTimeoutMs).then(
+    const timer = setTimeout(forget, attemptTimeoutMs + FORGOTTEN_MS);
+    timer.unref();
+    const first = requests[0]!;
+    if (requests.length > 1) this.counters.batches += 1;
+    const attempted =
+      requests.length === 1
+        ? session.attempt(first, attemptTimeoutMs)
+        : session.attemptTogether(requests, attemptTimeoutMs);
+    attempted.then(
       (result) => over(null, result),
       (error: unknown) => over(error, null),
     );
+  }
+
+  #attemptsFailed(requests: readonly Request[], failure: CassandraFailure): void {
+    const isOfOne = requests.length > 1 && !isPassing(failure.code);
+    if (!isOfOne) {
+      for (const request of requests) this.#attemptFailed(request, failure);
+      return;
+    }
+    // Which one is meant it does not say.
+    this.counters.attemptFailures[failure.code] += 1;
+    for (let index = requests.length - 1; index >= 0; index--) {
+      const request = requests[index]!;
+      request.goesAlone = true;
+      if (!request.isFinished) this.#queue.unshift(request);
+    }
   }
 
   #attemptFailed(request: Request, failure: CassandraFailure): void {
@@ -463,6 +535,17 @@ export class CassandraLink implements CassandraPort {
     if (state === 'down') this.#hold();
     if (!isSame) this.#events.cassandraChanged(state, reasons);
   }
+}
+
+function mayGoTogether({ statement, values, goesAlone }: Request): boolean {
+  return !goesAlone && statement.together !== undefined && typeof values[0] === 'string';
+}
+
+function keepersOf(request: Request, session: CassandraSession): string | null {
+  if (request.keepers === undefined) {
+    request.keepers = session.keepersOf(request.values[0] as string);
+  }
+  return request.keepers;
 }
 
 function forgotten(): CassandraFailure {

@@ -14,6 +14,11 @@ export type CassandraRow = readonly CassandraValue[];
 export interface CassandraStatement {
   /** Tables without a keyspace; `?` for every value. */
   readonly cql: string;
+  /**
+   * Of a write whose first value, a text, is the partition key: the same with its timestamp as one value more,
+   * the last. Several may then go to Cassandra together, each with its own. Absent: each goes alone.
+   */
+  readonly together?: string;
 }
 
 /**

@@ -26,6 +26,11 @@ type Library = typeof import('cassandra-driver');
 /** By address: rolls a node has missed, one after the other; only those that have. */
 type MissedRolls = Map<string, number>;
 
+/** Whether every node of the local datacenter keeps every key: as the last roll has found. */
+interface Sharing {
+  isWhole: boolean;
+}
+
 export interface Attempt {
   readonly statement: CassandraStatement;
   readonly values: readonly CassandraValue[];
@@ -58,6 +63,9 @@ const COMMAND_TIMEOUT_MS = 30_000;
 const MISSED_ROLLS_MAX = 5;
 const NEVER = 2 ** 31;
 const LONG_BITS = 32n;
+/** In a larger datacenter not every node keeps every key. */
+const WHOLE_NODES_MAX = 16;
+const EVERYBODY = '*';
 const PROBE = 'SELECT key FROM system.local';
 const NOTHING: AttemptResult = { rows: [], next: null };
 
@@ -66,10 +74,20 @@ export class CassandraSession {
   readonly #client: Client;
   readonly #settings: CassandraSettings;
   readonly #missed: MissedRolls;
+  readonly #sharing: Sharing;
+  /** Of a part of the ring, as the driver has them: their addresses. */
+  readonly #names: WeakMap<readonly Host[], string> = new WeakMap();
   #isClosed = false;
 
-  constructor(library: Library, client: Client, settings: CassandraSettings, missed: MissedRolls) {
+  constructor(
+    library: Library,
+    client: Client,
+    settings: CassandraSettings,
+    missed: MissedRolls,
+    sharing: Sharing,
+  ) {
     this.#missed = missed;
+    this.#sharing = sharing;
     this.#library = library;
     this.#client = client;
     this.#settings = settings;
@@ -95,10 +113,11 @@ export class CassandraSession {
     // A tenth of a second and more, which a node without Cassandra does not spend.
     const library = await import('cassandra-driver');
     const missed: MissedRolls = new Map();
-    const client = newClient(library, settings, missed);
+    const sharing: Sharing = { isWhole: false };
+    const client = newClient(library, settings, missed, sharing);
     try {
       await inTime(client.connect(), OPEN_MS_MAX);
-      return new CassandraSession(library, client, settings, missed);
+      return new CassandraSession(library, client, settings, missed, sharing);
     } catch (error) {
       client.shutdown().catch(() => {});
       forgetFirstConnection(client);
@@ -125,6 +144,41 @@ export class CassandraSession {
     return timestampUs === null ? { rows: rowsOf(result), next: nextOf(result) } : NOTHING;
   }
 
+  /** One attempt at several writes of statements that may go `together`, each with its own timestamp. */
+  async attemptTogether(attempts: readonly Attempt[], timeoutMs: number): Promise<AttemptResult> {
+    const queries = attempts.map(({ statement, values, timestampUs }) => ({
+      query: statement.together!,
+      params: [...values, timestampUs],
+    }));
+    await this.#client.batch(queries, {
+      prepare: true,
+      logged: false,
+      isIdempotent: true,
+      readTimeout: timeoutMs,
+      consistency: this.#library.types.consistencies.localQuorum,
+    });
+    return NOTHING;
+  }
+
+  /** The same for keys that the same nodes of the local datacenter keep; null: who knows. */
+  keepersOf(key: string): string | null {
+    const { keyspace, localDatacenter } = this.#settings;
+    if (this.#sharing.isWhole) return EVERYBODY;
+    if (keyspace === null) return null;
+    const hosts = this.#client.getReplicas(keyspace, Buffer.from(key)) as Host[] | null;
+    if (hosts === null) return null;
+    let names = this.#names.get(hosts);
+    if (names === undefined) {
+      const local = hosts.filter((host) => host.datacenter === localDatacenter);
+      names = local
+        .map(({ address }) => address)
+        .sort()
+        .join();
+      this.#names.set(hosts, names);
+    }
+    return names;
+  }
+
   /** A statement of the control plane, such as one that makes a table; not prepared. */
   async command(cql: string): Promise<readonly CassandraRow[]> {
     const result = await this.#client.execute(cql, [], {
@@ -139,6 +193,7 @@ export class CassandraSession {
     const hosts = this.#localHosts();
     const isPresent = await Promise.all(hosts.map((host) => this.#answers(host, timeoutMs)));
     for (const [index, host] of hosts.entries()) this.#note(host, isPresent[index] === true);
+    this.#sharing.isWhole = this.#isWhole(hosts.length);
     const present = hosts.filter((_, index) => isPresent[index]).map(({ address }) => address);
     const absent = hosts.filter((_, index) => !isPresent[index]).map(({ address }) => address);
     const shareWithoutQuorum = absent.length === 0 ? 0 : this.#shareWithout(new Set(present));
@@ -191,6 +246,15 @@ export class CassandraSession {
     });
   }
 
+  #isWhole(nodes: number): boolean {
+    const { keyspace, localDatacenter } = this.#settings;
+    if (keyspace === null || nodes === 0 || nodes > WHOLE_NODES_MAX) return false;
+    return this.tokens().every((end) => {
+      const replicas = this.#replicas(keyspace, `${end}`);
+      return replicas.filter((host) => host.datacenter === localDatacenter).length === nodes;
+    });
+  }
+
   #replicas(keyspace: string, token: string): Host[] {
     const { metadata } = this.#client;
     try {
@@ -207,7 +271,12 @@ export class CassandraSession {
   }
 }
 
-function newClient(library: Library, settings: CassandraSettings, missed: MissedRolls): Client {
+function newClient(
+  library: Library,
+  settings: CassandraSettings,
+  missed: MissedRolls,
+  sharing: Sharing,
+): Client {
   const { username, password, tls, keyspace, attemptTimeoutMs } = settings;
   return new library.Client({
     contactPoints: [...settings.contactPoints],
@@ -227,7 +296,7 @@ function newClient(library: Library, settings: CassandraSettings, missed: Missed
           },
         }),
     policies: {
-      loadBalancing: presentFirst(library, missed),
+      loadBalancing: presentFirst(library, missed, sharing),
       // The link retries, with the same timestamp and within one deadline.
       retry: new library.policies.retry.FallthroughRetryPolicy(),
       reconnection: new library.policies.reconnection.ExponentialReconnectionPolicy(
@@ -249,10 +318,14 @@ function newClient(library: Library, settings: CassandraSettings, missed: Missed
   });
 }
 
-/** The driver's own choice, by key and datacenter, but those who missed the last roll come last. */
+/**
+ * The driver's own choice, by key and datacenter, but those who missed the last roll come last. Where every
+ * node keeps every key, each in its turn: to look for the replicas of a key takes a quarter of a write.
+ */
 function presentFirst(
   library: Library,
   missed: MissedRolls,
+  sharing: Sharing,
 ): policies.loadBalancing.LoadBalancingPolicy {
   class PresentFirst extends library.policies.loadBalancing.DefaultLoadBalancingPolicy {
     override newQueryPlan(
@@ -260,7 +333,8 @@ function presentFirst(
       options: ExecutionOptions,
       callback: (error: Error, iterator: Iterator<Host>) => void,
     ): void {
-      super.newQueryPlan(keyspace, options, (error: Error, iterator: Iterator<Host>) => {
+      const ofKey = sharing.isWhole ? '' : keyspace;
+      super.newQueryPlan(ofKey, options, (error: Error, iterator: Iterator<Host>) => {
         if (error || missed.size === 0) callback(error, iterator);
         else callback(error, lastOnes(iterator, missed));
       });

@@ -23,7 +23,10 @@ function statementsOf(table: string, key: string): Statements {
   const range = `FROM ${table} WHERE token(${key}) > ? AND token(${key}) <= ?`;
   return {
     // TTL 0: none.
-    write: { cql: `INSERT INTO ${table} (${key}, record) VALUES (?, ?) USING TTL ?` },
+    write: {
+      cql: `INSERT INTO ${table} (${key}, record) VALUES (?, ?) USING TTL ?`,
+      together: `INSERT INTO ${table} (${key}, record) VALUES (?, ?) USING TTL ? AND TIMESTAMP ?`,
+    },
     remove: { cql: `DELETE FROM ${table} WHERE ${key} = ?` },
     read: { cql: `SELECT ${columns}, record FROM ${table} WHERE ${key} = ?` },
     scan: { cql: `SELECT ${columns} ${range}` },
