@@ -5,6 +5,7 @@ import { ManualTime } from './manual-time.ts';
 
 export class FakeDirectory implements SessionDirectory {
   moves = true;
+  isSure = true;
   epoch = 1;
   readonly told: string[] = [];
   readonly listed: Map<string, ListedSession> = new Map();
@@ -55,8 +56,8 @@ export class FakeDirectory implements SessionDirectory {
   find(clientId: string, done: (found: ListedSession | null, isSure: boolean) => void): void {
     this.lookups.push(clientId);
     // Nothing to be told of the others.
-    if (!this.listed.has(clientId)) this.time.nextTurn(() => done(null, true));
-    else this.#asked.push(() => done(this.listed.get(clientId) ?? null, true));
+    if (!this.listed.has(clientId)) this.time.nextTurn(() => done(null, this.isSure));
+    else this.#asked.push(() => done(this.listed.get(clientId) ?? null, this.isSure));
   }
 
   answer(): void {
