@@ -8,7 +8,7 @@ import type { Clock, Log, Scheduler } from '../core/ports.ts';
 import type { RegionLinks } from '../core/region-links.ts';
 import { ArrivalLine } from './arrival-line.ts';
 import { IdentityWindow } from './identity-window.ts';
-import { interestFor } from './link-interest.ts';
+import { interestSteps } from './link-interest.ts';
 import type { LinkNotes } from './link-notes.ts';
 import { type LinkWorld, systemWorld } from './link-world.ts';
 import {
@@ -67,7 +67,6 @@ export class LinkHolder {
   readonly #world: LinkWorld;
   /** Null: nothing is gathered. */
   #cancelGather: (() => void) | null = null;
-  #lookMs = 0;
   #sweptMs = 0;
 
   constructor(parts: LinksParts) {
@@ -155,7 +154,7 @@ export class LinkHolder {
         window: this.window,
         line: this.#line,
         notes,
-        interest: () => interestFor(core.wanted, core.region, region, allow),
+        interest: () => interestSteps(core.wanted, core.region, region, allow),
         memory: this.#memoryOf(region),
         isHolder: this.#parts.isHolder,
         missed: this.#parts.missed,
@@ -232,13 +231,12 @@ export class LinkHolder {
 
   #gather(): void {
     if (this.#cancelGather !== null || this.#links.size === 0) return;
-    const waitMs = Math.max(GATHER_MS, this.#lookMs * PAUSES_PER_LOOK);
+    let lookMs = 0;
+    for (const link of this.#links.values()) lookMs += link.lookMs;
+    const waitMs = Math.max(GATHER_MS, lookMs * PAUSES_PER_LOOK);
     this.#cancelGather = this.#world.timers.after(waitMs, () => {
       this.#cancelGather = null;
-      const { clock } = this.#parts;
-      const startMs = clock.monotonicMs();
-      for (const link of this.#links.values()) link.sync();
-      this.#lookMs = clock.monotonicMs() - startMs;
+      for (const link of this.#links.values()) link.syncSoon();
     });
   }
 

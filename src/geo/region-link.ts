@@ -27,9 +27,11 @@ import { filterMatches } from '../wire/topic-match.ts';
 import type { ArrivalLine } from './arrival-line.ts';
 import { type IdentityWindow, NEW, PENDING } from './identity-window.ts';
 import { LinkCounters } from './link-counters.ts';
+import { FILTERS_PER_STEP } from './link-interest.ts';
 import type { LinkNotes } from './link-notes.ts';
 import type { LinkWorld } from './link-world.ts';
 import type { RoamingEars } from './roaming/roaming-links.ts';
+import { SlicedWork } from './sliced-work.ts';
 
 /** Of one entry of `regions.links`, files read. */
 export interface LinkSettings {
@@ -53,7 +55,7 @@ export interface LinkParts {
   readonly line: ArrivalLine;
   readonly notes: LinkNotes;
   /** Filters to subscribe to there, as of now. */
-  readonly interest: () => ReadonlySet<string>;
+  readonly interest: () => Generator<undefined, Set<string>>;
   /** What an earlier life, or holder, has left: filters subscribed there, and whether a session was. */
   readonly memory: LinkMemory;
   /** Asked for each message: a node that was stopped may be the holder no longer (hard case 2). */
@@ -114,6 +116,9 @@ export class RegionLink {
   #isDoubtful = true;
   #cancelRetry: (() => void) | null = null;
   #saidProblem = '';
+  readonly #look: SlicedWork;
+  /** What is wanted has changed since the look that runs began. */
+  #isStale = false;
   /** Lag is looked at some times a second: the clock costs more than a look into the window. */
   #measuresLag = true;
   /** The last topic that may be brought; '': it is to be looked at again. */
@@ -124,6 +129,7 @@ export class RegionLink {
   constructor(parts: LinkParts) {
     this.#parts = parts;
     this.region = parts.settings.region;
+    this.#look = new SlicedWork(parts.clock, parts.world.timers);
     for (const filter of parts.memory.filters) {
       this.#held.set(filter, { isGranted: false, isServed: false, dueMs: 0 });
     }
@@ -202,6 +208,7 @@ export class RegionLink {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#isUp = false;
+    this.#look.stop();
     this.#cancelRetry?.();
     await this.#client?.disconnect({ sessionExpiryIntervalS: this.#parts.settings.budgetAgeS });
   }
@@ -209,6 +216,7 @@ export class RegionLink {
   /** Another region is not wanted any more: nothing is kept for this one there. */
   async end(): Promise<void> {
     this.#isStopped = true;
+    this.#look.stop();
     this.#cancelRetry?.();
     const { memory } = this.#parts;
     for (const filter of [...this.#held.keys()]) this.#forget(filter);
@@ -267,7 +275,8 @@ export class RegionLink {
     memory.startsClean = false;
     notes.putNote(sessionKey(region), HAD_SESSION);
     if (this.#isPaused) client.pause();
-    this.sync();
+    this.#look.stop();
+    this.syncSoon();
   }
 
   #doubtAll(): void {
@@ -278,6 +287,7 @@ export class RegionLink {
   }
 
   #disconnected(error: ClientError): void {
+    this.#look.stop();
     if (this.#isStopped) return;
     this.#isUp = false;
     this.counters.failures++;
@@ -303,23 +313,53 @@ export class RegionLink {
   sync(): boolean {
     const client = this.#client;
     if (!this.#isUp || client === null || this.#isStopped) return false;
-    const wanted = this.#parts.interest();
+    const steps = this.#syncSteps(client);
+    for (;;) {
+      const step = steps.next();
+      if (step.done === true) return step.value;
+    }
+  }
+
+  /** The same in pieces, as there may be a million filters: for whoever need not know what comes of it. */
+  syncSoon(): void {
+    const client = this.#client;
+    if (!this.#isUp || client === null || this.#isStopped) return;
+    if (this.#look.isBusy) {
+      this.#isStale = true;
+      return;
+    }
+    this.#isStale = false;
+    this.#look.run(this.#syncSteps(client), () => {
+      if (this.#isStale) this.syncSoon();
+    });
+  }
+
+  /** What the last look at all that is wanted took. */
+  get lookMs(): number {
+    return this.#look.tookMs;
+  }
+
+  *#syncSteps(client: Client): Generator<undefined, boolean> {
+    const wanted = yield* this.#parts.interest();
     const nowMs = this.#parts.clock.monotonicMs();
+    let count = 0;
     for (const [filter, held] of this.#held) {
+      if (++count % FILTERS_PER_STEP === 0) yield;
       if (wanted.has(filter)) held.dueMs = 0;
       else if (held.dueMs === 0) held.dueMs = nowMs + this.#parts.unsubscribeAfterMs;
     }
-    const missing: string[] = [];
+    let missing: string[] = [];
     let isServed = true;
     for (const filter of wanted) {
+      if (++count % FILTERS_PER_STEP === 0) yield;
       if (this.#refused.has(filter)) continue;
       const held = this.#held.get(filter);
       if (held?.isServed !== true) isServed = false;
-      if (held?.isGranted !== true) missing.push(filter);
+      if (held?.isGranted === true || missing.push(filter) < FILTERS_AT_ONCE) continue;
+      this.#subscribe(client, missing);
+      missing = [];
     }
-    for (let i = 0; i < missing.length; i += FILTERS_AT_ONCE) {
-      this.#subscribe(client, missing.slice(i, i + FILTERS_AT_ONCE));
-    }
+    if (missing.length > 0) this.#subscribe(client, missing);
     return isServed;
   }
 
@@ -408,7 +448,7 @@ export class RegionLink {
           // Wanted again meanwhile: subscribed to again.
           const isWanted = this.#held.get(filter)?.dueMs === 0;
           this.#forget(filter);
-          if (isWanted) this.sync();
+          if (isWanted) this.syncSoon();
         }
       },
       () => {
@@ -419,7 +459,7 @@ export class RegionLink {
           held.isGranted = false;
           if (held.dueMs !== 0) held.dueMs = nowMs;
         }
-        this.sync();
+        this.syncSoon();
       },
     );
   }
