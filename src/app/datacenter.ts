@@ -248,6 +248,7 @@ export class Datacenter {
         events.emptied(generation, isLowest);
       },
       ready: () => events.ready(),
+      forgotten: () => events.forgotten(),
     };
   }
 

@@ -113,7 +113,11 @@ export class Cluster implements ReadyEvents {
   #formerIncarnation: Incarnation | null = null;
   /** Redis has lost its data since the life before. */
   #hasForgotten = false;
+  /** Membership has said so before the life after. */
+  #isForgotten = false;
   #formerMembers: ReadonlySet<Incarnation> = new Set();
+  /** Redis has forgotten, and one of these may go on, who has not been heard; null: that is known. */
+  #goesOn: ReadonlySet<Incarnation> | null = null;
   /** `mayServe` has said no: whoever was held for it is let go when it says yes again. */
   #hasHeld = false;
   #nextHeartbeatMs = 0;
@@ -323,7 +327,11 @@ export class Cluster implements ReadyEvents {
     this.#onFirstReady = onReady;
     const { scheduler, clock } = this.#parts;
     this.#mesh.start({
-      frame: (from, type, buffer, start, end) => this.#desk.frame(from, type, buffer, start, end),
+      frame: (from, type, buffer, start, end) => {
+        // Whoever speaks under its name of before has gone on, and writes what it knows.
+        if (this.#goesOn?.has(from) === true) this.#goesOn = null;
+        this.#desk.frame(from, type, buffer, start, end);
+      },
       tablesWanted: (peer) => this.#tablesWanted(peer),
       progressed: (peer) => this.#progressed(peer),
       lost: (_peer, messages) => {
@@ -452,7 +460,9 @@ export class Cluster implements ReadyEvents {
   // ------------------------------------------------------------------------------ MembershipEvents
 
   joined(incarnation: Incarnation, generation: string, secret: string): void {
-    this.#hasForgotten = this.#generation !== '' && generation !== this.#generation;
+    const isOther = this.#generation !== '' && generation !== this.#generation;
+    this.#hasForgotten = isOther || this.#isForgotten;
+    this.#isForgotten = false;
     this.#generation = generation;
     this.#mesh.identify(generation, secret);
     this.#announcer.reset();
@@ -482,11 +492,19 @@ export class Cluster implements ReadyEvents {
     this.#joining.check();
   }
 
-  /** The first list of a new life: did anybody of before go on, who knows what there was? */
+  /**
+   * The first list of a new life: did anybody of before go on, who knows what there was? One that is listed may
+   * have registered too late, and be dead: nothing is known before it is heard, or buried.
+   */
   #remember(): void {
-    if (!this.#hasForgotten) return;
-    this.#hasForgotten = false;
-    for (const member of this.#members.keys()) if (this.#formerMembers.has(member)) return;
+    if (this.#hasForgotten) {
+      this.#hasForgotten = false;
+      this.#goesOn = this.#formerMembers;
+    }
+    const former = this.#goesOn;
+    if (former === null) return;
+    for (const member of this.#members.keys()) if (former.has(member)) return;
+    this.#goesOn = null;
     this.#reassertion.remember(() => this.#joining.check());
   }
 
@@ -560,9 +578,14 @@ export class Cluster implements ReadyEvents {
     this.#journal?.lost();
     this.#barrier.fail();
     this.#formerMembers = new Set(this.#members.keys());
+    this.#goesOn = null;
     this.#members = new Map();
     for (const incarnation of [...this.#peers.keys()]) this.#memberGone(incarnation);
     this.#parts.onLost?.();
+  }
+
+  forgotten(): void {
+    this.#isForgotten = true;
   }
 
   emptied(generation: string, isLowest: boolean): void {

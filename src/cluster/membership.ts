@@ -78,6 +78,8 @@ export interface MembershipWorld {
 export interface MembershipListener extends MembershipEvents {
   /** Follows `becomeReady`, once Redis has confirmed that nobody else has to be heard first. */
   ready(): void;
+  /** Redis was empty, and this node's lease was over before it was there again: `lost` follows. */
+  forgotten(): void;
 }
 
 /** What may be replaced by a test that has to see it break. */
@@ -448,7 +450,8 @@ export class ClusterMembership implements Membership {
   /** Redis was empty, and this node is there again under its old incarnation. */
   #joinedAgain(nodes: readonly ListedNode[], askedMs: number): void {
     if (!this.#lease.isValid()) {
-      // Too late: the others may have dropped it.
+      // Too late: the others may have dropped it. Whoever joins by now finds a Redis that seems to be as it was.
+      this.#events.forgotten();
       this.#lost();
       return;
     }

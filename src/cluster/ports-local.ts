@@ -60,6 +60,8 @@ export type AskPeer = (
 ) => void;
 
 export interface ReadyEvents extends MembershipEvents {
+  /** Redis was empty, and this node's lease was over before it was there again: `lost` follows. */
+  forgotten(): void;
   /** Follows `becomeReady`, once Redis has confirmed that nobody else has to be heard first. */
   ready(): void;
 }

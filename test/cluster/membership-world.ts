@@ -165,6 +165,9 @@ export class Process implements MembershipListener {
     this.#becomeReady();
   }
 
+  /** `lost` follows. */
+  forgotten(): void {}
+
   ready(): void {
     this.#note('ready');
   }
