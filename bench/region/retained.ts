@@ -142,7 +142,8 @@ async function measureWrites(): Promise<void> {
 // ---------------------------------------------------------------------------------- reading
 
 async function fill(link: CassandraLink, topics: number): Promise<void> {
-  const statement = { cql: 'INSERT INTO retained (topic, record) VALUES (?, ?) USING TTL ?' };
+  const cql = 'INSERT INTO retained (topic, record) VALUES (?, ?) USING TTL ?';
+  const statement = { cql, together: `${cql} AND TIMESTAMP ?` };
   const nowUs = (Date.now() - 3_600_000) * 1000;
   const payload = Buffer.alloc(PAYLOAD_BYTES, 'x');
   let index = 0;
