@@ -14,6 +14,13 @@ import {
   REDIS_MACHINES,
   smallestCell,
 } from './fleet.ts';
+import {
+  devicesOfCrossing,
+  linkedFleet,
+  regionEnds,
+  regionsExample,
+  retainedFleet,
+} from './regions.ts';
 import { unitCosts } from './unit-costs.ts';
 
 export const pagePath: string = fileURLToPath(new URL('../../docs/scale.md', import.meta.url));
@@ -177,6 +184,92 @@ function limits(): string {
   return table(['What ends', 'At', 'Which is'], rows);
 }
 
+const REGION_SIZES = [1e6, 1e7, 1e8];
+
+function hours(seconds: number): string {
+  return seconds < 7200 ? `${figure(seconds / 60)} min` : `${figure(seconds / 3600)} h`;
+}
+
+function links(): string {
+  const rows = REGION_SIZES.map(linkedFleet).map((fleet) => [
+    whole(fleet.devices),
+    whole(fleet.datacenters),
+    figure(fleet.crossingPerS),
+    figure(fleet.mbitPerS),
+    percent(fleet.holderCpu),
+    hours(fleet.budgetLastsS),
+    hours(fleet.namesKeptS),
+    `${figure(fleet.lookS)} s`,
+    figure(fleet.monthTb),
+  ]);
+  const head = [
+    'Devices',
+    'Datacenters, each linked to all',
+    'Messages/s that leave one, and come',
+    'Mbit/s each way',
+    'Busy core of the holder',
+    '1 GiB of budget lasts',
+    'Names are kept',
+    'CPU of one look at what is wanted, all links',
+    'TB a month over all links',
+  ];
+  return table(head, rows);
+}
+
+function kept(): string {
+  const rows = REGION_SIZES.map(retainedFleet).map((fleet) => [
+    whole(fleet.devices),
+    whole(fleet.topics),
+    figure(fleet.changesPerS),
+    `${figure(fleet.mirrorMib)}${fleet.fits ? '' : ', too many'}`,
+    figure(fleet.connections),
+    percent(fleet.writeCpu),
+    `${figure(fleet.fillS)} s`,
+    `${figure(fleet.restartS)} s`,
+    `${whole(fleet.cassandraMachines)}, ${usd(fleet.cassandraMachines)}`,
+  ]);
+  const head = [
+    'Devices',
+    'Retained topics',
+    'Changes/s of all regions',
+    'MiB on every node',
+    'TLS connections fewer in it',
+    'Busy core of a datacenter for them',
+    'A new node reads',
+    'A restarted one',
+    'Machines for Cassandra, a month',
+  ];
+  return table(head, rows);
+}
+
+function regionLimits(): string {
+  const { holderPerS, namesPerS, mirrorTopics, writesPerS } = regionEnds();
+  const { devicesPerTopic, topicChangesEveryS, mirrorMib } = regionsExample;
+  const rows = [
+    [
+      'messages a second into a datacenter whose names are kept for the whole budget of a day',
+      figure(namesPerS),
+      `${figure(devicesOfCrossing(namesPerS))} devices of the example`,
+    ],
+    [
+      'messages a second over the links of one node, each way',
+      figure(holderPerS),
+      `${figure(devicesOfCrossing(holderPerS))} devices of the example`,
+    ],
+    [
+      `retained topics of all regions in ${mirrorMib} MiB of a node`,
+      figure(mirrorTopics),
+      `${figure(mirrorTopics * devicesPerTopic)} devices of the example`,
+    ],
+    [
+      'distinct retained changes a second through one node',
+      figure(writesPerS),
+      `${figure(writesPerS * topicChangesEveryS * devicesPerTopic)} devices of the example`,
+    ],
+  ];
+  return table(['What ends', 'At', 'Which is'], rows);
+}
+
 /** Each table under the name that marks its place in the page. */
 export function scaleTables(): ReadonlyMap<string, string> {
   return new Map([
@@ -184,6 +277,9 @@ export function scaleTables(): ReadonlyMap<string, string> {
     ['limits', limits()],
     ['cells', cells()],
     ['sizes', sizes()],
+    ['links', links()],
+    ['kept', kept()],
+    ['region-limits', regionLimits()],
   ]);
 }
 

@@ -22,7 +22,16 @@ export type UnitCostName =
   | 'commandRedisUs'
   | 'bulkRedisUs'
   | 'nodeMib'
-  | 'sessionsReadPerS';
+  | 'sessionsReadPerS'
+  | 'linkFromUs'
+  | 'linkToUs'
+  | 'linkBesideBytes'
+  | 'linkNamesMax'
+  | 'linkFilterUs'
+  | 'retainedBytes'
+  | 'retainedWriteUs'
+  | 'retainedFilledPerS'
+  | 'retainedReadPerS';
 
 export const unitCosts: Readonly<Record<UnitCostName, UnitCost>> = {
   tlsConnectionKib: {
@@ -96,5 +105,59 @@ export const unitCosts: Readonly<Record<UnitCostName, UnitCost>> = {
     unit: '/s',
     what: 'durable sessions a node reads before it is ready',
     source: 'guides/cluster.md, sizing',
+  },
+  linkFromUs: {
+    value: 5.8,
+    unit: 'µs',
+    what: 'CPU of a QoS 1 message where a link fetches it from, its publish included, of nodes alone',
+    source: 'bench/region/links.ts; RESULTS.md, links between regions',
+  },
+  linkToUs: {
+    value: 4.1,
+    unit: 'µs',
+    what: 'the same where it is fetched, its delivery included',
+    source: 'bench/region/links.ts; RESULTS.md, links between regions',
+  },
+  linkBesideBytes: {
+    value: 95,
+    unit: 'bytes',
+    what: 'of a message over a link beside its payload: topic of 25, name of the message, header, ack',
+    source: 'adr/0022-region-links.md; test/core/link-properties.test.ts',
+  },
+  linkNamesMax: {
+    value: 256_000_000,
+    unit: 'names',
+    what: 'of messages that the holder of links knows again, in 60 MB',
+    source: 'src/geo/identity-window.ts',
+  },
+  linkFilterUs: {
+    value: 8,
+    unit: 'µs',
+    what: 'CPU of a wanted filter at each look for each link (on a busy machine)',
+    source: 'bench/micro/interest.ts',
+  },
+  retainedBytes: {
+    value: 355,
+    unit: 'bytes',
+    what: 'of memory of a retained topic beside its payload, on every node',
+    source: 'internals/regions-open.md, retained; 208 of them by bench/micro/retained.ts',
+  },
+  retainedWriteUs: {
+    value: 180,
+    unit: 'µs',
+    what: 'CPU of the node for a retained change that Cassandra has acknowledged (on a busy machine)',
+    source: 'bench/region/retained.ts; internals/regions-open.md, retained',
+  },
+  retainedFilledPerS: {
+    value: 9000,
+    unit: '/s',
+    what: 'retained topics that a new node reads from Cassandra before it is ready',
+    source: 'bench/region/retained.ts; internals/regions-open.md, retained',
+  },
+  retainedReadPerS: {
+    value: 28_000,
+    unit: '/s',
+    what: 'the same of a node that starts over its own disk',
+    source: 'bench/region/retained.ts; internals/regions-open.md, retained',
   },
 };

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { bestCell, cellOf, knowledgeMib, machine, smallestCell } from '../../bench/scale/fleet.ts';
+import { linkedFleet, namesKeptS, regionEnds, retainedFleet } from '../../bench/scale/regions.ts';
 import { pagePath, withTables } from '../../bench/scale/tables.ts';
 import { unitCosts } from '../../bench/scale/unit-costs.ts';
 
@@ -24,4 +25,15 @@ t.test('a cell carries its load with one node away', async (t) => {
   t.ok(cell.memoryMib <= machine.memoryMib - machine.reservedMib);
   t.ok(cell.cpu <= machine.busyMax);
   t.equal(cell.devicesPerNode, cell.devices / (cell.nodes - 1));
+});
+
+t.test('regions end where their tables say', async (t) => {
+  const { namesPerS, mirrorTopics } = regionEnds();
+  t.equal(namesKeptS(namesPerS - 1), 90_000);
+  t.ok(namesKeptS(namesPerS + 10) < 90_000);
+  t.ok(retainedFleet(mirrorTopics * 100 - 100).fits);
+  t.notOk(retainedFleet(mirrorTopics * 100 + 100).fits);
+  const [small, large] = [linkedFleet(1e6), linkedFleet(1e8)];
+  t.ok(large.holderCpu < 2 * small.holderCpu, 'a datacenter does not get larger');
+  t.ok(large.lookS > 100 * small.lookS, 'but has more links');
 });
