@@ -105,12 +105,12 @@ t.test('a server that asks for a login over TLS', async (t) => {
 
   t.test('stopped, it is missed; going on, it gets what was kept for it', async (t) => {
     const link = await opened({ requestTimeoutMs: 30_000 });
-    const short = await opened({ requestTimeoutMs: 1500 });
+    const short = await opened({ requestTimeoutMs: 4000 });
     const states: CassandraState[] = [];
-    link.listen({ cassandraChanged: (state) => states.push(state) });
     const base = 1_763_740_000_000_000n;
     await write(link, insert, ['first', 0n], base);
     await write(short, insert, ['short', 0n], base);
+    link.listen({ cassandraChanged: (state) => states.push(state) });
     node.signal('SIGSTOP');
     const { batches } = link.counters;
     const kept = Array.from({ length: 60 }, (_, index) =>
@@ -143,7 +143,8 @@ t.test('a server that asks for a login over TLS', async (t) => {
     t.strictSame((await readPage(link, select, ['first'])).rows, [['first', 9n, base + 9n]]);
     await until('it is well', () => link.state === 'up');
     const changes = states.filter((state, index) => state !== states[index - 1]);
-    t.strictSame(changes, ['degraded', 'down', 'degraded', 'up']);
+    // Going on, it may be slow once more before it is well.
+    t.match(changes.join(' '), /^degraded down degraded (up degraded )*up$/);
   });
 
   t.test('killed and started again, it is found, with what it had acknowledged', async (t) => {
@@ -167,7 +168,7 @@ t.test('a server that asks for a login over TLS', async (t) => {
     const before = acked.length;
     await node.resume();
     await until('it is found again', () => link.state !== 'down', 120_000);
-    await until('writes go on', () => acked.length > before + 10);
+    await until('writes go on', () => acked.length > before + 10, 120_000);
     isWriting = false;
     await writing;
     const lost: number[] = [];
