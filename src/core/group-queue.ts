@@ -274,7 +274,9 @@ export class GroupQueue implements Feed, ParkedOwner, SessionOwner {
       const retain = entry.retain && member?.retainAsPublished === true;
       const ids = member?.subscriptionIds ?? null;
       const identity = this.#identityOf(entry);
-      move.append = new SharedAppend(message, qos, retain, ids, this.fullFilter, identity);
+      const { clientId, fullFilter } = this;
+      // Whoever takes the queue next finds in its members' queues what is settled here (hard case 11).
+      move.append = new SharedAppend(message, qos, retain, ids, fullFilter, identity, clientId);
       sessions.enqueue(session.number, move.append);
     }
   }
