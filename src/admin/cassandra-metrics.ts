@@ -112,6 +112,11 @@ export const cassandraMetricTable: readonly CassandraMetricSpec[] = [
     ({ link }) => link.retries,
   ),
   counter(
+    'causeway_cassandra_batches_total',
+    'Attempts at several writes together.',
+    ({ link }) => link.batches,
+  ),
+  counter(
     'causeway_cassandra_connects_total',
     'Sessions with Cassandra that were opened, the first one included.',
     ({ link }) => link.connects,
