@@ -107,13 +107,13 @@ export const unitCosts: Readonly<Record<UnitCostName, UnitCost>> = {
     source: 'guides/cluster.md, sizing',
   },
   linkFromUs: {
-    value: 5.8,
+    value: 4.2,
     unit: 'µs',
     what: 'CPU of a QoS 1 message where a link fetches it from, its publish included, of nodes alone',
     source: 'bench/region/links.ts; RESULTS.md, links between regions',
   },
   linkToUs: {
-    value: 4.1,
+    value: 3.2,
     unit: 'µs',
     what: 'the same where it is fetched, its delivery included',
     source: 'bench/region/links.ts; RESULTS.md, links between regions',
