@@ -11,6 +11,8 @@ import type {
   OpenRequest,
   Peer,
   RetainedVersion,
+  RoamChannel,
+  RoamListener,
   SessionImage,
   SessionLedger,
   SharedSessions,
@@ -25,6 +27,7 @@ import type { Hints } from './hints.ts';
 import { encodeGroupPublish, encodePublish } from './link/message-codec.ts';
 import type { Mesh } from './ports.ts';
 import type { RetainedSync } from './retained-sync.ts';
+import type { PeerRoamChannel } from './roam-channel.ts';
 import type { RoutesAnnouncer } from './routes-announcer.ts';
 import type { Takeover } from './takeover.ts';
 
@@ -38,6 +41,7 @@ export interface BusParts {
   readonly takeover: Takeover;
   readonly retained: RetainedSync;
   readonly hints: Hints;
+  readonly roam: PeerRoamChannel;
   readonly self: () => Incarnation;
   readonly mayServe: () => boolean;
   /** A session is announced by this node. */
@@ -165,5 +169,15 @@ export class ClusterBus implements Bus {
     willDelayS: number,
   ): void {
     this.#parts.takeover.close(clientId, sid, epoch, expiryIntervalS, willDelayS);
+  }
+
+  // ------------------------------------------------------------------------------ moves of sessions
+
+  get roam(): RoamChannel {
+    return this.#parts.roam;
+  }
+
+  listenRoam(listener: RoamListener): void {
+    this.#parts.roam.listen(listener);
   }
 }

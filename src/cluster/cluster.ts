@@ -40,6 +40,7 @@ import type {
 import { Reassertion } from './reassertion.ts';
 import { Renewals } from './renewals.ts';
 import { RetainedSync } from './retained-sync.ts';
+import { PeerRoamChannel } from './roam-channel.ts';
 import { RoutesAnnouncer } from './routes-announcer.ts';
 import { TailWatch } from './tail-watch.ts';
 import { Takeover, type TakeoverJournal } from './takeover.ts';
@@ -104,6 +105,7 @@ export class Cluster implements ReadyEvents {
   readonly #tails: TailWatch;
   readonly #joining: Joining;
   readonly #renewals: Renewals;
+  readonly #roam: PeerRoamChannel;
   readonly #desk: FrameDesk;
   readonly #journal: JournalLinks | null;
   #remote: RemoteSide | null = null;
@@ -152,12 +154,21 @@ export class Cluster implements ReadyEvents {
       this.#takeover.dispossess(owner, clientId, epoch);
     ledger.onGivenBack = (image) => this.#takeover.givenBack(image);
     this.#barrier = new Barrier(mesh, mayServe);
+    this.#roam = new PeerRoamChannel({
+      mesh,
+      barrier: this.#barrier,
+      log,
+      peers: this.#peers,
+      self,
+      isOwed: () => this.#journal?.isOwed === true,
+    });
     this.#announcer = new RoutesAnnouncer({
       mesh,
       scheduler,
       remote,
       peers,
       self,
+      tellMoves: (peer) => this.#roam.tell(peer),
       told: (peer) => this.#told(peer),
     });
     this.#tables = new PeerTables({
@@ -279,6 +290,7 @@ export class Cluster implements ReadyEvents {
       takeover: this.#takeover,
       retained: this.#retained,
       renewals: this.#renewals,
+      roam: this.#roam,
       membership: () => this.#membership,
       remote,
       journal: () => this.#journal,
@@ -304,6 +316,7 @@ export class Cluster implements ReadyEvents {
       takeover: this.#takeover,
       retained: this.#retained,
       hints: new Hints(mesh, scheduler),
+      roam: this.#roam,
       self,
       mayServe,
       heardOf: (clientId) => this.#joining.heardOf(clientId),
@@ -522,6 +535,7 @@ export class Cluster implements ReadyEvents {
     this.#retained.memberGone(incarnation);
     this.#takeover.memberGone(incarnation);
     this.#journal?.memberGone(incarnation);
+    this.#roam.gone(incarnation);
   }
 
   /** What it has told lately may not have reached everybody. */
@@ -568,6 +582,7 @@ export class Cluster implements ReadyEvents {
   lost(): void {
     this.counters.timesLost++;
     this.#core.lost();
+    this.#roam.lost();
     this.#joining.lost();
     this.#caretaker.lost();
     this.#estates.lost();

@@ -14,6 +14,7 @@ import {
   decodeRenewed,
   decodeRenewFor,
   decodeRetainedWant,
+  decodeRoam,
 } from './link/frame-codec.ts';
 import {
   decodeGroupPublished,
@@ -27,6 +28,7 @@ import { FrameType } from './ports.ts';
 import type { StartedMembership } from './ports-local.ts';
 import type { Renewals } from './renewals.ts';
 import type { RetainedSync } from './retained-sync.ts';
+import type { PeerRoamChannel } from './roam-channel.ts';
 import type { RoutesAnnouncer } from './routes-announcer.ts';
 import type { Takeover } from './takeover.ts';
 
@@ -46,6 +48,7 @@ export interface FrameDeskParts {
   readonly takeover: Takeover;
   readonly retained: RetainedSync;
   readonly renewals: Renewals;
+  readonly roam: PeerRoamChannel;
   readonly membership: () => StartedMembership;
   readonly remote: () => RemoteSide;
   readonly journal: () => JournalPeer | null;
@@ -88,6 +91,9 @@ export class FrameDesk {
         return;
       case FrameType.END:
         this.#parts.tables.ended(peer, buffer, start, end);
+        return;
+      case FrameType.ROAM:
+        this.#parts.roam.said(from, decodeRoam(buffer, start, end));
         return;
       case FrameType.JOURNAL:
       case FrameType.JOURNAL_DONE:

@@ -104,6 +104,7 @@ export const FrameType = {
   JOURNAL_DONE: 23,
   GOODBYE: 24,
   JOURNAL_OWED: 25,
+  ROAM: 26,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 

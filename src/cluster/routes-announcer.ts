@@ -37,6 +37,8 @@ export interface AnnouncerParts {
   readonly remote: () => RemoteSide;
   readonly peers: () => Iterable<PeerNode>;
   readonly self: () => Incarnation;
+  /** What is told behind the tables, before their end. */
+  readonly tellMoves: (peer: Incarnation) => void;
   /** All tables have been told to the peer. */
   readonly told: (peer: PeerNode) => void;
 }
@@ -170,6 +172,7 @@ export class RoutesAnnouncer {
           mesh.send(incarnation, frame);
           telling.peer.keep(mesh.position(incarnation), frame, false);
         }
+        this.#parts.tellMoves(incarnation);
         mesh.send(incarnation, encodeTablesEnd(mesh.position(incarnation)));
         this.#parts.told(telling.peer);
         return;

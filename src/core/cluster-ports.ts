@@ -268,6 +268,55 @@ export interface Bus {
   buriedRetained(topic: string): RetainedVersion | null;
   /** An append was answered: the owner named there is told to look at its queue. */
   hint(owner: Incarnation, clientId: string, sid: string, tailSeq: number): void;
+  readonly roam: RoamChannel;
+  /** Once, before the node joins; without, what others say there is not heard. */
+  listenRoam(listener: RoamListener): void;
+}
+
+// ---------------------------------------------------------------------------------- moves of sessions
+
+/** Largest payload of one `send`. */
+export const ROAM_BYTES_MAX: number = 256 * 1024;
+
+/**
+ * How nodes of a datacenter speak of sessions that move between regions (docs/adr/0023); what they say is
+ * the core's. Payloads are taken over: they are not changed after.
+ */
+export interface RoamChannel {
+  /** This node: another one after `lost`, once it has joined anew. */
+  readonly self: Incarnation;
+  /** Other members that count, now. */
+  members(): Iterable<Incarnation>;
+  /**
+   * In order with what else is announced to that peer, member or joiner; nothing to one that is neither. What
+   * a lost link session takes along is told again by `tell`. While its tables are on their way it may come before
+   * a session that is in them, and before `tell`. A payload above ROAM_BYTES_MAX is a fault.
+   */
+  send(peer: Incarnation, payload: Buffer): void;
+  /** To all members and to those who are joining. */
+  sendAll(payload: Buffer): void;
+  /**
+   * Once every member that counts now has applied what was sent so far, or is gone: at once when they have.
+   * False: this incarnation is dead.
+   */
+  whenApplied(then: (isApplied: boolean) => void): void;
+  /** A journal has promises of a dead node that are not in Redis yet. */
+  readonly isOwed: boolean;
+}
+
+export interface RoamListener {
+  /** A frame of a member, or of one that joins; what it says counts as applied when this returns. */
+  said(from: Incarnation, payload: Buffer): void;
+  /**
+   * The peer has this node's tables but for their end: it joins, a link session was lost with what was on it, or
+   * it asked for them again. What is sent to it in this call comes before it counts them as whole, behind
+   * every session that is owned here. What it had said may be lost as well: it tells that again by itself.
+   */
+  tell(peer: Incarnation): void;
+  /** It is no member any more. */
+  gone(peer: Incarnation): void;
+  /** This incarnation is dead: whoever is asked no more answers. `gone` follows for each. */
+  lost(): void;
 }
 
 // ---------------------------------------------------------------------------------- the ledger

@@ -12,6 +12,7 @@ import type {
   PendingInbound,
   RemoteSide,
   RetainedVersion,
+  RoamListener,
   SharedEvents,
   SharedSessions,
 } from '../../src/core/cluster-ports.ts';
@@ -21,6 +22,7 @@ import type { Publication } from '../../src/core/publication.ts';
 import { EntryState, QueueEntry } from '../../src/core/queue-entry.ts';
 import { isAbove, type RetainedVerdict } from '../../src/core/retained-version.ts';
 import type { GroupChoices, SharedAppend } from '../../src/core/shared-append.ts';
+import { FakeRoam } from './fake-roam.ts';
 import { ManualTime } from './manual-time.ts';
 import { World, type WorldOptions } from './world.ts';
 
@@ -71,6 +73,11 @@ export class FakeDatacenter {
       other.tell(node);
     }
     this.nodes.push(node);
+    for (const other of this.nodes) {
+      if (other === node) continue;
+      other.roam.listener?.tell(node.incarnation);
+      node.roam.listener?.tell(other.incarnation);
+    }
     time.settle();
     return node;
   }
@@ -92,6 +99,7 @@ export class FakeNode implements Bus, SharedSessions, Store {
   readonly incarnation: string;
   readonly sessions: SharedSessions = this;
   readonly peer: Peer;
+  readonly roam: FakeRoam;
   world!: World;
   serves = true;
   isDead = false;
@@ -109,6 +117,7 @@ export class FakeNode implements Bus, SharedSessions, Store {
     this.incarnation = incarnation;
     const audience = { slow: false, progress: 0, waiters: null, closed: false };
     this.peer = { incarnation, nodeId: incarnation, audience };
+    this.roam = new FakeRoam(site, this);
   }
 
   get remote(): RemoteSide {
@@ -122,6 +131,7 @@ export class FakeNode implements Bus, SharedSessions, Store {
     for (const node of this.#site.nodes) {
       node.remote.removePeer(this.peer);
       node.remote.ownerDied(this.incarnation);
+      node.roam.listener?.gone(this.incarnation);
     }
   }
 
@@ -329,6 +339,10 @@ export class FakeNode implements Bus, SharedSessions, Store {
   hint(owner: string, clientId: string, sid: string, tailSeq: number): void {
     const node = this.#site.nodes.find(({ incarnation }) => incarnation === owner);
     this.#site.later(() => node?.remote.hint(clientId, sid, tailSeq));
+  }
+
+  listenRoam(listener: RoamListener): void {
+    this.roam.listener = listener;
   }
 
   // ------------------------------------------------------------------ SharedSessions

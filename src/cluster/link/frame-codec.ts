@@ -466,3 +466,17 @@ export function decodeJournalOwed(buffer: Buffer, start: number, end: number): J
   const reader = new FrameReader(buffer, start, end);
   return { dead: reader.text(), isOwed: reader.bool() };
 }
+
+// ---------------------------------------------------------------------------------- moves of sessions
+
+/** What it says is the core's. */
+export function encodeRoam(payload: Buffer): Buffer {
+  const writer = new FrameWriter();
+  writer.bytes(payload);
+  return writer.finish(FrameType.ROAM);
+}
+
+/** The payload. */
+export function decodeRoam(buffer: Buffer, start: number, end: number): Buffer {
+  return new FrameReader(buffer, start, end).bytes();
+}

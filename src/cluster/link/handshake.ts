@@ -12,7 +12,8 @@ import { FRAME_HEADER_BYTES, FrameWriter, writeHeader, writeU53 } from './frame-
 import { LinkDamage } from './link-damage.ts';
 
 export const PROTOCOL_MAJOR = 1;
-export const PROTOCOL_MINOR = 0;
+/** 1: ROAM. */
+export const PROTOCOL_MINOR = 1;
 
 /** Types from here on have no number in the stream. FrameType has the others. */
 export const LINK_TYPE_MIN = 0x80;

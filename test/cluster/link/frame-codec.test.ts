@@ -305,6 +305,7 @@ t.test('each frame comes back as it was', async (t) => {
     (it) => codec.encodeJournalOwed(it.dead, it.isOwed),
     codec.decodeJournalOwed,
   );
+  same('ROAM', bytes, FrameType.ROAM, codec.encodeRoam, codec.decodeRoam);
 });
 
 t.test('frames that are all in their type', async (t) => {
@@ -417,6 +418,7 @@ const decoders: readonly Decode<unknown>[] = [
   codec.decodeJournal,
   codec.decodeJournalDone,
   codec.decodeJournalOwed,
+  codec.decodeRoam,
   decodePublished,
   decodeGroup,
   decodeRetained,
