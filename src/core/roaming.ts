@@ -6,18 +6,19 @@
  */
 
 import { Ring } from '../util/ring.ts';
-import { linkIdOf, MOVED_TOPIC } from './link-names.ts';
-import { type Message, makeMessage } from './message.ts';
+import { linkIdOf } from './link-names.ts';
+import type { Message } from './message.ts';
 import type { Arrival, MovingSessions } from './moving-sessions.ts';
 import type { SessionRecord, Ticket } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import { EntryState, QueueEntry } from './queue-entry.ts';
+import { RoamVoice } from './roam-voice.ts';
 import type { FetchAnswer, HandedSession, Mover } from './roaming-ports.ts';
 import type { Source } from './roaming-record.ts';
 import { RoamingState } from './roaming-state.ts';
 import type { ParkedOwner, Services } from './services.ts';
-import { type Session, Subscription } from './session.ts';
+import type { Session, Subscription } from './session.ts';
 import type { ListedSession, SessionDirectory } from './session-directory.ts';
 
 /** What waits for a move in memory; beyond it the order is given up. */
@@ -59,8 +60,8 @@ export class Roaming implements ParkedOwner, MovingSessions {
   announce: Announce | null = null;
   /** Keeps what waits for a move, with the commit of the turn; null: it waits no more. */
   note: ((key: string, clientId: string, entry: MovedEntry | null) => void) | null = null;
-  readonly #services: Services;
-  readonly #encoder: PublishEncoder;
+  protected readonly services: Services;
+  protected readonly voice: RoamVoice;
   readonly #publication: Publication = new Publication();
   readonly #waiting: Ring<{ readonly ticket: Ticket; readonly done: (failed: boolean) => void }> =
     new Ring();
@@ -73,8 +74,8 @@ export class Roaming implements ParkedOwner, MovingSessions {
     own: string,
     directory: SessionDirectory,
   ) {
-    this.#services = services;
-    this.#encoder = encoder;
+    this.services = services;
+    this.voice = new RoamVoice(services, encoder);
     this.own = own;
     this.directory = directory;
   }
@@ -109,13 +110,13 @@ export class Roaming implements ParkedOwner, MovingSessions {
     }
     const epoch = this.directory.nextEpoch();
     if (this.mover === null) {
-      this.#fetched(clientId, found, { kind: 'silent' }, home, epoch);
+      this.fetched(clientId, found, { kind: 'silent' }, home, epoch);
       done();
       return;
     }
     this.mover.fetch(clientId, home, epoch, (answer, known) => {
       if (!isWanted()) return;
-      this.#fetched(clientId, found, answer, home, known);
+      this.fetched(clientId, found, answer, home, known);
       done();
     });
   }
@@ -134,14 +135,14 @@ export class Roaming implements ParkedOwner, MovingSessions {
     return home;
   }
 
-  #fetched(
+  protected fetched(
     clientId: string,
     found: ListedSession | null,
     answer: FetchAnswer,
     home: string,
     epoch: number,
   ): void {
-    const { core, sessions } = this.#services;
+    const { core, sessions } = this.services;
     const local = core.sessions.get(clientId) ?? null;
     if (local !== null && !isLeaving(local)) return;
     if (answer.kind === 'none') {
@@ -152,7 +153,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
     const handed = answer.kind === 'handed' ? answer.handed : null;
     const at = answer.kind === 'handed' ? answer.home : home;
     if (local !== null) {
-      this.#comeBack(local, handed, isNone);
+      this.comeBack(local, handed, isNone);
     } else {
       const record = handed?.record ?? found?.record ?? null;
       if (record === null || record.expiryIntervalS === 0) return;
@@ -195,8 +196,8 @@ export class Roaming implements ParkedOwner, MovingSessions {
   }
 
   /** It was on its way to another region, and its client is here again. */
-  #comeBack(session: Session, handed: HandedSession | null, isAllHere: boolean): void {
-    const { sessions } = this.#services;
+  protected comeBack(session: Session, handed: HandedSession | null, isAllHere: boolean): void {
+    const { sessions } = this.services;
     const { roam } = session;
     if (roam === null || roam.leaving === null) return;
     const { to } = roam.leaving;
@@ -218,7 +219,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
     }
     if (roam.skipTo > 0) {
       session.loadedSeq = Math.min(roam.skipTo, session.tailSeq);
-      this.#forgetUpTo(session, roam.skipTo);
+      this.forgetUpTo(session, roam.skipTo);
     }
     const filters = new Set(record.subscriptions.map(({ filter }) => filter));
     for (const filter of [...(session.subscriptions?.keys() ?? [])]) {
@@ -253,7 +254,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   /** Ends its connection; what comes from now on waits for `to`. The ticket that makes it durable. */
   letGo(session: Session, to: string, epoch: number): Ticket {
-    const { core, sessions } = this.#services;
+    const { core, sessions } = this.services;
     session.roam ??= new RoamingState(this.own, session.tailSeq);
     const { roam } = session;
     const wasHere = roam.leaving === null;
@@ -283,7 +284,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   /** Whether it is known of each QoS 2 message of its client whether it was taken. */
   isInboundSettled(session: Session): boolean {
-    const { core } = this.#services;
+    const { core } = this.services;
     for (const [packetId, { message, ticket, failed }] of session.unanswered ?? []) {
       if (message !== null || ticket > core.settledTicket) return false;
       if (!failed && !core.failedTickets.has(ticket)) continue;
@@ -295,7 +296,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   /** What follows `had`, which is durable elsewhere: that goes. */
   readPage(session: Session, had: number, bytesMax: number, to: string, done: PageReader): void {
-    const { core } = this.#services;
+    const { core } = this.services;
     const { roam, number } = session;
     if (roam === null || session.ended) {
       done([], false, true);
@@ -318,7 +319,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
         for (const entry of read) {
           const { seq, message, qos, retain, subscriptionIds } = entry;
           if (seq <= had) {
-            this.#settle(session, entry);
+            this.settleMoved(session, entry);
             continue;
           }
           roam.recall(entry);
@@ -326,7 +327,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
           const wasSent = isReleased || entry.sentBefore;
           if (!wasSent && !this.mayHave(to, message.topic)) {
             core.drop('not_authorized_receive', session.clientId, message.topic);
-            this.#settle(session, entry);
+            this.settleMoved(session, entry);
             continue;
           }
           const id = wasSent || this.#isDoubtful(roam, seq) ? roam.idOf(seq) : 0;
@@ -351,30 +352,30 @@ export class Roaming implements ParkedOwner, MovingSessions {
   #isDoubtful(roam: RoamingState, seq: number): boolean {
     if (seq > roam.restoredSeq) return false;
     if (seq <= roam.doubtfulSeq) return true;
-    if (roam.doubtful >= this.#services.core.limits.inflightMessagesMax) return false;
+    if (roam.doubtful >= this.services.core.limits.inflightMessagesMax) return false;
     roam.doubtful++;
     roam.doubtfulSeq = seq;
     return true;
   }
 
-  #settle(session: Session, entry: QueueEntry): void {
-    this.#services.delivery.settle(session, entry);
+  protected settleMoved(session: Session, entry: QueueEntry): void {
+    this.services.delivery.settle(session, entry);
   }
 
   /** Found at the start: what another region has of it is still to be settled. */
   restored(session: Session): void {
     const { roam } = session;
     if (roam === null || roam.leaving !== null) return;
-    if (roam.skipTo > 0) this.#forgetUpTo(session, roam.skipTo);
+    if (roam.skipTo > 0) this.forgetUpTo(session, roam.skipTo);
   }
 
   /** Settles what another region has, of a session that is served here again. */
-  #forgetUpTo(session: Session, had: number): void {
-    const { core } = this.#services;
+  protected forgetUpTo(session: Session, had: number): void {
+    const { core } = this.services;
     const step = (fromSeq: number): void => {
       core.store.read(session.number, fromSeq, READ_MESSAGES, READ_BYTES, (read, error) => {
         if (error !== null || session.ended) return;
-        for (const entry of read) if (entry.seq <= had) this.#settle(session, entry);
+        for (const entry of read) if (entry.seq <= had) this.settleMoved(session, entry);
         const last = read.at(-1)?.seq ?? had;
         if (last < had) step(last + 1);
       });
@@ -384,7 +385,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   /** A region says how far it has come with what was given to it: the rest is delivered here. */
   resolveDoubt(session: Session, had: number): void {
-    const { core, delivery, sessions } = this.#services;
+    const { core, delivery, sessions } = this.services;
     const { roam } = session;
     if (roam === null || roam.doubtSeq === 0 || roam.isResolving) return;
     const { doubtSeq, givenSeq } = roam;
@@ -403,7 +404,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
           break;
         }
         if (entry.seq > had) this.#again(session, roam, entry);
-        this.#settle(session, entry);
+        this.settleMoved(session, entry);
       }
       if (isLast) {
         roam.doubtSeq = 0;
@@ -422,12 +423,12 @@ export class Roaming implements ParkedOwner, MovingSessions {
     const again = new QueueEntry(++session.tailSeq, message, qos, retain, subscriptionIds, false);
     roam.giveId(again.seq, roam.idOf(seq), entry.state === EntryState.RELEASED);
     roam.recall(again);
-    this.#services.delivery.takeIn(session, again);
+    this.services.delivery.takeIn(session, again);
   }
 
   /** All of it is elsewhere. */
   forget(session: Session): Ticket {
-    const { sessions } = this.#services;
+    const { sessions } = this.services;
     sessions.end(session);
     return sessions.endTicket;
   }
@@ -436,7 +437,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   /** Into the queue, with `source.had` in the same commit. Its ticket. */
   takeIn(session: Session, source: Source, entries: readonly MovedEntry[]): Ticket {
-    const { delivery, sessions } = this.#services;
+    const { delivery, sessions } = this.services;
     const roam = session.roam!;
     for (const { message, qos, retain, subscriptionIds, id, isReleased } of entries) {
       const seq = ++session.tailSeq;
@@ -464,7 +465,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   /** What is published here from now on belongs to `to`; all regions with a link hear of it in its place. */
   redirectOwn(session: Session, to: string, epoch: number): Ticket {
-    const { sessions } = this.#services;
+    const { sessions } = this.services;
     const roam = session.roam!;
     if (!roam.redirect(this.own, to, epoch)) return 0;
     this.tellMoved(session.clientId, to, epoch);
@@ -473,21 +474,13 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   /** The same of a session that is not here. */
   tellMoved(clientId: string, to: string, epoch: number): void {
-    const { core, delivery } = this.#services;
     const payload = this.announce?.(clientId, to, epoch);
-    if (payload === undefined) return;
-    for (const peer of core.links?.peers ?? []) {
-      const session = core.sessions.get(linkIdOf(peer.region));
-      if (session === undefined || session.link === null || !session.durable) continue;
-      this.#point(makeMessage(core.nextSequence++, MOVED_TOPIC, payload, { qos: 1 }));
-      delivery.deliver(this.#publication, receiverOf(session, 1), 1, false, null);
-      this.#encoder.begin();
-    }
+    if (payload !== undefined) this.voice.announce(payload);
   }
 
   /** Another region has said so. The ticket that makes it durable; 0: it is nothing new. */
   redirected(origin: string, clientId: string, to: string, epoch: number): Ticket {
-    const { core, sessions } = this.#services;
+    const { core, sessions } = this.services;
     const session = core.sessions.get(clientId);
     const roam = session?.roam ?? null;
     if (session === undefined || roam === null || !session.durable) return 0;
@@ -499,19 +492,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   /** To a region that has a link up; false: it has none. What is lost is asked for again. */
   tell(region: string, topic: string, payload: Buffer): boolean {
-    const { core, delivery } = this.#services;
-    const session = core.sessions.get(linkIdOf(region));
-    if (session === undefined || session.outlet === null || session.link === null) return false;
-    this.#point(makeMessage(core.nextSequence++, topic, payload));
-    delivery.deliverQos0(this.#publication, session.outlet, receiverOf(session, 0), false);
-    this.#encoder.begin();
-    return true;
-  }
-
-  #point(message: Message): void {
-    this.#publication.setMessage(message, message.sequence);
-    this.#publication.expiryS = -1;
-    this.#encoder.begin();
+    return this.voice.tell(region, topic, payload);
   }
 
   // ------------------------------------------------------------------ what waits for a move
@@ -523,7 +504,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
     message.unsafeCount++;
     const retain = receiver.retainAsPublished && publication.view.retain;
     const { subscriptionIds } = receiver;
-    const { core } = this.#services;
+    const { core } = this.services;
     // Its publisher may be known to have sent it: after a crash it would not be taken again.
     const key = publication.view.qos === 2 ? `${HELD_PREFIX}${core.nextSequence++}` : null;
     roam.held!.push({ message, subscriptionIds, qos, retain, key });
@@ -539,7 +520,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   /** Nothing more is waited for. */
   release(session: Session): void {
-    const { delivery } = this.#services;
+    const { delivery } = this.services;
     const { roam } = session;
     if (roam === null || roam.held === null) return;
     const { held } = roam;
@@ -558,7 +539,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
 
   /** What was held when this node died. Its note goes with the commit that has it in the queue. */
   recall(key: string, clientId: string, entry: MovedEntry): void {
-    const { core, delivery } = this.#services;
+    const { core, delivery } = this.services;
     const session = this.session(clientId);
     if (session?.durable && session.roam !== null) {
       const { message, subscriptionIds, qos, retain } = entry;
@@ -578,7 +559,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
   // ------------------------------------------------------------------ commits
 
   whenDurable(ticket: Ticket, done: (failed: boolean) => void): void {
-    const { core, parked } = this.#services;
+    const { core, parked } = this.services;
     if (ticket <= core.settledTicket && this.#waiting.length === 0) {
       done(core.failedTickets.has(ticket));
       return;
@@ -590,7 +571,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
   messageSafe(): void {}
 
   releaseParked(): void {
-    const { core, parked } = this.#services;
+    const { core, parked } = this.services;
     for (let first = this.#waiting.at(0); first !== undefined; first = this.#waiting.at(0)) {
       if (first.ticket > core.settledTicket) return;
       this.#waiting.shift();
@@ -602,11 +583,11 @@ export class Roaming implements ParkedOwner, MovingSessions {
   // ------------------------------------------------------------------ for geo/roaming
 
   session(clientId: string): Session | null {
-    return this.#services.core.sessions.get(clientId) ?? null;
+    return this.services.core.sessions.get(clientId) ?? null;
   }
 
   sessions(): Iterable<Session> {
-    return this.#services.core.sessions.values();
+    return this.services.core.sessions.values();
   }
 
   /** All regions can read that its home is here; if it has come without its client, that is told. */
@@ -622,36 +603,32 @@ export class Roaming implements ParkedOwner, MovingSessions {
   }
 
   nextSequence(): number {
-    return this.#services.core.nextSequence++;
+    return this.services.core.nextSequence++;
   }
 
   /** Whether that region may have the topic. */
   mayHave(region: string, topic: string): boolean {
-    return this.#services.core.links?.peerOf(linkIdOf(region))?.mayHave(topic) === true;
+    return this.services.core.links?.peerOf(linkIdOf(region))?.mayHave(topic) === true;
   }
 
   save(session: Session): Ticket {
-    return this.#services.sessions.save(session);
+    return this.services.sessions.save(session);
   }
 
   /** Of a clean start elsewhere by `identity`. */
   end(session: Session, identity: string | null): void {
-    const { sessions } = this.#services;
+    const { sessions } = this.services;
     if (session.identity !== null && session.identity !== identity) return;
     session.owner?.close('session_taken_over');
     sessions.end(session);
   }
 }
 
-function isLeaving({ roam }: Session): boolean {
+export function isLeaving({ roam }: Session): boolean {
   return roam !== null && roam.leaving !== null;
 }
 
 const NO_LISTING = { epoch: 0, timeUs: 0, expiryIntervalS: 0 };
-
-function receiverOf(session: Session, qos: 0 | 1): Subscription {
-  return new Subscription(session, MOVED_TOPIC, qos, false, false, 2, null, null);
-}
 
 /** The record as a home hands it over. */
 export function handedRecord(session: Session): SessionRecord {
