@@ -99,11 +99,12 @@ export class ArrivalLine {
   }
 
   #noteHeld(): void {
-    const { length } = this.#waiting;
-    for (let index = 0; index < length; index++) {
-      const waiting = this.#waiting.at(index)!;
-      if (waiting.state === 'held') this.#note(waiting);
+    const held: Waiting[] = [];
+    for (let index = 0; index < this.#waiting.length; index++) {
+      held.push(this.#waiting.at(index)!);
     }
+    // The first one that cannot be noted takes all that wait with it.
+    for (const waiting of held) if (waiting.state === 'held') this.#note(waiting);
   }
 
   /** In the order in which they came. */
@@ -130,7 +131,9 @@ export class ArrivalLine {
     const { notes } = this.#parts;
     const waiting = this.#waiting;
     for (let count = waiting.length; count > 0; count--) {
-      const { state, identity, arrival, done } = waiting.shift()!;
+      const dropped = waiting.shift()!;
+      const { state, identity, arrival, done } = dropped;
+      dropped.state = 'failed';
       const { source, number } = arrival.properties;
       const isNoted = state === 'noting' || state === 'noted';
       if (isNoted && !this.#isClosed) notes.putNote(keyOf(identity), null);

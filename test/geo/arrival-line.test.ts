@@ -55,6 +55,8 @@ function arrival(number: number, qos: 1 | 2, more: Partial<PublishView> = {}) {
 class Notes implements LinkNotes {
   readonly isAtomic = false;
   isTaken = true;
+  /** Another node has them: that is known at once. */
+  isGone = false;
   readonly kept: Map<string, Buffer> = new Map();
   readonly #open: Map<string, Buffer | null> = new Map();
   #waiting: ((failed: boolean) => void)[] = [];
@@ -73,7 +75,8 @@ class Notes implements LinkNotes {
   }
 
   whenDurable(_ticket: number, settled: (failed: boolean) => void): void {
-    this.#waiting.push(settled);
+    if (this.isGone) settled(true);
+    else this.#waiting.push(settled);
   }
 
   commit(failed = false): void {
@@ -255,6 +258,20 @@ t.test('who is the holder no longer publishes and notes nothing', async (t) => {
   t.strictSame(ended, ['1 true']);
   t.strictSame(notes.messages.length, 1, 'the next holder finds it');
 });
+
+t.test(
+  'notes that another node has by now take all with them that waits to be noted',
+  async (t) => {
+    const { notes, published, settle, ended, add } = world();
+    add(1, 1);
+    for (const number of [2, 3, 4]) add(number, 2);
+    notes.isGone = true;
+    settle[0]!(false);
+    t.strictSame(ended.sort(), ['1 true', '2 true', '3 true', '4 true'], 'each comes again, once');
+    t.strictSame(published.length, 1);
+    t.strictSame(notes.messages, []);
+  },
+);
 
 t.test(
   'who is the holder again a moment later lets nothing overtake what it has not taken',
