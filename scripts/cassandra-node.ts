@@ -18,6 +18,8 @@ export interface CassandraNodeOptions {
   readonly datacenter?: string;
   /** A node of the cluster to join; without one it is a cluster of its own. */
   readonly seed?: CassandraNode;
+  /** Where others of its cluster reach what listens at `ip`, made before it starts; there, unless told. */
+  readonly reachedAt?: (ip: string) => Promise<string>;
   /** Over the lines of cassandra.yaml that this file has. */
   readonly settings?: Readonly<Record<string, unknown>>;
   readonly heapMiB?: number;
@@ -26,7 +28,8 @@ export interface CassandraNodeOptions {
 }
 
 export const CQL_PORT = 9042;
-const STORAGE_PORT = 7000;
+/** Other nodes come here. */
+export const STORAGE_PORT = 7000;
 /** On an idle machine 7 s; four times that where every core has other work. */
 const START_MS_MAX = 180_000;
 const KNOCK_MS = 50;
@@ -87,11 +90,14 @@ export class CassandraNode {
   readonly datacenter: string;
   readonly folder: string;
   readonly #options: CassandraNodeOptions;
+  /** What others know it by. */
+  address: string;
   #child: ChildProcess | null = null;
   #output = '';
 
   constructor(ip: string, folder: string, options: CassandraNodeOptions) {
     this.ip = ip;
+    this.address = ip;
     this.folder = folder;
     this.datacenter = options.datacenter ?? 'dc1';
     this.#options = options;
@@ -110,6 +116,7 @@ export class CassandraNode {
       const node = new CassandraNode(await freeLoopback(), folder, options);
       running.add(node);
       try {
+        node.address = (await options.reachedAt?.(node.ip)) ?? node.ip;
         node.#configure();
         await node.resume();
         return node;
@@ -237,13 +244,16 @@ export class CassandraNode {
     const conf = join(this.folder, 'conf');
     mkdirSync(conf);
     const inFolder = (name: string): string => join(this.folder, name);
-    const seeds = this.#options.seed?.ip ?? this.ip;
+    const seeds = this.#options.seed?.address ?? this.address;
     const settings = {
       cluster_name: 'causeway',
       partitioner: 'org.apache.cassandra.dht.Murmur3Partitioner',
       num_tokens: 4,
       listen_address: this.ip,
+      broadcast_address: this.address,
       rpc_address: this.ip,
+      // Not what it is reached at by its own: a proxy may be there.
+      broadcast_rpc_address: this.ip,
       native_transport_port: CQL_PORT,
       storage_port: STORAGE_PORT,
       endpoint_snitch: 'GossipingPropertyFileSnitch',
@@ -273,7 +283,7 @@ export class CassandraNode {
 }
 
 /** An address of this machine alone where both of Cassandra's ports are free. */
-async function freeLoopback(): Promise<string> {
+export async function freeLoopback(): Promise<string> {
   for (let attempt = 1; attempt <= 20; attempt += 1) {
     const ip = `127.${randomInt(16, 240)}.${randomInt(1, 255)}.${randomInt(1, 255)}`;
     if ((await isFree(ip, CQL_PORT)) && (await isFree(ip, STORAGE_PORT))) return ip;

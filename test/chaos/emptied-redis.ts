@@ -1,6 +1,7 @@
 /**
  * FLUSHALL in a chaos run, and what goes with it: which message of whom was in a queue at that moment is
- * written down in the same script, so that nothing else is excused. Used by run-cluster-chaos.ts.
+ * read in the same script, so that nothing else is excused. Used by run-cluster-chaos.ts and
+ * region-losses.ts.
  */
 import { createClient, RESP_TYPES } from '@redis/client';
 import { MessageMemory } from '../../src/store/embedded/message-codec.ts';
@@ -16,8 +17,17 @@ end
 redis.call('FLUSHALL')
 return found`;
 
-/** Answers how many messages were in queues. */
-export async function emptyRedis(url: string, ledger: Ledger): Promise<number> {
+export interface LostEntry {
+  readonly clientId: string;
+  /** Of a shared subscription. */
+  readonly group: string | undefined;
+  readonly topic: string;
+  readonly retain: boolean;
+  readonly payload: Buffer;
+}
+
+/** Answers what was in queues. */
+export async function emptyRedis(url: string): Promise<LostEntry[]> {
   const client = createClient({ url, RESP: 2, disableClientInfo: true });
   client.on('error', () => {});
   await client.connect();
@@ -28,21 +38,28 @@ export async function emptyRedis(url: string, ledger: Ledger): Promise<number> {
   } finally {
     client.destroy();
   }
-  ledger.storeLost();
   const memory = new MessageMemory();
-  let count = 0;
+  const lost: LostEntry[] = [];
   for (let index = 0; index < answer.length; index += 2) {
     const key = (answer[index] as Buffer).toString();
     const clientId = key.slice(key.indexOf('{') + 1, -3);
     for (const value of answer[index + 1] as Buffer[]) {
       if (value.length === 0) continue;
-      const { entry } = decodeEntry(value, 1, memory);
-      const group = entry.sharedFilter?.split('/')[1];
-      const { stream, seq } = readPayload(Buffer.from(entry.message.payload));
-      if (!Number.isInteger(stream)) continue;
-      ledger.mayMiss(group === undefined ? clientId : `group ${group}`, stream, seq);
-      count++;
+      const { message, sharedFilter } = decodeEntry(value, 1, memory).entry;
+      const { topic, retain } = message;
+      const payload = Buffer.from(message.payload);
+      lost.push({ clientId, group: sharedFilter?.split('/')[1], topic, retain, payload });
     }
   }
-  return count;
+  return lost;
+}
+
+/** In the books of a datacenter: all of that may be missing, and nothing else. */
+export function excuse(ledger: Ledger, lost: readonly LostEntry[]): void {
+  ledger.storeLost();
+  for (const { clientId, group, payload } of lost) {
+    const { stream, seq } = readPayload(payload);
+    if (!Number.isInteger(stream)) continue;
+    ledger.mayMiss(group === undefined ? clientId : `group ${group}`, stream, seq);
+  }
 }

@@ -12,6 +12,7 @@ export type QoS = 1 | 2;
 
 interface Stream {
   readonly name: string;
+  readonly publisher: string;
   readonly topic: string;
   readonly qos: QoS;
   /** Publisher and topic: within it first deliveries keep the order of sending, whatever the QoS. */
@@ -38,6 +39,10 @@ interface Reader {
   readonly firstBy: Map<string, string>;
   /** By stream: numbers that went with a store that lost its data. */
   readonly excused: Map<number, Set<number>>;
+  /** By stream: numbers that may come behind younger ones. */
+  readonly late: Map<number, Set<number>>;
+  /** By stream: place in the order of events up to which a store has lost what it knew. */
+  readonly storeLostAt: Map<number, number>;
   /** By line: what came last in the order of sending. */
   readonly latest: Map<string, { readonly sentAt: number; readonly text: string }>;
 }
@@ -107,8 +112,6 @@ export class Ledger {
   #sessionsInvented = 0;
   #retainedChecked = 0;
   #retainedWrong = 0;
-  /** Place in the order of events up to which a store has lost what it knew. */
-  #storeLostAt = 0;
 
   get acked(): number {
     return this.#acked;
@@ -125,6 +128,7 @@ export class Ledger {
     const mayRepeat = new Set<number>();
     this.#streams.push({
       name,
+      publisher,
       topic,
       qos,
       line: `${publisher} ${topic}`,
@@ -169,21 +173,33 @@ export class Ledger {
 
   /**
    * The store that nodes share has lost its data: what was sent before may come twice or in another
-   * order, and may be missing where `mayMiss` says so. What is sent from here on may not.
+   * order, and may be missing where `mayMiss` says so. What is sent from here on may not. `isHit`: whom that
+   * store is for, where there are several.
    */
-  storeLost(): void {
-    this.#storeLostAt = this.#now;
-    for (const { sentAt, mayRepeat } of this.#streams) {
-      for (let seq = 1; seq < sentAt.length; seq++) mayRepeat.add(seq);
+  storeLost(isHit: (reader: string, publisher: string) => boolean = () => true): void {
+    for (const { name, storeLostAt } of this.#readers.values()) {
+      for (const [stream, { publisher }] of this.#streams.entries()) {
+        if (isHit(name, publisher)) storeLostAt.set(stream, this.#now);
+      }
     }
+  }
+
+  get readers(): Iterable<string> {
+    return this.#readers.keys();
+  }
+
+  publisherOf(stream: number): string | undefined {
+    return this.#streams[stream]?.publisher;
   }
 
   /** It was only in the queue that is lost. */
   mayMiss(name: string, stream: number, seq: number): void {
-    const excused = this.#readers.get(name)?.excused;
-    const known = excused?.get(stream);
-    if (known === undefined) excused?.set(stream, new Set([seq]));
-    else known.add(seq);
+    note(this.#readers.get(name)?.excused, stream, seq);
+  }
+
+  /** One of the ways it comes on has lost it. */
+  mayBeLate(name: string, stream: number, seq: number): void {
+    note(this.#readers.get(name)?.late, stream, seq);
   }
 
   // ------------------------------------------------------------------------------ sessions
@@ -232,6 +248,8 @@ export class Ledger {
       counts: new Map(),
       firstBy: new Map(),
       excused: new Map(),
+      late: new Map(),
+      storeLostAt: new Map(),
       latest: new Map(),
     });
   }
@@ -275,18 +293,21 @@ export class Ledger {
     const key = `${stream}:${seq}`;
     const first = reader.firstBy.get(key);
     if (first === undefined && who !== '') reader.firstBy.set(key, who);
+    const lostAt = reader.storeLostAt.get(stream) ?? 0;
     let counts = reader.counts.get(stream);
     if (counts === undefined) reader.counts.set(stream, (counts = []));
     const before = counts[seq] ?? 0;
     counts[seq] = before + 1;
     if (before === 0) {
       this.#delivered++;
-      this.#checkOrder(reader, from, seq);
+      const isLate = reader.late.get(stream)?.has(seq) === true;
+      this.#checkOrder(reader, from, seq, isLate ? Number.POSITIVE_INFINITY : lostAt);
       this.#checkWanted(reader, from, seq);
       return;
     }
     this.#redelivered++;
     if (this.#qosTo(reader, from) !== 2 || from.mayRepeat.has(seq)) return;
+    if (from.sentAt[seq] <= lostAt) return;
     this.#duplicates++;
     this.#example(
       'duplicate',
@@ -294,11 +315,11 @@ export class Ledger {
     );
   }
 
-  #checkOrder(reader: Reader, from: Stream, seq: number): void {
+  #checkOrder(reader: Reader, from: Stream, seq: number, lostAt: number): void {
     const sentAt = from.sentAt[seq]!;
     // What was sent before the subscription comes only when it is sent again, after newer ones.
     const [since] = owedSince(reader, from);
-    if (since === undefined || sentAt < since || sentAt <= this.#storeLostAt) return;
+    if (since === undefined || sentAt < since || sentAt <= lostAt) return;
     const latest = reader.latest.get(from.line);
     if (latest === undefined || sentAt > latest.sentAt) {
       reader.latest.set(from.line, { sentAt, text: `${from.name} #${seq}` });
@@ -421,6 +442,12 @@ export class Ledger {
       isClean: bad === 0,
     };
   }
+}
+
+function note(numbers: Map<number, Set<number>> | undefined, stream: number, seq: number): void {
+  const known = numbers?.get(stream);
+  if (known === undefined) numbers?.set(stream, new Set([seq]));
+  else known.add(seq);
 }
 
 /** The earliest claim of a reader to a stream, as a list of none or one. */

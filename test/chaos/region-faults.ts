@@ -1,11 +1,14 @@
 /**
  * What happens to regions in a chaos run: nodes, Redis servers, datacenters of Cassandra and whole regions
- * that die or stand still, and links that are cut, silent, slow or narrow. Chosen by run-region-chaos.ts;
+ * that die or stand still, a Redis that loses all it has, datacenters of Cassandra that do not see each other
+ * (with the links between their regions, or without), and links that are cut, silent, slow or narrow. Chosen by run-region-chaos.ts;
  * each is over when its call is, but for a link that is down for long.
  */
 import type { TcpProxy } from '../support/tcp-proxy.ts';
 import type { SiteNode } from './cluster-site.ts';
+import { emptyRedis } from './emptied-redis.ts';
 import type { Prng } from './prng.ts';
+import type { RegionLosses } from './region-losses.ts';
 import type { RegionSite, SiteRegion } from './region-site.ts';
 
 export const regionFaults = [
@@ -13,6 +16,7 @@ export const regionFaults = [
   'stop',
   'redis_restart',
   'redis_away',
+  'redis_flush',
   'region_kill',
   'region_restart',
   'link_cut',
@@ -25,6 +29,8 @@ export const regionFaults = [
   'region_alone',
   'cassandra_kill',
   'cassandra_stop',
+  'cassandra_apart',
+  'datacenters_apart',
 ] as const;
 export type RegionFault = (typeof regionFaults)[number];
 
@@ -43,16 +49,24 @@ export class RegionFaults {
   readonly #healing: Promise<void>[] = [];
 
   readonly #haste: number;
+  readonly #losses: RegionLosses;
 
   /** `haste`: how many times shorter than usual they are. */
-  constructor(site: RegionSite, prng: Prng, longMs: number, haste: number) {
+  constructor(
+    site: RegionSite,
+    prng: Prng,
+    losses: RegionLosses,
+    { longMs, haste }: { readonly longMs: number; readonly haste: number },
+  ) {
     this.#site = site;
     this.#prng = prng;
+    this.#losses = losses;
     this.#longMs = longMs;
     this.#haste = haste;
   }
 
   isPossible(fault: RegionFault): boolean {
+    if (fault.endsWith('_apart')) return this.#site.betweenCassandras.length > 1;
     if (fault.startsWith('cassandra')) return this.#site.cassandras.length > 0;
     if (fault.startsWith('redis')) return this.#withRedis.length > 0;
     return true;
@@ -84,6 +98,7 @@ export class RegionFaults {
         return node.name;
       case 'redis_restart':
       case 'redis_away':
+      case 'redis_flush':
         return this.#redis(fault);
       case 'region_kill':
         await Promise.all([
@@ -102,6 +117,9 @@ export class RegionFaults {
       case 'cassandra_kill':
       case 'cassandra_stop':
         return this.#cassandra(fault);
+      case 'cassandra_apart':
+      case 'datacenters_apart':
+        return this.#apart(fault);
       default:
         return this.#link(fault);
     }
@@ -112,8 +130,13 @@ export class RegionFaults {
     await site.startNode(node);
   }
 
-  async #redis(fault: 'redis_restart' | 'redis_away'): Promise<string> {
+  async #redis(fault: 'redis_restart' | 'redis_away' | 'redis_flush'): Promise<string> {
     const region = this.#prng.pick(this.#withRedis);
+    if (fault === 'redis_flush') {
+      const lost = await emptyRedis(region.redis!.url);
+      this.#losses.emptied(region.name, lost);
+      return `of ${region.name}, ${lost.length} messages in queues`;
+    }
     if (fault === 'redis_restart') {
       await region.redis!.stop('SIGKILL');
       await this.#pause(0, 3000);
@@ -137,6 +160,17 @@ export class RegionFaults {
       cassandra.signal('SIGCONT');
     }
     return cassandra.datacenter;
+  }
+
+  /** They hear nothing of each other for long enough to notice; each goes on for its own regions. */
+  async #apart(fault: 'cassandra_apart' | 'datacenters_apart'): Promise<string> {
+    const ways = [...this.#site.betweenCassandras];
+    const isAll = fault === 'datacenters_apart';
+    const links = isAll ? this.#site.betweenDatacenters() : [];
+    ways.push(...links.filter((proxy) => !this.#down.has(proxy)));
+    const forMs = this.#ms(3000, 40_000);
+    await this.#cut(ways, forMs);
+    return `for ${forMs} ms`;
   }
 
   /** From all other regions, in both directions. */

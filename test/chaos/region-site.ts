@@ -6,7 +6,12 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { CassandraNode, CQL_PORT } from '../../scripts/cassandra-node.ts';
+import {
+  CassandraNode,
+  CQL_PORT,
+  freeLoopback,
+  STORAGE_PORT,
+} from '../../scripts/cassandra-node.ts';
 import { runCli } from '../cli/run.ts';
 import type { SharedCassandra } from '../support/cassandra-server.ts';
 import { DURABLE, RedisServer } from '../support/redis-server.ts';
@@ -54,6 +59,8 @@ export class RegionSite {
   readonly regions: SiteRegion[] = [];
   readonly links: Map<LinkName, TcpProxy> = new Map();
   readonly cassandras: CassandraNode[] = [];
+  /** The way to each datacenter of Cassandra from the others. */
+  readonly betweenCassandras: TcpProxy[] = [];
   readonly #options: RegionSiteOptions;
 
   constructor(options: RegionSiteOptions) {
@@ -109,10 +116,11 @@ export class RegionSite {
     const { datacenters = [], cassandra, keyspace = 'causeway' } = this.#options;
     const [first, ...others] = datacenters;
     if (first !== undefined) {
-      const seed = await CassandraNode.launch({ datacenter: first });
+      const reachedAt = (ip: string): Promise<string> => this.#wayTo(ip);
+      const seed = await CassandraNode.launch({ datacenter: first, reachedAt });
       this.cassandras.push(seed);
       for (const datacenter of others) {
-        this.cassandras.push(await CassandraNode.launch({ datacenter, seed }));
+        this.cassandras.push(await CassandraNode.launch({ datacenter, seed, reachedAt }));
       }
     }
     if (!this.hasCassandra) return;
@@ -134,6 +142,14 @@ export class RegionSite {
       if (attempt === INIT_TRIES) throw new Error(`cassandra init: ${stderr}`);
       await new Promise((resolve) => setTimeout(resolve, 2000));
     }
+  }
+
+  /** Through a proxy, which has an address of its own, as nodes know each other by address. */
+  async #wayTo(ip: string): Promise<string> {
+    const host = await freeLoopback();
+    const proxy = await TcpProxy.start(STORAGE_PORT, ip, { host, port: STORAGE_PORT });
+    this.betweenCassandras.push(proxy);
+    return host;
   }
 
   #login(): Readonly<Record<string, string>> {
@@ -180,6 +196,16 @@ export class RegionSite {
       .map(([, proxy]) => proxy);
   }
 
+  /** Links between regions of which each is over another datacenter of Cassandra. */
+  betweenDatacenters(): TcpProxy[] {
+    const names = this.regions.map(({ name }) => name);
+    const datacenter = (name: string): number =>
+      names.indexOf(name) % Math.max(1, this.cassandras.length);
+    return [...this.links]
+      .filter(([link]) => datacenter(fetcherOf(link)) !== datacenter(sourceOf(link)))
+      .map(([, proxy]) => proxy);
+  }
+
   async end(): Promise<void> {
     for (const { site, redis } of this.regions) {
       await site.end();
@@ -187,6 +213,7 @@ export class RegionSite {
     }
     for (const proxy of this.links.values()) await proxy.close();
     for (const node of this.cassandras) await node.remove();
+    for (const proxy of this.betweenCassandras) await proxy.close();
   }
 }
 

@@ -55,9 +55,15 @@ export async function retainedOf(
     return null;
   }
   link.end(disconnect());
+  return { digest: digestOf(found, new Set()), found };
+}
+
+export function digestOf(found: ReadonlyMap<string, string>, besides: ReadonlySet<string>): string {
   const hash = createHash('sha256');
-  for (const topic of [...found.keys()].sort()) hash.update(`${topic}\0${found.get(topic)}\0`);
-  return { digest: hash.digest('base64url'), found };
+  for (const topic of [...found.keys()].sort()) {
+    if (!besides.has(topic)) hash.update(`${topic}\0${found.get(topic)}\0`);
+  }
+  return hash.digest('base64url');
 }
 
 /** A session that wants these filters and is never there again; false: the node refused. */

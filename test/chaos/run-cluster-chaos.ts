@@ -11,7 +11,7 @@ import type { TcpProxy } from '../support/tcp-proxy.ts';
 import { cast } from './cast.ts';
 import { ClusterSite, type SiteNode, saidBy } from './cluster-site.ts';
 import { Doors } from './doors.ts';
-import { emptyRedis } from './emptied-redis.ts';
+import { emptyRedis, excuse } from './emptied-redis.ts';
 import { Ledger, type Verdict } from './ledger.ts';
 import { Prng } from './prng.ts';
 import { checkRetained } from './retained-watch.ts';
@@ -218,8 +218,9 @@ class ClusterChaos {
         await redis.resume();
         return 'redis';
       case 'redis_flush': {
-        const count = await emptyRedis(redis.url, this.#ledger);
-        return `redis, ${count} messages in queues`;
+        const lost = await emptyRedis(redis.url);
+        excuse(this.#ledger, lost);
+        return `redis, ${lost.length} messages in queues`;
       }
       case 'redis_away':
         await this.#away(node.toRedis, this.#prng.between(200, 8000));

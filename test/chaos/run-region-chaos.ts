@@ -15,8 +15,9 @@ import { Ledger, type Verdict } from './ledger.ts';
 import { Prng } from './prng.ts';
 import { KEPT, regionCast, SHARED } from './region-cast.ts';
 import { type RegionFault, RegionFaults, regionFaults } from './region-faults.ts';
-import { RegionSite, type RegionSiteOptions } from './region-site.ts';
-import { type Retained, retainedOf, wantFrom } from './retained-digest.ts';
+import { RegionLosses } from './region-losses.ts';
+import { linksOf, RegionSite, type RegionSiteOptions } from './region-site.ts';
+import { digestOf, type Retained, retainedOf, wantFrom } from './retained-digest.ts';
 import type { Stage } from './stage.ts';
 
 export interface RegionChaosOptions extends Omit<RegionSiteOptions, 'folder'> {
@@ -100,6 +101,7 @@ class RegionChaos {
   readonly #prng: Prng;
   readonly #ledger = new Ledger();
   readonly #scenes: Scene[] = [];
+  readonly #losses: RegionLosses;
   readonly #happened: Record<string, number> = {};
   readonly #trace: string[] = [];
   /** By process, as each begins at nothing. */
@@ -113,6 +115,9 @@ class RegionChaos {
     this.#options = options;
     this.#prng = new Prng(options.seed);
     this.#site = new RegionSite({ ...options, folder });
+    const names = options.regions.map(({ name }) => name);
+    const links = linksOf(names, options.topology);
+    this.#losses = new RegionLosses(this.#ledger, links, this.#site.hasCassandra);
   }
 
   async end(): Promise<void> {
@@ -136,7 +141,7 @@ class RegionChaos {
     log(`open after ${seconds(performance.now() - beganMs)} s`);
     await pause(500);
     const { longMs = LONG_MS, haste = 1 } = this.#options;
-    const inflict = new RegionFaults(this.#site, this.#prng, longMs, haste);
+    const inflict = new RegionFaults(this.#site, this.#prng, this.#losses, { longMs, haste });
     const possible = kinds.filter((kind) => inflict.isPossible(kind));
     for (let index = 0; index < (plan?.length ?? faults); index++) {
       const fault = plan?.[index] ?? this.#prng.pick(possible);
@@ -322,8 +327,10 @@ class RegionChaos {
         }
       }
       const nodes = this.#site.regions.flatMap(({ site }) => site.nodes);
-      const digests = new Set([...seen.values()].map(({ digest }) => digest));
-      if (seen.size === nodes.length && digests.size === 1 && this.#isRight(seen)) {
+      const allowed = this.#allowed();
+      const besides = this.#mayDiffer(allowed);
+      const digests = new Set([...seen.values()].map(({ found }) => digestOf(found, besides)));
+      if (seen.size === nodes.length && digests.size === 1 && isRight(seen, allowed)) {
         const tookMs = Math.round(performance.now() - healedMs);
         this.#checkRetained(seen);
         return tookMs;
@@ -352,17 +359,20 @@ class RegionChaos {
     return allowed;
   }
 
-  #isRight(seen: ReadonlyMap<string, Retained>): boolean {
-    for (const [topic, values] of this.#allowed()) {
-      for (const { found } of seen.values()) {
-        if (!values.includes(found.get(topic) ?? '')) return false;
-      }
+  /** And takes them out of what is allowed. */
+  #mayDiffer(allowed: Map<string, string[]>): Set<string> {
+    const besides = new Set<string>();
+    for (const [topic, values] of allowed) {
+      if (this.#losses.mayDiffer(topic, values)) besides.add(topic);
     }
-    return true;
+    for (const topic of besides) allowed.delete(topic);
+    return besides;
   }
 
   #checkRetained(seen: ReadonlyMap<string, Retained>): void {
-    for (const [topic, values] of this.#allowed()) {
+    const allowed = this.#allowed();
+    this.#mayDiffer(allowed);
+    for (const [topic, values] of allowed) {
       for (const [name, { found }] of seen) {
         this.#ledger.retained(`${topic} at ${name}`, found.get(topic) ?? '', values);
       }
@@ -417,6 +427,18 @@ class RegionChaos {
       }
     }
   }
+}
+
+function isRight(
+  seen: ReadonlyMap<string, Retained>,
+  allowed: ReadonlyMap<string, readonly string[]>,
+): boolean {
+  for (const [topic, values] of allowed) {
+    for (const { found } of seen.values()) {
+      if (!values.includes(found.get(topic) ?? '')) return false;
+    }
+  }
+  return true;
 }
 
 /** One way, with some jitter. */

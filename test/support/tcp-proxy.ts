@@ -47,9 +47,17 @@ export class TcpProxy {
     this.#host = host;
   }
 
-  static async start(targetPort: number, host: string = '127.0.0.1'): Promise<TcpProxy> {
+  /** `at`: where it listens, unless it may choose. */
+  static async start(
+    targetPort: number,
+    host: string = '127.0.0.1',
+    at: { readonly host: string; readonly port: number } = { host: '127.0.0.1', port: 0 },
+  ): Promise<TcpProxy> {
     const server = createServer();
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen(at.port, at.host, resolve);
+    });
     const { port } = server.address() as { port: number };
     const proxy = new TcpProxy(server, port, targetPort, host);
     server.on('connection', (socket) => proxy.#accept(socket));
