@@ -28,7 +28,7 @@ const kills = Number(values.kills);
 console.log(`roaming: seed ${seed}, ${moves} moves, ${kills} kills`);
 let isClean = false;
 try {
-  const { regions } = await startRoaming(stage);
+  const regions = await startRoaming(stage);
   const report = await runRoamingChaos({
     regions,
     names: ['eu', 'us'],

@@ -5,14 +5,10 @@ import t from 'tap';
 import { parse, stringify } from 'yaml';
 import { Client as DeviceClient } from '../../src/client/client.ts';
 import type { ClientError } from '../../src/client/client-error.ts';
-import { decodeListed } from '../../src/store/cassandra/listed-record.ts';
-import { runCli } from '../cli/run.ts';
-import { linkTo } from '../support/cassandra-link.ts';
-import { sharedCassandra } from '../support/cassandra-server.ts';
+import { RegionKeyspace } from '../support/region-keyspace.ts';
 import type { Broker } from './broker.ts';
 import { sleep, TestCluster, until } from './cluster-kit.ts';
 import { type Changeable, drain, TestRegions } from './link-kit.ts';
-import { ROUND_S } from './region-kit.ts';
 
 t.setTimeout(300_000);
 
@@ -20,27 +16,13 @@ const LISTED_MS = 30_000;
 /** With other clients, as who comes back is taken. */
 const TRIES = 80;
 
-const shared = await sharedCassandra(t);
-const { contactPoints, datacenter } = shared;
-const keyspace = `homes_${process.pid}`;
-const points = ['--contact-points', contactPoints.join(), '--local-datacenter', datacenter];
-const copies = ['--keyspace', keyspace, '--replication', `${datacenter}=1`];
-const init = await runCli(['cassandra', 'init', ...points, ...copies]);
-const table = linkTo(t, shared, { keyspace });
-await table.ready(60_000);
+const keyspace = await RegionKeyspace.make(t);
 
 const regions = await TestRegions.start(t, {
   names: ['us'],
   elsewhere: ['eu'],
   links: ['eu<us', 'us<eu'],
-  config: {
-    cassandra: {
-      contactPoints,
-      localDatacenter: datacenter,
-      keyspace,
-      reconcileIntervalS: ROUND_S,
-    },
-  },
+  config: { cassandra: keyspace.section },
   regions: { directory: true },
 });
 const us = regions.broker('us');
@@ -70,26 +52,8 @@ await regions.linksUp(['us<eu']);
 const [euReference, knowsEu] = referTo('eu', eu.node('b'));
 await regions.reload('us', knowsEu);
 
-/** Null: no row; `endsInS` null: it has no end. */
-async function listed(
-  clientId: string,
-): Promise<{ readonly home: string; readonly endsInS: number | null } | null> {
-  const rows = await table.command(
-    `SELECT record, WRITETIME(record), TTL(record) FROM sessions WHERE client_id = '${clientId}'`,
-  );
-  const [record, timeUs, ttlS] = rows[0] ?? [];
-  if (!Buffer.isBuffer(record)) return null;
-  const { home } = decodeListed(clientId, record, Number(timeUs));
-  return { home, endsInS: typeof ttlS === 'number' ? ttlS : null };
-}
-
 function homeIs(clientId: string, home: string | null, hasEnd = true): Promise<number> {
-  const holds = async (): Promise<boolean> => {
-    const found = await listed(clientId);
-    if (found === null || home === null) return found === home;
-    return found.home === home && (found.endsInS !== null) === hasEnd;
-  };
-  return until(`the home of ${clientId} is ${home}`, holds, LISTED_MS);
+  return keyspace.homeIs(clientId, home, hasEnd);
 }
 
 /** Session present, or why not. */
@@ -108,7 +72,6 @@ async function connect(broker: Broker, clientId: string): Promise<ClientError | 
 }
 
 t.test('a session of a datacenter is found from elsewhere, at whichever node it was', async (t) => {
-  t.equal(init.code, 0, init.stderr);
   const client = await eu.durable('a', 'settled');
   await client.subscribed('settled', { qos: 1 });
   await homeIs('settled', 'eu', false);

@@ -1,19 +1,15 @@
 // Sessions that are listed for all regions, over a real Cassandra: a client goes on with its subscriptions where
 // it connects, also when its home is dead; what has ended or begins anew is not given to it (ADR 0023).
-import { randomBytes } from 'node:crypto';
 import t from 'tap';
-import { decodeListed } from '../../src/store/cassandra/listed-record.ts';
-import { runCli } from '../cli/run.ts';
 import { Client, connectClient, openSocket } from '../conformance/client.ts';
 import { CassandraDoor } from '../support/cassandra-door.ts';
-import { linkTo } from '../support/cassandra-link.ts';
-import { sleep, until } from './cluster-kit.ts';
+import { RegionKeyspace } from '../support/region-keyspace.ts';
+import { sleep } from './cluster-kit.ts';
 import { Region, regionFlags } from './region-kit.ts';
 
 t.setTimeout(300_000);
 
 const EXPIRY_S = 600;
-const LISTED_MS = 20_000;
 /**
  * For a CONNECT elsewhere, whatever its home and Cassandra do: well below what the driver waits for. How long it
  * takes on a quiet machine is the ledger of moves' to tell.
@@ -21,30 +17,10 @@ const LISTED_MS = 20_000;
 const SERVED_MS = 4000;
 
 const door = await CassandraDoor.open(t);
-const { contactPoints, datacenter } = door.server;
-const keyspace = `roaming_${randomBytes(6).toString('hex')}`;
-const here = ['--contact-points', contactPoints.join(), '--local-datacenter', datacenter];
-const copies = ['--keyspace', keyspace, '--replication', `${datacenter}=1`];
-const init = await runCli(['cassandra', 'init', ...here, ...copies]);
-const table = linkTo(t, door.server, { keyspace });
-await table.ready(60_000);
-t.teardown(async () => {
-  if (table.state === 'up') await table.command(`DROP KEYSPACE ${keyspace}`);
-});
-
-/** Null: no row. */
-async function homeOf(clientId: string): Promise<string | null> {
-  const rows = await table.command(
-    `SELECT record, WRITETIME(record) FROM sessions WHERE client_id = '${clientId}'`,
-  );
-  const [record, timeUs] = rows[0] ?? [];
-  if (!Buffer.isBuffer(record)) return null;
-  return decodeListed(clientId, record, Number(timeUs)).home;
-}
+const keyspace = await RegionKeyspace.make(t, door.server);
 
 function homeIs(clientId: string, home: string | null): Promise<number> {
-  const holds = async (): Promise<boolean> => (await homeOf(clientId)) === home;
-  return until(`the home of ${clientId} is ${home}`, holds, LISTED_MS);
+  return keyspace.homeIs(clientId, home);
 }
 
 interface Arrived {
@@ -69,7 +45,7 @@ async function arrive(
 
 function flagsOf(name: string): string[] {
   return regionFlags(door.server, [
-    `cassandra.keyspace=${keyspace}`,
+    `cassandra.keyspace=${keyspace.name}`,
     `regions.name=${name}`,
     'regions.roaming=true',
   ]);
@@ -80,7 +56,6 @@ const [us] = Region.several(t, ['us'], flagsOf('us')) as [Region];
 await Promise.all([eu.start(), us.start(true)]);
 
 t.test('a client goes on with its subscriptions in another region', async (t) => {
-  t.equal(init.code, 0, init.stderr);
   const first = await arrive(eu, 'moves');
   t.notOk(first.isPresent);
   await first.client.subscribed('moves/#', { qos: 2 });
@@ -113,7 +88,7 @@ t.test('its home is dead', async (t) => {
   await homeIs('bereft', 'us');
   await eu.start();
   await sleep(1500);
-  t.equal(await homeOf('bereft'), 'us', 'the home of before takes nothing back');
+  t.equal((await keyspace.listed('bereft'))?.home, 'us', 'the home of before takes nothing back');
   await client.disconnect();
 });
 
