@@ -35,6 +35,13 @@ export const bridgeMetricTable: readonly BridgeMetric[] = [
     ({ queuedMessages }) => queuedMessages,
   ),
   metric('queued_bytes', 'gauge', 'Bytes of these.', ({ queuedBytes }) => queuedBytes),
+  metric('budget_bytes', 'gauge', 'Bytes that may wait.', ({ budgetBytes }) => budgetBytes),
+  metric(
+    'over_budget_total',
+    'counter',
+    'Messages this node has dropped over the budget, by bytes or by age.',
+    ({ overBudget }) => overBudget,
+  ),
   metric(
     'refused_filters',
     'gauge',

@@ -15,6 +15,10 @@ export interface BridgeReport {
   /** Messages that wait for the other broker, or for its acknowledgement, and their bytes. */
   readonly queuedMessages: number;
   readonly queuedBytes: number;
+  /** Bytes that may wait. */
+  readonly budgetBytes: number;
+  /** Messages this node has dropped over the budget, by bytes or by age. */
+  readonly overBudget: number;
   readonly refusedFilters: number;
   readonly connects: number;
   readonly failures: number;

@@ -337,7 +337,6 @@ export const clusterMetricTable: readonly ClusterMetricSpec[] = [
   },
   ofStore('reads', 'Reads of queues.', 'reads'),
   ofStore('entries_read', 'Entries read from queues.', 'entriesRead'),
-  ofStore('aged', 'Queue entries older than a queue keeps them.', 'aged'),
   ofStore('fenced', 'Writes for sessions that another node has taken.', 'fenced'),
   ofStore('quarantined', 'Values that could not be decoded.', 'quarantined'),
   ofStore('unreadable', 'Values that a newer release wrote.', 'unreadable'),

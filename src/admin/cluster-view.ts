@@ -155,7 +155,6 @@ export interface SharedStoreCounts {
   readonly settleConfirmed: number;
   readonly reads: number;
   readonly entriesRead: number;
-  readonly aged: number;
   readonly fenced: number;
   readonly quarantined: number;
   readonly unreadable: number;

@@ -21,6 +21,7 @@ import type {
 import { RoleLease } from '../cluster/role-lease.ts';
 import type { ClusterConfig } from '../config/cluster-config.ts';
 import type { Config } from '../config/config.ts';
+import type { BridgeBudgets } from '../core/bridge-budgets.ts';
 import type { Broker } from '../core/broker.ts';
 import type { Bus, RemoteSide } from '../core/cluster-ports.ts';
 import type { Limits } from '../core/limits.ts';
@@ -49,6 +50,7 @@ export interface DatacenterParts {
   readonly local: Store;
   /** Null: no other region is linked. */
   readonly links: RegionLinks | null;
+  readonly bridges: BridgeBudgets;
   /** Null: no record of retained messages is shared with other datacenters. */
   readonly rounds: RetainedRounds | null;
   readonly release: string;
@@ -143,7 +145,7 @@ export class Datacenter {
       log,
       limits: queueLimits(parts.config, config),
       incarnation: () => this.#cluster.bus.incarnation,
-      budgetOf: (clientId) => parts.links?.peerOf(clientId)?.budgetBytes ?? null,
+      budgetOf: (clientId) => parts.links?.peerOf(clientId) ?? parts.bridges.of(clientId),
       journal,
     });
     this.#store = new DatacenterStore(this.#shared, local, () => this.#leave());

@@ -4,6 +4,7 @@
  */
 import type { BridgeReport, BridgesReport, BridgesView } from '../admin/bridges-view.ts';
 import type { BridgeConfig } from '../config/bridges-config.ts';
+import { BridgeBudgets } from '../core/bridge-budgets.ts';
 import { bridgeIdOf } from '../core/bridge-names.ts';
 import type { Acceptor, Admin, Log } from '../core/ports.ts';
 import type { Bridge, BridgeSettings } from '../geo/bridge/bridge.ts';
@@ -24,6 +25,8 @@ export interface BridgeSurroundings {
 const VERSIONS = { '3.1': 3, '3.1.1': 4, '5': 5 } as const;
 
 export class NodeBridges implements BridgesView {
+  /** For the core, and whoever else fills the queues. */
+  readonly budgets: BridgeBudgets = new BridgeBudgets();
   readonly #log: Log;
   #settings: readonly BridgeSettings[];
   #around: BridgeSurroundings | null = null;
@@ -37,6 +40,7 @@ export class NodeBridges implements BridgesView {
   private constructor(settings: readonly BridgeSettings[], log: Log) {
     this.#settings = settings;
     this.#log = log;
+    this.budgets.revise(settings);
   }
 
   /** The broker takes messages. */
@@ -45,7 +49,7 @@ export class NodeBridges implements BridgesView {
     this.#around = around;
     if (this.#settings.length > 0) roles?.want(LINKS_ROLE);
     this.#holder = new BridgeHolder({
-      ...{ broker, sessions },
+      ...{ broker, budgets: this.budgets, sessions },
       isHolder: () => roles === null || roles.held(LINKS_ROLE),
       clock: systemClock,
       scheduler: systemScheduler,
@@ -64,11 +68,15 @@ export class NodeBridges implements BridgesView {
 
   #bridgeReport(bridge: Bridge): BridgeReport {
     const { name, url, isUp, problem, upSinceMs, refusedFilters, counters } = bridge;
-    const session = this.#around?.sessions.session(bridgeIdOf(name)) ?? null;
+    const clientId = bridgeIdOf(name);
+    const session = this.#around?.sessions.session(clientId) ?? null;
+    const budget = this.budgets.of(clientId)!;
     return {
       ...{ name, url, isUp, problem, upSinceMs },
       queuedMessages: session?.queuedMessages ?? 0,
       queuedBytes: session?.queuedBytes ?? 0,
+      budgetBytes: budget.budgetBytes,
+      overBudget: budget.dropped,
       refusedFilters,
       ...counters,
     };
@@ -81,6 +89,7 @@ export class NodeBridges implements BridgesView {
 
   revise(settings: readonly BridgeSettings[]): void {
     this.#settings = settings;
+    this.budgets.revise(settings);
     if (settings.length > 0) this.#around?.roles?.want(LINKS_ROLE);
     this.#holder?.revise(settings);
   }
@@ -98,10 +107,13 @@ function settingsOf(bridges: readonly BridgeConfig[]): Promise<readonly BridgeSe
 async function bridgeOf(bridge: BridgeConfig): Promise<BridgeSettings> {
   const { name, url, protocolVersion, username, passwordFile, cleanStart, keepaliveS } = bridge;
   const { tls, tryPrivate, topics, clientId = `causeway-${name}` } = bridge;
+  const { budgetAgeS, budgetBytes } = bridge;
   const password = passwordFile === undefined ? undefined : await readSecret(passwordFile);
   return {
     ...{ name, url, clientId, username, password, cleanStart, keepaliveS, tryPrivate },
     version: VERSIONS[protocolVersion],
+    budgetAgeMs: budgetAgeS * 1000,
+    budgetBytes,
     tls: await tlsOf(tls),
     topics: topics.map(({ localPrefix = '', remotePrefix = '', ...topic }) => ({
       ...topic,

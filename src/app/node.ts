@@ -114,6 +114,7 @@ export class BrokerNode {
       observer: null,
       bus: datacenter?.bus ?? null,
       links: links?.core ?? null,
+      bridges: bridges.budgets,
       directory: roaming?.core ?? null,
     });
     this.#acceptor = this.#broker;
@@ -199,7 +200,8 @@ export class BrokerNode {
     };
     const store = await openStore(config, log, onNote);
     const region = await openRegion(options, store);
-    const datacenter = await openDatacenter(options, region?.store ?? store.store, region, links);
+    const keeper = region?.store ?? store.store;
+    const datacenter = await openDatacenter(options, keeper, region, links, bridges);
     if (control !== null && datacenter !== null) {
       control.movesHere = (subject) => datacenter.isElsewhere(subject);
     }
@@ -491,6 +493,7 @@ async function openDatacenter(
   local: Store,
   region: RegionRetained | null,
   nodeLinks: NodeLinks | null,
+  { budgets: bridges }: NodeBridges,
 ): Promise<Datacenter | null> {
   const { config } = loaded;
   const { cluster } = config;
@@ -499,7 +502,8 @@ async function openDatacenter(
     const { Datacenter } = await import('./datacenter.ts');
     const rounds = region?.datacenterRounds ?? null;
     const links = nodeLinks?.core ?? null;
-    return await Datacenter.open({ config, cluster, local, links, rounds, release, log });
+    const parts = { config, cluster, local, links, bridges, rounds, release, log };
+    return await Datacenter.open(parts);
   } catch (error) {
     // Its database opens by itself once it is made.
     await local.stop();

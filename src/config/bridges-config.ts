@@ -26,6 +26,9 @@ export interface BridgeConfig {
   readonly cleanStart: boolean;
   readonly keepaliveS: number;
   readonly tryPrivate: boolean;
+  /** Of what waits here for the other broker. */
+  readonly budgetAgeS: number;
+  readonly budgetBytes: number;
   readonly topics: readonly BridgeTopicConfig[];
 }
 

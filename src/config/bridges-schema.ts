@@ -13,6 +13,11 @@ import { brokerUrl, optionalFile, remoteTls } from './remote-broker-schema.ts';
 
 const reloaded = (help: string): LeafText => ({ help, reloadable: true });
 
+const DAY_S = 86_400;
+const GIB = 1024 ** 3;
+export const BUDGET_BYTES_MIN: number = 64 * 1024;
+export const BUDGET_BYTES_MAX: number = 1024 * GIB;
+
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const NAME_FORM = '1 to 64 of letters, digits, ., _ and -, a letter or digit first';
 
@@ -89,6 +94,14 @@ const bridge: z.ZodType<BridgeConfig> = z.strictObject({
     reloaded(
       'MQTT 3.1 and 3.1.1: says that this is a bridge, so that a broker like mosquitto sends nothing back; tried again without when refused.',
     ),
+  ),
+  budgetAgeS: quantity(
+    { unit: 's', default: 30 * DAY_S, min: 1, max: 365 * DAY_S },
+    reloaded('How long QoS 1 and 2 messages wait here for the other broker.'),
+  ),
+  budgetBytes: quantity(
+    { unit: 'bytes', default: GIB, min: BUDGET_BYTES_MIN, max: BUDGET_BYTES_MAX },
+    reloaded('How many bytes of them; the oldest go first.'),
   ),
   topics: z
     .array(topic, { error: 'expected a list of topics, each a section with filter' })

@@ -78,6 +78,12 @@ export class Broker implements Acceptor {
       connections: new Set<Connection>(),
       connectionsByListener: new Map(),
     };
+    if (core.bridges !== null) {
+      core.bridges.onReleased = (clientId) => {
+        const session = core.sessions.get(clientId);
+        if (session !== undefined) delivery.pump(session);
+      };
+    }
     const { directory, links } = core;
     if (directory?.moves === true && links !== null) {
       this.roaming = new Roaming(this.#services, encoder, links.region, directory);

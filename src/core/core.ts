@@ -4,6 +4,7 @@
  * it as their first argument or in their constructor.
  */
 import { TimerWheel } from '../util/timer-wheel.ts';
+import type { BridgeBudgets } from './bridge-budgets.ts';
 import type { CloseReason } from './close-reason.ts';
 import type { Bus, Incarnation } from './cluster-ports.ts';
 import { Drop, type DropReason } from './drop-reason.ts';
@@ -38,6 +39,8 @@ export interface CoreOptions {
   readonly bus: Bus | null;
   /** Absent: no other region is linked. */
   readonly links?: RegionLinks | null | undefined;
+  /** Absent: no bridge has a budget of its own. */
+  readonly bridges?: BridgeBudgets | null | undefined;
   /** Absent: no other region knows of sessions here. */
   readonly directory?: SessionDirectory | null | undefined;
 }
@@ -61,6 +64,8 @@ export class Core {
   readonly bus: Bus | null;
   /** Null: no other region is linked. */
   readonly links: RegionLinks | null;
+  /** Null: what waits for a bridge is bounded as all queues are. */
+  readonly bridges: BridgeBudgets | null;
   /** Null: no other region knows of sessions here. */
   readonly directory: SessionDirectory | null;
   /** Null: sessions stay in their region. Set by broker.ts. */
@@ -113,6 +118,7 @@ export class Core {
     this.observer = options.observer;
     this.bus = options.bus;
     this.links = options.links ?? null;
+    this.bridges = options.bridges ?? null;
     this.directory = options.directory ?? null;
     this.interests = options.bus === null ? null : new Interests(options.bus);
     const { routeCacheReceiversMax } = options.limits;
@@ -132,10 +138,17 @@ export class Core {
     });
   }
 
+  /** A session that is new here: whether it is a link's or a bridge's, and its budget then. */
+  bound(session: Session): void {
+    const { clientId } = session;
+    session.link = this.links?.peerOf(clientId) ?? null;
+    session.budget = session.link ?? this.bridges?.of(clientId) ?? null;
+  }
+
   /** A session of the datacenter that this node knows from now on. */
   addShared(session: Session): void {
     const { clientId } = session;
-    session.link = this.links?.peerOf(clientId) ?? null;
+    this.bound(session);
     this.sessions.set(clientId, session);
     this.sessionsByNumber.set(session.number, session);
     if (isGroupQueue(clientId)) this.groupQueues.set(groupFilterOf(clientId), session);

@@ -15,7 +15,7 @@ import type { SessionQuota } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import { QueueBounds } from './queue-bounds.ts';
-import { EntryState, QueueEntry } from './queue-entry.ts';
+import { DatedEntry, EntryState, QueueEntry } from './queue-entry.ts';
 import { hasEntryRoom, hasRoom, LINK_READ_AHEAD, QueueWindow } from './queue-window.ts';
 import { ALL_IDS, QUARTER_IDS } from './roaming-state.ts';
 import type { Session, Subscription } from './session.ts';
@@ -118,15 +118,9 @@ export class Delivery {
     }
     if (!this.#bounds.makeRoom(session, publication)) return Outcome.REFUSED;
     const seq = ++session.tailSeq;
-    const message = publication.message();
-    const entry = new QueueEntry(
-      seq,
-      message,
-      qos,
-      retain,
-      receiver.subscriptionIds,
-      !session.durable,
-    );
+    const ids = receiver.subscriptionIds;
+    const isSafe = !session.durable;
+    const entry = this.#entry(session, seq, publication.message(), qos, retain, ids, isSafe);
     entry.sharedFilter = sharedFilter;
     return this.#enqueue(session, entry, publication);
   }
@@ -175,13 +169,29 @@ export class Delivery {
     const queue = session.queue ?? new Ring();
     if (append !== null && session.loadedSeq === seq - 1 && hasEntryRoom(session, queue.length)) {
       const { message, qos, retain, subscriptionIds, sharedFilter } = append;
-      const entry = new QueueEntry(seq, message, qos, retain, subscriptionIds, true);
+      const entry = this.#entry(session, seq, message, qos, retain, subscriptionIds, true);
       entry.sharedFilter = sharedFilter;
       session.queue = queue;
       queue.push(entry);
       this.#window.loaded(session, entry);
     }
     this.pump(session);
+  }
+
+  #entry(
+    session: Session,
+    seq: number,
+    message: Message,
+    qos: 1 | 2,
+    retain: boolean,
+    ids: readonly number[] | null,
+    durable: boolean,
+  ): QueueEntry {
+    if (session.budget === null || !session.budget.isDated) {
+      return new QueueEntry(seq, message, qos, retain, ids, durable);
+    }
+    const nowMs = Math.floor(this.#core.clock.wallMs());
+    return new DatedEntry(seq, message, qos, retain, ids, durable, nowMs);
   }
 
   /** Takes over a shared queue as it stands: lowest position not settled, highest given. */
@@ -246,9 +256,9 @@ export class Delivery {
     this.#remember(session, entry, wasSpilled);
     // A live session's queue is memory; that of a durable one goes on to the store.
     const isLong = !session.durable && session.queuedMessages >= PRESSED_ENTRIES;
-    // What another region is behind is bounded by its budget alone.
+    // What another region or broker is behind is bounded by its budget alone.
     const isHalfFull =
-      session.link === null && session.queuedMessages * 2 >= core.limits.queueMessagesMax;
+      session.budget === null && session.queuedMessages * 2 >= core.limits.queueMessagesMax;
     const isPressed = isLong || isHalfFull;
     return isPressed && !outlet.slow ? Outcome.PRESSED : Outcome.DONE;
   }
@@ -274,10 +284,8 @@ export class Delivery {
     const queue = session.queue;
     if (queue !== null) {
       const isLow = queue.length <= LINK_READ_AHEAD;
-      if (session.link !== null) {
-        this.#bounds.pumpMs = core.clock.wallMs();
-        if (isLow && session.spilled) this.#window.read(session);
-      }
+      if (session.budget !== null) this.#bounds.pumpMs = core.clock.wallMs();
+      if (session.link !== null && isLow && session.spilled) this.#window.read(session);
       while (queue.length > 0) {
         const entry = queue.at(0)!;
         if (!this.#hasWindow(session, outlet)) {
@@ -512,6 +520,7 @@ export class Delivery {
   }
 
   #hasWindow(session: Session, outlet: Outlet): boolean {
+    if (session.budget?.isHeld === true) return false;
     if (outlet.pendingBytes * 2 >= this.#core.limits.outboxBytesMax) return false;
     return session.inflight === null || session.inflight.open < session.inflightMax;
   }

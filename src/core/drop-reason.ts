@@ -21,6 +21,7 @@ export const dropTable = {
   retained_full: 'Retained: retainedMessagesMax or retainedBytesMax was reached.',
   store_failed: 'The store refused the message (disk full or failing).',
   link_budget: 'Over the budget of a link to another region: too old, or too many bytes.',
+  bridge_budget: 'Over the budget of a bridge to another broker: too old, or too many bytes.',
   no_member: 'Shared subscription: no member could take the message.',
 } as const;
 

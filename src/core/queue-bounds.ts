@@ -1,19 +1,20 @@
 /**
  * What a queue may not grow beyond, and what has been in it for too long (data plane): the limits of all
- * sessions, the quota of one, the budget of a link. Asked by delivery.ts before anything is queued or sent.
+ * sessions, the quota of one, the budget of a link or a bridge. Asked by delivery.ts before anything is queued or sent.
  */
 import type { Core } from './core.ts';
 import type { DropReason } from './drop-reason.ts';
 import { MOVED_TOPIC } from './link-names.ts';
 import { publishedAtMs } from './link-properties.ts';
+import type { Message } from './message.ts';
 import type { SessionQuota } from './ports.ts';
 import type { Publication } from './publication.ts';
+import type { QueueBudget } from './queue-budget.ts';
 import { EntryState, type QueueEntry } from './queue-entry.ts';
 import { WINDOW_BYTES, WINDOW_ENTRIES } from './queue-window.ts';
-import type { LinkPeer } from './region-links.ts';
 import type { Session } from './session.ts';
 
-/** By how much the queue of a link may be over its budget while its oldest entries are read. */
+/** By how much a queue may be over its budget while its oldest entries are read. */
 const BUDGET_SLACK_BYTES = 4 * WINDOW_BYTES;
 
 /** Of `Delivery`. */
@@ -24,7 +25,7 @@ export interface BoundedQueues {
 }
 
 export class QueueBounds {
-  /** Wall-clock ms at which the queue of a link began to leave: the same for all of it that can. */
+  /** Wall-clock ms at which a queue with a budget began to leave: the same for all of it that can. */
   pumpMs = 0;
   readonly #core: Core;
   readonly #queues: BoundedQueues;
@@ -59,26 +60,27 @@ export class QueueBounds {
   }
 
   /** The oldest go for what is new, whatever `queueOverflow` says. */
-  #isWithinBudget(session: Session, link: LinkPeer, publication: Publication): boolean {
-    if (session.queuedBytes < link.budgetBytes) return true;
-    while (this.#dropOldest(session, 'link_budget')) {
-      link.dropped++;
-      if (session.queuedBytes < link.budgetBytes) return true;
+  #isWithinBudget(session: Session, budget: QueueBudget, publication: Publication): boolean {
+    if (session.queuedBytes < budget.budgetBytes) return true;
+    while (this.#dropOldest(session, budget.reason)) {
+      budget.dropped++;
+      if (session.queuedBytes < budget.budgetBytes) return true;
     }
     // The oldest are only in the store, as below.
-    if (session.spilled && session.queuedBytes < link.budgetBytes + BUDGET_SLACK_BYTES) {
+    if (session.spilled && session.queuedBytes < budget.budgetBytes + BUDGET_SLACK_BYTES) {
       this.#queues.fetch(session);
       return true;
     }
-    this.#core.drop('link_budget', session.clientId, publication.topic);
-    link.dropped++;
+    this.#core.drop(budget.reason, session.clientId, publication.topic);
+    budget.dropped++;
     return false;
   }
 
   #isWithinLimits(session: Session, publication: Publication): boolean {
     const core = this.#core;
     const limits = core.limits;
-    if (session.link !== null) return this.#isWithinBudget(session, session.link, publication);
+    const { budget } = session;
+    if (budget !== null) return this.#isWithinBudget(session, budget, publication);
     if (!this.#isFull(session)) return true;
     if (core.queueOverflow === 'drop_oldest' && limits.queueMessagesMax > 0) {
       // Several small ones may have to go for a large one.
@@ -144,21 +146,24 @@ export class QueueBounds {
       this.#queues.settle(session, entry);
       return true;
     }
-    return session.link !== null && this.#isOverBudget(session, session.link, entry);
+    return session.budget !== null && this.#isOverBudget(session, session.budget, entry);
   }
 
-  /** Too old for the region it is for, or that region may not have it any more. */
-  #isOverBudget(session: Session, link: LinkPeer, entry: QueueEntry): boolean {
+  /** Too old for whom it is for, or that region may not have it any more. */
+  #isOverBudget(session: Session, budget: QueueBudget, entry: QueueEntry): boolean {
     const { message } = entry;
     if (entry.sentBefore) return false;
-    const { propertyBuffer, propertyStart, propertyBytes } = message;
-    const publishedMs = publishedAtMs(propertyBuffer, propertyStart, propertyStart + propertyBytes);
-    const isOld = publishedMs !== 0 && publishedMs + link.budgetAgeMs < this.pumpMs;
-    if (!isOld && link.mayHave(message.topic)) return false;
-    const why = isOld ? 'link_budget' : 'not_authorized_receive';
+    const sinceMs = budget.isDated ? entry.queuedAtMs : publishedMs(message);
+    const isOld = sinceMs !== 0 && sinceMs + budget.budgetAgeMs < this.pumpMs;
+    if (!isOld && session.link?.mayHave(message.topic) !== false) return false;
+    const why = isOld ? budget.reason : 'not_authorized_receive';
     this.#core.drop(why, session.clientId, message.topic);
-    if (isOld) link.dropped++;
+    if (isOld) budget.dropped++;
     this.#queues.settle(session, entry);
     return true;
   }
+}
+
+function publishedMs({ propertyBuffer, propertyStart, propertyBytes }: Message): number {
+  return publishedAtMs(propertyBuffer, propertyStart, propertyStart + propertyBytes);
 }

@@ -49,4 +49,45 @@ export class QueueEntry {
     this.subscriptionIds = subscriptionIds;
     this.durable = durable;
   }
+
+  /** Wall-clock ms; 0: nobody asks (`DatedEntry`). */
+  get queuedAtMs(): number {
+    return 0;
+  }
+}
+
+/** Of a queue whose budget asks for the age of what waits: all others do without the bytes for it. */
+export class DatedEntry extends QueueEntry {
+  readonly #queuedAtMs: number;
+
+  constructor(
+    seq: number,
+    message: Message,
+    qos: 1 | 2,
+    retain: boolean,
+    subscriptionIds: readonly number[] | null,
+    durable: boolean,
+    queuedAtMs: number,
+  ) {
+    super(seq, message, qos, retain, subscriptionIds, durable);
+    this.#queuedAtMs = queuedAtMs;
+  }
+
+  override get queuedAtMs(): number {
+    return this.#queuedAtMs;
+  }
+}
+
+/** As it was stored; `queuedAtMs` 0: it says nothing of that. */
+export function storedEntry(
+  seq: number,
+  message: Message,
+  qos: 1 | 2,
+  retain: boolean,
+  subscriptionIds: readonly number[] | null,
+  queuedAtMs: number,
+): QueueEntry {
+  return queuedAtMs === 0
+    ? new QueueEntry(seq, message, qos, retain, subscriptionIds, true)
+    : new DatedEntry(seq, message, qos, retain, subscriptionIds, true, queuedAtMs);
 }

@@ -44,9 +44,9 @@ export class QueueWindow {
   }
 
   /** The queue itself drops what is new; a client that lets it get so far may have to go. */
-  #limitShared({ queuedMessages, owner }: Session): void {
+  #limitShared({ queuedMessages, owner, budget }: Session): void {
     const core = this.#core;
-    if (core.queueOverflow !== 'disconnect' || owner === null) return;
+    if (core.queueOverflow !== 'disconnect' || owner === null || budget !== null) return;
     if (queuedMessages >= core.limits.queueMessagesMax) core.closeLater(owner, 'queue_overflow');
   }
 

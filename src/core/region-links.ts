@@ -8,6 +8,7 @@ import type { UserProperty } from '../wire/properties.ts';
 import { filterMatches, intersection } from '../wire/topic-match.ts';
 import { isLinkId, MOVED_TOPIC, NUMBER_BYTES, regionOfLinkId, writeNumber } from './link-names.ts';
 import type { PeerCertificate } from './ports.ts';
+import type { QueueBudget } from './queue-budget.ts';
 import { WantedFilters } from './wanted-filters.ts';
 
 /** Who is a region, and what that region may have. */
@@ -31,8 +32,12 @@ const TOMBSTONE_SLACK_MS = 3_600_000;
 export const LINK_INFLIGHT_MAX = 65_535;
 
 /** Another region as a receiver: what its session here may have. Held by that session. */
-export class LinkPeer {
+export class LinkPeer implements QueueBudget {
   readonly region: string;
+  readonly reason = 'link_budget';
+  /** Its messages have the time at which they were published. */
+  readonly isDated = false;
+  readonly isHeld = false;
   /** Only what these match is given; null: everything outside `$`. */
   topics: readonly string[] | null = [];
   budgetAgeMs = 0;

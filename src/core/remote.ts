@@ -357,11 +357,10 @@ export class Remote implements RemoteSide, SharedEvents {
     if (!append.isKept) delivery.appended(append.message, false);
     const session = core.sessionsByNumber.get(sessionNumber);
     if (session === undefined) return;
-    const { link } = session;
-    if (link !== null) link.dropped += dropped;
+    const { budget } = session;
+    if (budget !== null) budget.dropped += dropped;
     for (let i = 0; i < dropped; i++) {
-      const why = link === null ? 'queue_full' : 'link_budget';
-      core.drop(why, session.clientId, append.message.topic);
+      core.drop(budget?.reason ?? 'queue_full', session.clientId, append.message.topic);
     }
     if (seq === 0 || owner === null) return;
     if (owner !== this.#bus.incarnation) {

@@ -20,6 +20,7 @@ import type {
   SubscriptionRecord,
 } from './ports.ts';
 import type { Principal } from './principal.ts';
+import type { QueueBudget } from './queue-budget.ts';
 import type { QueueEntry } from './queue-entry.ts';
 import type { LinkPeer } from './region-links.ts';
 import type { RoamingState } from './roaming-state.ts';
@@ -142,6 +143,8 @@ export class Session {
 
   /** The region whose link it is; null: an ordinary session. */
   link: LinkPeer | null = null;
+  /** What bounds its queue, of a link or a bridge; null: the limits of all sessions do. */
+  budget: QueueBudget | null = null;
   /** How other regions know it; null: not yet, or not since the start. */
   listing: Listing | null = null;
   /** How it goes from region to region; null: it stays, or has not been claimed yet. */

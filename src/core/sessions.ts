@@ -97,7 +97,7 @@ export class Sessions {
     if (session === null) {
       const { clientId, identity, tenant } = options;
       session = new Session(clientId, core.nextSessionNumber++, identity, tenant);
-      session.link = core.links?.peerOf(clientId) ?? null;
+      core.bound(session);
       session.quota = core.gate?.quotas?.session(session.principal) ?? null;
       core.sessions.set(options.clientId, session);
       core.sessionsByNumber.set(session.number, session);
@@ -395,7 +395,7 @@ export class Sessions {
     const { record } = restored;
     const { clientId, sessionNumber, identity, tenant } = record;
     const session = new Session(clientId, sessionNumber, identity, tenant);
-    session.link = core.links?.peerOf(clientId) ?? null;
+    core.bound(session);
     session.version = record.protocolVersion;
     session.expiryIntervalS = record.expiryIntervalS;
     session.durable = true;

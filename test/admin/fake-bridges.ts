@@ -13,6 +13,8 @@ export class FakeBridges implements BridgesView {
         upSinceMs: 1_700_000_000_000,
         queuedMessages: 2,
         queuedBytes: 3,
+        budgetBytes: 16,
+        overBudget: 17,
         refusedFilters: 4,
         connects: 5,
         failures: 6,

@@ -408,6 +408,7 @@ const elsewhere: ReadonlyMap<string, string> = new Map([
     .map((reason): [string, string] => [refused(reason), 'needs access, quotas or a full broker']),
   [dropped('store_failed'), 'needs a disk that fails'],
   [dropped('link_budget'), 'needs another region: test/core/link.test.ts'],
+  [dropped('bridge_budget'), 'needs a bridge: test/core/bridge-budget.test.ts'],
   [dropped('no_member'), 'needs a group whose members all refuse'],
   [closed('draining'), 'test/core/drain.test.ts: the node would be empty'],
   ['causeway_clients_moved_total', 'the same'],

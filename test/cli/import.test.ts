@@ -369,6 +369,24 @@ topic # both 1
   t.notMatch(notes.join(), /s3cret/);
 });
 
+t.test('what may wait for a bridge', async (t) => {
+  const bridge = 'connection a\naddress b\nnotifications false\nremote_clientid c\ntopic #\n';
+  const bridgeOf = (lines: string): Pick<Result, 'tree' | 'notes'> => {
+    const { tree, notes } = imported(t, `listener 1883 127.0.0.1\n${lines}${bridge}`);
+    const [only] = tree.bridges as Result['tree'][];
+    return { tree: only!, notes: notes.filter((note) => /bridge|max_queued/.test(note)) };
+  };
+  t.notOk('budgetBytes' in bridgeOf('').tree);
+  const bounded = bridgeOf('max_queued_messages 5\nmax_queued_bytes 100000\n');
+  t.equal(bounded.tree.budgetBytes, 100_000);
+  t.match(bounded.notes, [/^m\.conf:2: note: max_queued_messages: what waits for a bridge/]);
+  t.equal(bounded.notes.length, 1);
+  t.equal(bridgeOf('max_queued_bytes 0\n').tree.budgetBytes, 1024 ** 4, 'without a bound');
+  const small = bridgeOf('max_queued_bytes 5000\n');
+  t.equal(small.tree.budgetBytes, 65_536);
+  t.match(small.notes, [/^m\.conf:2: note: max_queued_bytes: budgetBytes of bridges is 65536/]);
+});
+
 t.test('bridges', async (t) => {
   const { tree, notes } = imported(
     t,

@@ -2,6 +2,8 @@
  * A broker with nothing real around it: time, loop, sockets and store are the test's. Tests of the core
  * begin here.
  */
+
+import type { BridgeBudgets } from '../../src/core/bridge-budgets.ts';
 import { Broker } from '../../src/core/broker.ts';
 import type { Bus } from '../../src/core/cluster-ports.ts';
 import {
@@ -31,6 +33,7 @@ export interface WorldOptions {
   readonly store?: Store;
   readonly bus?: Bus | null;
   readonly links?: RegionLinks | null;
+  readonly bridges?: BridgeBudgets | null;
   readonly directory?: SessionDirectory | null;
   readonly time?: ManualTime;
   readonly seed?: number;
@@ -67,6 +70,7 @@ export class World {
       observer: options.observer ?? null,
       bus: options.bus ?? null,
       links: options.links ?? null,
+      bridges: options.bridges ?? null,
       directory: options.directory ?? null,
     });
   }

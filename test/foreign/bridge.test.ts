@@ -258,6 +258,65 @@ t.test('both brokers are killed while messages are published: nothing is lost', 
   t.strictSame(stage.broker.errors, []);
 });
 
+t.test('budgets: what is too old or too much goes, also over kill -9', async (t) => {
+  const far = await MosquittoServer.start();
+  const budgetAgeS = 3;
+  const stage = await open(t, far, (port) => [
+    {
+      name: 'far',
+      url: `mqtt://127.0.0.1:${port}`,
+      topics: [{ filter: 'age/#', qos: 2 }],
+      budgetAgeS,
+    },
+    {
+      name: 'bytes',
+      url: `mqtt://127.0.0.1:${port}`,
+      topics: [{ filter: 'bytes/#', qos: 1 }],
+      budgetBytes: 65_536,
+    },
+  ]);
+  await stage.up();
+  await stage.up('bytes');
+  await far.kill();
+  const isDown = async (name: string): Promise<boolean> => (await stage.metric('up', name)) === 0;
+  await until('both are down', async () => (await isDown('far')) && (await isDown('bytes')));
+  const before = await stage.reader(stage.broker.port(), []);
+  const oldMs = performance.now();
+  for (let i = 0; i < 10; i++) {
+    const qos = i % 2 === 0 ? 1 : 2;
+    await before.client.publish(`age/old/${i}`, 'm', { qos, retain: true });
+  }
+  await stage.broker.kill();
+  await stage.start();
+  const leftMs = oldMs + budgetAgeS * 1000 + 500 - performance.now();
+  await new Promise((resolve) => setTimeout(resolve, Math.max(0, leftMs)));
+  const here = await stage.reader(stage.broker.port(), []);
+  await here.client.publish('age/young', 'm', { qos: 2, retain: true });
+  for (let i = 0; i < 100; i++) {
+    await here.client.publish(`bytes/${i}`, Buffer.alloc(2000), { qos: 1, retain: true });
+  }
+  const over = await stage.metric('over_budget_total', 'bytes');
+  t.ok(over >= 65 && over <= 72, `${over} of 100 are too much`);
+  t.ok((await stage.metric('queued_bytes', 'bytes')) <= 65_536 + 2100);
+  await far.restart();
+  await stage.up();
+  await stage.up('bytes');
+  await until('all have gone', async () => {
+    const queued = (name: string): Promise<number> => stage.metric('queued_messages', name);
+    return (await queued('far')) + (await queued('bytes')) === 0;
+  });
+  const there = await stage.reader(far.port, [all('#')]);
+  const shown = (await there.quiet()).map((text) => text.split(' ')[0]!).sort();
+  const last = Array.from({ length: 100 - over }, (_, i) => `bytes/${over + i}`);
+  t.strictSame(shown, ['age/young', ...last].sort());
+  t.equal(await stage.metric('over_budget_total'), 10);
+  t.equal(
+    await stage.broker.metric('causeway_messages_dropped_total{reason="bridge_budget"}'),
+    over + 10,
+  );
+  t.strictSame(stage.broker.errors, []);
+});
+
 t.test('TLS, two bridges at once, echoes without the bit, and a reload', async (t) => {
   const pki = new Certificates();
   pki.authority('ca');

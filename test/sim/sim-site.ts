@@ -208,7 +208,7 @@ export class SimSite {
       clock,
       log,
       incarnation: () => cluster.bus.incarnation,
-      budgetOf: (clientId) => around?.links.peerOf(clientId)?.budgetBytes ?? null,
+      budgetOf: (clientId) => around?.links.peerOf(clientId) ?? null,
       journal,
     });
     const mesh = new PeerMesh({

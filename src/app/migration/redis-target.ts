@@ -343,7 +343,7 @@ class QueueLine {
     const { message, qos, retain, subscriptionIds, sharedFilter } = entry;
     const identity = { publisherSid: this.#sid, publisherSeq: position };
     const append = new SharedAppend(message, qos, retain, subscriptionIds, sharedFilter, identity);
-    const value = encodeEntry(append, this.#sid, 0);
+    const value = encodeEntry(append, this.#sid, entry.queuedAtMs);
     this.values.push(value);
     this.valueBytes += value.length;
     this.bytes += value.length;

@@ -12,6 +12,8 @@ const columns: readonly Column[] = [
   { field: 'received', title: 'RECEIVED', isNumber: true },
   { field: 'queuedMessages', title: 'QUEUED', isNumber: true },
   { field: 'queuedBytes', title: 'BYTES', isNumber: true },
+  { field: 'budgetBytes', title: 'BUDGET', isNumber: true },
+  { field: 'overBudget', title: 'OVER', isNumber: true },
   { field: 'echoes', title: 'ECHOES', isNumber: true },
   { field: 'refusedOut', title: 'REFUSED', isNumber: true },
   { field: 'dropped', title: 'DROPPED', isNumber: true },

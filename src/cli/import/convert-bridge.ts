@@ -3,9 +3,10 @@
  * named. Called by `convert.ts`. Passwords go into files of their own, and into no note.
  */
 import { resolve } from 'node:path';
+import { BUDGET_BYTES_MAX, BUDGET_BYTES_MIN } from '../../config/bridges-schema.ts';
 import type { Tree } from '../../config/layer.ts';
 import { isValidTopicFilter } from '../../wire/topic.ts';
-import { isTrue } from './mosquitto-config.ts';
+import { isTrue, type Settings } from './mosquitto-config.ts';
 import type { Directive } from './mosquitto-lines.ts';
 import { canonicalName } from './mosquitto-options.ts';
 import type { Notes } from './note.ts';
@@ -13,6 +14,8 @@ import type { Notes } from './note.ts';
 export interface BridgeContext {
   readonly folder: string;
   readonly notes: Notes;
+  /** Outside of all blocks. */
+  readonly node: Settings;
   /** There are rules that a local user of the bridge was bound to. */
   readonly hasRules: boolean;
   /** Files to write: name and content. */
@@ -67,10 +70,30 @@ export function convertBridges(directives: readonly Directive[], context: Bridge
     else context.notes.lost(directive.where, `${directive.name}: stands before any connection`);
   }
   const names = new Set<string>();
-  return blocks.flatMap((block) => {
+  const bridges = blocks.flatMap((block) => {
     const tree = new Block(block, context).convert(names);
     return tree === null ? [] : [tree];
   });
+  const budget = bridges.length === 0 ? {} : convertBudget(context);
+  return bridges.map((tree) => ({ ...tree, ...budget }));
+}
+
+/** What mosquitto queues for each client, bridges among them: here these have a budget of their own. */
+function convertBudget({ node, notes }: BridgeContext): Tree {
+  const messages = node.get('max_queued_messages');
+  if (messages !== null) {
+    const why = 'what waits for a bridge is bounded by bytes and age, and the oldest goes first';
+    notes.differs(messages.where, `max_queued_messages: ${why}`);
+  }
+  const bytes = node.get('max_queued_bytes');
+  // What is no number has been told of with the limits of sessions.
+  if (bytes === null || !/^\d{1,15}$/.test(bytes.value)) return {};
+  const wanted = Number(bytes.value) || BUDGET_BYTES_MAX;
+  const budgetBytes = Math.min(BUDGET_BYTES_MAX, Math.max(BUDGET_BYTES_MIN, wanted));
+  if (budgetBytes !== wanted) {
+    notes.differs(bytes.where, `max_queued_bytes: budgetBytes of bridges is ${budgetBytes}`);
+  }
+  return { budgetBytes };
 }
 
 class Block {

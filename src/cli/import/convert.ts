@@ -73,7 +73,8 @@ export function convert(
   const needsLockedUser = putAccess(tree, served, shared);
   convertNode(config, folder, tree, notes);
   const hasRules = shared.has('acl_file');
-  const bridges = convertBridges(config.bridges, { folder, notes, hasRules, made });
+  const { bridges: blocks, node } = config;
+  const bridges = convertBridges(blocks, { folder, notes, node, hasRules, made });
   if (bridges.length > 0) putAt(tree, 'bridges', bridges);
   return { tree, copies: shared.copies, made, needsLockedUser };
 }

@@ -2,12 +2,14 @@
  * All bridges of this node: made from settings, started where this node has the role, revised after a
  * reload; sessions here of bridges that are no more are ended. Made by app/; a bridge is `bridge.ts`.
  */
+import type { BridgeBudgets } from '../../core/bridge-budgets.ts';
 import { bridgeIdOf, isBridgeId } from '../../core/bridge-names.ts';
 import type { Acceptor, Admin, Clock, Log, Scheduler } from '../../core/ports.ts';
 import { Bridge, type BridgeSettings } from './bridge.ts';
 
 export interface BridgesParts {
   readonly broker: Acceptor;
+  readonly budgets: BridgeBudgets;
   readonly sessions: Pick<Admin, 'sessions' | 'subscriptions' | 'endSession'>;
   /** One node of a datacenter has all bridges; alone: this one. */
   readonly isHolder: () => boolean;
@@ -76,12 +78,14 @@ export class BridgeHolder {
 
   #open(): void {
     if (this.#isStopped || !this.#isHolder) return;
-    const { broker, sessions, isHolder, clock, scheduler, log } = this.#parts;
+    const { broker, budgets, sessions, isHolder, clock, scheduler, log } = this.#parts;
+    const around = { broker, sessions, isHolder, clock, scheduler, log };
     this.#endOrphans();
     for (const settings of this.#settings) {
       const { name } = settings;
       if (this.#bridges.has(name) || this.#closing.has(name)) continue;
-      const bridge = new Bridge({ settings, broker, sessions, isHolder, clock, scheduler, log });
+      const budget = budgets.of(bridgeIdOf(name))!;
+      const bridge = new Bridge({ settings, budget, ...around });
       this.#bridges.set(name, bridge);
       bridge.start();
     }

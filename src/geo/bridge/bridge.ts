@@ -10,6 +10,7 @@ import { parseEndpoint } from '../../client/endpoint.ts';
 import { readMessage } from '../../client/message.ts';
 import type { Subscription } from '../../client/subscriptions.ts';
 import type { TlsOptions } from '../../client/transport.ts';
+import type { BridgeBudget, BridgeTerms } from '../../core/bridge-budgets.ts';
 import { bridgeIdOf } from '../../core/bridge-names.ts';
 import type { Acceptor, Admin, Clock, ListenerInfo, Log, Scheduler } from '../../core/ports.ts';
 import type { ConnackPacket } from '../../wire/connack.ts';
@@ -22,8 +23,7 @@ import { openOwnConnection } from './own-connection.ts';
 import { type BridgeTopic, mapTopic, type TopicWay, waysOf } from './topic-map.ts';
 
 /** Of one entry of `bridges`, files read. */
-export interface BridgeSettings {
-  readonly name: string;
+export interface BridgeSettings extends BridgeTerms {
   readonly url: string;
   readonly version: ProtocolVersion;
   readonly tls: TlsOptions | undefined;
@@ -39,6 +39,7 @@ export interface BridgeSettings {
 export interface BridgeParts {
   readonly settings: BridgeSettings;
   readonly broker: Acceptor;
+  readonly budget: BridgeBudget;
   readonly sessions: Pick<Admin, 'subscriptions'>;
   /** Asked for each message: a node that was stopped may be the holder no longer (hard case 2). */
   readonly isHolder: () => boolean;
@@ -107,9 +108,10 @@ export class Bridge {
     this.#echoes = new EchoSet(() => parts.clock.monotonicMs());
   }
 
-  /** Nothing would change. */
+  /** Nothing would change; another budget holds as it is. */
   isOf(settings: BridgeSettings): boolean {
-    return isDeepStrictEqual(settings, this.#parts.settings);
+    const { budgetAgeMs, budgetBytes } = settings;
+    return isDeepStrictEqual({ ...this.#parts.settings, budgetAgeMs, budgetBytes }, settings);
   }
 
   get isUp(): boolean {
@@ -132,7 +134,9 @@ export class Bridge {
   }
 
   start(): void {
-    const { broker, settings, scheduler } = this.#parts;
+    const { broker, budget, settings, scheduler } = this.#parts;
+    // What was handed over here could not be dropped any more.
+    budget.hold();
     const listener: ListenerInfo = {
       name: `bridge ${settings.name}`,
       transport: 'tcp',
@@ -292,11 +296,13 @@ export class Bridge {
     this.#hadSession = true;
     if (this.#toOwn.isPaused) far.pause();
     if (this.#isThereDoubtful || !sessionPresent) this.#subscribeThere(far);
+    this.#parts.budget.release();
   }
 
   #disconnected(error: ClientError): void {
     if (this.#isStopped) return;
     this.#isUp = false;
+    this.#parts.budget.hold();
     this.counters.failures++;
     this.#say(error.message);
   }

@@ -251,7 +251,9 @@ export class CommitWriter {
     if (hasRecord) this.#putBodies(batch, session, own, writer.lastSeq);
     const inRun = own.length === 0 ? OwnBodies.NONE : OwnBodies.IN_RUN;
     writer.ownMessages(own, hasRecord ? OwnBodies.IN_RECORD : inRun);
-    this.#put(batch, runKey(session.serial, writer), writer.finish());
+    // What one commit has of a session came within moments.
+    const { queuedAtMs } = entries[start]!;
+    this.#put(batch, runKey(session.serial, writer), writer.finish(queuedAtMs));
     this.entriesWritten += writer.count;
     const { firstSeq, lastSeq, count, bytes } = writer;
     const run = new RunState(firstSeq, lastSeq, count, bytes, [...writer.blocks], hasRecord);

@@ -42,6 +42,8 @@ export interface RunFooter {
   readonly ownCount: number;
   /** Numbers of the shared blocks it refers to. */
   readonly blocks: readonly number[];
+  /** Wall-clock ms at which its first entry was queued; 0: not kept. */
+  readonly queuedAtMs: number;
   /** Entries end and own messages begin here. */
   readonly entriesEnd: number;
   readonly messagesEnd: number;
@@ -168,10 +170,13 @@ export class RunWriter {
     }
   }
 
-  /** The whole record; valid until the next `begin`. `ownMessages` came before. */
-  finish(): Buffer {
+  /**
+   * The whole record; valid until the next `begin`. `ownMessages` came before. `queuedAtMs` 0: nobody asks for
+   * the age of the queue.
+   */
+  finish(queuedAtMs: number = 0): Buffer {
     const footerAt = this.#pos;
-    this.#reserve((7 + this.#blocks.length) * VARINT_BYTES_MAX + 4 + SEAL_BYTES);
+    this.#reserve((8 + this.#blocks.length) * VARINT_BYTES_MAX + 4 + SEAL_BYTES);
     const area = this.#area;
     let pos = writeVarint(area, footerAt, this.lastSeq - this.firstSeq);
     pos = writeVarint(area, pos, this.count);
@@ -181,6 +186,7 @@ export class RunWriter {
     pos = writeVarint(area, pos, this.#entriesEnd);
     pos = writeVarint(area, pos, this.#blocks.length);
     for (const block of this.#blocks) pos = writeVarint(area, pos, block);
+    if (queuedAtMs > 0) pos = writeVarint(area, pos, queuedAtMs);
     pos = writeU32(area, pos, pos - footerAt);
     return area.subarray(0, seal(area, 0, pos));
   }
@@ -209,6 +215,7 @@ export function readRunFooter(value: Buffer, lastSeq: number): RunFooter {
   const blockCount = cursor.varint();
   const blocks: number[] = [];
   for (let i = 0; i < blockCount; i++) blocks.push(cursor.varint());
+  const queuedAtMs = cursor.atEnd ? 0 : cursor.varint();
   cursor.expectEnd();
   if (firstSeq < 1 || count < 1 || ownBodies > OwnBodies.IN_RECORD || entriesEnd > footerAt) {
     throw new RecordDamage('run footer makes no sense');
@@ -221,6 +228,7 @@ export function readRunFooter(value: Buffer, lastSeq: number): RunFooter {
     ownBodies: ownBodies as OwnBodiesPlace,
     ownCount,
     blocks,
+    queuedAtMs,
     entriesEnd,
     messagesEnd: footerAt,
   };

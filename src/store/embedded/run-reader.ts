@@ -4,7 +4,7 @@
  * commits: whatever was read before an `await` is checked against memory after it.
  */
 import type { ClassicLevel } from 'classic-level';
-import { EntryState, QueueEntry } from '../../core/queue-entry.ts';
+import { EntryState, type QueueEntry, storedEntry } from '../../core/queue-entry.ts';
 import { decodeBlock } from './block-codec.ts';
 import { RecordDamage } from './damage.ts';
 import { bodiesKey, numberKey, Prefix, progressKey, RunKeyView, runRange } from './keys.ts';
@@ -212,13 +212,13 @@ export class RunReader {
           this.#touched(session);
           continue;
         }
-        const entry = new QueueEntry(
+        const entry = storedEntry(
           seq,
           message,
           decoded.qos[i]!,
           decoded.retain[i]!,
           decoded.subscriptionIds[i]!,
-          true,
+          footer.queuedAtMs,
         );
         entry.state = state;
         // Whether it was sent before a restart is not known for QoS 1: it goes out without DUP.

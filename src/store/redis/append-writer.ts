@@ -6,6 +6,7 @@
  */
 import type { Incarnation, SharedEvents } from '../../core/cluster-ports.ts';
 import type { Scheduler } from '../../core/ports.ts';
+import type { QueueBudget } from '../../core/queue-budget.ts';
 import type { SharedAppend } from '../../core/shared-append.ts';
 import type { RedisFailure } from '../../drivers/redis/redis-port.ts';
 import type { AppendJournal } from '../journal/journal-ports.ts';
@@ -27,8 +28,6 @@ export interface AppendLimits {
   readonly queueMessagesMax: number;
   readonly queueBytesMax: number;
   readonly overflow: 'oldest' | 'newest';
-  /** Entries that are read later than this are dropped; 0: never. */
-  readonly queueAgeMs: number;
   /** Bounds of what waits here for Redis. */
   readonly waitingMessagesMax: number;
   readonly waitingBytesMax: number;
@@ -46,8 +45,8 @@ export interface AppendWriterOptions {
   readonly incarnation: () => Incarnation;
   readonly limits: AppendLimits;
   readonly counters: StoreCounters;
-  /** Bytes the queue of this client may have, the oldest going first; absent or null: as `limits` say. */
-  readonly budgetOf?: ((clientId: string) => number | null) | undefined;
+  /** Of what the queue of this client may have, the oldest going first; absent or null: as `limits` say. */
+  readonly budgetOf?: ((clientId: string) => QueueBudget | null) | undefined;
   /** Null: there is none, and what waits for Redis waits. */
   readonly journal: AppendJournal | null;
 }
@@ -133,7 +132,8 @@ export class AppendWriter {
     }
     const { publisherSid, publisherSeq } = append.identity;
     const isOwn = publisherSid === null;
-    const value = this.#encode(append);
+    const isDated = this.#options.budgetOf?.(lane.clientId)?.isDated === true;
+    const value = isDated ? this.#encodeDated(append) : this.#encode(append);
     this.waitingMessages++;
     this.waitingBytes += value.length;
     lane.push({
@@ -196,10 +196,11 @@ export class AppendWriter {
         this.#hold(lane, 0);
         continue;
       }
-      const budgetBytes = this.#options.budgetOf?.(lane.clientId) ?? null;
-      if (budgetBytes !== null) {
+      const budget = this.#options.budgetOf?.(lane.clientId) ?? null;
+      if (budget !== null) {
         // Bounds are of a whole call.
-        const own = this.#begin(new AppendCall(BUDGET_MESSAGES_MAX, budgetBytes, 'oldest'));
+        const bytesMax = Math.min(budget.budgetBytes, Number.MAX_SAFE_INTEGER);
+        const own = this.#begin(new AppendCall(BUDGET_MESSAGES_MAX, bytesMax, 'oldest'));
         this.#fill(own, lane);
         this.#send(own);
         continue;
@@ -485,11 +486,16 @@ export class AppendWriter {
     });
   }
 
+  /** For a queue whose budget asks for the age of what waits. */
+  #encodeDated(append: SharedAppend): Buffer {
+    const { incarnation, wallMs } = this.#options;
+    return encodeEntry(append, incarnation(), wallMs());
+  }
+
   #encode(append: SharedAppend): Buffer {
     const last = this.#lastAppend;
     if (last !== null && isSame(last, append)) return this.#lastValue!;
-    const { incarnation, limits, wallMs } = this.#options;
-    const value = encodeEntry(append, incarnation(), limits.queueAgeMs > 0 ? wallMs() : 0);
+    const value = encodeEntry(append, this.#options.incarnation(), 0);
     if (this.#lastAppend === null) {
       // It must not keep the message alive beyond this turn.
       this.#options.scheduler.endOfTurn(() => {

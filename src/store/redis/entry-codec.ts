@@ -4,7 +4,7 @@
  *
  *   version · flags · subscription ids · shared filter · writer · sequence · time · message · checksum
  */
-import { QueueEntry } from '../../core/queue-entry.ts';
+import { type QueueEntry, storedEntry } from '../../core/queue-entry.ts';
 import { OWN_IDENTITY, type SharedAppend } from '../../core/shared-append.ts';
 import { RecordDamage } from '../embedded/damage.ts';
 import {
@@ -38,8 +38,6 @@ export interface EntryIdentity {
 export interface StoredEntry {
   readonly entry: QueueEntry;
   readonly identity: EntryIdentity;
-  /** Wall-clock ms; 0: not kept. */
-  readonly queuedAtMs: number;
 }
 
 /** `queuedAtMs` 0: nobody asks for the age of the queue. */
@@ -103,9 +101,9 @@ export function decodeEntry(value: Buffer, seq: number, memory: MessageMemory): 
   const queuedAtMs = (flags & HAS_TIME) === 0 ? 0 : cursor.varint();
   const message = readMessage(cursor, 0, memory);
   cursor.expectEnd();
-  const entry = new QueueEntry(seq, message, qos, (flags & RETAIN) !== 0, ids, true);
+  const entry = storedEntry(seq, message, qos, (flags & RETAIN) !== 0, ids, queuedAtMs);
   entry.sharedFilter = sharedFilter;
-  return { entry, identity: { writer, sequence }, queuedAtMs };
+  return { entry, identity: { writer, sequence } };
 }
 
 function readIds(cursor: Cursor): number[] {

@@ -17,9 +17,6 @@ export interface QueueReaderOptions {
   readonly calls: RedisCalls;
   readonly counters: StoreCounters;
   readonly quarantine: Quarantine;
-  readonly wallMs: () => number;
-  /** Entries older than this are dropped; 0: none. */
-  readonly queueAgeMs: number;
   /** Nothing is owed for the position. */
   readonly settle: (lane: OwnerLane, seq: number) => void;
 }
@@ -87,11 +84,6 @@ export class QueueReader {
       if (value.length === 0) this.#options.settle(lane, seq);
       if (stored === null) continue;
       const isReleased = released.has(seq) || lane.positions.isReleased(seq);
-      if (!isReleased && this.#isAged(stored)) {
-        this.#options.counters.aged++;
-        this.#options.settle(lane, seq);
-        continue;
-      }
       const { entry } = stored;
       if (isReleased) {
         entry.state = EntryState.RELEASED;
@@ -102,11 +94,6 @@ export class QueueReader {
     }
     this.#options.counters.entriesRead += entries.length;
     return bytes;
-  }
-
-  #isAged({ queuedAtMs }: StoredEntry): boolean {
-    const { queueAgeMs, wallMs } = this.#options;
-    return queueAgeMs > 0 && queuedAtMs > 0 && queuedAtMs < wallMs() - queueAgeMs;
   }
 
   #decode(lane: OwnerLane, seq: number, value: Buffer): StoredEntry | null {

@@ -25,6 +25,7 @@ import type {
   StoreEvents,
   Ticket,
 } from '../../core/ports.ts';
+import type { QueueBudget } from '../../core/queue-budget.ts';
 import type { QueueEntry } from '../../core/queue-entry.ts';
 import type { GroupChoices, SharedAppend } from '../../core/shared-append.ts';
 import type { RedisPort, RedisPortEvents } from '../../drivers/redis/redis-port.ts';
@@ -66,8 +67,8 @@ export interface RedisStoreOptions {
   readonly limits?: Partial<RedisStoreLimits>;
   /** Of this life of the node: names what it appends. */
   readonly incarnation: () => Incarnation;
-  /** Bytes the queue of this client may have; absent or null: as `limits` say. */
-  readonly budgetOf?: ((clientId: string) => number | null) | undefined;
+  /** Of the queue of this client; absent or null: as `limits` say. */
+  readonly budgetOf?: ((clientId: string) => QueueBudget | null) | undefined;
   /** Where appends go that Redis does not answer; absent: they wait. */
   readonly journal?: AppendJournal | null;
 }
@@ -76,7 +77,6 @@ const DEFAULTS: RedisStoreLimits = {
   queueMessagesMax: 100_000,
   queueBytesMax: 64 * 1024 * 1024,
   overflow: 'oldest',
-  queueAgeMs: 0,
   waitingMessagesMax: 1_000_000,
   waitingBytesMax: 256 * 1024 * 1024,
   rewriteMs: 10_000,
@@ -182,8 +182,6 @@ export class RedisStore
       calls,
       counters,
       quarantine,
-      wallMs,
-      queueAgeMs: limits.queueAgeMs,
       settle: (lane, seq) => this.#settle(lane, seq),
     });
     this.#indexes = new SessionIndexes(calls, options.keyPrefix);

@@ -21,8 +21,6 @@ export class StoreCounters {
   settleConfirmed = 0;
   reads = 0;
   entriesRead = 0;
-  /** Entries older than the queue keeps them. */
-  aged = 0;
   /** Sessions another node has taken. */
   fenced = 0;
   /** Values that could not be decoded. */

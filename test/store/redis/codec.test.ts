@@ -125,7 +125,7 @@ t.test('an entry reads back as it was appended', async (t) => {
         writer: append.identity.publisherSid ?? incarnation,
         sequence: isOwn ? append.message.sequence : append.identity.publisherSeq,
       });
-      t.equal(stored.queuedAtMs, queuedAtMs);
+      t.equal(entry.queuedAtMs, queuedAtMs);
     }),
     { numRuns: 150 },
   );

@@ -17,6 +17,7 @@ import type {
 } from '../../../src/core/cluster-ports.ts';
 import type { Message } from '../../../src/core/message.ts';
 import type { Clock, Scheduler, SessionRecord } from '../../../src/core/ports.ts';
+import type { QueueBudget } from '../../../src/core/queue-budget.ts';
 import { QueueEntry } from '../../../src/core/queue-entry.ts';
 import {
   type AppendIdentity,
@@ -50,6 +51,7 @@ export interface NodeOptions {
   readonly clock?: Clock;
   readonly limits?: Partial<RedisStoreLimits>;
   readonly journal?: AppendJournal;
+  readonly budgetOf?: (clientId: string) => QueueBudget | null;
 }
 
 let sids = 1;
@@ -78,6 +80,7 @@ export class RedisNode implements SharedEvents {
       limits: options.limits ?? {},
       journal: options.journal ?? null,
       incarnation: () => options.incarnation,
+      budgetOf: options.budgetOf,
     });
     this.store.listen(this);
     this.store.onTail = (_owner, clientId, _sid, tailSeq) => {

@@ -3,6 +3,7 @@
  * says what nodes do, lets time pass, and looks at what is in Redis.
  */
 import type { LedgerAnswer, OpenedRecord, OpenRequest } from '../../../src/core/cluster-ports.ts';
+import type { QueueBudget } from '../../../src/core/queue-budget.ts';
 import type { QueueEntry } from '../../../src/core/queue-entry.ts';
 import type { AppendJournal } from '../../../src/store/journal/journal-ports.ts';
 import type { RedisStoreLimits } from '../../../src/store/redis/redis-store.ts';
@@ -31,6 +32,7 @@ export class WorldNode {
     name: string,
     limits: Partial<RedisStoreLimits>,
     journal?: AppendJournal,
+    budgetOf?: (clientId: string) => QueueBudget | null,
   ) {
     this.#kernel = kernel;
     this.sim = kernel.node(name, { wallOffsetMs: 0, originMs: EPOCH_MS });
@@ -43,6 +45,7 @@ export class WorldNode {
       clock: this.sim.clock,
       limits,
       ...(journal === undefined ? {} : { journal }),
+      ...(budgetOf === undefined ? {} : { budgetOf }),
     });
     const { node } = this;
     this.act(() => node.store.begin(node.events));
@@ -75,8 +78,13 @@ export class World {
     );
   }
 
-  join(name: string, limits: Partial<RedisStoreLimits> = {}, journal?: AppendJournal): WorldNode {
-    const node = new WorldNode(this.kernel, this.redis, name, limits, journal);
+  join(
+    name: string,
+    limits: Partial<RedisStoreLimits> = {},
+    journal?: AppendJournal,
+    budgetOf?: (clientId: string) => QueueBudget | null,
+  ): WorldNode {
+    const node = new WorldNode(this.kernel, this.redis, name, limits, journal, budgetOf);
     this.until(() => node.port.isUp);
     return node;
   }

@@ -4,6 +4,7 @@
  * nothing. Appended is what was settled, what is left and what the bounds made go, at every end.
  */
 import t from 'tap';
+import { type BridgeBudget, BridgeBudgets } from '../../../src/core/bridge-budgets.ts';
 import { EntryState } from '../../../src/core/queue-entry.ts';
 import { AppendCall, sessionAppend } from '../../../src/store/redis/functions/session-queue.ts';
 import { HEAD_GAP } from '../../../src/store/redis/functions/session-record.ts';
@@ -511,18 +512,35 @@ t.test('a long stretch of holes is not the end of the queue', async (t) => {
   );
 });
 
-t.test('what waited longer than the queue keeps it is dropped when it is read', async (t) => {
+t.test('the queue of a bridge: its own bytes, and when each entry was queued', async (t) => {
   const world = new World(17);
-  const node = world.join('node', { queueAgeMs: 1000 });
-  world.take(node, 1, 'c');
-  put(node, 1, ['old']);
+  const bridges = new BridgeBudgets();
+  bridges.revise([{ name: 'far', budgetAgeMs: 1000, budgetBytes: 100_000 }]);
+  const ofClient = (clientId: string): BridgeBudget | null => bridges.of(clientId);
+  const node = world.join('node', { queueMessagesMax: 3 }, undefined, ofClient);
+  world.take(node, 1, '$bridge/far');
+  world.take(node, 2, 'c');
+  const texts = numbered('m', 5);
+  put(node, 1, texts.slice(0, 3));
+  put(node, 2, ['m']);
+  world.until(() => node.node.told.length === 4);
+  const betweenMs = Math.floor(node.sim.clock.wallMs());
   world.pass(800);
-  put(node, 1, ['young']);
-  world.pass(500);
-  t.same(world.texts(node, 1), ['young']);
-  t.equal(node.store.counters.aged, 1);
-  world.until(() => node.store.settleLag === 0);
-  t.equal(world.take(node, 1, 'c').headSeq, 2);
+  put(node, 1, texts.slice(3));
+  world.until(() => node.node.told.length === 6);
+  const next = world.join('next');
+  world.take(next, 1, '$bridge/far');
+  world.take(next, 2, 'c');
+  const read = world.read(next, 1);
+  t.same(
+    read.map(({ message }) => textOf(message)),
+    texts,
+    'more than other queues may have',
+  );
+  const isLate = read.map(({ queuedAtMs }) => queuedAtMs > betweenMs);
+  t.same(isLate, [false, false, false, true, true]);
+  t.ok(read.every(({ queuedAtMs }) => queuedAtMs > betweenMs - 10_000));
+  t.equal(world.read(next, 2)[0]!.queuedAtMs, 0, 'nobody asks for that of a client');
 });
 
 t.test('a read waits for Redis', async (t) => {

@@ -15,6 +15,8 @@ const shape = object('Bridges to other brokers.', {
       upSinceMs: integer('Wall-clock ms; 0: it is down.'),
       queuedMessages: integer('That wait for the other broker, or for its acknowledgement.'),
       queuedBytes: integer('Bytes of these.'),
+      budgetBytes: integer('That may wait.'),
+      overBudget: integer('Messages this node has dropped over the budget, by bytes or by age.'),
       refusedFilters: integer('Filters the other broker has refused.'),
       connects: integer('Times it came up.'),
       failures: integer('Connections lost, and attempts that failed.'),
