@@ -102,7 +102,8 @@ export class RegionSessions {
       waitMs: this.#waitMs,
     });
     roaming.mover = this.mover;
-    roaming.announce = (client, to, epoch) => encodeFrame({ client, to, epoch });
+    roaming.announce = (client, to, epoch, by) =>
+      encodeFrame(by === null ? { client, to, epoch } : { client, to, epoch, by });
     this.mover.start();
   }
 

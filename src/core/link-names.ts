@@ -12,6 +12,8 @@ export const ANSWER_TOPIC = '$roam/answer';
 export const MOVED_TOPIC = '$roam/moved';
 const LINK_FILTER = '$link/';
 const REGION = /^[a-z0-9][a-z0-9-]{0,31}$/;
+/** Region and incarnation: one life of one node, as names of its messages begin. */
+const SOURCE = /^[a-z0-9][a-z0-9-]{0,31}\.[A-Za-z0-9_-]{22}$/;
 /** More than any path that is of use. */
 const REGIONS_MAX = 32;
 
@@ -33,6 +35,22 @@ export function regionOfLinkId(clientId: string): string | null {
   if (!isLinkId(clientId)) return null;
   const region = clientId.slice(LINK_ID.length);
   return REGION.test(region) ? region : null;
+}
+
+/** A life of a node, and not a region as a whole. */
+export function isSource(origin: string): boolean {
+  return origin.includes('.');
+}
+
+/** Of one life of a node; of a region it is that region. */
+export function regionOfSource(origin: string): string {
+  const end = origin.indexOf('.');
+  return end === -1 ? origin : origin.slice(0, end);
+}
+
+/** What another region says to be a life of one of its nodes. */
+export function isSourceOf(text: unknown, region: string): text is string {
+  return typeof text === 'string' && SOURCE.test(text) && regionOfSource(text) === region;
 }
 
 /** A filter of a link. */

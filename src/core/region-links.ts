@@ -90,7 +90,9 @@ export class LinkPeer implements QueueBudget {
 
 export class RegionLinks {
   readonly region: string;
-  /** Region and incarnation, as each name of a message of this node begins. */
+  /** Region and incarnation: this life of this node. */
+  readonly source: string;
+  /** The same with a dot, as each name of a message of this node begins. */
   readonly prefix: string;
   /** What clients and linked regions want, for whoever fetches it. */
   readonly wanted: WantedFilters = new WantedFilters();
@@ -111,7 +113,8 @@ export class RegionLinks {
   /** `incarnation`: 16 bytes that no other life of any node has. */
   constructor(region: string, incarnation: Buffer) {
     this.region = region;
-    this.prefix = `${region}.${incarnation.toString('base64url')}.`;
+    this.source = `${region}.${incarnation.toString('base64url')}`;
+    this.prefix = `${this.source}.`;
     this.writer = incarnation.readUInt32BE(0);
     this.#name = Buffer.alloc(this.prefix.length + 2 * NUMBER_BYTES + 1);
     this.#name.write(this.prefix, 'latin1');

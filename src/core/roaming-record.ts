@@ -25,7 +25,7 @@ export interface Taken {
   readonly had: number;
 }
 
-/** From here on messages of one region belong to the session at `to`. */
+/** From here on messages of one region, or of one life of a node there, belong to the session at `to`. */
 export interface Stream {
   readonly to: string;
   readonly epoch: number;
@@ -48,6 +48,7 @@ export interface RoamingRecord {
   /** Up to here another region has it all. */
   readonly skipTo: number;
   readonly rest: string;
+  /** Region, or `REGION.INCARNATION` of a node that has said something later; where to, epoch. */
   readonly streams: readonly (readonly [string, string, number])[];
   /** Position, packet identifier, whether PUBREC has come. */
   readonly ids: readonly (readonly [number, number, boolean])[];

@@ -3,6 +3,7 @@
  * takes, what is still elsewhere, and which packet identifiers its entries have. State only; `roaming.ts`
  * acts on it, stores keep it as part of the session's record. Data plane.
  */
+import { isSource, regionOfSource } from './link-names.ts';
 import type { Message } from './message.ts';
 import { EntryState, type QueueEntry } from './queue-entry.ts';
 import type { RegionMark } from './region-mark.ts';
@@ -28,6 +29,8 @@ const WHOLE = -1;
 export class RoamingState {
   /** This region. */
   readonly own: string;
+  /** This life of this node, as names of its messages begin; '': only the region as a whole says anything. */
+  readonly source: string;
   /** Of the last CONNECT here: microseconds of the hybrid clock. The highest of all regions is home. */
   epoch = 0;
   /** Of the CONNECT the session began with here. */
@@ -39,7 +42,10 @@ export class RoamingState {
   sources: Source[] = [];
   /** Where messages of regions belong that have not said otherwise. */
   rest: string;
-  readonly streams: Map<string, Stream> = new Map();
+  /** What regions have said, and lives of their nodes that have said something later. */
+  readonly #streams: Map<string, Stream> = new Map();
+  /** How many of them are of lives of nodes. */
+  #sourceStreams = 0;
   /** By position: identifiers that a client knows from another region. */
   readonly #ids: Map<number, { readonly id: number; readonly isReleased: boolean }> = new Map();
   /** Positions that may have been sent before the last start. */
@@ -63,8 +69,9 @@ export class RoamingState {
   held: Held[] | null = null;
   heldBytes = 0;
 
-  constructor(own: string, tailSeq: number) {
+  constructor(own: string, tailSeq: number, source = '') {
     this.own = own;
+    this.source = source;
     this.rest = own;
     if (tailSeq > 0)
       this.#turns = [
@@ -78,8 +85,9 @@ export class RoamingState {
     record: RoamingRecord,
     headSeq: number,
     tailSeq: number,
+    source = '',
   ): RoamingState {
-    const state = new RoamingState(own, 0);
+    const state = new RoamingState(own, 0, source);
     state.epoch = record.epoch;
     state.born = record.born;
     state.arrived = record.arrived;
@@ -92,7 +100,7 @@ export class RoamingState {
     state.skipTo = record.skipTo;
     if (record.leaving !== null) state.givenSeq = tailSeq;
     state.rest = record.rest;
-    for (const [origin, to, epoch] of record.streams) state.streams.set(origin, { to, epoch });
+    for (const [origin, to, epoch] of record.streams) state.#say(origin, to, epoch);
     for (const [seq, id, isReleased] of record.ids) {
       if (seq >= headSeq) state.#ids.set(seq, { id, isReleased });
     }
@@ -113,7 +121,7 @@ export class RoamingState {
       doubtOf: this.doubtOf,
       skipTo: this.skipTo,
       rest: this.rest,
-      streams: [...this.streams].map(([origin, { to, epoch }]) => [origin, to, epoch] as const),
+      streams: [...this.#streams].map(([origin, { to, epoch }]) => [origin, to, epoch] as const),
       ids: [...this.#ids].map(([seq, { id, isReleased }]) => [seq, id, isReleased] as const),
     };
   }
@@ -123,20 +131,62 @@ export class RoamingState {
   /** Whether a message is for the session here, and not for it somewhere else. */
   takes(mark: RegionMark | null): boolean {
     const id = mark?.origin?.id ?? null;
-    return this.homeOf(id === null ? this.own : id.slice(0, id.indexOf('.'))) === this.own;
+    if (id === null) return this.homeOf(this.source === '' ? this.own : this.source) === this.own;
+    const regionEnd = id.indexOf('.');
+    const end = this.#sourceStreams === 0 ? regionEnd : id.indexOf('.', regionEnd + 1);
+    return this.homeOf(id.slice(0, end)) === this.own;
   }
 
+  /** Where messages of a region belong, or of one life of a node there. */
   homeOf(origin: string): string {
-    return this.streams.get(origin)?.to ?? this.rest;
+    const said = this.#streams.get(origin);
+    if (said !== undefined) return said.to;
+    return this.#streams.get(regionOfSource(origin))?.to ?? this.rest;
   }
 
-  /** `origin` says: what follows belongs to `to`. False: it has said something later already. */
+  /** Where messages of a region belong that has nodes which change one after the other. */
+  homesOf(region: string): Set<string> {
+    const homes = new Set([this.homeOf(region)]);
+    if (this.#sourceStreams === 0) return homes;
+    for (const [origin, { to }] of this.#streams) if (isOf(origin, region)) homes.add(to);
+    return homes;
+  }
+
+  /**
+   * `origin`, a region or one life of a node, says: what follows belongs to `to`. False: it has said
+   * something later already, or its region has.
+   */
   redirect(origin: string, to: string, epoch: number): boolean {
     if (epoch < this.born) return false;
-    const known = this.streams.get(origin);
+    const known = this.#streams.get(origin);
     if (known !== undefined && known.epoch >= epoch) return false;
-    this.streams.set(origin, { to, epoch });
+    const region = regionOfSource(origin);
+    const whole = region === origin ? undefined : this.#streams.get(region);
+    if (whole !== undefined && isIn(to, epoch, whole)) return false;
+    this.#say(origin, to, epoch);
+    if (region === origin)
+      this.#dropSources((stream) => isIn(stream.to, stream.epoch, { to, epoch }), region);
     return true;
+  }
+
+  /** All that is published in a region is for here, whatever has been said there. */
+  claim(region: string, epoch: number): void {
+    this.#say(region, this.own, epoch);
+    this.#dropSources(() => true, region);
+  }
+
+  #say(origin: string, to: string, epoch: number): void {
+    if (!this.#streams.has(origin) && isSource(origin)) this.#sourceStreams++;
+    this.#streams.set(origin, { to, epoch });
+  }
+
+  #dropSources(isOver: (stream: Stream) => boolean, region: string): void {
+    if (this.#sourceStreams === 0) return;
+    for (const [origin, stream] of this.#streams) {
+      if (!isOf(origin, region) || !isOver(stream)) continue;
+      this.#streams.delete(origin);
+      this.#sourceStreams--;
+    }
   }
 
   /** This region has said of this stay that its messages belong here. */
@@ -147,12 +197,12 @@ export class RoamingState {
   /** That region has: also of what it published before, all is either here or where the session was. */
   isHeard(origin: string): boolean {
     if (this.homeOf(origin) !== this.own) return false;
-    return this.arrived === 0 || (this.streams.get(origin)?.epoch ?? 0) >= this.arrived;
+    return this.arrived === 0 || (this.#streams.get(origin)?.epoch ?? 0) >= this.arrived;
   }
 
   /** Nothing of that region comes here any more: it has said so since the last CONNECT here. */
   isOver(origin: string): boolean {
-    const said = this.streams.get(origin);
+    const said = this.#streams.get(origin);
     return said !== undefined && said.to !== this.own && said.epoch > this.epoch;
   }
 
@@ -245,4 +295,14 @@ export class RoamingState {
     for (let seq = firstSeq; seq <= lastSeq; seq++) if (this.idOf(seq) === packetId) return true;
     return false;
   }
+}
+
+/** What a life of a node says is in what its region says as a whole, as late or later. */
+function isIn(to: string, epoch: number, whole: Stream): boolean {
+  return whole.epoch > epoch || (whole.epoch === epoch && whole.to === to);
+}
+
+/** Whether it is a life of a node of that region. */
+function isOf(origin: string, region: string): boolean {
+  return isSource(origin) && regionOfSource(origin) === region;
 }

@@ -48,8 +48,8 @@ export interface MovedEntry {
 /** `isAll`: nothing waits behind these. */
 export type PageReader = (entries: readonly MovedEntry[], more: boolean, isAll: boolean) => void;
 
-/** A region says from where on its messages belong to another home. */
-export type Announce = (clientId: string, to: string, epoch: number) => Buffer;
+/** A region, or one life of a node (`by`), says from where on its messages belong to another home. */
+export type Announce = (clientId: string, to: string, epoch: number, by: string | null) => Buffer;
 
 export class Roaming implements ParkedOwner, MovingSessions {
   readonly own: string;
@@ -184,7 +184,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
     const known = roam.sourceOf(at);
     if (isNone) {
       roam.rest = this.own;
-      roam.streams.set(at, { to: this.own, epoch });
+      roam.claim(at, epoch);
     } else if (known === null) {
       roam.addSource(at, handed?.born ?? 0);
     } else {
@@ -473,18 +473,27 @@ export class Roaming implements ParkedOwner, MovingSessions {
   }
 
   /** The same of a session that is not here. */
-  tellMoved(clientId: string, to: string, epoch: number): void {
-    const payload = this.announce?.(clientId, to, epoch);
+  tellMoved(clientId: string, to: string, epoch: number, by: string | null = null): void {
+    const payload = this.announce?.(clientId, to, epoch, by);
     if (payload !== undefined) this.voice.announce(payload);
   }
 
-  /** Another region has said so. The ticket that makes it durable; 0: it is nothing new. */
-  redirected(origin: string, clientId: string, to: string, epoch: number): Ticket {
+  /**
+   * Another region has said so, or `by`, one life of a node there. The ticket that makes it durable; 0: it is
+   * nothing new.
+   */
+  redirected(
+    origin: string,
+    clientId: string,
+    to: string,
+    epoch: number,
+    by: string | null = null,
+  ): Ticket {
     const { core, sessions } = this.services;
     const session = core.sessions.get(clientId);
     const roam = session?.roam ?? null;
     if (session === undefined || roam === null || !session.durable) return 0;
-    if (!roam.redirect(origin, to, epoch)) return 0;
+    if (!roam.redirect(by ?? origin, to, epoch)) return 0;
     // A later CONNECT there, which this region could not be asked about.
     const isLater = to !== this.own && roam.leaving === null && epoch > roam.epoch;
     return isLater ? this.letGo(session, to, epoch) : sessions.save(session);

@@ -1,6 +1,7 @@
 // What a session knows of its stays in regions: whose messages it takes, when a home may forget it, how far it
 // has come with queues of others, and packet identifiers of one home after the other (ADR 0023).
 import t from 'tap';
+import { nameText } from '../../src/core/link-names.ts';
 import { Message } from '../../src/core/message.ts';
 import { EntryState, QueueEntry } from '../../src/core/queue-entry.ts';
 import { ALL_IDS, QUARTER_IDS, QUARTERS, RoamingState } from '../../src/core/roaming-state.ts';
@@ -45,6 +46,91 @@ t.test('a home goes when all regions have said so since its last client', (t) =>
   t.ok(state.isOver('us'));
   t.notOk(state.isOver('eu'));
   t.ok(again(state).isOver('us'));
+  t.end();
+});
+
+/** A message that a link brings from one life of a node. */
+function from(source: string) {
+  return { origin: { id: nameText(source, 7, 1_700_000_000_000), path: 'us' }, version: null };
+}
+
+t.test('nodes of a region say one after the other where their messages belong', (t) => {
+  const [one, two] = ['us.AAAAAAAAAAAAAAAAAAAAAA', 'us.BBBBBBBBBBBBBBBBBBBBBB'];
+  let state = new RoamingState('eu', 0);
+  state.rest = 'us';
+  state.arrived = 60;
+  t.notOk(state.takes(from(one)));
+  t.ok(state.redirect(one, 'eu', 60));
+  t.ok(state.takes(from(one)));
+  t.notOk(state.takes(from(two)), 'the other one has not changed yet');
+  t.notOk(state.takes(from('ap.AAAAAAAAAAAAAAAAAAAAAA')), 'another region least of all');
+  t.notOk(state.isHeard('us'), 'the region as a whole has said nothing');
+  state = again(state);
+  t.ok(state.takes(from(one)), 'as after a restart');
+  t.notOk(state.takes(from(two)));
+  t.equal(state.homeOf(two), 'us', 'of whom nothing is known: as its region');
+  t.same(state.homesOf('us'), new Set(['us', 'eu']));
+  t.notOk(state.redirect(one, 'us', 59), 'what is not later is no news');
+  t.ok(state.redirect('us', 'eu', 60));
+  t.ok(state.isHeard('us'));
+  t.ok(state.takes(from(two)), 'and nodes to come');
+  t.same(state.record().streams, [['us', 'eu', 60]], 'which says it all');
+  t.notOk(state.redirect(two, 'eu', 60), 'it is in what the region has said');
+  t.notOk(state.redirect(two, 'ap', 59));
+  t.end();
+});
+
+t.test('of a region and a node of it the later one is right, and of two as late the node', (t) => {
+  const one = 'us.AAAAAAAAAAAAAAAAAAAAAA';
+  const state = new RoamingState('eu', 0);
+  t.ok(state.redirect('us', 'us', 50));
+  t.ok(state.redirect(one, 'eu', 50));
+  t.ok(state.takes(from(one)));
+  t.ok(again(state).takes(from(one)));
+  t.ok(state.redirect(one, 'ap', 70));
+  t.ok(state.redirect('us', 'eu', 60));
+  t.equal(state.homeOf(one), 'ap', 'it has gone on already');
+  t.ok(state.redirect('us', 'us', 71));
+  t.equal(state.homeOf(one), 'us');
+  t.same(state.record().streams, [['us', 'us', 71]]);
+  t.notOk(state.redirect(one, 'ap', 70), 'comes again');
+  t.ok(state.redirect(one, 'ap', 72));
+  t.ok(state.redirect('ap.CCCCCCCCCCCCCCCCCCCCCC', 'ap', 72));
+  state.claim('us', 73);
+  t.ok(state.takes(from(one)), 'what it has said is lost');
+  t.equal(state.homeOf('ap.CCCCCCCCCCCCCCCCCCCCCC'), 'ap', 'another region is not concerned');
+  t.same(state.homesOf('us'), new Set(['eu']));
+  t.end();
+});
+
+t.test('what is published here belongs where this node has said', (t) => {
+  const own = 'eu.AAAAAAAAAAAAAAAAAAAAAA';
+  let state = new RoamingState('eu', 0, own);
+  t.ok(state.takes(null));
+  t.ok(state.redirect('eu', 'us', 50));
+  t.notOk(state.takes(null), 'as the region says, while this node says nothing');
+  t.ok(state.redirect(own, 'eu', 60));
+  t.ok(state.takes(null));
+  t.ok(state.takes({ origin: null, version: null }));
+  t.notOk(state.takes(from('eu.BBBBBBBBBBBBBBBBBBBBBB')), 'of another node here');
+  t.notOk(state.isCut);
+  state = RoamingState.restored('eu', state.record(), 1, 0, 'eu.CCCCCCCCCCCCCCCCCCCCCC');
+  t.notOk(state.takes(null), 'another life of it has not said so');
+  t.ok(new RoamingState('eu', 0).takes(null));
+  t.end();
+});
+
+t.test('a record from before nodes had words of their own', (t) => {
+  const record = {
+    ...new RoamingState('eu', 0).record(),
+    rest: 'us',
+    streams: [['us', 'eu', 50] as const, ['eu', 'eu', 50] as const],
+  };
+  const state = RoamingState.restored('eu', record, 1, 0, 'eu.AAAAAAAAAAAAAAAAAAAAAA');
+  t.ok(state.takes(null));
+  t.ok(state.takes(from('us.AAAAAAAAAAAAAAAAAAAAAA')));
+  t.notOk(state.takes(from('ap.AAAAAAAAAAAAAAAAAAAAAA')));
+  t.same(state.record().streams, record.streams);
   t.end();
 });
 

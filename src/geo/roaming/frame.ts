@@ -50,6 +50,8 @@ export interface Moved {
   readonly client: string;
   readonly to: string;
   readonly epoch: number;
+  /** `REGION.INCARNATION`: it is about messages of this life of a node there alone. */
+  readonly by?: string;
 }
 
 /** Of a note: what waits for a move here. */

@@ -4,6 +4,7 @@
  * has elsewhere is in its record, so all of this goes on after a restart of either end.
  */
 
+import { isSourceOf } from '../../core/link-names.ts';
 import type { Clock, Log, Random, Scheduler } from '../../core/ports.ts';
 import type { MovedEntry, Roaming } from '../../core/roaming.ts';
 import type { FetchAnswer, Mover } from '../../core/roaming-ports.ts';
@@ -167,8 +168,11 @@ export class RegionMover implements Mover, RoamingEars {
   moved(region: string, payload: Buffer, done: (isTaken: boolean) => void): void {
     const { roaming } = this.#parts;
     try {
-      const { client, to, epoch } = decodeFrame<Moved>(payload, () => 0).head;
-      const ticket = roaming.redirected(region, client, to, epoch);
+      const { client, to, epoch, by } = decodeFrame<Moved>(payload, () => 0).head;
+      if (by !== undefined && !isSourceOf(by, region)) {
+        throw new FrameDamage('it speaks for a node that is not its own');
+      }
+      const ticket = roaming.redirected(region, client, to, epoch, by);
       roaming.whenDurable(ticket, (failed) => done(!failed));
       for (const pull of this.#pullsOf(client)) if (pull.n === '') pull.dueMs = 0;
     } catch (error) {
@@ -182,9 +186,11 @@ export class RegionMover implements Mover, RoamingEars {
     const { roaming } = this.#parts;
     for (const session of roaming.sessions()) {
       const { roam } = session;
-      if (roam === null || roam.leaving !== null || roam.homeOf(region) === roaming.own) continue;
+      if (roam === null || roam.leaving !== null) continue;
+      const homes = roam.homesOf(region);
+      if (homes.size === 1 && homes.has(roaming.own)) continue;
       // What it has said was among it, or will be again.
-      roam.streams.set(region, { to: roaming.own, epoch: roam.epoch });
+      roam.claim(region, roam.epoch);
       roaming.save(session);
     }
   }
@@ -584,9 +590,7 @@ export class RegionMover implements Mover, RoamingEars {
       // It never said, and never will, from where on its messages are for here.
       roaming.cut(session, false);
       if (roam.rest === source.region) roam.rest = roaming.own;
-      if (roam.homeOf(source.region) === source.region) {
-        roam.streams.set(source.region, { to: roaming.own, epoch: roam.epoch });
-      }
+      if (roam.homesOf(source.region).has(source.region)) roam.claim(source.region, roam.epoch);
     }
     this.#drop(pull);
     roaming.save(session);
