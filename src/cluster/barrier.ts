@@ -22,10 +22,17 @@ class Wait {
   readonly awaited: Awaited | null;
   /** Told `false` when this node was buried meanwhile. */
   onApplied: ((isApplied: boolean) => void) | null;
+  /** Not while this node may not serve. */
+  readonly isHeld: boolean;
 
-  constructor(awaited: Awaited | null, onApplied: ((isApplied: boolean) => void) | null) {
+  constructor(
+    awaited: Awaited | null,
+    onApplied: ((isApplied: boolean) => void) | null,
+    isHeld: boolean,
+  ) {
     this.awaited = awaited;
     this.onApplied = onApplied;
+    this.isHeld = isHeld;
   }
 }
 
@@ -78,7 +85,7 @@ export class Barrier {
 
   /** Counts in `awaited`; nothing is counted when there is nothing to wait for. */
   wait(awaited: Awaited): void {
-    const wait = new Wait(awaited, null);
+    const wait = new Wait(awaited, null, true);
     this.#enter(wait, null);
     if (wait.remaining === 0) {
       if (this.#mayServe()) return;
@@ -93,10 +100,17 @@ export class Barrier {
    * at once when they have. Returns what ends the waiting before that.
    */
   whenApplied(then: (isApplied: boolean) => void, except: Incarnation | null = null): () => void {
-    const wait = new Wait(null, then);
+    const wait = new Wait(null, then, false);
     this.#enter(wait, except);
     if (wait.remaining === 0) this.#release(wait, true);
     return () => this.#release(wait, true);
+  }
+
+  /** As `whenApplied`, and held like an answer while this node may not serve. */
+  whenSafe(then: (isApplied: boolean) => void): void {
+    const wait = new Wait(null, then, true);
+    this.#enter(wait, null);
+    if (wait.remaining === 0) this.#leave(wait);
   }
 
   #isBehind(peer: Incarnation): boolean {
@@ -125,8 +139,12 @@ export class Barrier {
 
   #passed(wait: Wait): void {
     wait.remaining--;
-    if (wait.remaining > 0) return;
-    if (wait.awaited !== null && !this.#mayServe()) this.#held.push(wait);
+    if (wait.remaining === 0) this.#leave(wait);
+  }
+
+  /** Nobody is behind. */
+  #leave(wait: Wait): void {
+    if (wait.isHeld && !this.#mayServe()) this.#held.push(wait);
     else this.#release(wait, true);
   }
 

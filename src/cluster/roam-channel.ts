@@ -62,7 +62,7 @@ export class PeerRoamChannel implements RoamChannel {
   }
 
   whenApplied(then: (isApplied: boolean) => void): void {
-    this.#parts.barrier.whenApplied(then);
+    this.#parts.barrier.whenSafe(then);
   }
 
   get isOwed(): boolean {

@@ -280,7 +280,7 @@ export const ROAM_BYTES_MAX: number = 256 * 1024;
 
 /**
  * How nodes of a datacenter speak of sessions that move between regions (docs/adr/0023); what they say is
- * the core's. Payloads are taken over: they are not changed after.
+ * the core's. Payloads are copied, both ways.
  */
 export interface RoamChannel {
   /** This node: another one after `lost`, once it has joined anew. */
@@ -296,8 +296,9 @@ export interface RoamChannel {
   /** To all members and to those who are joining. */
   sendAll(payload: Buffer): void;
   /**
-   * Once every member that counts now has applied what was sent so far, or is gone: at once when they have.
-   * False: this incarnation is dead.
+   * Once every member that counts now has applied what was sent so far, or is gone: at once when they have. Held
+   * while the lease may be over, as others may have counted in somebody this node has not heard of. False: this
+   * incarnation is dead.
    */
   whenApplied(then: (isApplied: boolean) => void): void;
   /** A journal has promises of a dead node that are not in Redis yet. */

@@ -3,6 +3,7 @@
  * Who is a member is what the test says; everything else is the code that runs in production.
  */
 import { Cluster } from '../../src/cluster/cluster.ts';
+import type { JournalLinks } from '../../src/cluster/journal-links.ts';
 import type { Heartbeat, Member, MembershipState } from '../../src/cluster/ports.ts';
 import type {
   MembershipLinks,
@@ -115,7 +116,12 @@ export class SiteNode {
   readyTimes = 0;
   readonly logged: string[] = [];
 
-  constructor(site: FakeSite, nodeId: string, rounds: RetainedRounds | null) {
+  constructor(
+    site: FakeSite,
+    nodeId: string,
+    rounds: RetainedRounds | null,
+    journal: JournalLinks | null,
+  ) {
     const { time, network, ledger } = site;
     this.nodeId = nodeId;
     this.mesh = new FakeMesh(network);
@@ -146,6 +152,7 @@ export class SiteNode {
       },
       record: { nodeId, address: `${nodeId}:1`, release: '1' },
       rounds,
+      journal,
       onReady: () => this.readyTimes++,
     });
     this.remote.bus = this.cluster.bus;
@@ -185,8 +192,8 @@ export class FakeSite {
   generation = 'g1';
 
   /** A node that has not joined. */
-  make(rounds: RetainedRounds | null = null): SiteNode {
-    const node = new SiteNode(this, `node${this.nodes.length}`, rounds);
+  make(rounds: RetainedRounds | null = null, journal: JournalLinks | null = null): SiteNode {
+    const node = new SiteNode(this, `node${this.nodes.length}`, rounds, journal);
     this.nodes.push(node);
     return node;
   }
