@@ -45,6 +45,8 @@ interface Reader {
   readonly storeLostAt: Map<number, number>;
   /** By line: what came last in the order of sending. */
   readonly latest: Map<string, { readonly sentAt: number; readonly text: string }>;
+  /** Of what was sent until then the order is not promised. */
+  disorderedAt: number;
 }
 
 /** What a session's next CONNACK has to say of it. */
@@ -70,6 +72,9 @@ export interface Verdict {
   /** QoS 2 from end to end and more than once. */
   readonly duplicates: number;
   readonly orderViolations: number;
+  /** Of both, what is not promised. */
+  readonly ordersExcused: number;
+  readonly repeatsExcused: number;
   /** Messages of a subscription that had ended, or of none. */
   readonly unwanted: number;
   readonly sessionsLost: number;
@@ -107,6 +112,8 @@ export class Ledger {
   #redelivered = 0;
   #duplicates = 0;
   #orderViolations = 0;
+  #ordersExcused = 0;
+  #repeatsExcused = 0;
   #unwanted = 0;
   #sessionsLost = 0;
   #sessionsInvented = 0;
@@ -219,6 +226,16 @@ export class Ledger {
     }
   }
 
+  /** Whether its next CONNACK has to find a session. */
+  expects(clientId: string): boolean {
+    return this.#sessions.get(clientId) === 'present';
+  }
+
+  /** What it had is not promised any more: its claims end here. */
+  beginsAnew(clientId: string): void {
+    this.connecting(clientId, true);
+  }
+
   /**
    * CONNACK came. True: the session is the one the client knows. A session that does not last ends
    * with its connection, as one of MQTT 3.1.1 with clean session does.
@@ -251,6 +268,7 @@ export class Ledger {
       late: new Map(),
       storeLostAt: new Map(),
       latest: new Map(),
+      disorderedAt: 0,
     });
   }
 
@@ -266,6 +284,11 @@ export class Ledger {
     if (before === undefined || before.qos !== qos) {
       reader.subscriptions.set(filter, { qos, since: ++this.#now });
     }
+  }
+
+  /** What was sent until now may come to it in another order. */
+  disordered(name: string): void {
+    this.#readers.get(name)!.disorderedAt = this.#now;
   }
 
   /** UNSUBSCRIBE leaves: what is queued may go with it. */
@@ -306,8 +329,11 @@ export class Ledger {
       return;
     }
     this.#redelivered++;
-    if (this.#qosTo(reader, from) !== 2 || from.mayRepeat.has(seq)) return;
-    if (from.sentAt[seq] <= lostAt) return;
+    if (this.#qosTo(reader, from) !== 2 || from.sentAt[seq] <= lostAt) return;
+    if (from.mayRepeat.has(seq)) {
+      this.#repeatsExcused++;
+      return;
+    }
     this.#duplicates++;
     this.#example(
       'duplicate',
@@ -323,6 +349,8 @@ export class Ledger {
     const latest = reader.latest.get(from.line);
     if (latest === undefined || sentAt > latest.sentAt) {
       reader.latest.set(from.line, { sentAt, text: `${from.name} #${seq}` });
+    } else if (sentAt <= reader.disorderedAt) {
+      this.#ordersExcused++;
     } else if (!reader.isGroup) {
       this.#orderViolations++;
       this.#example('order', `${reader.name}: ${from.name} #${seq} after ${latest.text}`);
@@ -436,6 +464,8 @@ export class Ledger {
       redelivered: this.#redelivered,
       owed: this.#owed(),
       retainedChecked: this.#retainedChecked,
+      ordersExcused: this.#ordersExcused,
+      repeatsExcused: this.#repeatsExcused,
       ...counts,
       faults: this.#faults,
       examples,

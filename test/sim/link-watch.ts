@@ -11,13 +11,7 @@ import type { RegionSite } from './region-site.ts';
 const ID = Buffer.from('causeway-id');
 const BROKEN_MAX = 8;
 /** Reasons for which an acknowledged message is dropped: none of them may be met. */
-const LOSSES: readonly DropReason[] = [
-  'link_budget',
-  'queue_full',
-  'session_expired',
-  'store_failed',
-  'expired',
-];
+const LOSSES: readonly DropReason[] = ['link_budget', 'queue_full', 'store_failed', 'expired'];
 
 export class LinkWatch {
   readonly broken: string[] = [];
@@ -25,13 +19,16 @@ export class LinkWatch {
   taken = 0;
   sent = 0;
   readonly #site: RegionSite;
+  readonly #losses: readonly DropReason[];
   /** By region: names of QoS 1 and 2 messages that are safe there. */
   readonly #safe: Map<string, Set<string>> = new Map();
   /** By connection: names of what went over it. */
   readonly #over: Map<number, Set<string>> = new Map();
 
-  constructor(site: RegionSite) {
+  /** `startsClean`: sessions end with what waits in them. */
+  constructor(site: RegionSite, startsClean: boolean = false) {
     this.#site = site;
+    this.#losses = startsClean ? LOSSES : [...LOSSES, 'session_expired'];
     site.onWrite = (life, to, connection, bytes) => this.#wrote(life, to, connection, bytes);
   }
 
@@ -125,7 +122,7 @@ export class LinkWatch {
       for (const { region: to, dropped } of links.peers) {
         if (dropped > 0) yield `${region} > ${to}: dropped is ${dropped}`;
       }
-      for (const reason of LOSSES) {
+      for (const reason of this.#losses) {
         const dropped = broker.stats.dropped[Drop[reason]]!;
         if (dropped > 0) yield `${region}: ${reason} is ${dropped}`;
       }

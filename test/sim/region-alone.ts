@@ -8,12 +8,13 @@ import { LocalNotes } from '../../src/geo/link-notes.ts';
 import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts';
 import type { RegionLife, RegionNode, SimRegion } from './region-life.ts';
 import { RegionRetained } from './region-retained.ts';
+import { RegionRoaming } from './region-roaming.ts';
 import { linkListener, RegionGate, type RegionWorld } from './region-world.ts';
 import { SimLevel } from './sim-level.ts';
 
 /** Starts it; it is ready later. */
 export function startAlone(world: RegionWorld, region: SimRegion, machine: RegionNode): void {
-  const { kernel, network, tables } = world;
+  const { kernel, network, tables, sessions } = world;
   machine.lives++;
   const node = kernel.node(`${machine.name}.${machine.lives}`, {
     rate: 1 + (kernel.chance.next() - 0.5) / 50,
@@ -27,7 +28,9 @@ export function startAlone(world: RegionWorld, region: SimRegion, machine: Regio
     database: SimLevel.of(kernel, node, machine.disk),
     scheduler: node,
     log,
-    onNote: (key, value) => void found.set(key, value),
+    onNote: (key, value) => {
+      if (roaming?.recall(key, value) !== true) found.set(key, value);
+    },
   });
   const retained =
     tables === null
@@ -40,6 +43,16 @@ export function startAlone(world: RegionWorld, region: SimRegion, machine: Regio
           memory: machine.roundMemory,
           tombstoneS: world.tombstoneS,
           askKept: null,
+        });
+  const roaming =
+    sessions === null
+      ? null
+      : new RegionRoaming({
+          region: region.name,
+          table: sessions.of(region.name, node),
+          node,
+          log,
+          hybridClock: retained?.hybridClock ?? null,
         });
   const links = world.linksOf(region);
   const broker = new Broker({
@@ -56,6 +69,7 @@ export function startAlone(world: RegionWorld, region: SimRegion, machine: Regio
     observer: null,
     bus: null,
     links,
+    directory: roaming?.directory ?? null,
   });
   const notes = new LocalNotes(store, broker.linkInlet, found);
   const holder = world.holderOf(node, log, () => life, {
@@ -64,6 +78,7 @@ export function startAlone(world: RegionWorld, region: SimRegion, machine: Regio
     notes,
     isHolder: () => true,
     missed: () => retained?.rounds.request(),
+    ears: roaming?.attach(broker, () => holder) ?? null,
   });
   let isReady = false;
   const life: RegionLife = {
@@ -75,6 +90,7 @@ export function startAlone(world: RegionWorld, region: SimRegion, machine: Regio
     store,
     notes,
     retained,
+    roaming,
     member: null,
     onBegun: null,
     get isReady() {
@@ -87,6 +103,7 @@ export function startAlone(world: RegionWorld, region: SimRegion, machine: Regio
   machine.life = life;
   world.onLife(life);
   const begin = (): void => {
+    roaming?.begin(store);
     holder.start(world.settingsOf(region));
     life.onBegun?.();
     isReady = true;

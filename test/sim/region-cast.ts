@@ -14,6 +14,11 @@ const ALL = ['chaos/#'];
 const PUBLISHERS: readonly [number, number] = [1, 2];
 const SUBSCRIBERS: readonly [number, number] = [1, 3];
 
+/** Publishers alone, all of them or some. */
+export function regionPublishers(stage: Stage, region: string, plan: Prng): readonly Publisher[] {
+  return some(plan, PUBLISHERS, publishersOf(region)).map((one) => new Publisher(one, stage));
+}
+
 export function regionCast(stage: Stage, region: string, plan: Prng): RegionCast {
   const publishers = some(plan, PUBLISHERS, publishersOf(region));
   const kinds: (readonly SubscriberOptions[])[] = some(

@@ -114,6 +114,7 @@ class Member {
       store: this.#store,
       notes,
       retained: this.#retained,
+      roaming: null,
       member,
       onBegun: null,
       get isReady() {

@@ -8,6 +8,7 @@ import type { Kernel } from './kernel.ts';
 import type { RegionNode, SimRegion } from './region-life.ts';
 import type { CutKind } from './region-network.ts';
 import type { RegionSite } from './region-site.ts';
+import type { TableTrouble } from './region-tables.ts';
 
 export const regionFaults = [
   'kill',
@@ -23,10 +24,20 @@ export const regionFaults = [
   'clock_jump',
 ] as const;
 
-export type RegionFault = (typeof regionFaults)[number] | DatacenterFault;
+/** Of the directory of sessions, where these roam. */
+export const directoryFaults = ['directory_down', 'directory_failing', 'directory_slow'] as const;
+
+type DirectoryFault = (typeof directoryFaults)[number];
+
+export type RegionFault = (typeof regionFaults)[number] | DirectoryFault | DatacenterFault;
 
 export const allRegionFaults: readonly RegionFault[] = [...regionFaults, ...datacenterFaults];
 
+const TROUBLES: Readonly<Record<DirectoryFault, TableTrouble>> = {
+  directory_down: 'down',
+  directory_failing: 'failing',
+  directory_slow: 'slow',
+};
 const CUTS: readonly CutKind[] = ['both', 'half', 'deaf'];
 /** Longer than a keep-alive, now and then. */
 const LONG_MS = 60_000;
@@ -84,6 +95,11 @@ export class RegionFaults {
         break;
       case 'disk_slow':
         node.disk.busyUntilMs = kernel.nowMs + forMs / 4;
+        break;
+      case 'directory_down':
+      case 'directory_failing':
+      case 'directory_slow':
+        site.sessions?.trouble(name, TROUBLES[fault], forMs);
         break;
       case 'clock_jump':
         node.life?.node.clock.jumpWall((plan.next() - 0.5) * JUMP_MS);
@@ -148,6 +164,7 @@ export class RegionFaults {
     const { kernel, site } = this.#parts;
     this.#isHealed = true;
     site.network.unblockAll();
+    site.sessions?.heal();
     this.#ofDatacenters.heal();
     for (const region of site.regions) {
       site.start(region);

@@ -6,6 +6,7 @@ import type { LinkNotes } from '../../src/geo/link-notes.ts';
 import type { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts';
 import type { RegionEnd } from './region-network.ts';
 import type { RegionRetained } from './region-retained.ts';
+import type { RegionRoaming } from './region-roaming.ts';
 import type { SimDisk } from './sim-level.ts';
 import type { SimLife, SimSite } from './sim-site.ts';
 
@@ -19,6 +20,8 @@ export interface RegionLife extends RegionEnd {
   readonly notes: LinkNotes;
   /** Null: retained messages have no table. */
   readonly retained: RegionRetained | null;
+  /** Null: sessions stay in their region. */
+  readonly roaming: RegionRoaming | null;
   /** Null: the node is alone. */
   readonly member: SimLife | null;
   /** Told when the links have begun, with the window they will have. */

@@ -35,6 +35,8 @@ export interface RegionSiteOptions extends RegionWorldOptions {
   readonly delayMaxMs?: number;
   /** Retained messages have a Cassandra, and so versions. */
   readonly hasCassandra?: boolean;
+  /** Sessions go where their client is. */
+  readonly roams?: boolean;
   /** Of each region, in their order, how many nodes it has; 1, and those that are not named: one, alone. */
   readonly nodes?: readonly number[];
   /** Planted: what a test replaces to see that it is found. */
@@ -49,6 +51,8 @@ export class RegionSite {
   readonly regions: SimRegion[];
   /** Null: retained messages have no versions. */
   readonly tables: RegionTables | null;
+  /** The directory of sessions; null: these stay in their region. */
+  readonly sessions: RegionTables | null;
   /** Told of each life before it starts, and of what brokers send over links. */
   onLife: ((life: RegionLife) => void) | null = null;
   onWrite: ((life: RegionLife, to: string, connection: number, bytes: Buffer) => void) | null =
@@ -60,9 +64,10 @@ export class RegionSite {
     this.kernel = kernel;
     this.network = new RegionNetwork(kernel, delayMaxMs);
     const names = NAMES.slice(0, regions);
-    const { hasCassandra = false, nodes = [] } = options;
+    const { hasCassandra = false, roams = false, nodes = [] } = options;
     this.tables = hasCassandra ? new RegionTables(kernel, this.network, names) : null;
-    const world = new RegionWorld(kernel, this.network, this.tables, options);
+    this.sessions = roams ? new RegionTables(kernel, this.network, names) : null;
+    const world = new RegionWorld(kernel, this.network, this.tables, this.sessions, options);
     world.onLife = (life) => {
       options.sabotage?.(life);
       this.onLife?.(life);

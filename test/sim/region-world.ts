@@ -31,6 +31,8 @@ export class RegionWorld {
   readonly network: RegionNetwork;
   /** Null: retained messages have no versions that all regions share. */
   readonly tables: RegionTables | null;
+  /** Of the directory of sessions; null: these stay in their region. */
+  readonly sessions: RegionTables | null;
   /** What the nodes complained about. */
   readonly complaints: string[] = [];
   /** Told of each life before it starts. */
@@ -43,12 +45,14 @@ export class RegionWorld {
     kernel: Kernel,
     network: RegionNetwork,
     tables: RegionTables | null,
+    sessions: RegionTables | null,
     options: RegionWorldOptions,
   ) {
     const { budgetAgeS = DAY_S, budgetBytes = 2 ** 30, tombstoneS = TOMBSTONE_S } = options;
     this.kernel = kernel;
     this.network = network;
     this.tables = tables;
+    this.sessions = sessions;
     this.#budget = { budgetAgeS, budgetBytes };
     this.tombstoneS = tombstoneS;
   }
@@ -84,7 +88,7 @@ export class RegionWorld {
     node: SimNode,
     log: Log,
     life: () => RegionLife,
-    parts: Pick<LinksParts, 'core' | 'inlet' | 'notes' | 'isHolder' | 'missed'>,
+    parts: Pick<LinksParts, 'core' | 'inlet' | 'notes' | 'isHolder' | 'missed' | 'ears'>,
   ): LinkHolder {
     return new LinkHolder({
       ...parts,

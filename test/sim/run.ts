@@ -1,16 +1,16 @@
 /**
  * `npm run simulate -- [--seeds 100000] [--from 1] [--faults N] [--kinds kill,pause,…] [--jobs CORES]
- * [--probes N] [--groups] [--regions] [--datacenters] [--trace]`: runs of the datacenter in virtual time. What a seed is like it says itself
+ * [--probes N] [--groups] [--regions] [--datacenters] [--roaming] [--trace]`: runs of the datacenter in virtual time. What a seed is like it says itself
  * (seed-plan.ts), unless faults or kinds are given; `--probes`: until so many messages were published
  * elsewhere at their SUBACK, in runs that do little else; `--groups`: all who subscribe are members of
  * shared groups, and often all away; `--regions`: of two to four regions and their links instead,
- * `--datacenters`: some of which are of several nodes. Prints each seed that fails at once, and sums
+ * `--datacenters`: some of which are of several nodes, `--roaming`: between which sessions move. Prints each seed that fails at once, and sums
  * at the end; exit code 1 when any failed. `--trace`: failures come with the last lines of their trace.
  */
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import { namedFaults, simFaults } from './cluster-faults.ts';
-import { allRegionFaults } from './region-faults.ts';
+import { allRegionFaults, directoryFaults } from './region-faults.ts';
 import {
   addRegionCounts,
   datacenterPlan,
@@ -20,6 +20,14 @@ import {
   type RegionPlan,
   regionPlan,
 } from './region-seeds.ts';
+import {
+  addRoamingCounts,
+  describeRoamingCounts,
+  noRoamingCounts,
+  type RoamingOutcome,
+  type RoamingPlan,
+  roamingPlan,
+} from './roaming-seeds.ts';
 import { addCounts, describeCounts, noCounts, type SeedOutcome } from './seed-outcome.ts';
 import { OF_GROUPS, type SeedPlan, seedPlan } from './seed-plan.ts';
 import { runPool } from './seed-pool.ts';
@@ -50,6 +58,7 @@ const { values } = parseArgs({
     groups: { type: 'boolean', default: false },
     regions: { type: 'boolean', default: false },
     datacenters: { type: 'boolean', default: false },
+    roaming: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
   },
 });
@@ -106,8 +115,24 @@ function ofRegions(): Campaign<RegionPlan, RegionOutcome> {
   };
 }
 
+function ofRoaming(): Campaign<RoamingPlan, RoamingOutcome> {
+  const sum = noRoamingCounts();
+  const kinds = kindsOf([...allRegionFaults, ...directoryFaults]);
+  const hasDatacenters = values.datacenters;
+  return {
+    worker: new URL('./roaming-worker.ts', import.meta.url),
+    plan: (seed) => ({
+      ...roamingPlan(seed, { faults, kinds, hasDatacenters }),
+      isTracing: values.trace,
+    }),
+    isOver: () => false,
+    count: (outcome) => addRoamingCounts(sum, outcome),
+    describe: () => describeRoamingCounts(sum),
+  };
+}
+
 /** Whether all were clean. */
-async function run<Plan, Outcome extends SeedOutcome | RegionOutcome>({
+async function run<Plan, Outcome extends SeedOutcome | RegionOutcome | RoamingOutcome>({
   worker,
   plan,
   isOver,
@@ -141,6 +166,10 @@ async function run<Plan, Outcome extends SeedOutcome | RegionOutcome>({
   return failed.length === 0;
 }
 
-const isClean =
-  values.regions || values.datacenters ? await run(ofRegions()) : await run(ofDatacenter());
+function runAsked(): Promise<boolean> {
+  if (values.roaming) return run(ofRoaming());
+  return values.regions || values.datacenters ? run(ofRegions()) : run(ofDatacenter());
+}
+
+const isClean = await runAsked();
 process.exitCode = isClean ? 0 : 1;

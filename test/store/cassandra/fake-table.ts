@@ -41,6 +41,8 @@ export interface FakeTableWorld {
 export class FakeTable implements RetainedTable {
   isUp = true;
   fate: (call: 'write' | 'remove' | 'read' | 'page', topic: string) => Fate = () => 'done';
+  /** Told of each change that was carried out, also when whoever asked hears of an error: for other tables. */
+  onChange: ((again: (other: FakeTable) => void) => void) | null = null;
   /** Writes that were asked for, in order. */
   readonly writes: Written[] = [];
   pages = 0;
@@ -76,6 +78,10 @@ export class FakeTable implements RetainedTable {
   put(topic: string, record: Buffer, timeUs: number, ttlS = 0): void {
     const endsAtMs = ttlS === 0 ? 0 : this.#world.wallMs() + ttlS * 1000;
     this.#merge(topic, { timeUs, record, endsAtMs });
+  }
+
+  erase(topic: string, timeUs: number): void {
+    this.#merge(topic, { timeUs, record: null, endsAtMs: 0 });
   }
 
   /** The data is lost. */
@@ -130,14 +136,20 @@ export class FakeTable implements RetainedTable {
     const bytes = Buffer.from(record);
     this.#call('write', topic, (error, isDone) => {
       this.#writing.delete(topic);
-      if (isDone) this.put(topic, bytes, timeUs, ttlS);
+      if (isDone) {
+        this.put(topic, bytes, timeUs, ttlS);
+        this.onChange?.((other) => other.put(topic, bytes, timeUs, ttlS));
+      }
       done(error);
     });
   }
 
   remove(topic: string, timeUs: number, done: (error: TableError | null) => void): void {
     this.#call('remove', topic, (error, isDone) => {
-      if (isDone) this.#merge(topic, { timeUs, record: null, endsAtMs: 0 });
+      if (isDone) {
+        this.erase(topic, timeUs);
+        this.onChange?.((other) => other.erase(topic, timeUs));
+      }
       done(error);
     });
   }

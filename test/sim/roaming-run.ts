@@ -1,0 +1,327 @@
+/**
+ * One run of sessions that go from region to region, in virtual time (ADR 0023): publishers in every region,
+ * devices that move, faults chosen by the seed, and the books of test/chaos/ledger.ts over all. At first without
+ * faults, when also the order is promised; then with them. In the end each session has one home, and what was
+ * acknowledged has come to it. What a region is made of, a node alone or a datacenter, is region-site.ts's.
+ */
+import { Ledger, type Verdict } from '../chaos/ledger.ts';
+import { Prng } from '../chaos/prng.ts';
+import type { Publisher } from '../chaos/publisher.ts';
+import type { Stage } from '../chaos/stage.ts';
+import type { Subscriber } from '../chaos/subscriber.ts';
+import { connect, disconnect } from '../conformance/packets.ts';
+import { flow, flowUntil } from './flowing.ts';
+import { Kernel, SimulationFailure } from './kernel.ts';
+import { LinkWatch } from './link-watch.ts';
+import { regionCast, regionPublishers } from './region-cast.ts';
+import { type RegionFault, RegionFaults, regionFaults } from './region-faults.ts';
+import type { SimRegion } from './region-life.ts';
+import { RegionSite, type RegionSiteOptions } from './region-site.ts';
+import { type CastHabits, roamingCast } from './roaming-cast.ts';
+import type { RoamingClient, RoamingGuide } from './roaming-client.ts';
+import { type RoamingExcuses, RoamingWatch } from './roaming-watch.ts';
+
+export interface RoamingRunOptions extends RegionSiteOptions, Partial<CastHabits> {
+  readonly seed: number;
+  readonly faults?: number;
+  readonly kinds?: readonly RegionFault[];
+  readonly isTracing?: boolean;
+  /** Others that stay where they are, so that links want all there is. */
+  readonly hasResidents?: boolean;
+  /** Until the first fault. */
+  readonly quietMs?: number;
+  /** Messages of each publisher and second of virtual time. */
+  readonly ratePerS?: number;
+}
+
+export interface RoamingRunReport extends Verdict {
+  readonly seed: number;
+  readonly happened: readonly string[];
+  readonly virtualS: number;
+  readonly events: number;
+  readonly moves: number;
+  readonly away: number;
+  readonly excused: RoamingExcuses;
+}
+
+interface Place {
+  readonly region: SimRegion;
+  readonly stage: Stage;
+  readonly publishers: readonly Publisher[];
+  readonly residents: readonly Subscriber[];
+}
+
+const TICK_MS = 20;
+const START_MS = 60_000;
+/** A half-open link is noticed after a minute, and comes again after half of one. */
+const HEAL_MS = 240_000;
+const SETTLE_MS = 2000;
+const FAULTS_MAX = 8;
+const TRACE_LINES = 6000;
+const DELAY_MAX_MS = 300;
+const REFUSALS = new Set([0x88, 0x89, 0x9c, 3]);
+
+export function runRoaming(options: RoamingRunOptions): Promise<RoamingRunReport> {
+  return new RoamingRun(options).run();
+}
+
+class RoamingRun {
+  readonly #options: RoamingRunOptions;
+  readonly #kernel: Kernel;
+  readonly #site: RegionSite;
+  readonly #ledger = new Ledger();
+  readonly #places: readonly Place[];
+  readonly #devices: readonly RoamingClient[];
+  readonly #guide: RoamingGuide & { isClosing: boolean; isOver: boolean };
+  readonly #plan: Prng;
+  readonly #faults: RegionFaults;
+  readonly #links: LinkWatch;
+  readonly #watch: RoamingWatch;
+  #debt = 0;
+  #isStarted = false;
+  #isEnded = false;
+
+  constructor(options: RoamingRunOptions) {
+    const { seed, hasResidents = false } = options;
+    this.#options = options;
+    const plan = new Prng(seed ^ 0x70a3);
+    this.#plan = plan;
+    const kernel = new Kernel(seed, {
+      isTracing: options.isTracing ?? false,
+      traceLines: TRACE_LINES,
+    });
+    this.#kernel = kernel;
+    const site = new RegionSite(kernel, { ...options, roams: true });
+    this.#site = site;
+    this.#links = new LinkWatch(site, options.startsClean);
+    this.#watch = new RoamingWatch(site, this.#ledger, options.delayMaxMs ?? DELAY_MAX_MS);
+    site.onLife = (life) => {
+      this.#links.watch(life);
+      this.#watch.watch(life);
+    };
+    this.#faults = new RegionFaults({ kernel, site, plan });
+    const prng = new Prng(seed ^ 0x5eed);
+    this.#places = site.regions.map((region) => {
+      const stage: Stage = {
+        ledger: this.#ledger,
+        prng,
+        dial: null,
+        nowMs: () => kernel.nowMs,
+        refusals: REFUSALS,
+        isClosing: true,
+        isOver: false,
+        onMoment: () => {},
+        trace: (clientId, text) => kernel.trace(null, `${clientId} ${text}`),
+      };
+      if (!hasResidents) {
+        const publishers = regionPublishers(stage, region.name, plan);
+        return { region, stage, publishers, residents: [] };
+      }
+      const { publishers, subscribers } = regionCast(stage, region.name, plan);
+      return { region, stage, publishers, residents: subscribers };
+    });
+    this.#guide = this.#guideOf(prng);
+    const names = site.regions.map(({ name }) => name);
+    const { startsClean = false, changesSubscriptions = false } = options;
+    const habits = { startsClean, changesSubscriptions };
+    this.#devices = roamingCast(this.#guide, names, plan, habits);
+    for (const { clientId } of this.#devices) this.#ledger.reader(clientId);
+  }
+
+  #guideOf(prng: Prng): RoamingGuide & { isClosing: boolean; isOver: boolean } {
+    const site = this.#site;
+    const watch = this.#watch;
+    const kernel = this.#kernel;
+    return {
+      ledger: this.#ledger,
+      prng,
+      nowMs: () => kernel.nowMs,
+      // Nobody goes away until links have what is wanted.
+      isClosing: true,
+      isOver: false,
+      dial: (region) => site.dialTo(site.region(region)),
+      waysFrom: (region) => site.region(region).links,
+      isRooted: (device) => watch.isRooted(device),
+      connecting: (device, region) => watch.connecting(device, region),
+      excuses: (device, region) => watch.excuses(device, region),
+      isOwed: (region, filter) => filter.startsWith(`chaos/${region}/`) || watch.isLinked,
+      trace: (clientId, text) => kernel.trace(null, `${clientId} ${text}`),
+    };
+  }
+
+  #tick(): void {
+    if (this.#isEnded) return;
+    this.#kernel.after(null, TICK_MS, () => this.#tick());
+    const { nowMs } = this.#kernel;
+    if (this.#isStarted) this.#debt += (TICK_MS * (this.#options.ratePerS ?? 5)) / 1000;
+    const count = Math.floor(this.#debt);
+    this.#debt -= count;
+    for (const { region, stage, publishers, residents } of this.#places) {
+      stage.dial = this.#site.dialTo(region);
+      for (const publisher of publishers) publisher.tick(count, nowMs);
+      for (const resident of residents) resident.tick(nowMs);
+    }
+    this.#watch.tick(nowMs, this.#devices);
+    for (const device of this.#devices) device.tick(nowMs);
+  }
+
+  async run(): Promise<RoamingRunReport> {
+    const kernel = this.#kernel;
+    const { faults = 3, kinds = regionFaults, quietMs = 4000 } = this.#options;
+    const planned = Array.from({ length: faults }, () => this.#plan.pick(kinds));
+    for (const region of this.#site.regions) this.#site.start(region);
+    await this.#until(START_MS, () => this.#site.isReady, 'ready');
+    this.#tick();
+    const areThere = (): boolean =>
+      this.#devices.every(({ isServed, isClaimed }) => isServed && isClaimed) &&
+      this.#places.every(({ residents }) => residents.every((one) => one.isSubscribed));
+    await this.#until(START_MS, areThere, 'subscribed');
+    // P8 is about filters that the far side has acknowledged.
+    await this.#linked();
+    this.#isStarted = true;
+    this.#guide.isClosing = false;
+    for (const { stage } of this.#places) stage.isClosing = false;
+    await flow(kernel, quietMs);
+    for (const fault of planned) {
+      if (!this.#plan.once(4)) await flow(kernel, this.#plan.between(50, 4000));
+      this.#watch.troubled();
+      this.#faults.inflict(fault);
+    }
+    await flow(kernel, 2000);
+    await this.#settle();
+    this.#judge();
+    await this.#end();
+    const report = {
+      seed: this.#options.seed,
+      happened: this.#faults.happened,
+      virtualS: Math.round(kernel.nowMs / 1000),
+      events: kernel.steps,
+      moves: this.#devices.reduce((sum, { moves }) => sum + moves, 0),
+      away: this.#watch.away,
+      excused: this.#watch.excused,
+      ...this.#ledger.verdict(),
+    };
+    if (report.isClean) return report;
+    throw new SimulationFailure(kernel.report(describeRoamingRun(report)), report);
+  }
+
+  async #linked(): Promise<void> {
+    for (let looks = 0; looks < 3; looks++) {
+      await this.#until(START_MS, () => this.#site.isLinked, 'linked');
+      await flow(this.#kernel, SETTLE_MS);
+    }
+  }
+
+  async #until(withinMs: number, isReached: () => boolean, what: string): Promise<void> {
+    if (await flowUntil(this.#kernel, withinMs, isReached)) return;
+    const { faults } = this.#ledger.verdict();
+    const scattered = [...this.#watch.scattered(this.#devices)];
+    const why = [...faults, ...scattered, ...this.#site.complaints, ...this.#site.drifts()];
+    this.#kernel.fail(`seed ${this.#options.seed}: never ${what}\n${why.join('\n')}`);
+  }
+
+  /** Nobody goes away any more; everything that is owed comes, and each session to where its device is. */
+  async #settle(): Promise<void> {
+    this.#guide.isClosing = true;
+    for (const { stage } of this.#places) stage.isClosing = true;
+    this.#faults.heal();
+    const isDone = (): boolean =>
+      this.#site.isLinked &&
+      this.#places.every(({ publishers }) => publishers.every((one) => one.isDone)) &&
+      this.#ledger.isSettled &&
+      this.#links.waiting().next().done === true &&
+      this.#watch.scattered(this.#devices).next().done === true;
+    await flowUntil(this.#kernel, HEAL_MS, isDone, 250);
+    // What must not come has time to come.
+    await flow(this.#kernel, SETTLE_MS);
+  }
+
+  #judge(): void {
+    const ledger = this.#ledger;
+    if (this.#kernel.isTracing) this.#watch.trace(this.#devices);
+    for (const { publishers } of this.#places) {
+      for (const { isDone, options } of publishers) {
+        if (!isDone) ledger.fault(`${options.clientId}: waits for acks that never come`);
+      }
+    }
+    const { ready, isReady } = this.#site;
+    if (!isReady) ledger.fault(`only ${ready.length} nodes are ready in the end`);
+    const faults = [
+      ...this.#links.broken,
+      ...this.#links.counted(),
+      ...this.#links.waiting(),
+      ...this.#watch.scattered(this.#devices),
+      ...this.#site.drifts(),
+      ...this.#site.complaints.map((text) => `complained: ${text}`),
+    ];
+    for (const text of faults.slice(0, FAULTS_MAX)) ledger.fault(text);
+  }
+
+  /** Every session ends where its client is: no region has any of it any more. */
+  async #end(): Promise<void> {
+    this.#isEnded = true;
+    this.#guide.isOver = true;
+    for (const { stage, publishers, residents, region } of this.#places) {
+      stage.isOver = true;
+      for (const client of [...publishers, ...residents]) {
+        client.close();
+        this.#endSession(region, client.options.clientId);
+      }
+    }
+    for (const device of this.#devices) {
+      device.close();
+      // Of which it is not promised that only one region has it.
+      const where = device.isForked ? this.#site.regions : [this.#site.region(device.region)];
+      for (const region of where) this.#endSession(region, device.clientId);
+    }
+    if (!this.#site.isReady) return;
+    await flowUntil(this.#kernel, HEAL_MS, () => this.#left().length === 0, 250);
+    for (const text of this.#left().slice(0, FAULTS_MAX)) this.#ledger.fault(text);
+  }
+
+  #endSession(region: SimRegion, clientId: string): void {
+    const line = this.#site.dialTo(region)?.(5, {
+      opened: () =>
+        line?.send(
+          connect({
+            version: 5,
+            clientId,
+            clean: true,
+            keepAliveSec: 0,
+            properties: [['sessionExpiryInterval', 0]],
+          }),
+        ),
+      packet: () => line?.end(disconnect()),
+      closed: () => {},
+      fault: (text) => this.#ledger.fault(`${clientId}: ${text}`),
+    });
+  }
+
+  #left(): string[] {
+    const left: string[] = [];
+    for (const { region, links, broker } of this.#site.ready) {
+      for (const [filter, regions] of links.wanted.entries()) {
+        left.push(`${region} still wants ${filter} for '${[...regions].join("', '")}'`);
+      }
+      for (const { clientId, queuedMessages } of broker.admin.sessions()) {
+        const isLink = clientId.startsWith('$link/');
+        if (!isLink) left.push(`${region} still has the session ${clientId}`);
+        else if (queuedMessages > 0) left.push(`${region}: ${clientId} still has messages`);
+      }
+    }
+    return left;
+  }
+}
+
+export function describeRoamingRun(report: RoamingRunReport): string {
+  const { seed, happened, published, acked, delivered, lost, duplicates, orderViolations } = report;
+  const { faults, examples, moves, away } = report;
+  return [
+    `seed ${seed}: ${moves} moves, ${away} away, published ${published}, acked ${acked}, ` +
+      `delivered ${delivered}, lost ${lost}, duplicates ${duplicates}, ` +
+      `order violations ${orderViolations}`,
+    ...happened,
+    ...faults,
+    ...examples,
+  ].join('\n');
+}

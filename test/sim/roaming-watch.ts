@@ -1,0 +1,318 @@
+/**
+ * Watches sessions that go from region to region in a simulated run: where each stands, what ADR 0023 does not
+ * promise of it, that two regions which see each other never serve one device both, and that in the end each
+ * session has one home. Asks regions only through `standingsOf`, whatever a region is made of.
+ */
+
+import { decodeFrame } from '../../src/geo/roaming/frame.ts';
+import { decodeListed } from '../../src/store/cassandra/listed-record.ts';
+import { RecordDamage } from '../../src/store/embedded/damage.ts';
+import type { Ledger } from '../chaos/ledger.ts';
+import { readPayload } from '../chaos/stage.ts';
+import { holderOf, type RegionLife, readyOf, type SimRegion } from './region-life.ts';
+import type { RegionSite } from './region-site.ts';
+import type { RoamingClient } from './roaming-client.ts';
+
+/** A session as a region has it. */
+export interface Standing {
+  readonly region: string;
+  /** It is on its way to another one. */
+  readonly leavesFor: string | null;
+  /** Regions that still have something of it. */
+  readonly sources: readonly string[];
+  readonly isConnected: boolean;
+}
+
+/** Where a session is that lasts, also where it is on its way from. */
+export function standingsOf(site: RegionSite, clientId: string): readonly Standing[] {
+  const standings: Standing[] = [];
+  for (const region of site.regions) {
+    const standing = standingIn(region, clientId);
+    if (standing !== null) standings.push(standing);
+  }
+  return standings;
+}
+
+function standingIn(region: SimRegion, clientId: string): Standing | null {
+  for (const { roaming } of readyOf(region)) {
+    const session = roaming?.core.session(clientId) ?? null;
+    if (session === null || session.ended || !session.durable) continue;
+    return {
+      region: region.name,
+      leavesFor: session.roam?.leaving?.to ?? null,
+      sources: session.roam?.sources.map((source) => source.region) ?? [],
+      isConnected: session.owner !== null,
+    };
+  }
+  return null;
+}
+
+export interface RoamingExcuses {
+  /** Sessions that nobody who could be asked knew of. */
+  unknown: number;
+  /** The directory said that there is none, as it was not written yet. */
+  unlisted: number;
+}
+
+/** Both may serve a device until the first has heard of the second, and its packets are on their way. */
+const TAKEOVER_MS = 2000;
+/** Answers to CONNECTs are waited for so long; two ways and a turn have to fit in. */
+const SURE_DELAY_MS = 100;
+
+export class RoamingWatch {
+  readonly excused: RoamingExcuses = { unknown: 0, unlisted: 0 };
+  /** Served without what their home has. */
+  away = 0;
+  readonly #site: RegionSite;
+  readonly #ledger: Ledger;
+  readonly #delayMaxMs: number;
+  /** Whose order is not promised until its session is in one place. */
+  readonly #disordered: Set<string> = new Set();
+  /** By client: what was so when its CONNECT left, or at any time since. */
+  readonly #connecting: Map<string, { isTroubled: boolean; readonly sinceMs: number }> = new Map();
+  /** Since when two regions serve it that see each other. */
+  readonly #doubles: Map<string, number> = new Map();
+  #orderGivenUp = 0;
+  #isTroubled = false;
+  #isLinked = false;
+
+  constructor(site: RegionSite, ledger: Ledger, delayMaxMs: number) {
+    this.#site = site;
+    this.#ledger = ledger;
+    this.#delayMaxMs = delayMaxMs;
+  }
+
+  /** Before it starts. */
+  watch(life: RegionLife): void {
+    const { roaming } = life;
+    if (roaming === null) return;
+    const { mover } = roaming;
+    const fetch = mover.fetch.bind(mover);
+    mover.fetch = (clientId, home, epoch, done) =>
+      fetch(clientId, home, epoch, (answer, known) => {
+        this.#site.kernel.trace(life.node, `${clientId}: ${home} answers ${answer.kind}`);
+        if (answer.kind === 'silent') {
+          this.away++;
+          this.#disordered.add(clientId);
+        }
+        done(answer, known);
+      });
+    this.#watchWays(life);
+    if (this.#site.kernel.isTracing) this.#traceWords(life);
+  }
+
+  /** What regions say to one another, without what waits. */
+  #traceWords({ roaming, node }: RegionLife): void {
+    const { mover } = roaming!;
+    const { kernel } = this.#site;
+    const said = (what: string, payload: Buffer): void => {
+      const { head, entries } = decodeFrame<object>(payload, () => 0);
+      const { record: _, entries: __, ...plain } = head as { record?: object; entries?: object };
+      kernel.trace(node, `${what} ${JSON.stringify(plain)} ${entries.map(({ seq }) => seq)}`);
+    };
+    const { asked, answered, moved } = mover;
+    mover.asked = (region, payload) => {
+      said(`asked by ${region}`, payload);
+      asked.call(mover, region, payload);
+    };
+    mover.answered = (region, payload) => {
+      said(`answered by ${region}`, payload);
+      answered.call(mover, region, payload);
+    };
+    mover.moved = (region, payload, done) => {
+      said(`word of ${region}`, payload);
+      moved.call(mover, region, payload, done);
+    };
+  }
+
+  /** What each region knows of the sessions. */
+  trace(devices: readonly RoamingClient[]): void {
+    const { kernel, ready } = this.#site;
+    for (const { clientId } of devices) {
+      for (const { roaming, node } of ready) {
+        const session = roaming?.core.session(clientId);
+        if (!session?.durable) continue;
+        const { tailSeq, queuedMessages } = session;
+        const record = JSON.stringify({ tailSeq, queuedMessages, ...session.roam?.record() });
+        kernel.trace(node, `${clientId} ${record}`);
+      }
+    }
+  }
+
+  /** What comes another way than over the link of its region may come twice where three regions are linked. */
+  #watchWays({ region, broker: { linkInlet } }: RegionLife): void {
+    const { links } = this.#site.region(region);
+    const publish = linkInlet.publish.bind(linkInlet);
+    linkInlet.publish = (from, topic, start, mark, ...rest) => {
+      const path = mark.origin!.path.split(',');
+      if (path.length > 1 && links.includes(path[0]!)) {
+        const { stream, seq } = readPayload(
+          from.payloadBuffer.subarray(from.payloadStart, from.payloadEnd),
+        );
+        if (!Number.isNaN(seq)) this.#ledger.mayRepeat(stream, seq);
+      }
+      publish(from, topic, start, mark, ...rest);
+    };
+  }
+
+  /** From here on regions may not see each other, or hear late. */
+  troubled(): void {
+    this.#isTroubled = true;
+    for (const connect of this.#connecting.values()) connect.isTroubled = true;
+  }
+
+  get isLinked(): boolean {
+    return this.#isLinked;
+  }
+
+  tick(nowMs: number, devices: readonly RoamingClient[]): void {
+    const site = this.#site;
+    this.#isLinked = site.isLinked;
+    let givenUp = 0;
+    for (const { roaming } of site.ready) givenUp += roaming?.mover.counters.orderGivenUp ?? 0;
+    const isGivenUp = givenUp !== this.#orderGivenUp;
+    this.#orderGivenUp = givenUp;
+    for (const device of devices) {
+      const { clientId } = device;
+      const standings = standingsOf(site, clientId);
+      this.#watchDoubles(nowMs, device, standings);
+      const isSettled = standings.length === 1 && isSettledAt(standings[0]!);
+      const isUnsure = this.#isTroubled || isGivenUp || !this.#isLinked;
+      if (!isSettled && isUnsure) this.#disordered.add(clientId);
+      if (!this.#disordered.has(clientId)) continue;
+      this.#ledger.disordered(clientId);
+      if (isSettled && site.isReady) this.#disordered.delete(clientId);
+    }
+  }
+
+  #watchDoubles(nowMs: number, device: RoamingClient, standings: readonly Standing[]): void {
+    const { clientId } = device;
+    const served = standings.filter(({ isConnected }) => isConnected);
+    const isBlind = this.#isTroubled && !this.#areMutual(served.map(({ region }) => region));
+    if (served.length < 2 || isBlind || device.isForked) {
+      this.#doubles.delete(clientId);
+      return;
+    }
+    const sinceMs = this.#doubles.get(clientId) ?? nowMs;
+    this.#doubles.set(clientId, sinceMs);
+    if (nowMs - sinceMs <= TAKEOVER_MS + 4 * this.#delayMaxMs) return;
+    this.#doubles.set(clientId, Number.POSITIVE_INFINITY);
+    const where = served.map(({ region }) => region).join(' and ');
+    this.#ledger.fault(`${clientId} is served in ${where} for ${Math.round(nowMs - sinceMs)} ms`);
+  }
+
+  /** Each has a link to each other one, over which something comes. */
+  #areMutual(regions: readonly string[]): boolean {
+    const { network } = this.#site;
+    return regions.every((from) =>
+      regions.every((to) => {
+        if (from === to) return true;
+        const holder = holderOf(this.#site.region(from));
+        if (holder === null || holder.node.pausedUntilMs >= 0) return false;
+        if (network.isBlocked(from, to) || network.isBlocked(to, from)) return false;
+        return holder.holder.link(to)?.isUp === true;
+      }),
+    );
+  }
+
+  // ------------------------------------------------------------------ what is asked of it
+
+  connecting({ clientId }: RoamingClient, region: string): void {
+    const standings = standingsOf(this.#site, clientId);
+    const others = standings.filter((one) => one.region !== region);
+    const isQuiet = others.length === 0 || (standings.length === 1 && isSettledAt(standings[0]!));
+    // Back while it is moved.
+    if (!isQuiet) this.#disordered.add(clientId);
+    const isTroubled = this.#site.sessions!.isTroubled(region);
+    this.#connecting.set(clientId, { isTroubled, sinceMs: this.#site.kernel.nowMs });
+  }
+
+  excuses(device: RoamingClient, region: string): boolean {
+    const { clientId } = device;
+    const { isTroubled } = this.#connecting.get(clientId)!;
+    const home = this.#listedHome(region, clientId);
+    const hasAnswer = !isTroubled && !this.#site.sessions!.isTroubled(region);
+    if (hasAnswer && home !== null && home !== region) return false;
+    const others = standingsOf(this.#site, clientId).filter((one) => one.region !== region);
+    if (hasAnswer && home === null && others.length > 0) {
+      this.excused.unlisted++;
+      return true;
+    }
+    // Whoever is down may have it.
+    if (others.length === 0 && this.#site.isReady) return false;
+    const isAskable =
+      this.#delayMaxMs <= SURE_DELAY_MS &&
+      !isTroubled &&
+      others.some((other) => this.#areMutual([region, other.region]));
+    if (isAskable) return false;
+    this.excused.unknown++;
+    return true;
+  }
+
+  /** Null: it is in no row that can be read there. */
+  #listedHome(region: string, clientId: string): string | null {
+    const row = this.#site.sessions!.row(region, clientId);
+    if (row === null || row.record === null) return null;
+    try {
+      return decodeListed(clientId, row.record, row.timeUs).home;
+    } catch (error) {
+      if (!(error instanceof RecordDamage)) throw error;
+      return null;
+    }
+  }
+
+  /** All regions can read that it is where it is, and no other one has anything of it. */
+  isRooted({ clientId, region }: RoamingClient): boolean {
+    const standings = standingsOf(this.#site, clientId);
+    if (standings.length !== 1 || standings[0]!.region !== region) return false;
+    if (!isSettledAt(standings[0]!)) return false;
+    return this.#site.regions.every(({ name }) => this.#listedHome(name, clientId) === region);
+  }
+
+  // ------------------------------------------------------------------ in the end
+
+  /** Where a session is not in one place, in words. */
+  *scattered(devices: readonly RoamingClient[]): Generator<string> {
+    for (const { clientId, region, isForked, isServed, isClaimed } of devices) {
+      const standings = standingsOf(this.#site, clientId);
+      const home = standings.find((one) => one.region === region);
+      if (!isServed || home === undefined || !home.isConnected) {
+        yield `${clientId} is not served in ${region}`;
+        continue;
+      }
+      if (!isClaimed) yield `${clientId} has subscriptions that are not known everywhere`;
+      if (isForked) continue;
+      const left = standings.filter((one) => one !== home && !this.#isBetween(one, home));
+      if (left.length === 0 && (isSettledAt(home) || this.#hasBetween(standings, home))) continue;
+      yield `${clientId}: ${standings.map(describe).join('; ')}`;
+    }
+  }
+
+  /** A third region has no link to the home: this one stays between them for good. */
+  #isBetween(one: Standing, home: Standing): boolean {
+    if (one.leavesFor !== home.region) return false;
+    const { links } = this.#site.region(home.region);
+    return this.#site
+      .region(one.region)
+      .links.some((third) => third !== home.region && !links.includes(third));
+  }
+
+  #hasBetween(standings: readonly Standing[], home: Standing): boolean {
+    if (home.leavesFor !== null) return false;
+    return home.sources.every((source) =>
+      standings.some((one) => one.region === source && this.#isBetween(one, home)),
+    );
+  }
+}
+
+function isSettledAt({ leavesFor, sources }: Standing): boolean {
+  return leavesFor === null && sources.length === 0;
+}
+
+function describe({ region, leavesFor, sources, isConnected }: Standing): string {
+  const parts = [region];
+  if (isConnected) parts.push('connected');
+  if (leavesFor !== null) parts.push(`leaves for ${leavesFor}`);
+  if (sources.length > 0) parts.push(`has something in ${sources.join(', ')}`);
+  return parts.join(', ');
+}
