@@ -17,7 +17,7 @@ import type { SharedCassandra } from '../support/cassandra-server.ts';
 import { DURABLE, RedisServer } from '../support/redis-server.ts';
 import { fetcherOf, type LinkName, sourceOf, writeRegion } from '../support/region-config.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
-import { ClusterSite } from './cluster-site.ts';
+import { ClusterSite, type SiteNode } from './cluster-site.ts';
 
 export type Topology = 'mesh' | 'ring' | 'star';
 
@@ -38,6 +38,8 @@ export interface RegionSiteOptions {
   readonly cassandra?: SharedCassandra;
   readonly keyspace?: string;
   readonly flags?: readonly string[];
+  /** More of the section `regions` of each. */
+  readonly section?: object;
 }
 
 export interface SiteRegion {
@@ -77,7 +79,7 @@ export class RegionSite {
   }
 
   async start(): Promise<void> {
-    const { regions, topology, folder, flags = [] } = this.#options;
+    const { regions, topology, folder, flags = [], section = {} } = this.#options;
     await this.#startCassandra();
     const links = linksOf(
       regions.map(({ name }) => name),
@@ -93,7 +95,10 @@ export class RegionSite {
         redis,
         folder: home,
         prefix: `${name}-`,
-        config: await writeRegion(home, { name, links, portOf, config: this.#more(index) }),
+        config: await writeRegion(home, {
+          ...{ name, links, portOf, regions: section },
+          config: this.#more(index),
+        }),
         hasAdmin: true,
         env: { NODE_COMPILE_CACHE: compileCache },
         program: [process.execPath, ...skewed(clockMs), main],
@@ -184,6 +189,32 @@ export class RegionSite {
       if (count >= filters) return true;
     }
     return false;
+  }
+
+  /** The node that has the links of a region; null: none that runs has them. */
+  async holder(name: string): Promise<SiteNode | null> {
+    const { nodes } = this.region(name).site;
+    if (nodes.length === 1) return nodes[0]!;
+    for (const node of nodes) {
+      const held = await node.broker?.metric('causeway_links_held').catch(() => 0);
+      if (held === 1) return node;
+    }
+    return null;
+  }
+
+  async areLinksUp(): Promise<boolean> {
+    for (const link of this.links.keys()) {
+      const sample = `causeway_link_up{region="${sourceOf(link)}"}`;
+      const { nodes } = this.region(fetcherOf(link)).site;
+      const ups = nodes.map(({ broker }) => broker?.metric(sample).catch(() => 0) ?? 0);
+      if (!(await Promise.all(ups)).includes(1)) return false;
+    }
+    return true;
+  }
+
+  /** Of all lives of all nodes, those that are over. */
+  complaints(): string[] {
+    return this.regions.flatMap(({ site }) => site.nodes.flatMap(({ complaints }) => complaints));
   }
 
   /** Both ways between two regions, as far as there are such. */

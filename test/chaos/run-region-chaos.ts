@@ -168,11 +168,7 @@ class RegionChaos {
     if (links.loops > 0) this.#ledger.fault(`${links.loops} messages came back to their region`);
     if (links.gaps > 0) this.#ledger.fault(`${links.gaps} sessions of links were lost`);
     if (links.dropped > 0) this.#ledger.fault(`${links.dropped} dropped within the budget`);
-    for (const { site } of this.#site.regions) {
-      for (const { complaints } of site.nodes) {
-        for (const text of complaints) this.#ledger.fault(`complained: ${text}`);
-      }
-    }
+    for (const text of this.#site.complaints()) this.#ledger.fault(`complained: ${text}`);
     const report = {
       seed,
       shape: this.#shape(),

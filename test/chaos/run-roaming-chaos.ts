@@ -1,24 +1,26 @@
 /**
- * Moves between two regions under traffic and kills, with books (proof 2 of the regions): publishers in both
- * regions, devices that go to and fro, a collector of what devices publish. Regions are `TestRegions`.
+ * Moves between two regions under traffic and kills, with books (proof 2 of the regions): publishers at all
+ * their nodes, devices that go to and fro, a collector of what devices publish.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from '../../src/client/client.ts';
-import type { TestRegions } from '../e2e/link-kit.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
+import type { MovingFault, MovingRegions } from './moving-regions.ts';
 import { Prng } from './prng.ts';
 import { type Leave, RoamingDevice } from './roaming-device.ts';
 import { RoamingLedger, type RoamingVerdict } from './roaming-ledger.ts';
 
 export interface RoamingChaosOptions {
-  readonly regions: TestRegions;
+  readonly regions: MovingRegions;
   readonly names: readonly [string, string];
   readonly seed: number;
   readonly moves: number;
-  /** A region is killed and started again after so many moves; 0: never. */
+  /** Something is killed and started again after so many moves; 0: never. */
   readonly movesPerKill: number;
+  /** Of those that the regions can suffer; all unless told. */
+  readonly kinds?: readonly MovingFault[] | undefined;
   readonly devices: number;
-  /** Messages a second of each of the two publishers. */
+  /** Messages a second of each node's publisher. */
   readonly ratePerS: number;
   /** Devices publish, too. */
   readonly devicesPublish: boolean;
@@ -38,9 +40,10 @@ export interface RoamingReport extends RoamingVerdict {
 
 /** Between two moves of one device. */
 const STAY_MS_MAX = 60;
-const DOWN_MS = [300, 1500] as const;
 const SETTLE_MS = 90_000;
 const PUBLISHER_EXPIRY_S = 3600;
+/** A device of a datacenter goes to another node of it as often. */
+const NEXT_DOOR_ONE_IN = 5;
 
 export async function runRoamingChaos(options: RoamingChaosOptions): Promise<RoamingReport> {
   const run = new Run(options);
@@ -55,10 +58,10 @@ class Run {
   readonly #options: RoamingChaosOptions;
   readonly #prng: Prng;
   readonly #ledger: RoamingLedger = new RoamingLedger();
-  readonly #doors: Map<string, TcpProxy> = new Map();
+  /** By region, one to each node. */
+  readonly #doors: Map<string, readonly TcpProxy[]> = new Map();
   readonly #publishers: Client[] = [];
   readonly #devices: RoamingDevice[] = [];
-  readonly #down: Set<string> = new Set();
   readonly #tookMs: number[] = [];
   #moves = 0;
   #refused = 0;
@@ -73,18 +76,26 @@ class Run {
   async whole(): Promise<RoamingReport> {
     const { regions, names, devices, seed } = this.#options;
     for (const name of names) {
-      this.#doors.set(name, await TcpProxy.start(regions.broker(name).port()));
+      const doors: TcpProxy[] = [];
+      for (let index = 0; index < regions.nodes(name); index++) {
+        const door = await TcpProxy.start(1);
+        door.retarget(() => regions.port(name, index));
+        doors.push(door);
+      }
+      this.#doors.set(name, doors);
     }
     await this.#collect(names[0]);
     for (let i = 0; i < devices; i++) {
       const device = new RoamingDevice(`${seed}-${i}`, this.#ledger, new Prng(seed + i));
       this.#devices.push(device);
-      await device.move(names[i % 2]!, this.#port(names[i % 2]!), 'stay');
+      await device.move(names[i % 2]!, this.#port(names[i % 2]!, this.#prng)!, 'stay');
     }
     await regions.linksUp();
     // Links have subscribed to what devices want.
     await sleep(1500);
-    const publishing = names.map((name) => this.#publish(name));
+    const publishing = [...this.#doors].flatMap(([name, doors]) =>
+      doors.map((_, index) => this.#publish(name, index)),
+    );
     const moving = this.#devices.map((device, i) => this.#wander(device, new Prng(seed * 7 + i)));
     const killing = this.#kill();
     await Promise.all(moving);
@@ -105,13 +116,15 @@ class Run {
     };
   }
 
-  #port(region: string): number {
-    return this.#options.regions.broker(region).port();
+  /** Of some node; null: all of the region is down. */
+  #port(region: string, prng: Prng): number | null {
+    const ports = this.#options.regions.ports(region);
+    return ports.length > 1 ? prng.pick(ports) : (ports[0] ?? null);
   }
 
   /** What devices publish comes to a session that stays. */
   async #collect(region: string): Promise<void> {
-    const collector = this.#client(region, 'collector', (topic, payload) => {
+    const collector = this.#client(region, 0, 'collector', (topic, payload) => {
       this.#ledger.delivered('collector', topic, Number(payload.toString()), 2);
     });
     await collector.connect();
@@ -120,12 +133,13 @@ class Run {
 
   #client(
     region: string,
+    index: number,
     role: string,
     onMessage: (topic: string, payload: Buffer) => void = () => {},
   ): Client {
     const client = new Client({
-      url: `mqtt://127.0.0.1:${this.#doors.get(region)!.port}`,
-      clientId: `${role}-${region}-${this.#options.seed}`,
+      url: `mqtt://127.0.0.1:${this.#doors.get(region)![index]!.port}`,
+      clientId: `${role}-${placeOf(region, index)}-${this.#options.seed}`,
       cleanStart: false,
       properties: { sessionExpiryIntervalS: PUBLISHER_EXPIRY_S },
       reconnect: { minMs: 50, maxMs: 300, always: true },
@@ -135,17 +149,18 @@ class Run {
     return client;
   }
 
-  async #publish(region: string): Promise<void> {
+  async #publish(region: string, index: number): Promise<void> {
     const { ratePerS, devices, seed } = this.#options;
-    const client = this.#client(region, 'publisher');
+    const client = this.#client(region, index, 'publisher');
+    const place = placeOf(region, index);
     await client.connect();
-    const prng = new Prng(seed * 31 + region.length + region.charCodeAt(0));
+    const prng = new Prng(seed * 31 + place.length + region.charCodeAt(0));
     const counts: Map<string, number> = new Map();
     const open: Set<Promise<void>> = new Set();
     while (this.#isPublishing) {
       if (open.size < 500) {
         const qos = prng.once(2) ? 1 : 2;
-        const topic = `to/${seed}-${prng.between(0, devices - 1)}/${region}/${qos}`;
+        const topic = `to/${seed}-${prng.between(0, devices - 1)}/${place}/${qos}`;
         const seq = (counts.get(topic) ?? 0) + 1;
         counts.set(topic, seq);
         const acked = client.publish(topic, String(seq), { qos }).then(
@@ -162,17 +177,21 @@ class Run {
   }
 
   async #wander(device: RoamingDevice, prng: Prng): Promise<void> {
-    const { moves, names, devicesPublish, stayMsMax = STAY_MS_MAX } = this.#options;
+    const { regions, moves, names, devicesPublish, stayMsMax = STAY_MS_MAX } = this.#options;
     const leaves: readonly Leave[] = ['stay', 'reset', 'disconnect'];
     while (this.#moves < moves) {
-      const to = device.region === names[0] ? names[1] : names[0];
-      if (this.#down.has(to)) {
+      const isNextDoor =
+        device.region !== null && regions.nodes(device.region) > 1 && prng.once(NEXT_DOOR_ONE_IN);
+      const other = device.region === names[0] ? names[1] : names[0];
+      const to = isNextDoor ? device.region! : other;
+      const port = this.#port(to, prng);
+      if (port === null) {
         await sleep(20);
         continue;
       }
       this.#moves++;
       if (this.#moves % 500 === 0) this.#options.log(`${this.#moves} moves`);
-      const tookMs = await device.move(to, this.#port(to), prng.pick(leaves));
+      const tookMs = await device.move(to, port, prng.pick(leaves));
       if (tookMs === null) this.#refused++;
       else this.#tookMs.push(tookMs);
       for (let i = devicesPublish ? prng.between(0, 3) : 0; i > 0; i--) {
@@ -187,27 +206,23 @@ class Run {
     const { names } = this.#options;
     for (let tries = 0; tries < 50; tries++) {
       const region = this.#prng.pick(names);
-      if ((await device.move(region, this.#port(region), 'reset')) !== null) return;
+      const port = this.#port(region, this.#prng);
+      if (port !== null && (await device.move(region, port, 'reset')) !== null) return;
       await sleep(100);
     }
   }
 
   async #kill(): Promise<void> {
-    const { movesPerKill, moves, names, regions, log } = this.#options;
+    const { movesPerKill, moves, names, regions, kinds = regions.faults, log } = this.#options;
     if (movesPerKill === 0) return;
     for (let at = movesPerKill; at < moves; at += movesPerKill) {
       while (this.#moves < at) await sleep(10);
       const name = this.#prng.pick(names);
-      this.#down.add(name);
-      this.#ledger.isBlind = true;
+      const fault = kinds.length > 1 ? this.#prng.pick(kinds) : kinds[0]!;
+      this.#ledger.isBlind = regions.isBlinding(fault);
       this.#kills++;
-      log(`kill -9 of ${name} after ${this.#moves} moves`);
-      await regions.broker(name).kill();
-      await sleep(this.#prng.between(...DOWN_MS));
-      const broker = await regions.startRegion(name);
-      this.#doors.get(name)!.retarget(broker.port());
-      this.#down.delete(name);
-      log(`${name} is back`);
+      log(`kill -9 (${fault}) in ${name} after ${this.#moves} moves`);
+      log(`${await regions.inflict(fault, name, this.#prng)} is back`);
       await regions.linksUp();
       this.#ledger.isBlind = false;
       log('the regions see each other');
@@ -227,8 +242,13 @@ class Run {
     this.#isPublishing = false;
     for (const device of this.#devices) device.end();
     await Promise.all(this.#publishers.map((client) => client.destroy()));
-    for (const door of this.#doors.values()) await door.close();
+    for (const door of [...this.#doors.values()].flat()) await door.close();
   }
+}
+
+/** A node as it is called in topics: the first one of a region like the region. */
+function placeOf(region: string, index: number): string {
+  return index === 0 ? region : `${region}${index + 1}`;
 }
 
 export function describeRoaming(report: RoamingReport): string {

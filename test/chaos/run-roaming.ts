@@ -1,10 +1,17 @@
 /**
- * `npm run chaos:roaming -- [--moves 10000] [--kills 10] [--devices 12] [--rate 60] [--seed S]`: the long form
- * of the ledger of moves between two regions. Ends with 1 when the books do not balance.
+ * `npm run chaos:roaming -- [--moves 10000] [--kills 10] [--devices 12] [--rate 60] [--stay 60] [--seed S]
+ * [--regions eu:2,us:2] [--kinds node,holder,redis,region] [--logs FOLDER]`: the long form of the ledger of
+ * moves between two regions, of one node each unless told. Ends with 1 when the books do not balance.
  */
 import { parseArgs } from 'node:util';
 import type { Test } from 'tap';
-import { startRoaming } from '../e2e/roaming-kit.ts';
+import { startRoaming, startRoamingSite } from '../e2e/roaming-kit.ts';
+import {
+  DatacenterRegions,
+  LoneRegions,
+  type MovingFault,
+  movingFaults,
+} from './moving-regions.ts';
 import { describeRoaming, runRoamingChaos } from './run-roaming-chaos.ts';
 
 const { values } = parseArgs({
@@ -15,8 +22,21 @@ const { values } = parseArgs({
     rate: { type: 'string', default: '60' },
     seed: { type: 'string' },
     stay: { type: 'string', default: '60' },
+    regions: { type: 'string', default: 'eu:1,us:1' },
+    kinds: { type: 'string' },
+    logs: { type: 'string' },
     'devices-publish': { type: 'boolean', default: false },
   },
+});
+
+const plans = values.regions.split(',').map((word) => {
+  const [name = '', nodes = '1'] = word.split(':');
+  return { name, nodes: Number(nodes) };
+});
+const kinds = values.kinds?.split(',').map((word): MovingFault => {
+  const fault = movingFaults.find((known) => known === word);
+  if (fault === undefined) throw new Error(`${word} is none of ${movingFaults.join()}`);
+  return fault;
 });
 
 const endings: (() => unknown)[] = [];
@@ -28,10 +48,14 @@ const kills = Number(values.kills);
 console.log(`roaming: seed ${seed}, ${moves} moves, ${kills} kills`);
 let isClean = false;
 try {
-  const regions = await startRoaming(stage);
+  const datacenters = plans.some(({ nodes }) => nodes > 1)
+    ? new DatacenterRegions(await startRoamingSite(stage, plans))
+    : null;
+  const regions = datacenters ?? new LoneRegions(await startRoaming(stage));
   const report = await runRoamingChaos({
     regions,
-    names: ['eu', 'us'],
+    names: [plans[0]!.name, plans[1]!.name],
+    kinds,
     seed,
     moves,
     movesPerKill: kills === 0 ? 0 : Math.floor(moves / (kills + 1)),
@@ -45,6 +69,7 @@ try {
   console.log(describeRoaming(report));
   for (const error of regions.errors()) console.log(error);
   isClean = report.lost + report.qos2Duplicates + report.ownedTwice + report.sessionsLost === 0;
+  if (!isClean && values.logs !== undefined) datacenters?.keepLogs(values.logs);
 } finally {
   for (const ending of endings) await ending();
 }

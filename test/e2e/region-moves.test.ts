@@ -2,6 +2,7 @@
 import t, { type Test } from 'tap';
 import { Client as DeviceClient } from '../../src/client/client.ts';
 import type { ClientError } from '../../src/client/client-error.ts';
+import { LoneRegions } from '../chaos/moving-regions.ts';
 import {
   describeRoaming,
   type RoamingChaosOptions,
@@ -158,7 +159,7 @@ t.test('who is sent home instead, and taken when it comes back', async (t) => {
 /** The books of a run must balance; with kills nobody promises an order. */
 async function balances(t: Test, options: Partial<RoamingChaosOptions>): Promise<void> {
   const report = await runRoamingChaos({
-    regions,
+    regions: new LoneRegions(regions),
     names: ['eu', 'us'],
     ...{ seed: 7, moves: 60, movesPerKill: 0, devices: 4, ratePerS: 40 },
     ...{ devicesPublish: false, stayMsMax: 300 },
