@@ -19,13 +19,14 @@ import { ClusterBus } from './bus.ts';
 import { Caretaker } from './caretaker.ts';
 import { type ClusterCounters, newCounters } from './cluster-counters.ts';
 import { type ClusterState, type NodeState, peerState, selfState } from './cluster-state.ts';
+import { CountingIn } from './counting-in.ts';
 import { Estates } from './estates.ts';
 import { FrameDesk } from './frame-desk.ts';
 import { Hints } from './hints.ts';
 import { Joining } from './joining.ts';
 import type { JournalLinks } from './journal-links.ts';
-import { encodeCountedIn, encodeGoodbye, encodeHeartbeat } from './link/frame-codec.ts';
-import { PeerNode } from './peer-node.ts';
+import { encodeGoodbye, encodeHeartbeat } from './link/frame-codec.ts';
+import type { PeerNode } from './peer-node.ts';
 import { PeerTables } from './peer-tables.ts';
 import type { Member } from './ports.ts';
 import type {
@@ -104,6 +105,7 @@ export class Cluster implements ReadyEvents {
   readonly #reassertion: Reassertion;
   readonly #tails: TailWatch;
   readonly #joining: Joining;
+  readonly #countingIn: CountingIn;
   readonly #renewals: Renewals;
   readonly #roam: PeerRoamChannel;
   readonly #desk: FrameDesk;
@@ -169,7 +171,7 @@ export class Cluster implements ReadyEvents {
       peers,
       self,
       tellMoves: (peer) => this.#roam.tell(peer),
-      told: (peer) => this.#told(peer),
+      told: (peer) => this.#countingIn.told(peer),
     });
     this.#tables = new PeerTables({
       mesh,
@@ -190,7 +192,7 @@ export class Cluster implements ReadyEvents {
       self,
       isMember,
       announce: (image) => this.#announcer.session(image),
-      written: () => this.#countAllIn(),
+      written: () => this.#countingIn.countAll(),
     });
     this.#takeover = new Takeover({
       ledger,
@@ -282,6 +284,19 @@ export class Cluster implements ReadyEvents {
       isRemembering: () => this.#reassertion.isRemembering,
       deadOwner: (owner) => this.#caretaker.died(owner),
     });
+    this.#countingIn = new CountingIn({
+      mesh,
+      barrier: this.#barrier,
+      announcer: this.#announcer,
+      takeover: this.#takeover,
+      retained: this.#retained,
+      journal: this.#journal,
+      remote,
+      peers: this.#peers,
+      member: (incarnation) => this.#members.get(incarnation),
+      isReasserting: () => this.#reassertion.isUnderWay,
+      check: () => this.#joining.check(),
+    });
     this.#desk = new FrameDesk({
       clock,
       peers: this.#peers,
@@ -294,7 +309,7 @@ export class Cluster implements ReadyEvents {
       membership: () => this.#membership,
       remote,
       journal: () => this.#journal,
-      tell: (peer) => this.#tell(peer),
+      tell: (peer) => this.#countingIn.tell(peer),
       hintsLost: () => this.#tails.hintsLost(),
       check: () => this.#joining.check(),
     });
@@ -345,8 +360,8 @@ export class Cluster implements ReadyEvents {
         if (this.#goesOn?.has(from) === true) this.#goesOn = null;
         this.#desk.frame(from, type, buffer, start, end);
       },
-      tablesWanted: (peer) => this.#tablesWanted(peer),
-      progressed: (peer) => this.#progressed(peer),
+      tablesWanted: (peer) => this.#countingIn.tablesWanted(peer),
+      progressed: (peer) => this.#countingIn.progressed(peer),
       lost: (_peer, messages) => {
         this.counters.linkLostMessages += messages;
       },
@@ -521,10 +536,6 @@ export class Cluster implements ReadyEvents {
     this.#reassertion.remember(() => this.#joining.check());
   }
 
-  #countAllIn(): void {
-    for (const peer of this.#peers.values()) this.#countIn(peer);
-  }
-
   #memberGone(incarnation: Incarnation): void {
     const peer = this.#peers.get(incarnation);
     if (peer === undefined) return;
@@ -621,74 +632,10 @@ export class Cluster implements ReadyEvents {
     this.#parts.onReady?.();
   }
 
-  // ------------------------------------------------------------------------------ tables, counting in
-
-  #tablesWanted(incarnation: Incarnation): void {
-    let peer = this.#peers.get(incarnation);
-    if (peer === undefined) {
-      const member = this.#members.get(incarnation);
-      const audience = this.#mesh.audience(incarnation);
-      if (member === undefined || audience === null) return;
-      peer = new PeerNode(member, audience);
-      this.#peers.set(incarnation, peer);
-      this.#core.addPeer(peer);
-    }
-    this.#tell(peer);
-  }
-
-  #tell(peer: PeerNode): void {
-    peer.tablesEnd = 0;
-    this.#announcer.tell(peer);
-  }
-
   /** A member tells of the session. */
   #heardOf(clientId: string, epoch: number): void {
     this.#joining.heardOf(clientId);
     this.#announcer.release(clientId, epoch);
-  }
-
-  /** Tables are handed over: what else a lost link session may have taken follows. */
-  #told(peer: PeerNode): void {
-    const { incarnation } = peer;
-    peer.tablesEnd = this.#mesh.position(incarnation);
-    if (this.#barrier.isCounted(incarnation)) this.#mesh.send(incarnation, encodeCountedIn());
-    this.#takeover.askAgain(incarnation);
-    this.#retained.wantAgain(incarnation);
-    if (peer.isForgetful) this.#retained.retell(peer);
-    this.#journal?.linked(incarnation);
-    this.#countIn(peer);
-  }
-
-  #progressed(incarnation: Incarnation): void {
-    const peer = this.#peers.get(incarnation);
-    if (peer === undefined) return;
-    peer.confirmed(this.#mesh.applied(incarnation));
-    this.#barrier.progressed(incarnation);
-    this.#countIn(peer);
-  }
-
-  /**
-   * It has applied the tables. It is counted in when the others have what was sent to them before it
-   * came: whoever it catches up from has that then.
-   */
-  #countIn(peer: PeerNode): void {
-    const { incarnation } = peer;
-    // It would take what it does not find for what has never been.
-    if (this.#reassertion.isUnderWay) return;
-    if (peer.isCountingIn || this.#barrier.isCounted(incarnation) || !this.#isTold(peer)) return;
-    peer.isCountingIn = true;
-    this.#barrier.whenApplied((isApplied) => {
-      peer.isCountingIn = false;
-      // A link session may have been lost meanwhile: then the next progress comes here again.
-      if (!isApplied || this.#peers.get(incarnation) !== peer || !this.#isTold(peer)) return;
-      this.#barrier.count(incarnation);
-      this.#mesh.send(incarnation, encodeCountedIn());
-      this.#joining.check();
-    });
-  }
-
-  #isTold({ incarnation, tablesEnd }: PeerNode): boolean {
-    return tablesEnd > 0 && this.#mesh.applied(incarnation) >= tablesEnd;
   }
 
   // ------------------------------------------------------------------------------ operators

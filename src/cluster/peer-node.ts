@@ -1,7 +1,7 @@
 /**
  * Another member as this node knows it: a receiver for the core's router, what it has announced, what it
- * was told and has not applied yet. Made and dropped by cluster.ts; the other parts keep their notes on
- * it here.
+ * was told and has not applied yet. Made by counting-in.ts and dropped by cluster.ts; the other parts
+ * keep their notes on it here.
  */
 import type { Incarnation, Peer } from '../core/cluster-ports.ts';
 import type { Audience } from '../core/outlet.ts';
