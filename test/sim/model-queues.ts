@@ -7,6 +7,7 @@ import { numberIn, refusal } from './model-sessions.ts';
 
 const WRITERS_MAX = 64;
 const WRITER_MS = 3_600_000;
+const MOVE_MS = 30 * 24 * 3_600_000;
 
 interface Bounds {
   readonly messagesMax: number;
@@ -130,7 +131,8 @@ function remember(writers: Map<string, string>, writer: string, last: string, no
   writers.set(writer, last);
   if (!isNew || writers.size <= WRITERS_MAX || writers.size % 32 !== 0) return;
   for (const [other, value] of writers) {
-    if (Number(value.split(':')[1]) < nowMs - WRITER_MS) writers.delete(other);
+    const keptMs = other.startsWith('m') ? MOVE_MS : WRITER_MS;
+    if (Number(value.split(':')[1]) < nowMs - keptMs) writers.delete(other);
   }
 }
 

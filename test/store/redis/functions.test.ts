@@ -448,6 +448,28 @@ t.test('session_append: positions, and nothing twice [hard case 7]', async (t) =
   await both.same();
 });
 
+t.test(
+  'session_append: pages of another region are known for 30 days, others for an hour',
+  async (t) => {
+    const both = await Both.begin(t);
+    const { sid } = await both.open();
+    const put = async (writer: string): Promise<number> =>
+      (await both.append(sid, [[7, 'x']], { writer })).stored;
+    const moved = 'm00064f0c8d2e40';
+    t.same([await put(moved), await put('p')], [1, 1]);
+    const others = async (prefix: string): Promise<void> => {
+      for (let i = 0; i < 96; i++) await put(`${prefix}${i}`);
+    };
+    both.at(both.nowMs + 3_600_001);
+    await others('a');
+    t.same([await put(moved), await put('p')], [0, 1]);
+    both.at(both.nowMs + 30 * 24 * 3_600_000 + 1);
+    await others('b');
+    t.same([await put(moved), await put('p')], [1, 1]);
+    await both.same();
+  },
+);
+
 t.test('session_append misses a successor, and waits for what went before', async (t) => {
   const both = await Both.begin(t);
   const old = await both.open();

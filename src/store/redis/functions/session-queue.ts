@@ -24,6 +24,8 @@ import {
 /** How many writers `d` may have before those of an hour ago go. */
 const WRITERS_MAX = 64;
 const WRITER_MS = 3_600_000;
+/** Those that begin with `m`: a page of another region is asked for again after any crash or cut. */
+const MOVE_MS = 30 * 24 * 3_600_000;
 
 /**
  * Keys: m q x d of each session. Arguments: messagesMax, bytesMax, overflow (`oldest`, `newest`), n
@@ -124,7 +126,8 @@ local function wrote(d, writer, seqs)
   if count <= ${WRITERS_MAX} or count % 32 ~= 0 then return end
   local old, all = {}, call('HGETALL', d)
   for i = 1, #all, 2 do
-    if tonumber(string.match(all[i + 1], '%d+$')) < now - ${WRITER_MS} then old[#old + 1] = all[i] end
+    local keptMs = string.byte(all[i]) == ${'m'.charCodeAt(0)} and ${MOVE_MS} or ${WRITER_MS}
+    if tonumber(string.match(all[i + 1], '%d+$')) < now - keptMs then old[#old + 1] = all[i] end
   end
   inSlices(old, function(...) call('HDEL', d, ...) end)
 end
