@@ -81,6 +81,7 @@ export class Unregistered {
       present: false,
       subscriptions: [],
       counter: 0,
+      turns: [],
       headSeq: 1,
       tailSeq: 0,
       queuedBytes: 0,

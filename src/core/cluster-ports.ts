@@ -11,6 +11,7 @@ import type { Audience } from './outlet.ts';
 import type { SubscriptionRecord, WillRecord } from './ports.ts';
 import type { Publication } from './publication.ts';
 import type { RetainedVerdict, RetainedVersion } from './retained-version.ts';
+import type { Turn } from './roaming-record.ts';
 import type { GroupChoices, SharedAppend } from './shared-append.ts';
 
 export type { Awaited } from './awaited.ts';
@@ -99,6 +100,8 @@ export interface OpenedRecord {
   /** Subscriptions of a resumed session, with the counter they have. */
   readonly subscriptions: readonly SubscriptionRecord[];
   readonly counter: number;
+  /** Of packet identifiers, when it has been in other regions; empty: they follow from positions alone. */
+  readonly turns: readonly Turn[];
   /** Lowest position not settled and highest given; tailSeq = headSeq - 1: empty. */
   readonly headSeq: number;
   readonly tailSeq: number;

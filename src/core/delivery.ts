@@ -15,7 +15,7 @@ import type { SessionQuota } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import { QueueBounds } from './queue-bounds.ts';
-import { DatedEntry, EntryState, QueueEntry } from './queue-entry.ts';
+import { DatedEntry, EntryState, QueueEntry, SentEntry } from './queue-entry.ts';
 import { hasEntryRoom, hasRoom, LINK_READ_AHEAD, QueueWindow } from './queue-window.ts';
 import { ALL_IDS, QUARTER_IDS } from './roaming-state.ts';
 import type { Session, Subscription } from './session.ts';
@@ -168,8 +168,11 @@ export class Delivery {
     this.#window.reaches(session, seq);
     const queue = session.queue ?? new Ring();
     if (append !== null && session.loadedSeq === seq - 1 && hasEntryRoom(session, queue.length)) {
-      const { message, qos, retain, subscriptionIds, sharedFilter } = append;
-      const entry = this.#entry(session, seq, message, qos, retain, subscriptionIds, true);
+      const { message, qos, retain, subscriptionIds, sharedFilter, sentAs } = append;
+      const entry =
+        sentAs === null
+          ? this.#entry(session, seq, message, qos, retain, subscriptionIds, true)
+          : new SentEntry(seq, message, qos, retain, subscriptionIds, sentAs);
       entry.sharedFilter = sharedFilter;
       session.queue = queue;
       queue.push(entry);
@@ -530,7 +533,11 @@ export class Delivery {
     if (!session.durable) return false;
     const first = session.queue?.at(0)?.seq ?? session.loadedSeq + 1;
     const { roam, tailSeq } = session;
-    if (roam !== null) return roam.awaitsTurn(packetId, first, tailSeq);
+    if (roam !== null) {
+      // What only Redis has may have any identifier.
+      const isUnknown = session.ownership !== null && session.spilled;
+      return isUnknown || roam.awaitsTurn(packetId, first, tailSeq);
+    }
     const steps = (packetId - 1 - (first % PACKET_IDS) + PACKET_IDS) % PACKET_IDS;
     return steps <= session.tailSeq - first;
   }

@@ -4,6 +4,7 @@
  * before its commit leaves is never written (ack elision, DESIGN §5; never for QoS 2).
  */
 import type { Message } from './message.ts';
+import type { SentAs } from './shared-append.ts';
 
 export const EntryState = {
   /** Waits for its turn. */
@@ -90,4 +91,26 @@ export function storedEntry(
   return queuedAtMs === 0
     ? new QueueEntry(seq, message, qos, retain, subscriptionIds, true)
     : new DatedEntry(seq, message, qos, retain, subscriptionIds, true, queuedAtMs);
+}
+
+/** One that a client knows from another region, by a packet identifier of there (docs/adr/0023). */
+export class SentEntry extends QueueEntry {
+  readonly packetId: number;
+  /** PUBREC had come there. */
+  readonly wasReleased: boolean;
+
+  constructor(
+    seq: number,
+    message: Message,
+    qos: 1 | 2,
+    retain: boolean,
+    subscriptionIds: readonly number[] | null,
+    { packetId, isReleased }: SentAs,
+  ) {
+    super(seq, message, qos, retain, subscriptionIds, true);
+    this.packetId = packetId;
+    this.wasReleased = isReleased;
+    this.sentBefore = true;
+    if (isReleased) this.state = EntryState.RELEASED;
+  }
 }

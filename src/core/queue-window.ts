@@ -4,7 +4,8 @@
  */
 import { Ring } from '../util/ring.ts';
 import type { Core } from './core.ts';
-import type { QueueEntry } from './queue-entry.ts';
+import { type QueueEntry, SentEntry } from './queue-entry.ts';
+import { RoamingState } from './roaming-state.ts';
 import type { Session } from './session.ts';
 
 /** Entries per session kept in memory when the store keeps the queue. */
@@ -52,9 +53,20 @@ export class QueueWindow {
 
   /** Memory has an entry of a shared queue from here on. */
   loaded(session: Session, entry: QueueEntry): void {
+    if (entry.sentBefore && entry instanceof SentEntry) this.#recall(session, entry);
     session.loadedSeq = entry.seq;
     session.queuedBytes += entry.message.bytes;
     this.#core.stats.queuedBytes += entry.message.bytes;
+  }
+
+  /** The client knows it by an identifier of another region. */
+  #recall(session: Session, entry: SentEntry): void {
+    const { links, store } = this.#core;
+    const { seq, packetId, wasReleased } = entry;
+    session.roam ??= RoamingState.ofTurns(links?.region ?? '', [], seq);
+    session.roam.giveId(seq, packetId, wasReleased);
+    // Marked so, the bounds of its queue spare it.
+    if (wasReleased) store.release(session.number, entry);
   }
 
   /** Takes over a shared queue as it stands: lowest position not settled, highest given. */

@@ -31,14 +31,16 @@ export interface Stream {
   readonly epoch: number;
 }
 
+/** Position from which on, and which quarter of the packet identifiers; -1: all of them. */
+export type Turn = readonly [number, number];
+
 /** As stored with the session. */
 export interface RoamingRecord {
   readonly epoch: number;
   readonly born: number;
   /** Whoever has said since then that its messages belong here has said it of this stay. */
   readonly arrived: number;
-  /** Position from which on, and which quarter of the packet identifiers. */
-  readonly turns: readonly (readonly [number, number])[];
+  readonly turns: readonly Turn[];
   readonly leaving: Leaving | null;
   readonly sources: readonly Source[];
   readonly taken: readonly Taken[];

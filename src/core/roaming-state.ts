@@ -7,7 +7,7 @@ import { isSource, regionOfSource } from './link-names.ts';
 import type { Message } from './message.ts';
 import { EntryState, type QueueEntry } from './queue-entry.ts';
 import type { RegionMark } from './region-mark.ts';
-import type { Leaving, RoamingRecord, Source, Stream, Taken } from './roaming-record.ts';
+import type { Leaving, RoamingRecord, Source, Stream, Taken, Turn } from './roaming-record.ts';
 
 /** A message that waits until what was published before it is here. */
 export interface Held {
@@ -37,7 +37,7 @@ export class RoamingState {
   born = 0;
   /** Above the epoch of every home before this one. */
   arrived = 0;
-  #turns: (readonly [number, number])[] = [[0, 0]];
+  #turns: Turn[] = [[0, 0]];
   leaving: Leaving | null = null;
   sources: Source[] = [];
   /** Where messages of regions belong that have not said otherwise. */
@@ -106,6 +106,20 @@ export class RoamingState {
     }
     state.restoredSeq = tailSeq;
     return state;
+  }
+
+  /** Of a session of the datacenter, by what is saved with it; none: identifiers are as of one that stays. */
+  static ofTurns(own: string, turns: readonly Turn[], headSeq: number): RoamingState {
+    const state = new RoamingState(own, 0);
+    state.adopt(turns, headSeq);
+    return state;
+  }
+
+  /** It is taken over as it is saved; identifiers of single entries come with these, when they are read. */
+  adopt(turns: readonly Turn[], headSeq: number): void {
+    const kept = turns.filter((_, i) => i + 1 === turns.length || turns[i + 1]![0] > headSeq);
+    this.#turns = kept.length === 0 ? [[0, WHOLE]] : kept;
+    this.#ids.clear();
   }
 
   record(): RoamingRecord {

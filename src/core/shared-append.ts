@@ -30,6 +30,14 @@ export function linkIdentity(epoch: number, seq: number): AppendIdentity {
   return { publisherSid: `l${hexOf(epoch)}`, publisherSeq: seq };
 }
 
+/**
+ * Of a message that was taken over from a region where the session was before: that life of its queue, and the
+ * position there. A page that is asked for and appended again is dropped (docs/adr/0023).
+ */
+export function moveIdentity(born: number, seq: number): AppendIdentity {
+  return { publisherSid: `m${hexOf(born)}`, publisherSeq: seq };
+}
+
 /** Of even length: queues store names of hex digits as bytes. */
 function hexOf(epoch: number): string {
   return epoch.toString(16).padStart(14, '0');
@@ -43,6 +51,12 @@ export const OWN_IDENTITY: AppendIdentity = { publisherSid: null, publisherSeq: 
  */
 export type GroupChoices = ReadonlyMap<string, string>;
 
+/** Under which packet identifier the client has a message from another region; `isReleased`: PUBREC had come. */
+export interface SentAs {
+  readonly packetId: number;
+  readonly isReleased: boolean;
+}
+
 export class SharedAppend {
   readonly message: Message;
   /** Delivery QoS: min(published, granted). */
@@ -55,6 +69,8 @@ export class SharedAppend {
   readonly identity: AppendIdentity;
   /** Client id of the publisher; '': nobody. */
   readonly fromId: string;
+  /** Null: its packet identifier follows from its position. */
+  sentAs: SentAs | null = null;
   /** For the queue of the shared subscription itself. */
   isForGroup = false;
   /** A journal has it: it counts as safe. */

@@ -20,6 +20,7 @@ import { Ownership } from './ownership.ts';
 import type { ClientGate, SubscriptionRecord, WillRecord } from './ports.ts';
 import type { Principal } from './principal.ts';
 import type { Publisher } from './publisher.ts';
+import { RoamingState } from './roaming-state.ts';
 import { Session, type Subscription, type Will } from './session.ts';
 import {
   type AppendIdentity,
@@ -162,6 +163,7 @@ export class Tenure {
     this.setSubscriptions(session, record.subscriptions);
     if (isClients) this.#sessions.countQuota(session);
     this.#delivery.adoptQueue(session, record.headSeq, record.tailSeq);
+    this.#adoptTurns(session, record);
     if (session.durable) this.#bus.announceSession(imageOf(session));
     // Whatever the others know of it has ended with this clean start.
     else if (wasDurable) this.#bus.announceEnd(clientId, '', epoch);
@@ -171,6 +173,14 @@ export class Tenure {
     if (record.oldWill !== null) this.#settleOldWill(session, record.oldWill);
     if (isClients) for (const pending of record.pending) this.#replay(session, pending);
     return session;
+  }
+
+  /** Which packet identifiers its entries have: as the owner before gave them. */
+  #adoptTurns(session: Session, { turns, headSeq }: OpenedRecord): void {
+    if (session.roam !== null) session.roam.adopt(turns, headSeq);
+    else if (turns.length > 0) {
+      session.roam = RoamingState.ofTurns(this.#core.links?.region ?? '', turns, headSeq);
+    }
   }
 
   /** The will of the connection before; its rights are those of its session's owner. */

@@ -133,6 +133,7 @@ export class FakeLedger implements SessionLedger {
       present,
       subscriptions: image.subscriptions,
       counter: image.counter,
+      turns: [],
       headSeq: 1,
       tailSeq: 0,
       queuedBytes: 0,

@@ -9,7 +9,7 @@ import type {
   RestoredSession,
   RestoreVisitor,
   SessionRecord,
-  Store,
+  SessionStore,
   StoreEvents,
   Ticket,
 } from '../../src/core/ports.ts';
@@ -164,13 +164,13 @@ export function entryOf(seq: number, message: Message, qos: 1 | 2 = 1): QueueEnt
 }
 
 /** Settles as the core does. */
-export function settle(store: Store, sessionNumber: number, entry: QueueEntry): void {
+export function settle(store: SessionStore, sessionNumber: number, entry: QueueEntry): void {
   entry.state = EntryState.SETTLED;
   store.settle(sessionNumber, entry);
 }
 
 /** Releases as the core does after PUBREC. */
-export function release(store: Store, sessionNumber: number, entry: QueueEntry): Ticket {
+export function release(store: SessionStore, sessionNumber: number, entry: QueueEntry): Ticket {
   entry.state = EntryState.RELEASED;
   return store.release(sessionNumber, entry);
 }
@@ -182,7 +182,7 @@ export interface ReadBounds {
 }
 
 export function read(
-  store: Store,
+  store: SessionStore,
   sessionNumber: number,
   bounds: ReadBounds = {},
 ): Promise<QueueEntry[]> {

@@ -19,7 +19,7 @@ import type {
 import { Message } from '../../src/core/message.ts';
 import type { SessionRecord, Store, StoreEvents, Ticket } from '../../src/core/ports.ts';
 import type { Publication } from '../../src/core/publication.ts';
-import { EntryState, QueueEntry } from '../../src/core/queue-entry.ts';
+import { EntryState, QueueEntry, SentEntry } from '../../src/core/queue-entry.ts';
 import { isAbove, type RetainedVerdict } from '../../src/core/retained-version.ts';
 import type { GroupChoices, SharedAppend } from '../../src/core/shared-append.ts';
 import { FakeRoam } from './fake-roam.ts';
@@ -262,6 +262,7 @@ export class FakeNode implements Bus, SharedSessions, Store {
             present,
             subscriptions: taken.record?.subscriptions ?? [],
             counter: taken.record?.counter ?? 0,
+            turns: taken.record?.roaming?.turns ?? [],
             headSeq: taken.queue[0]?.seq ?? taken.tailSeq + 1,
             tailSeq: taken.tailSeq,
             queuedBytes: 0,
@@ -357,6 +358,17 @@ export class FakeNode implements Bus, SharedSessions, Store {
 
   unbind(sessionNumber: number): void {
     this.#bound.delete(sessionNumber);
+  }
+
+  /** As a message of another region comes into the queue of a client. */
+  takeOver(clientId: string, append: SharedAppend): void {
+    for (const [number, bound] of this.#bound) {
+      if (bound.clientId !== clientId) continue;
+      append.message.unsafeCount++;
+      this.enqueue(number, append);
+      return;
+    }
+    throw new Error(`${clientId} is not known here`);
   }
 
   enqueue(sessionNumber: number, append: SharedAppend): void {
@@ -455,8 +467,12 @@ export class FakeNode implements Bus, SharedSessions, Store {
       const slots = row === undefined || row.sid !== sid ? [] : row.queue;
       const found = slots.filter(({ seq }) => seq >= fromSeq).slice(0, messagesMax);
       const entries = found.map(({ seq, append, isReleased }) => {
-        const { message, qos, retain, subscriptionIds, sharedFilter } = append;
-        const entry = new QueueEntry(seq, cloned(message), qos, retain, subscriptionIds, true);
+        const { message, qos, retain, subscriptionIds, sharedFilter, sentAs } = append;
+        const copy = cloned(message);
+        const entry =
+          sentAs === null
+            ? new QueueEntry(seq, copy, qos, retain, subscriptionIds, true)
+            : new SentEntry(seq, copy, qos, retain, subscriptionIds, sentAs);
         entry.sharedFilter = sharedFilter;
         if (isReleased) entry.state = EntryState.RELEASED;
         return entry;

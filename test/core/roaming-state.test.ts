@@ -206,3 +206,22 @@ t.test('what another region has, and what it may have, is known after a restart'
   );
   t.end();
 });
+
+t.test('turns that are saved with a session are those its entries have', (t) => {
+  const state = new RoamingState('eu', 10);
+  state.beginTurn(30, 2);
+  state.beginTurn(50, 3);
+  const { turns } = state.record();
+  const saved = RoamingState.ofTurns('eu', turns, 1);
+  for (const seq of [1, 10, 11, 30, 49, 50, 90]) t.equal(saved.idOf(seq), state.idOf(seq));
+  t.same(RoamingState.ofTurns('eu', turns, 31).record().turns, [
+    [30, 2],
+    [50, 3],
+  ]);
+  t.equal(RoamingState.ofTurns('eu', [], 1).idOf(40_000), (40_000 % ALL_IDS) + 1);
+  saved.giveId(60, 7, false);
+  saved.adopt(turns, 40);
+  t.equal(saved.idOf(60), state.idOf(60), 'what single entries have comes with them');
+  t.notOk(saved.hasForeignIds);
+  t.end();
+});

@@ -76,7 +76,7 @@ function imagesOf({ broker }: SimLife): Map<string, string> {
 }
 
 function subscriptionsOf(record: string): SessionImage['subscriptions'] {
-  return record === '' ? [] : decodeSubscriptions(Buffer.from(record, 'latin1'));
+  return record === '' ? [] : decodeSubscriptions(Buffer.from(record, 'latin1')).subscriptions;
 }
 
 type Shown = Pick<SessionImage, 'sid' | 'epoch' | 'owner' | 'subscriptions'>;

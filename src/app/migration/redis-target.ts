@@ -381,7 +381,9 @@ function count(tally: MigrationTally, { moved, there }: PromoteLook, isNew: bool
   if (moved === null || (isNew && there === null)) return;
   tally.sessions++;
   const subscriptions =
-    isNew && there !== null ? decodeSubscriptions(there.rec).length : moved.subscriptions;
+    isNew && there !== null
+      ? decodeSubscriptions(there.rec).subscriptions.length
+      : moved.subscriptions;
   const { queued, inbound, wills } = isNew && there !== null ? there : moved;
   tally.subscriptions += subscriptions;
   tally.queued += queued;

@@ -521,6 +521,7 @@ function isSame(a: SharedAppend, b: SharedAppend): boolean {
     a.retain === b.retain &&
     a.subscriptionIds === b.subscriptionIds &&
     a.sharedFilter === b.sharedFilter &&
-    a.identity === b.identity
+    a.identity === b.identity &&
+    a.sentAs === b.sentAs
   );
 }

@@ -3,8 +3,11 @@
  * it, the message. Redis never looks inside.
  *
  *   version · flags · subscription ids · shared filter · writer · sequence · time · message · checksum
+ *
+ * What a client knows from another region has its packet identifier behind the message and a version of its
+ * own: an older release leaves it where it is for one that can read it.
  */
-import { type QueueEntry, storedEntry } from '../../core/queue-entry.ts';
+import { type QueueEntry, SentEntry, storedEntry } from '../../core/queue-entry.ts';
 import { OWN_IDENTITY, type SharedAppend } from '../../core/shared-append.ts';
 import { RecordDamage } from '../embedded/damage.ts';
 import {
@@ -18,6 +21,8 @@ import { type Cursor, VARINT_BYTES_MAX, writeVarint } from '../embedded/varint.t
 import { openVersioned } from './record-version.ts';
 
 const VERSION = 1;
+/** With a packet identifier. */
+const SENT_VERSION = 2;
 
 const QOS_BITS = 0x03;
 const RETAIN = 0x04;
@@ -26,7 +31,11 @@ const HAS_SHARED_FILTER = 0x10;
 /** The writer is hex digits (an incarnation, a sid) and stands here as half as many bytes. */
 const WRITER_IS_HEX = 0x20;
 const HAS_TIME = 0x40;
+/** Of `SENT_VERSION`: PUBREC had come. */
+const WAS_RELEASED = 0x80;
 const KNOWN_BITS = 0x7f;
+
+const PACKET_ID_MAX = 0xffff;
 
 /** Who appended a message and under which number; what happened to it can be traced by that. */
 export interface EntryIdentity {
@@ -42,7 +51,7 @@ export interface StoredEntry {
 
 /** `queuedAtMs` 0: nobody asks for the age of the queue. */
 export function encodeEntry(append: SharedAppend, incarnation: string, queuedAtMs: number): Buffer {
-  const { message, subscriptionIds: ids, sharedFilter, identity } = append;
+  const { message, subscriptionIds: ids, sharedFilter, identity, sentAs } = append;
   const writer = identity.publisherSid ?? incarnation;
   const isHex = isHexText(writer);
   const writerBytes = isHex ? writer.length / 2 : Buffer.byteLength(writer);
@@ -50,20 +59,21 @@ export function encodeEntry(append: SharedAppend, incarnation: string, queuedAtM
   const idCount = ids === null ? 0 : ids.length;
   const out = Buffer.allocUnsafe(
     2 +
-      (idCount + 5) * VARINT_BYTES_MAX +
+      (idCount + (sentAs === null ? 5 : 6)) * VARINT_BYTES_MAX +
       filterBytes +
       writerBytes +
       messageBytesMax(message) +
       SEAL_BYTES,
   );
-  out[0] = VERSION;
+  out[0] = sentAs === null ? VERSION : SENT_VERSION;
   out[1] =
     append.qos |
     (append.retain ? RETAIN : 0) |
     (ids === null ? 0 : HAS_IDS) |
     (sharedFilter === null ? 0 : HAS_SHARED_FILTER) |
     (isHex ? WRITER_IS_HEX : 0) |
-    (queuedAtMs > 0 ? HAS_TIME : 0);
+    (queuedAtMs > 0 ? HAS_TIME : 0) |
+    (sentAs?.isReleased === true ? WAS_RELEASED : 0);
   let pos = 2;
   if (ids !== null) {
     pos = writeVarint(out, pos, idCount);
@@ -78,6 +88,7 @@ export function encodeEntry(append: SharedAppend, incarnation: string, queuedAtM
   pos = writeVarint(out, pos, identity === OWN_IDENTITY ? message.sequence : sequenceOf(append));
   if (queuedAtMs > 0) pos = writeVarint(out, pos, queuedAtMs);
   pos = writeMessage(out, pos, message, 0);
+  if (sentAs !== null) pos = writeVarint(out, pos, sentAs.packetId);
   return out.subarray(0, seal(out, 0, pos));
 }
 
@@ -87,10 +98,12 @@ function sequenceOf({ identity, message }: SharedAppend): number {
 
 /** Throws RecordDamage, or NewerRecord. The entry keeps nothing of `value` alive. */
 export function decodeEntry(value: Buffer, seq: number, memory: MessageMemory): StoredEntry {
-  const cursor = openVersioned(value, VERSION);
+  const cursor = openVersioned(value, SENT_VERSION, VERSION);
+  const isSent = value[0] === SENT_VERSION;
   const flags = cursor.u8();
   const qos = flags & QOS_BITS;
-  if ((qos !== 1 && qos !== 2) || (flags & ~KNOWN_BITS) !== 0) {
+  const isReleased = (flags & ~KNOWN_BITS) !== 0;
+  if ((qos !== 1 && qos !== 2) || (isReleased && (!isSent || qos !== 2))) {
     throw new RecordDamage('entry flags are unknown');
   }
   const ids = (flags & HAS_IDS) === 0 ? null : readIds(cursor);
@@ -100,8 +113,15 @@ export function decodeEntry(value: Buffer, seq: number, memory: MessageMemory): 
   const sequence = cursor.varint();
   const queuedAtMs = (flags & HAS_TIME) === 0 ? 0 : cursor.varint();
   const message = readMessage(cursor, 0, memory);
+  const packetId = isSent ? cursor.varint() : 0;
   cursor.expectEnd();
-  const entry = storedEntry(seq, message, qos, (flags & RETAIN) !== 0, ids, queuedAtMs);
+  if (isSent && (packetId < 1 || packetId > PACKET_ID_MAX)) {
+    throw new RecordDamage('no packet identifier is like that');
+  }
+  const retain = (flags & RETAIN) !== 0;
+  const entry: QueueEntry = isSent
+    ? new SentEntry(seq, message, qos, retain, ids, { packetId, isReleased })
+    : storedEntry(seq, message, qos, retain, ids, queuedAtMs);
   entry.sharedFilter = sharedFilter;
   return { entry, identity: { writer, sequence } };
 }

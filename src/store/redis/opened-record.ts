@@ -33,14 +33,14 @@ export function openedRecord(
   reply: Extract<OpenReply, { kind: 'opened' }>,
   quarantine: Quarantine,
 ): OpenedRecord {
-  const subscriptions = soundOrNull(
+  const saved = soundOrNull(
     () => decodeSubscriptions(reply.rec),
     quarantine,
     clientId,
     'subscriptions',
   );
   // Without its subscriptions it is no session a client may rely on: it has to subscribe anew.
-  const present = reply.present && subscriptions !== null;
+  const present = reply.present && saved !== null;
   const pending: PendingInbound[] = [];
   const inboundIds: number[] = [];
   for (const { packetId, pending: waiting } of reply.inbound) {
@@ -68,8 +68,9 @@ export function openedRecord(
     epoch: reply.epoch,
     sid: reply.sid,
     present,
-    subscriptions: subscriptions ?? [],
+    subscriptions: saved?.subscriptions ?? [],
     counter: reply.counter,
+    turns: saved?.turns ?? [],
     headSeq: reply.head + 1,
     tailSeq: reply.tail,
     queuedBytes: reply.bytes,

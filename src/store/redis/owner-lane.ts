@@ -4,6 +4,7 @@
  * repeated before anything newer. State only; owner-writer.ts sends it.
  */
 import type { SubscriptionRecord, Ticket } from '../../core/ports.ts';
+import type { Turn } from '../../core/roaming-record.ts';
 import type { InboundChange } from './inbound-change.ts';
 import type { SessionKeys } from './keys.ts';
 import { SettledPositions, type SettleNews } from './settled-positions.ts';
@@ -12,6 +13,7 @@ export interface SavedRecord {
   readonly expiryIntervalS: number;
   readonly counter: number;
   readonly subscriptions: readonly SubscriptionRecord[];
+  readonly turns: readonly Turn[];
 }
 
 /** What one flight of calls writes. */

@@ -165,7 +165,7 @@ export class OwnerWriter {
     }
     if (record !== null) {
       const { expiryIntervalS, counter } = record;
-      const rec = encodeSubscriptions(record.subscriptions);
+      const rec = encodeSubscriptions(record.subscriptions, record.turns);
       const call = saveCall(keys, sid, epoch, expiryIntervalS, counter, rec);
       this.#call(lane, flight, sessionSave, call, () => {
         flight.record = null;

@@ -393,9 +393,12 @@ export class RedisStore
   // ------------------------------------------------------------------ SessionStore
 
   saveSession(record: SessionRecord): Ticket {
-    const { expiryIntervalS, counter = 0, subscriptions } = record;
-    return this.#owned(record.sessionNumber, (lane) => {
-      lane.record = { expiryIntervalS, counter, subscriptions };
+    const { sessionNumber, expiryIntervalS, counter = 0, subscriptions, roaming } = record;
+    const turns = roaming?.turns ?? [];
+    const opened = this.#bindings.get(sessionNumber)?.opened ?? null;
+    if (opened !== null) opened.turns = turns;
+    return this.#owned(sessionNumber, (lane) => {
+      lane.record = { expiryIntervalS, counter, subscriptions, turns };
     });
   }
 

@@ -11,6 +11,7 @@ import type {
   SessionImage,
 } from '../../core/cluster-ports.ts';
 import type { Clock, Log } from '../../core/ports.ts';
+import type { Turn } from '../../core/roaming-record.ts';
 import { ClientLine } from './client-line.ts';
 import {
   indexCall,
@@ -65,6 +66,8 @@ export interface OpenedSession {
   readonly version: number;
   readonly will: Buffer | null;
   readonly willDelayS: number;
+  /** As they were read or saved last: a Redis that was emptied gets them again. */
+  turns: readonly Turn[];
 }
 
 export interface LedgerOptions {
@@ -199,7 +202,7 @@ export class RedisLedger {
           if (isUnknown) calls.again(failure, attempt);
           else failed('unavailable');
         } else if (reply!.kind === 'opened') {
-          this.#opened(clientId, open, reply!);
+          const opened = this.#opened(clientId, open, reply!);
           if (isAnswered()) {
             const { sid, epoch, previousOwners } = reply!;
             // Nobody here asks them to let go any more.
@@ -207,7 +210,7 @@ export class RedisLedger {
               if (previous !== open.owner) this.onSuperseded(previous, clientId, epoch);
             }
             const { identity, tenant, expiryIntervalS } = open;
-            const { record } = this.#ledgerAnswer(clientId, reply!);
+            const { record } = this.#ledgerAnswer(opened, reply!);
             this.#giveBack(open.owner, clientId, sid, epoch, expiryIntervalS, finished);
             this.onGivenBack({
               ...{ clientId, sid, epoch, counter: record.counter, owner: null },
@@ -215,7 +218,7 @@ export class RedisLedger {
             });
           } else {
             finished();
-            answer(this.#ledgerAnswer(clientId, reply!));
+            answer(this.#ledgerAnswer(opened, reply!));
           }
         } else if (reply!.kind === 'busy' && busyLeft > 0 && !isAnswered()) {
           // Its will is just being published: it must not come behind what the client sends next.
@@ -240,11 +243,11 @@ export class RedisLedger {
     clientId: string,
     open: OpenArguments,
     reply: Extract<OpenReply, { kind: 'opened' }>,
-  ): void {
+  ): OpenedSession {
     this.#options.indexes.keep(clientId, reply.epoch);
     // Behind the opening: whoever removes an earlier session's entry looks for a new one afterwards.
     if (open.expiryIntervalS > 0 || reply.present) this.#options.indexes.add(clientId);
-    this.#options.onOpened({
+    const opened: OpenedSession = {
       clientId,
       sid: reply.sid,
       epoch: reply.epoch,
@@ -253,15 +256,20 @@ export class RedisLedger {
       version: open.version,
       will: open.will,
       willDelayS: open.willDelayS,
-    });
+      turns: [],
+    };
+    this.#options.onOpened(opened);
+    return opened;
   }
 
   #ledgerAnswer(
-    clientId: string,
+    opened: OpenedSession,
     reply: Extract<OpenReply, { kind: 'opened' }>,
   ): Extract<LedgerAnswer, { kind: 'opened' }> {
     const { quarantine } = this.#options;
+    const { clientId } = opened;
     const record = openedRecord(clientId, reply, quarantine);
+    opened.turns = record.turns;
     const { oldWill } = reply;
     // Nobody can publish what nobody can read; it must not stand in the way of the next.
     if (oldWill !== null && record.oldWill === null) {
@@ -557,7 +565,7 @@ export class RedisLedger {
       version: known?.version ?? 5,
       expiryIntervalS,
       counter: image.counter,
-      rec: encodeSubscriptions(image.subscriptions),
+      rec: encodeSubscriptions(image.subscriptions, known?.turns),
       head: headSeq,
       goneMs: 0,
       will: known?.will ?? null,

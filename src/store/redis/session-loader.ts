@@ -114,7 +114,7 @@ export function imageOf(
   quarantine: Quarantine,
 ): SessionImage | null {
   const { rec, sid, epoch, counter, owner, identity, tenant, expiryIntervalS } = listed;
-  const decode = (): SessionImage['subscriptions'] => decodeSubscriptions(rec);
+  const decode = (): SessionImage['subscriptions'] => decodeSubscriptions(rec).subscriptions;
   const subscriptions = soundOrNull(decode, quarantine, clientId, 'subscriptions');
   if (subscriptions === null) return null;
   return {

@@ -7,6 +7,8 @@ import fc from 'fast-check';
 import t from 'tap';
 import { type Message, makeMessage } from '../../../src/core/message.ts';
 import type { SubscriptionRecord } from '../../../src/core/ports.ts';
+import { SentEntry } from '../../../src/core/queue-entry.ts';
+import type { Turn } from '../../../src/core/roaming-record.ts';
 import { OWN_IDENTITY, SharedAppend } from '../../../src/core/shared-append.ts';
 import { RecordDamage } from '../../../src/store/embedded/damage.ts';
 import { MessageMemory } from '../../../src/store/embedded/message-codec.ts';
@@ -28,6 +30,21 @@ const incarnation = '0123456789abcdef0123456789abcdef';
 /** As `encodePending` wrote it before there was a version behind it. */
 const PENDING_WITHOUT_VERSION =
   '0126070a00066b6570742f616f6e010a2473686172652f672f61026d31de811097';
+
+/** As entries and subscriptions were written before any session went to another region. */
+const ENTRY_THAT_STAYS =
+  '017e0201020c2473686172652f672f612f62100123456789abcdef0123456789abcdef090522090c0003612f62' +
+  '7061796c6f6164c1892467';
+const SUBSCRIPTION_THAT_STAYS = '0101190303612f23875dba26';
+
+const SUBSCRIPTION: SubscriptionRecord = {
+  filter: 'a/#',
+  qos: 1,
+  noLocal: false,
+  retainAsPublished: true,
+  retainHandling: 1,
+  subscriptionId: 3,
+};
 
 const messages: fc.Arbitrary<Message> = fc
   .record({
@@ -61,11 +78,15 @@ const appends: fc.Arbitrary<SharedAppend> = fc
         publisherSeq: fc.maxSafeNat(),
       }),
     ),
+    packetId: fc.option(fc.integer({ min: 1, max: 65_535 })),
+    isReleased: fc.boolean(),
   })
-  .map(
-    ({ message, qos, retain, ids, sharedFilter, identity }) =>
-      new SharedAppend(message, qos as 1 | 2, retain, ids, sharedFilter, identity ?? OWN_IDENTITY),
-  );
+  .map(({ message, qos, retain, ids, sharedFilter, identity, packetId, isReleased }) => {
+    const by = identity ?? OWN_IDENTITY;
+    const append = new SharedAppend(message, qos as 1 | 2, retain, ids, sharedFilter, by);
+    if (packetId !== null) append.sentAs = { packetId, isReleased: isReleased && qos === 2 };
+    return append;
+  });
 
 function fields(message: Message): object {
   return {
@@ -120,12 +141,18 @@ t.test('an entry reads back as it was appended', async (t) => {
         [entry.seq, entry.qos, entry.retain, entry.subscriptionIds, entry.sharedFilter],
         [77, append.qos, append.retain, append.subscriptionIds, append.sharedFilter],
       );
-      t.strictSame([entry.state, entry.durable, entry.sentBefore], [0, true, false]);
+      const { sentAs } = append;
+      const state = sentAs?.isReleased === true ? 2 : 0;
+      t.strictSame([entry.state, entry.durable, entry.sentBefore], [state, true, sentAs !== null]);
+      const known = entry instanceof SentEntry ? entry : null;
+      t.strictSame(known?.packetId, sentAs?.packetId);
+      t.strictSame(known?.wasReleased, sentAs?.isReleased);
+      t.equal(value[0], sentAs === null ? 1 : 2, 'older releases read what has none');
       t.strictSame(stored.identity, {
         writer: append.identity.publisherSid ?? incarnation,
         sequence: isOwn ? append.message.sequence : append.identity.publisherSeq,
       });
-      t.equal(entry.queuedAtMs, queuedAtMs);
+      t.equal(entry.queuedAtMs, sentAs === null ? queuedAtMs : 0, 'no budget asks a client');
     }),
     { numRuns: 150 },
   );
@@ -154,33 +181,62 @@ t.test('subscriptions and single messages read back', async (t) => {
     },
     { noNullPrototype: true },
   );
+  const turn: fc.Arbitrary<Turn> = fc.tuple(fc.maxSafeNat(), fc.integer({ min: -1, max: 1000 }));
   fc.assert(
-    fc.property(fc.array(subscription, { maxLength: 8 }), messages, (records, message) => {
-      t.strictSame(decodeSubscriptions(encodeSubscriptions(records)), records);
-      t.strictSame(fields(decodeMessage(encodeMessage(message))), fields(message));
-    }),
+    fc.property(
+      fc.array(subscription, { maxLength: 8 }),
+      fc.array(turn, { maxLength: 4 }),
+      messages,
+      (subscriptions, turns, message) => {
+        const value = encodeSubscriptions(subscriptions, turns);
+        t.strictSame(decodeSubscriptions(value), { subscriptions, turns });
+        t.strictSame(fields(decodeMessage(encodeMessage(message))), fields(message));
+      },
+    ),
     { numRuns: 80 },
   );
   t.equal(encodeSubscriptions([]).length, 0);
 });
 
+t.test('what stays in its region is written as it was before sessions moved', async (t) => {
+  const message = makeMessage(9, 'a/b', Buffer.from('payload'), { qos: 2 });
+  const append = new SharedAppend(message, 2, true, [1, 2], '$share/g/a/b', OWN_IDENTITY);
+  t.equal(encodeEntry(append, incarnation, 5).toString('hex'), ENTRY_THAT_STAYS);
+  t.equal(encodeSubscriptions([SUBSCRIPTION]).toString('hex'), SUBSCRIPTION_THAT_STAYS);
+});
+
+t.test('no packet identifier is 0, and none of QoS 1 is released', async (t) => {
+  const message = makeMessage(9, 'a/b', Buffer.from('payload'), { qos: 1 });
+  const made = (packetId: number, isReleased: boolean): Buffer => {
+    const append = new SharedAppend(message, 1, false, null, null, OWN_IDENTITY);
+    append.sentAs = { packetId, isReleased };
+    return encodeEntry(append, incarnation, 0);
+  };
+  const decode = (value: Buffer): number => decodeEntry(value, 1, new MessageMemory()).entry.seq;
+  t.equal(decode(made(65_535, false)), 1);
+  for (const value of [made(0, false), made(65_536, false), made(1, true)]) {
+    assert.throws(() => decode(value), RecordDamage);
+  }
+});
+
 t.test('damage is known, wherever it is', async () => {
   const message = makeMessage(9, 'a/b', Buffer.from('payload'), { qos: 2 });
   const append = new SharedAppend(message, 2, true, [1, 2], '$share/g/a/b', OWN_IDENTITY);
-  const record: SubscriptionRecord = {
-    filter: 'a/#',
-    qos: 1,
-    noLocal: false,
-    retainAsPublished: true,
-    retainHandling: 1,
-    subscriptionId: 3,
-  };
-  const kinds: [Buffer, (value: Buffer) => unknown][] = [
-    [encodeEntry(append, incarnation, 5), (value) => decodeEntry(value, 1, new MessageMemory())],
-    [encodeSubscriptions([record]), decodeSubscriptions],
-    [encodeMessage(message), decodeMessage],
+  const sent = new SharedAppend(message, 2, true, null, null, OWN_IDENTITY);
+  sent.sentAs = { packetId: 7, isReleased: true };
+  const decodeOne = (value: Buffer): unknown => decodeEntry(value, 1, new MessageMemory());
+  const turns: Turn[] = [
+    [0, -1],
+    [900, 2],
   ];
-  for (const [value, decode] of kinds) {
+  const kinds: [Buffer, (value: Buffer) => unknown, number][] = [
+    [encodeEntry(append, incarnation, 5), decodeOne, 3],
+    [encodeEntry(sent, incarnation, 5), decodeOne, 3],
+    [encodeSubscriptions([SUBSCRIPTION]), decodeSubscriptions, 3],
+    [encodeSubscriptions([SUBSCRIPTION], turns), decodeSubscriptions, 3],
+    [encodeMessage(message), decodeMessage, 2],
+  ];
+  for (const [value, decode, newerVersion] of kinds) {
     for (let at = 0; at < value.length; at++) {
       for (const bit of [1, 0x80]) {
         const flipped = Buffer.from(value);
@@ -203,7 +259,7 @@ t.test('damage is known, wherever it is', async () => {
       }
     }
     const newer = Buffer.from(value);
-    newer[0] = 2;
+    newer[0] = newerVersion;
     seal(newer, 0, checkSeal(value));
     assert.throws(() => decode(newer), NewerRecord);
   }
