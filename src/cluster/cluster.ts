@@ -542,11 +542,12 @@ export class Cluster implements ReadyEvents {
     this.#peers.delete(incarnation);
     this.#announcer.forget(incarnation);
     this.#tables.forget(peer);
+    // Before what has waited for it alone hears that all have applied it.
+    this.#roam.gone(incarnation);
     this.#barrier.drop(incarnation);
     this.#retained.memberGone(incarnation);
     this.#takeover.memberGone(incarnation);
     this.#journal?.memberGone(incarnation);
-    this.#roam.gone(incarnation);
   }
 
   /** What it has told lately may not have reached everybody. */

@@ -317,7 +317,10 @@ export interface RoamListener {
    * every session that is owned here. What it had said may be lost as well: it tells that again by itself.
    */
   tell(peer: Incarnation): void;
-  /** It is no member any more. */
+  /**
+   * It is no member any more, and nothing waits for it from here on; what it said last may not have reached everybody.
+   * Its sessions are without owner a little later (`RemoteSide.ownerDied`).
+   */
   gone(peer: Incarnation): void;
   /** This incarnation is dead: whoever is asked no more answers. `gone` follows for each. */
   lost(): void;

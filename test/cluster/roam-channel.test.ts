@@ -201,7 +201,7 @@ t.test('whether all have applied it: at once, later, and without who is gone', a
   const { incarnation } = c.node;
   site.kill(c.node);
   site.bury(incarnation);
-  t.strictSame(a.heard.slice(1).sort(), ['applied', `gone ${incarnation}`]);
+  t.strictSame(a.heard.slice(1), [`gone ${incarnation}`, 'applied']);
   t.strictSame(b.heard, ['one', `gone ${incarnation}`]);
   t.strictSame([...a.node.cluster.bus.roam.members()], [b.node.incarnation]);
   // What is said to it goes nowhere.
@@ -241,8 +241,7 @@ t.test('a node that was buried hears so, and speaks under its next name', async 
     a.node.cluster.bus.roam.whenApplied((isApplied) => a.heard.push(`${isApplied}`));
   };
   site.rejoin(a.node);
-  t.strictSame(a.heard.slice(0, 1), ['lost']);
-  t.strictSame(a.heard.slice(1).sort(), ['dead', 'false', `gone ${other}`].sort());
+  t.strictSame(a.heard, ['lost', 'dead', 'false', `gone ${other}`]);
   site.time.settle();
   t.not(a.node.cluster.bus.roam.self, former);
   t.equal(a.node.cluster.bus.roam.self, a.node.incarnation);
