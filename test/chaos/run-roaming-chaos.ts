@@ -3,12 +3,11 @@
  * their nodes, devices that go to and fro, a collector of what devices publish.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from '../../src/client/client.ts';
-import { TcpProxy } from '../support/tcp-proxy.ts';
 import type { MovingFault, MovingRegions } from './moving-regions.ts';
 import { Prng } from './prng.ts';
 import { type Leave, RoamingDevice } from './roaming-device.ts';
 import { RoamingLedger, type RoamingVerdict } from './roaming-ledger.ts';
+import { RoamingTraffic } from './roaming-traffic.ts';
 
 export interface RoamingChaosOptions {
   readonly regions: MovingRegions;
@@ -41,7 +40,6 @@ export interface RoamingReport extends RoamingVerdict {
 /** Between two moves of one device. */
 const STAY_MS_MAX = 60;
 const SETTLE_MS = 90_000;
-const PUBLISHER_EXPIRY_S = 3600;
 /** A device of a datacenter goes to another node of it as often. */
 const NEXT_DOOR_ONE_IN = 5;
 
@@ -58,15 +56,12 @@ class Run {
   readonly #options: RoamingChaosOptions;
   readonly #prng: Prng;
   readonly #ledger: RoamingLedger = new RoamingLedger();
-  /** By region, one to each node. */
-  readonly #doors: Map<string, readonly TcpProxy[]> = new Map();
-  readonly #publishers: Client[] = [];
   readonly #devices: RoamingDevice[] = [];
   readonly #tookMs: number[] = [];
+  #traffic: RoamingTraffic | null = null;
   #moves = 0;
   #refused = 0;
   #kills = 0;
-  #isPublishing = true;
 
   constructor(options: RoamingChaosOptions) {
     this.#options = options;
@@ -74,34 +69,29 @@ class Run {
   }
 
   async whole(): Promise<RoamingReport> {
-    const { regions, names, devices, seed } = this.#options;
-    for (const name of names) {
-      const doors: TcpProxy[] = [];
-      for (let index = 0; index < regions.nodes(name); index++) {
-        const door = await TcpProxy.start(1);
-        door.retarget(() => regions.port(name, index));
-        doors.push(door);
-      }
-      this.#doors.set(name, doors);
-    }
+    const { regions, names, devices, seed, ratePerS } = this.#options;
+    const ids = Array.from({ length: devices }, (_, i) => `${seed}-${i}`);
+    this.#traffic = await RoamingTraffic.open({
+      ...{ regions, names, seed, ratePerS },
+      devices: ids,
+      ledger: this.#ledger,
+    });
     await this.#collect(names[0]);
-    for (let i = 0; i < devices; i++) {
-      const device = new RoamingDevice(`${seed}-${i}`, this.#ledger, new Prng(seed + i));
+    for (const [i, id] of ids.entries()) {
+      const device = new RoamingDevice(id, this.#ledger, new Prng(seed + i));
       this.#devices.push(device);
       await device.move(names[i % 2]!, this.#port(names[i % 2]!, this.#prng)!, 'stay');
     }
     await regions.linksUp();
     // Links have subscribed to what devices want.
     await sleep(1500);
-    const publishing = [...this.#doors].flatMap(([name, doors]) =>
-      doors.map((_, index) => this.#publish(name, index)),
-    );
+    this.#traffic.begin();
     const moving = this.#devices.map((device, i) => this.#wander(device, new Prng(seed * 7 + i)));
     const killing = this.#kill();
     await Promise.all(moving);
-    this.#isPublishing = false;
+    const stopping = this.#traffic.stop();
     await killing;
-    await Promise.all(publishing);
+    await stopping;
     for (const device of this.#devices) await this.#bringBack(device);
     await this.#settle();
     const tookMs = this.#tookMs.sort((a, b) => a - b);
@@ -124,56 +114,11 @@ class Run {
 
   /** What devices publish comes to a session that stays. */
   async #collect(region: string): Promise<void> {
-    const collector = this.#client(region, 0, 'collector', (topic, payload) => {
+    const collector = this.#traffic!.client(region, 0, 'collector', (topic, payload) => {
       this.#ledger.delivered('collector', topic, Number(payload.toString()), 2);
     });
     await collector.connect();
     await collector.subscribe([{ filter: 'from/#', qos: 2 }]);
-  }
-
-  #client(
-    region: string,
-    index: number,
-    role: string,
-    onMessage: (topic: string, payload: Buffer) => void = () => {},
-  ): Client {
-    const client = new Client({
-      url: `mqtt://127.0.0.1:${this.#doors.get(region)![index]!.port}`,
-      clientId: `${role}-${placeOf(region, index)}-${this.#options.seed}`,
-      cleanStart: false,
-      properties: { sessionExpiryIntervalS: PUBLISHER_EXPIRY_S },
-      reconnect: { minMs: 50, maxMs: 300, always: true },
-      onMessage: ({ topic, payload }) => onMessage(topic, payload),
-    });
-    this.#publishers.push(client);
-    return client;
-  }
-
-  async #publish(region: string, index: number): Promise<void> {
-    const { ratePerS, devices, seed } = this.#options;
-    const client = this.#client(region, index, 'publisher');
-    const place = placeOf(region, index);
-    await client.connect();
-    const prng = new Prng(seed * 31 + place.length + region.charCodeAt(0));
-    const counts: Map<string, number> = new Map();
-    const open: Set<Promise<void>> = new Set();
-    while (this.#isPublishing) {
-      if (open.size < 500) {
-        const qos = prng.once(2) ? 1 : 2;
-        const topic = `to/${seed}-${prng.between(0, devices - 1)}/${place}/${qos}`;
-        const seq = (counts.get(topic) ?? 0) + 1;
-        counts.set(topic, seq);
-        const acked = client.publish(topic, String(seq), { qos }).then(
-          () => this.#ledger.acked(topic, seq, qos),
-          () => {},
-        );
-        const done = acked.finally(() => open.delete(done));
-        open.add(done);
-      }
-      await sleep(1000 / ratePerS);
-    }
-    // What a killed region had not answered is answered when it is back.
-    await Promise.race([Promise.all(open), sleep(20_000)]);
   }
 
   async #wander(device: RoamingDevice, prng: Prng): Promise<void> {
@@ -239,16 +184,9 @@ class Run {
   }
 
   async end(): Promise<void> {
-    this.#isPublishing = false;
     for (const device of this.#devices) device.end();
-    await Promise.all(this.#publishers.map((client) => client.destroy()));
-    for (const door of [...this.#doors.values()].flat()) await door.close();
+    await this.#traffic?.end();
   }
-}
-
-/** A node as it is called in topics: the first one of a region like the region. */
-function placeOf(region: string, index: number): string {
-  return index === 0 ? region : `${region}${index + 1}`;
 }
 
 export function describeRoaming(report: RoamingReport): string {
