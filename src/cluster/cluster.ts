@@ -4,23 +4,17 @@
  * links; everything here is callbacks.
  */
 import assert from 'node:assert';
-import type {
-  Bus,
-  Incarnation,
-  RemoteSide,
-  SessionImage,
-  SessionLedger,
-  SharedSessions,
-} from '../core/cluster-ports.ts';
-import type { Clock, Log, Random, Scheduler } from '../core/ports.ts';
+import type { Bus, Incarnation, RemoteSide, SessionImage } from '../core/cluster-ports.ts';
 import { HybridClock } from '../util/hybrid-clock.ts';
 import { Barrier } from './barrier.ts';
 import { ClusterBus } from './bus.ts';
 import { Caretaker } from './caretaker.ts';
 import { type ClusterCounters, newCounters } from './cluster-counters.ts';
+import type { ClusterParts } from './cluster-parts.ts';
 import { type ClusterState, type NodeState, peerState, selfState } from './cluster-state.ts';
 import { CountingIn } from './counting-in.ts';
 import { Estates } from './estates.ts';
+import { FormerLife } from './former-life.ts';
 import { FrameDesk } from './frame-desk.ts';
 import { Hints } from './hints.ts';
 import { Joining } from './joining.ts';
@@ -29,62 +23,16 @@ import { encodeGoodbye, encodeHeartbeat } from './link/frame-codec.ts';
 import type { PeerNode } from './peer-node.ts';
 import { PeerTables } from './peer-tables.ts';
 import type { Member } from './ports.ts';
-import type {
-  ClusterMesh,
-  MembershipLinks,
-  OwnerJudge,
-  QueueTails,
-  ReadyEvents,
-  RetainedRounds,
-  StartedMembership,
-} from './ports-local.ts';
+import type { ClusterMesh, ReadyEvents, StartedMembership } from './ports-local.ts';
 import { Reassertion } from './reassertion.ts';
 import { Renewals } from './renewals.ts';
 import { RetainedSync } from './retained-sync.ts';
 import { PeerRoamChannel } from './roam-channel.ts';
 import { RoutesAnnouncer } from './routes-announcer.ts';
 import { TailWatch } from './tail-watch.ts';
-import { Takeover, type TakeoverJournal } from './takeover.ts';
-
-export interface ClusterOptions {
-  readonly leaseMs: number;
-  readonly linkGraceMs: number;
-  /** How long a cleared retained topic outweighs older messages. */
-  readonly retainedTombstoneMs: number;
-  readonly retainedTombstonesMax: number;
-  /** Versions further ahead of this node's clock are refused. */
-  readonly clockSkewMs: number;
-}
-
-export interface ClusterParts {
-  readonly ledger: SessionLedger & QueueTails & OwnerJudge;
-  readonly sessions: SharedSessions;
-  readonly mesh: ClusterMesh;
-  readonly membership: (links: MembershipLinks) => StartedMembership;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly scheduler: Scheduler;
-  readonly log: Log;
-  readonly options: ClusterOptions;
-  /** What this node says of itself. */
-  readonly record: { readonly nodeId: string; readonly address: string; readonly release: string };
-  /** Ready, each time: after a start, and after this node was buried and has joined anew. */
-  readonly onReady?: () => void;
-  /** Absent: no record is shared with other datacenters. */
-  readonly rounds?: RetainedRounds | null;
-  /** The journal's way to the others; absent: this node has none. */
-  readonly journal?: JournalLinks | null;
-  /** This incarnation is dead; the core has heard of it. */
-  readonly onLost?: () => void;
-}
+import { NO_JOURNAL, Takeover } from './takeover.ts';
 
 const TICK_MS = 50;
-const NO_JOURNAL: TakeoverJournal = {
-  isOwed: false,
-  keepers: () => [],
-  hasKeptOf: () => false,
-  whenWritten: (_clientId, then) => then(),
-};
 const HEARTBEATS_PER_LEASE = 6;
 
 export class Cluster implements ReadyEvents {
@@ -113,15 +61,7 @@ export class Cluster implements ReadyEvents {
   #remote: RemoteSide | null = null;
   #members: ReadonlyMap<Incarnation, Member> = new Map();
   #generation = '';
-  /** Of the life before. */
-  #formerIncarnation: Incarnation | null = null;
-  /** Redis has lost its data since the life before. */
-  #hasForgotten = false;
-  /** Membership has said so before the life after. */
-  #isForgotten = false;
-  #formerMembers: ReadonlySet<Incarnation> = new Set();
-  /** Redis has forgotten, and one of these may go on, who has not been heard; null: that is known. */
-  #goesOn: ReadonlySet<Incarnation> | null = null;
+  readonly #former: FormerLife = new FormerLife();
   /** `mayServe` has said no: whoever was held for it is let go when it says yes again. */
   #hasHeld = false;
   #nextHeartbeatMs = 0;
@@ -356,8 +296,7 @@ export class Cluster implements ReadyEvents {
     const { scheduler, clock } = this.#parts;
     this.#mesh.start({
       frame: (from, type, buffer, start, end) => {
-        // Whoever speaks under its name of before has gone on, and writes what it knows.
-        if (this.#goesOn?.has(from) === true) this.#goesOn = null;
+        this.#former.heard(from);
         this.#desk.frame(from, type, buffer, start, end);
       },
       tablesWanted: (peer) => this.#countingIn.tablesWanted(peer),
@@ -471,13 +410,11 @@ export class Cluster implements ReadyEvents {
 
   #heartbeat(nowMs: number): void {
     this.#nextHeartbeatMs = nowMs + this.#parts.options.leaseMs / HEARTBEATS_PER_LEASE;
-    const { own } = this.#announcer;
-    const { items, digest } = own;
+    const { items, digest } = this.#announcer.own;
     const { hasRedis } = this.#membership;
     const { linksUp } = this.#mesh;
-    for (const { incarnation, heardSentMs } of this.#peers.values()) {
+    for (const { incarnation, heardSentMs: echoMs } of this.#peers.values()) {
       const position = this.#mesh.position(incarnation);
-      const echoMs = heardSentMs;
       this.#mesh.send(
         incarnation,
         encodeHeartbeat({ sentMs: nowMs, echoMs, hasRedis, linksUp, position, items, digest }),
@@ -489,15 +426,12 @@ export class Cluster implements ReadyEvents {
 
   joined(incarnation: Incarnation, generation: string, secret: string): void {
     const isOther = this.#generation !== '' && generation !== this.#generation;
-    this.#hasForgotten = isOther || this.#isForgotten;
-    this.#isForgotten = false;
+    const former = this.#former.joined(incarnation, isOther);
     this.#generation = generation;
     this.#mesh.identify(generation, secret);
     this.#announcer.reset();
     this.#joining.begin();
     // Answers on their way to the life before may have opened sessions for it.
-    const former = this.#formerIncarnation;
-    this.#formerIncarnation = incarnation;
     if (former !== null) this.#caretaker.died(former);
   }
 
@@ -516,24 +450,10 @@ export class Cluster implements ReadyEvents {
       this.#memberGone(gone);
       if (peer !== undefined) this.#passOn(peer);
     }
-    this.#remember();
-    this.#joining.check();
-  }
-
-  /**
-   * The first list of a new life: did anybody of before go on, who knows what there was? One that is listed may
-   * have registered too late, and be dead: nothing is known before it is heard, or buried.
-   */
-  #remember(): void {
-    if (this.#hasForgotten) {
-      this.#hasForgotten = false;
-      this.#goesOn = this.#formerMembers;
+    if (this.#former.isForgottenByAll(now.keys())) {
+      this.#reassertion.remember(() => this.#joining.check());
     }
-    const former = this.#goesOn;
-    if (former === null) return;
-    for (const member of this.#members.keys()) if (former.has(member)) return;
-    this.#goesOn = null;
-    this.#reassertion.remember(() => this.#joining.check());
+    this.#joining.check();
   }
 
   #memberGone(incarnation: Incarnation): void {
@@ -604,15 +524,14 @@ export class Cluster implements ReadyEvents {
     this.#takeover.lost();
     this.#journal?.lost();
     this.#barrier.fail();
-    this.#formerMembers = new Set(this.#members.keys());
-    this.#goesOn = null;
+    this.#former.lost(this.#members.keys());
     this.#members = new Map();
     for (const incarnation of [...this.#peers.keys()]) this.#memberGone(incarnation);
     this.#parts.onLost?.();
   }
 
   forgotten(): void {
-    this.#isForgotten = true;
+    this.#former.forgotten();
   }
 
   emptied(generation: string, isLowest: boolean): void {
@@ -643,7 +562,6 @@ export class Cluster implements ReadyEvents {
 
   state(): ClusterState {
     const membership = this.#membership;
-    const barrier = this.#barrier;
     return {
       state: membership.state,
       phase: this.#joining.phase,
@@ -651,7 +569,7 @@ export class Cluster implements ReadyEvents {
       generation: this.#generation,
       nodes: this.#nodes(),
       joinWaitsOn: this.#joining.waitsOn(),
-      answersWaiting: barrier.answersWaiting,
+      answersWaiting: this.#barrier.answersWaiting,
       opening: this.#takeover.opening,
       deadNodes: this.#caretaker.deadNodes,
       isReasserting: this.#reassertion.isUnderWay,

@@ -71,6 +71,14 @@ export interface TakeoverJournal {
   whenWritten(clientId: string, then: () => void): void;
 }
 
+/** Of a node that has none. */
+export const NO_JOURNAL: TakeoverJournal = {
+  isOwed: false,
+  keepers: () => [],
+  hasKeptOf: () => false,
+  whenWritten: (_clientId, then) => then(),
+};
+
 type OpenedInRedis = Extract<LedgerAnswer, { kind: 'opened' }>;
 
 const SID_BYTES = 8;
