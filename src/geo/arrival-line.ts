@@ -2,8 +2,9 @@
  * QoS 1 and 2 messages on their way from a link into the queues of a datacenter (docs/adr/0022, hard case
  * 10). A QoS 2 message is noted with its body, and the name its appends will have, before any of it leaves;
  * its holder, or the next one, publishes it under that name, so that queues drop what they had. So that
- * none overtakes another of QoS 1, that one is safe before the note is written, or is noted as well. Used
- * by `region-link.ts`, one for each taking of the notes, made by `link-holder.ts`.
+ * none overtakes another of QoS 1, that one is safe before the note is written, or is noted as well. Words
+ * about sessions that move have their places among them (docs/adr/0023). Used by `region-link.ts`, one for
+ * each taking of the notes, made by `link-holder.ts`.
  */
 import type { LinkInlet } from '../core/link-inlet.ts';
 import type { LinkProperties } from '../core/link-properties.ts';
@@ -12,6 +13,7 @@ import type { AppendIdentity, GroupChoices } from '../core/shared-append.ts';
 import { OWN_IDENTITY } from '../core/shared-append.ts';
 import { Ring } from '../util/ring.ts';
 import type { PublishView } from '../wire/publish.ts';
+import { AppliedWords, type SayWord } from './applied-words.ts';
 import { type Arrival, decodeArrival, encodeArrival } from './arrival.ts';
 import { type IdentityWindow, NEW } from './identity-window.ts';
 import type { LinkNotes } from './link-notes.ts';
@@ -39,15 +41,24 @@ interface Waiting {
   bytes: Buffer | null;
 }
 
+/** It counts when all before it are published, and nothing behind it is noted before it is kept. */
+interface WaitingWord {
+  readonly state: 'word';
+  readonly say: SayWord;
+  readonly done: Done;
+}
+
 const KEY_PREFIX = 'p/';
 
 export class ArrivalLine {
   readonly #parts: LineParts;
-  readonly #waiting: Ring<Waiting> = new Ring();
+  readonly #waiting: Ring<Waiting | WaitingWord> = new Ring();
+  #waitingWords = 0;
+  readonly #words: AppliedWords = new AppliedWords();
   /** By key of their note: what an earlier holder may or may not have published. */
   readonly #left: Map<string, { readonly identity: AppendIdentity; readonly bytes: Buffer }> =
     new Map();
-  /** Published without a note, and not safe yet. */
+  /** Published without a note, and not safe yet; and words that count and are not kept. */
   #unsafe = 0;
   #isClosed = false;
 
@@ -76,7 +87,29 @@ export class ArrivalLine {
     // Behind a QoS 2 message those of QoS 1 are noted as well: published without it they would be late.
     const waiting: Waiting = { arrival, identity: notes.nextName(), done, state: 'held', bytes };
     this.#waiting.push(waiting);
-    if (this.#unsafe === 0) this.#note(waiting);
+    if (this.#unsafe === 0 && this.#waitingWords === 0) this.#note(waiting);
+  }
+
+  /** Of another region about a session that moves, in its place; `done` as of a message. */
+  addWord(say: SayWord, done: Done): void {
+    if (this.#isClosed || !this.#parts.isHolder()) {
+      done(true);
+    } else if (this.#waiting.length === 0) {
+      this.#apply(say, done);
+    } else {
+      this.#waiting.push({ state: 'word', say, done });
+      this.#waitingWords++;
+    }
+  }
+
+  /** What a next holder publishes again it judges by what is kept: that was not behind this word. */
+  #apply(say: SayWord, done: Done): void {
+    this.#unsafe++;
+    this.#words.add(say, (failed) => {
+      const isLost = failed || this.#isClosed;
+      done(isLost);
+      this.#safe(isLost);
+    });
   }
 
   #note(waiting: Waiting): void {
@@ -101,7 +134,9 @@ export class ArrivalLine {
   #noteHeld(): void {
     const held: Waiting[] = [];
     for (let index = 0; index < this.#waiting.length; index++) {
-      held.push(this.#waiting.at(index)!);
+      const waiting = this.#waiting.at(index)!;
+      if (waiting.state === 'word') break;
+      held.push(waiting);
     }
     // The first one that cannot be noted takes all that wait with it.
     for (const waiting of held) if (waiting.state === 'held') this.#note(waiting);
@@ -117,6 +152,11 @@ export class ArrivalLine {
         return;
       }
       waiting.shift();
+      if (first.state === 'word') {
+        this.#waitingWords--;
+        this.#apply(first.say, first.done);
+        continue;
+      }
       const { arrival, identity, done } = first;
       const { view, topic, properties, choices } = arrival;
       this.#publish(view, topic, properties, identity, choices, done);
@@ -132,6 +172,11 @@ export class ArrivalLine {
     const waiting = this.#waiting;
     for (let count = waiting.length; count > 0; count--) {
       const dropped = waiting.shift()!;
+      if (dropped.state === 'word') {
+        this.#waitingWords--;
+        dropped.done(true);
+        continue;
+      }
       const { state, identity, arrival, done } = dropped;
       dropped.state = 'failed';
       const { source, number } = arrival.properties;
@@ -139,6 +184,8 @@ export class ArrivalLine {
       if (isNoted && !this.#isClosed) notes.putNote(keyOf(identity), null);
       this.#end(source, number, true, done);
     }
+    // One that came meanwhile has nothing before it that would bring its turn.
+    if (waiting.at(0)?.state === 'word') this.#release();
   }
 
   #publish(
@@ -151,7 +198,11 @@ export class ArrivalLine {
   ): void {
     const { inlet, window, notes } = this.#parts;
     const { source, number, version, end } = properties;
-    const ended = (failed: boolean): void => this.#end(source, number, failed, done);
+    const stretch = this.#words.begin();
+    const ended = (failed: boolean): void => {
+      this.#end(source, number, failed, done);
+      this.#words.end(stretch, failed);
+    };
     const mark = { origin: properties.origin(), version };
     const settled = (failed: boolean): void => {
       if (this.#isClosed) {

@@ -24,6 +24,7 @@ import { BUDGET_BYTES_PROPERTY, REGION_PROPERTY } from '../core/region-links.ts'
 import type { ConnackPacket } from '../wire/connack.ts';
 import type { PublishView } from '../wire/publish.ts';
 import { filterMatches } from '../wire/topic-match.ts';
+import { atOnce, type SayWord } from './applied-words.ts';
 import type { ArrivalLine } from './arrival-line.ts';
 import { type IdentityWindow, NEW, PENDING } from './identity-window.ts';
 import { LinkCounters } from './link-counters.ts';
@@ -534,11 +535,14 @@ export class RegionLink {
 
   /** What the other region says of sessions that move. */
   #hear(view: PublishView, topic: string, done: (isTaken: boolean) => void): void {
-    const { ears } = this.#parts;
+    const { ears, line, notes } = this.#parts;
     const { payloadBuffer, payloadStart, payloadEnd } = view;
     const payload = Buffer.from(payloadBuffer.subarray(payloadStart, payloadEnd));
     if (ears !== null && topic === MOVED_TOPIC) {
-      ears.moved(this.region, payload, done);
+      const say: SayWord = (earlier, ended) => ears.moved(this.region, payload, earlier, ended);
+      // Of the commit that has what came before it, or a later one.
+      if (notes.isAtomic) say(atOnce, done);
+      else line.addWord(say, (failed) => done(!failed));
       return;
     }
     if (topic === ANSWER_TOPIC) ears?.answered(this.region, payload);

@@ -10,6 +10,7 @@ import { IdentityWindow, PENDING } from '../../src/geo/identity-window.ts';
 import type { LinkNotes } from '../../src/geo/link-notes.ts';
 import { PublishView } from '../../src/wire/publish.ts';
 
+const NOTHING = Buffer.alloc(0);
 const SOURCE = 'us.AAAAAAAAAAAAAAAAAAAAAA';
 const NOW_MS = 1_700_000_000_000;
 const CHOICES: GroupChoices = new Map([['$share/g/a', 'ü\u0000']]);
@@ -130,7 +131,20 @@ function world(kept: ReadonlyMap<string, Buffer> = new Map()) {
     line.add(view, 'a', properties, (failed) => ended.push(`${number} ${failed}`));
     wipe();
   };
-  return { notes, window, line, published, settle, ended, add, state };
+  /** A word that counts in its place among what is published, and is noted when it may be. */
+  const word = (name: string) => {
+    line.addWord(
+      (earlier, taken) => {
+        published.push(name);
+        earlier((failed) => {
+          if (failed) taken(false);
+          else notes.whenDurable(notes.putNote(`m/${name}`, NOTHING), (lost) => taken(!lost));
+        });
+      },
+      (failed) => ended.push(`${name} ${failed}`),
+    );
+  };
+  return { notes, window, line, published, settle, ended, add, word, state };
 }
 
 type ArrivalInlet = ConstructorParameters<typeof ArrivalLine>[0]['inlet'];
@@ -294,6 +308,177 @@ t.test(
     t.equal(notes.messages.length, 2, 'no older name is left, which queues would take for known');
   },
 );
+
+t.test('a word counts in its place, and is kept when all before it is', async (t) => {
+  const { notes, published, settle, ended, add, word } = world();
+  add(1, 1);
+  word('W');
+  add(2, 1);
+  t.strictSame(published, ['m1 a 1 null:0 x12', 'W', 'm2 a 1 null:0 x12'], 'nobody waits for it');
+  notes.commit();
+  t.notOk(notes.kept.has('m/W'));
+  settle[0]!(false);
+  t.notOk(notes.kept.has('m/W'), 'safe, but its name is not noted');
+  notes.commit();
+  t.strictSame(ended, ['1 false']);
+  settle[1]!(false);
+  notes.commit();
+  t.ok(notes.kept.has('m/W'));
+  t.strictSame(ended.slice(1).sort(), ['2 false', 'W false']);
+});
+
+t.test(
+  'what a next holder would publish again has no word before it that is not kept',
+  async (t) => {
+    const { notes, line, published, settle, ended, add, word } = world();
+    add(1, 2);
+    word('W');
+    word('X');
+    add(2, 2);
+    add(3, 1);
+    notes.commit();
+    t.strictSame(published, [named(1, 1), 'W', 'X'], 'in order, and the next two wait');
+    notes.commit();
+    t.strictSame(notes.messages.length, 1);
+    t.notOk(notes.kept.has('m/W'));
+    const early = world(notes.kept);
+    t.equal(early.line.replay(), 1, 'if it dies now, only what was before');
+    early.word('W');
+    t.strictSame(early.published, [named(1, 1), 'W']);
+    early.notes.commit();
+    t.notOk(early.notes.kept.has('m/W'), 'which the word waits for there, too');
+    settle[0]!(false);
+    notes.commit();
+    t.strictSame([...notes.kept.keys()].includes('m/W'), false);
+    t.strictSame(ended, ['1 false']);
+    notes.commit();
+    t.ok(notes.kept.has('m/W') && notes.kept.has('m/X'));
+    t.strictSame(ended, ['1 false', 'W false', 'X false']);
+    t.equal(published.length, 3);
+    notes.commit();
+    t.strictSame(published.slice(3), [named(2, 2), 'm3 a 1 l07:3 x12']);
+    line.close();
+    const late = world(notes.kept);
+    t.equal(late.line.replay(), 2);
+    t.strictSame(late.published, published.slice(3));
+  },
+);
+
+t.test('a word in the midst of messages that wait for their notes', async (t) => {
+  const { notes, published, settle, ended, add, word } = world();
+  add(1, 1);
+  add(2, 2);
+  word('W');
+  add(3, 2);
+  settle[0]!(false);
+  notes.commit();
+  t.strictSame(published.slice(1), [named(2, 1), 'W']);
+  t.equal(notes.messages.length, 1, 'nothing is noted behind it');
+  settle[1]!(false);
+  notes.commit();
+  notes.commit();
+  t.strictSame(ended, ['1 false', '2 false', 'W false']);
+  notes.commit();
+  t.strictSame(published.slice(3), [named(3, 2)]);
+});
+
+t.test('a word is not kept when something before it comes again', async (t) => {
+  const { notes, published, settle, ended, add, word } = world();
+  add(1, 1);
+  add(2, 1);
+  word('W');
+  add(3, 1);
+  word('X');
+  add(4, 2);
+  settle[0]!(false);
+  settle[1]!(true);
+  t.strictSame(ended, ['4 true', '2 true'], 'also what waits');
+  settle[2]!(false);
+  notes.commit();
+  notes.commit();
+  t.notOk(notes.kept.has('m/W') || notes.kept.has('m/X'));
+  t.strictSame(ended.slice(2), ['1 false', 'W true', '3 false', 'X true']);
+  add(2, 1);
+  word('W');
+  settle[3]!(false);
+  notes.commit();
+  notes.commit();
+  t.ok(notes.kept.has('m/W'), 'when it comes again it is');
+  t.strictSame(ended.slice(-2), ['2 false', 'W false']);
+  t.strictSame(published.length, 7);
+});
+
+t.test('a word that comes again while the first is not kept waits for it', async (t) => {
+  const { notes, line, settle, ended, add, word } = world();
+  const again = (name: string) =>
+    line.addWord(
+      (earlier, taken) => earlier((failed) => taken(!failed)),
+      (failed) => ended.push(`${name} ${failed}`),
+    );
+  word('W');
+  again('W again');
+  t.strictSame(ended, []);
+  notes.commit();
+  t.strictSame(ended, ['W false', 'W again false']);
+  word('X');
+  again('X again');
+  notes.commit(true);
+  t.strictSame(ended.slice(2), ['X true', 'X again true']);
+  // What cannot be read asks for nothing, and keeps its place.
+  add(1, 1);
+  line.addWord(
+    (_earlier, taken) => taken(true),
+    (failed) => ended.push(`noise ${failed}`),
+  );
+  t.equal(ended.length, 4);
+  settle[0]!(false);
+  notes.commit();
+  t.strictSame(ended.slice(4), ['1 false', 'noise false']);
+});
+
+t.test('who is the holder no longer has no word count', async (t) => {
+  for (const how of ['refused', 'stopped', 'closed'] as const) {
+    const { notes, line, published, ended, add, word, state } = world();
+    add(1, 2);
+    word('W');
+    if (how === 'stopped') state.isHolder = false;
+    if (how === 'closed') line.close();
+    notes.commit(how === 'refused');
+    t.strictSame(ended, ['1 true', 'W true'], how);
+    word('X');
+    notes.commit();
+    const isHolder = how === 'refused';
+    t.strictSame([ended.slice(2), published], isHolder ? [['X false'], ['X']] : [['X true'], []]);
+  }
+  const { notes, line, settle, ended, add, word } = world();
+  add(1, 1);
+  word('W');
+  line.close();
+  settle[0]!(false);
+  notes.commit();
+  t.strictSame(ended, ['1 true', 'W true']);
+  t.notOk(notes.kept.has('m/W'));
+  const late = world();
+  late.word('W');
+  late.line.close();
+  late.notes.commit();
+  t.strictSame(late.ended, ['W true'], 'the next holder hears it again');
+});
+
+t.test('a word that comes while all that waits is given back has its turn', async (t) => {
+  const { line, published, settle, ended, add, word } = world();
+  add(1, 1);
+  const { view, properties } = arrival(2, 2);
+  line.add(view, 'a', properties, () => word('W'));
+  add(3, 2);
+  settle[0]!(true);
+  t.strictSame(published.slice(1), ['W']);
+  t.strictSame(
+    ended,
+    ['3 true', '1 true', 'W true'],
+    'and comes again, as what was before it does',
+  );
+});
 
 t.test('what is noted of a message', async (t) => {
   const { view } = arrival(7, 2, { retain: true, messageExpiryS: 60 });

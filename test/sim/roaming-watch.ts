@@ -119,9 +119,9 @@ export class RoamingWatch {
       said(`answered by ${region}`, payload);
       answered.call(mover, region, payload);
     };
-    mover.moved = (region, payload, done) => {
+    mover.moved = (region, payload, earlier, done) => {
       said(`word of ${region}`, payload);
-      moved.call(mover, region, payload, done);
+      moved.call(mover, region, payload, earlier, done);
     };
   }
 

@@ -2,6 +2,7 @@
  * What regions say to one another about sessions that move (docs/adr/0023): a head of JSON, and behind it
  * the bodies of the messages it lists. Throws a FrameDamage for anything else. Pure.
  */
+import { isSourceOf } from '../../core/link-names.ts';
 import { Message } from '../../core/message.ts';
 import type { SessionRecord } from '../../core/ports.ts';
 import type { MovedEntry } from '../../core/roaming.ts';
@@ -137,4 +138,11 @@ export function decodeFrame<Head>(bytes: Buffer, nextSequence: () => number): Fr
     entries.push({ seq, message, qos, retain, subscriptionIds, id, isReleased });
   }
   return { head, entries };
+}
+
+/** What `region` says; it may not speak for nodes of another one. */
+export function decodeMoved(region: string, bytes: Buffer): Moved {
+  const { head } = decodeFrame<Moved>(bytes, () => 0);
+  if (head.by === undefined || isSourceOf(head.by, region)) return head;
+  throw new FrameDamage('it speaks for a node that is not its own');
 }

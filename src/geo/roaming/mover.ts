@@ -4,7 +4,6 @@
  * has elsewhere is in its record, so all of this goes on after a restart of either end.
  */
 
-import { isSourceOf } from '../../core/link-names.ts';
 import type { Clock, Log, Random, Scheduler } from '../../core/ports.ts';
 import type { MovedEntry, Roaming } from '../../core/roaming.ts';
 import type { FetchAnswer, Mover } from '../../core/roaming-ports.ts';
@@ -14,9 +13,9 @@ import {
   type Answer,
   type Ask,
   decodeFrame,
+  decodeMoved,
   encodeFrame,
   FrameDamage,
-  type Moved,
 } from './frame.ts';
 import { HomeDesk } from './home-desk.ts';
 import { RoamingCounters } from './roaming-counters.ts';
@@ -165,15 +164,21 @@ export class RegionMover implements Mover, RoamingEars {
     }
   }
 
-  moved(region: string, payload: Buffer, done: (isTaken: boolean) => void): void {
+  /** A node alone has its messages and this in commits one after the other. */
+  moved(
+    region: string,
+    payload: Buffer,
+    earlier: (then: (failed: boolean) => void) => void,
+    done: (isTaken: boolean) => void,
+  ): void {
     const { roaming } = this.#parts;
     try {
-      const { client, to, epoch, by } = decodeFrame<Moved>(payload, () => 0).head;
-      if (by !== undefined && !isSourceOf(by, region)) {
-        throw new FrameDamage('it speaks for a node that is not its own');
-      }
+      const { client, to, epoch, by } = decodeMoved(region, payload);
       const ticket = roaming.redirected(region, client, to, epoch, by);
-      roaming.whenDurable(ticket, (failed) => done(!failed));
+      earlier((failed) => {
+        if (failed) done(false);
+        else roaming.whenDurable(ticket, (isLost) => done(!isLost));
+      });
       for (const pull of this.#pullsOf(client)) if (pull.n === '') pull.dueMs = 0;
     } catch (error) {
       if (!(error instanceof FrameDamage)) throw error;

@@ -15,8 +15,18 @@ export interface RoamingLinks {
 /** What a link takes that is no message of a client. */
 export interface RoamingEars {
   answered(region: string, payload: Buffer): void;
-  /** In the order of the messages of that region; `done` when it is noted. */
-  moved(region: string, payload: Buffer, done: (isTaken: boolean) => void): void;
+  /**
+   * In the order of the messages of that region: it counts from this call on. It is made durable from
+   * `earlier`'s callback on, which is called once, perhaps at once, when all before it is safe for good, and
+   * `done` when it is durable. `failed`: something before it comes again, and then this word; until then it
+   * must not count, and `done` is told false. What cannot be read needs no `earlier`.
+   */
+  moved(
+    region: string,
+    payload: Buffer,
+    earlier: (then: (failed: boolean) => void) => void,
+    done: (isTaken: boolean) => void,
+  ): void;
   /** That region has lost what it had queued for this one. */
   missed(region: string): void;
 }
