@@ -70,6 +70,12 @@ export const linkMetricTable: readonly LinkMetric[] = [
     (link) => link.duplicates,
   ),
   ofLink(
+    'deferred_total',
+    'counter',
+    'Messages from there of a third region whose own link brings them: taken from that one, as sessions roam.',
+    (link) => link.deferred,
+  ),
+  ofLink(
     'loops_total',
     'counter',
     'Messages from there that had been in this region: not taken.',

@@ -22,6 +22,7 @@ export interface LinkReport {
   readonly received: number;
   readonly receivedBytes: number;
   readonly duplicates: number;
+  readonly deferred: number;
   readonly loops: number;
   readonly refused: number;
   readonly malformed: number;

@@ -11,6 +11,8 @@ export class LinkCounters {
   duplicates = 0;
   /** Had been in this region before. */
   loops = 0;
+  /** Of a third region whose own link brings them; sessions roam. */
+  deferred = 0;
   /** Of topics that the link may not bring. */
   refused = 0;
   /** Without a name, or with one that cannot be read. */

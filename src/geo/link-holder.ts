@@ -9,15 +9,10 @@ import type { RegionLinks } from '../core/region-links.ts';
 import { ArrivalLine } from './arrival-line.ts';
 import { IdentityWindow } from './identity-window.ts';
 import { interestSteps } from './link-interest.ts';
+import { type LinkMemory, noteAgain, recall } from './link-memory.ts';
 import type { LinkNotes } from './link-notes.ts';
 import { type LinkWorld, systemWorld } from './link-world.ts';
-import {
-  type LinkMemory,
-  type LinkSettings,
-  noteAgain,
-  RegionLink,
-  recall,
-} from './region-link.ts';
+import { type LinkSettings, RegionLink } from './region-link.ts';
 import type { RoamingEars } from './roaming/roaming-links.ts';
 
 export interface LinksParts {
@@ -159,6 +154,7 @@ export class LinkHolder {
         isHolder: this.#parts.isHolder,
         missed: this.#parts.missed,
         ears: this.#parts.ears ?? null,
+        linkTo: (name) => this.link(name),
         clock,
         log,
         world: this.#world,

@@ -26,9 +26,18 @@ import type { PublishView } from '../wire/publish.ts';
 import { filterMatches } from '../wire/topic-match.ts';
 import { atOnce, type SayWord } from './applied-words.ts';
 import type { ArrivalLine } from './arrival-line.ts';
+import { FilterCover } from './filter-cover.ts';
 import { type IdentityWindow, NEW, PENDING } from './identity-window.ts';
 import { LinkCounters } from './link-counters.ts';
 import { FILTERS_PER_STEP } from './link-interest.ts';
+import {
+  EMPTY,
+  filterKey,
+  HAD_SESSION,
+  type LinkMemory,
+  STARTS_CLEAN,
+  sessionKey,
+} from './link-memory.ts';
 import type { LinkNotes } from './link-notes.ts';
 import type { LinkWorld } from './link-world.ts';
 import type { RoamingEars } from './roaming/roaming-links.ts';
@@ -65,18 +74,12 @@ export interface LinkParts {
   readonly missed: () => void;
   /** Null: sessions stay in their region. */
   readonly ears: RoamingEars | null;
+  /** The link to a region; null: there is none. */
+  readonly linkTo: (region: string) => RegionLink | null;
   readonly clock: Clock;
   readonly log: Log;
   readonly world: LinkWorld;
   readonly unsubscribeAfterMs: number;
-}
-
-/** What is known of the session at the other region. */
-export interface LinkMemory {
-  hadSession: boolean;
-  /** What may be left of it is of a link that was given up. */
-  startsClean: boolean;
-  readonly filters: Set<string>;
 }
 
 const KEEP_ALIVE_S = 15;
@@ -126,12 +129,18 @@ export class RegionLink {
   #goodTopic = '';
   /** The last path that this region was not on. */
   #goodPath = '';
+  /** Where that began, if it leads through another region; null: it comes straight from there. */
+  #relayedFrom: string | null = null;
+  /** What is subscribed to there, or was: more does no harm. Null: nobody asks. */
+  readonly #cover: FilterCover | null;
 
   constructor(parts: LinkParts) {
     this.#parts = parts;
     this.region = parts.settings.region;
     this.#look = new SlicedWork(parts.clock, parts.world.timers);
+    this.#cover = parts.ears === null ? null : new FilterCover();
     for (const filter of parts.memory.filters) {
+      this.#covers(filter);
       this.#held.set(filter, { isGranted: false, isServed: false, dueMs: 0 });
     }
   }
@@ -395,6 +404,7 @@ export class RegionLink {
           if (error === null) {
             const held = this.#held.get(filter);
             if (held !== undefined && client === this.#client) held.isServed = held.isGranted;
+            this.#covers(filter);
             continue;
           }
           this.#refused.add(filter);
@@ -415,6 +425,17 @@ export class RegionLink {
       held.isGranted = false;
       held.isServed = false;
     }
+  }
+
+  #covers(filter: string): void {
+    const known = parseLinkFilter(filter);
+    this.#cover?.add(known === null ? filter : known.filter, '');
+  }
+
+  /** What is published there under that topic comes over this link, when it is up. */
+  brings(topic: string): boolean {
+    if (this.#cover === null || !this.#parts.memory.hadSession) return false;
+    return this.#mayBring(topic) && this.#cover.isCovered(topic, ANY_REGION);
   }
 
   #forget(filter: string): void {
@@ -496,6 +517,8 @@ export class RegionLink {
         return;
       }
       this.#goodPath = path;
+      const end = path.indexOf(',');
+      this.#relayedFrom = end === -1 ? null : path.slice(0, end);
     }
     if (!isGood) {
       if (inlet.refusal(topic) !== null || !this.#mayBring(topic)) {
@@ -512,6 +535,11 @@ export class RegionLink {
       if (view.qos === 0) done(true);
       else if (seen === PENDING) window.whenEnded(source, number, (failed) => done(!failed));
       else notes.whenDurable(seen, (failed) => done(!failed));
+      return;
+    }
+    if (this.#relayedFrom !== null && view.qos > 0 && this.#awaits(this.#relayedFrom, topic)) {
+      counters.deferred++;
+      done(true);
       return;
     }
     counters.received++;
@@ -531,6 +559,15 @@ export class RegionLink {
       return;
     }
     line.add(view, topic, properties, (failed) => this.#settled(failed, done));
+  }
+
+  /**
+   * Whether a message of a third region is taken only as it comes straight from there: in its place between the
+   * words of that region about sessions that move, by which they tell whether it is for here.
+   */
+  #awaits(origin: string, topic: string): boolean {
+    const { ears, linkTo } = this.#parts;
+    return ears !== null && linkTo(origin)?.brings(topic) === true;
   }
 
   /** What the other region says of sessions that move. */
@@ -569,43 +606,5 @@ export class RegionLink {
   }
 }
 
-const EMPTY = Buffer.alloc(0);
-const HAD_SESSION = Buffer.from([1]);
-const STARTS_CLEAN = Buffer.from([2]);
-const SESSION_PREFIX = 'l/';
-const FILTER_PREFIX = 's/';
-
-function sessionKey(region: string): string {
-  return SESSION_PREFIX + region;
-}
-
-function filterKey(region: string, filter: string): string {
-  return `${FILTER_PREFIX}${region}/${filter}`;
-}
-
-/** Notes it all again: what was noted is lost. */
-export function noteAgain(region: string, memory: LinkMemory, notes: LinkNotes): void {
-  if (memory.hadSession) notes.putNote(sessionKey(region), HAD_SESSION);
-  else if (memory.startsClean) notes.putNote(sessionKey(region), STARTS_CLEAN);
-  for (const filter of memory.filters) notes.putNote(filterKey(region, filter), EMPTY);
-}
-
-/** Takes a note of an earlier life; false: it is none of a link. */
-export function recall(
-  key: string,
-  value: Buffer,
-  memoryOf: (region: string) => LinkMemory,
-): boolean {
-  if (key.startsWith(SESSION_PREFIX)) {
-    const memory = memoryOf(key.slice(SESSION_PREFIX.length));
-    memory.hadSession = HAD_SESSION.equals(value);
-    memory.startsClean = STARTS_CLEAN.equals(value);
-    return true;
-  }
-  if (!key.startsWith(FILTER_PREFIX)) return false;
-  const end = key.indexOf('/', FILTER_PREFIX.length);
-  const filter = key.slice(end + 1);
-  if (end === -1 || parseLinkFilter(filter) === null) return true;
-  memoryOf(key.slice(FILTER_PREFIX.length, end)).filters.add(filter);
-  return true;
-}
+/** Not the same as that of any filter, so that one covers itself. */
+const ANY_REGION = '*';

@@ -19,6 +19,7 @@ export class FakeLinks implements LinksView {
         received: 50,
         receivedBytes: 6000,
         duplicates: 7,
+        deferred: 23,
         loops: 8,
         refused: 9,
         malformed: 10,

@@ -1,11 +1,12 @@
 /**
  * `npm run chaos:roaming -- [--moves 10000] [--kills 10] [--devices 12] [--rate 60] [--stay 60] [--seed S]
- * [--regions eu:2,us:2] [--kinds node,holder,redis,region] [--logs FOLDER]`: the long form of the ledger of
- * moves between two regions, of one node each unless told. Ends with 1 when the books do not balance.
+ * [--regions eu:2,us:2] [--visited eu,us] [--wait 5000] [--kinds node,holder,redis,region] [--logs FOLDER]`: the
+ * long form of the ledger of moves between regions, two of one node each unless told; devices go among those
+ * `visited`, all unless told. Ends with 1 when the books do not balance.
  */
 import { parseArgs } from 'node:util';
 import type { Test } from 'tap';
-import { startRoaming, startRoamingSite } from '../e2e/roaming-kit.ts';
+import { roamingSection, startRoaming, startRoamingSite } from '../e2e/roaming-kit.ts';
 import {
   DatacenterRegions,
   LoneRegions,
@@ -23,6 +24,8 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     stay: { type: 'string', default: '60' },
     regions: { type: 'string', default: 'eu:1,us:1' },
+    visited: { type: 'string' },
+    wait: { type: 'string' },
     kinds: { type: 'string' },
     logs: { type: 'string' },
     'devices-publish': { type: 'boolean', default: false },
@@ -45,16 +48,19 @@ const stage = { teardown: (ending: () => unknown) => endings.unshift(ending) } a
 const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 20));
 const moves = Number(values.moves);
 const kills = Number(values.kills);
+const names = plans.map(({ name }) => name);
+const section = roamingSection(values.wait === undefined ? undefined : Number(values.wait));
 console.log(`roaming: seed ${seed}, ${moves} moves, ${kills} kills`);
 let isClean = false;
 try {
   const datacenters = plans.some(({ nodes }) => nodes > 1)
-    ? new DatacenterRegions(await startRoamingSite(stage, plans))
+    ? new DatacenterRegions(await startRoamingSite(stage, plans, section))
     : null;
-  const regions = datacenters ?? new LoneRegions(await startRoaming(stage));
+  const regions = datacenters ?? new LoneRegions(await startRoaming(stage, names, section));
   const report = await runRoamingChaos({
     regions,
-    names: [plans[0]!.name, plans[1]!.name],
+    names,
+    visited: values.visited?.split(','),
     kinds,
     seed,
     moves,

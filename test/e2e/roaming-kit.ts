@@ -1,4 +1,7 @@
-/** Regions whose sessions roam, over one Cassandra: two nodes alone, or datacenters; for tests from outside. */
+/**
+ * Regions whose sessions roam, over one Cassandra: nodes alone, or datacenters, each linked to each; for
+ * tests from outside.
+ */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,19 +9,31 @@ import type { Test } from 'tap';
 import { type RegionPlan, RegionSite } from '../chaos/region-site.ts';
 import { makeKeyspace } from '../support/cassandra-link.ts';
 import { sharedCassandra } from '../support/cassandra-server.ts';
+import type { LinkName } from '../support/region-config.ts';
 import { RegionKeyspace } from '../support/region-keyspace.ts';
 import { TestRegions } from './link-kit.ts';
 
 /** On a busy machine, too, a home that is there has answered by then. */
-const ROAMING = { roaming: true, roamingWaitMs: 5000 };
+const WAIT_MS = 5000;
 
-export async function startRoaming(t: Test): Promise<TestRegions> {
-  const { section } = await RegionKeyspace.make(t);
+/** Of the section `regions`. */
+export function roamingSection(waitMs: number = WAIT_MS): object {
+  return { roaming: true, roamingWaitMs: waitMs };
+}
+
+export async function startRoaming(
+  t: Test,
+  names: readonly string[] = ['eu', 'us'],
+  section: object = roamingSection(),
+): Promise<TestRegions> {
+  const { section: cassandra } = await RegionKeyspace.make(t);
   return TestRegions.start(t, {
-    names: ['eu', 'us'],
-    links: ['eu<us', 'us<eu'],
-    config: { cassandra: section },
-    regions: ROAMING,
+    names,
+    links: names.flatMap((name) =>
+      names.filter((other) => other !== name).map((other): LinkName => `${name}<${other}`),
+    ),
+    config: { cassandra },
+    regions: section,
   });
 }
 
@@ -26,7 +41,7 @@ export async function startRoaming(t: Test): Promise<TestRegions> {
 export async function startRoamingSite(
   t: Test,
   regions: readonly RegionPlan[],
-  section: object = ROAMING,
+  section: object = roamingSection(),
 ): Promise<RegionSite> {
   const cassandra = await sharedCassandra(t);
   const keyspace = await makeKeyspace(t, cassandra, []);

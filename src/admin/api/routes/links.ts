@@ -21,6 +21,9 @@ const shape = object('Links between this region and others.', {
       received: integer('Messages taken.'),
       receivedBytes: integer('Their payload.'),
       duplicates: integer('Messages that had come before, over this or another way.'),
+      deferred: integer(
+        'Messages of a third region whose own link brings them: taken from that one.',
+      ),
       loops: integer('Messages that had been in this region: not taken.'),
       refused: integer('Messages of topics the link may not bring: not taken.'),
       malformed: integer('Messages without a name that can be read: not taken.'),
