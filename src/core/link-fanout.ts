@@ -5,7 +5,7 @@
 import type { Core } from './core.ts';
 import { type Delivery, Outcome } from './delivery.ts';
 import { hasRegion } from './link-names.ts';
-import { LinkBlocks } from './link-properties.ts';
+import { isRaised, LinkBlocks } from './link-properties.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import type { LinkPeer, RegionLinks } from './region-links.ts';
@@ -46,7 +46,8 @@ export class LinkFanout {
       peer.withheld++;
       return Outcome.DONE;
     }
-    const qos = view.qos < receiver.qos ? view.qos : receiver.qos;
+    const published = isRaised(publication) ? 1 : view.qos;
+    const qos = published < receiver.qos ? published : receiver.qos;
     const retain = receiver.retainAsPublished && view.retain;
     // Whoever had it first has put it into the queues of durable sessions.
     if (qos > 0 && publication.isRemote && session.durable) return Outcome.DONE;
@@ -103,7 +104,7 @@ export class LinkFanout {
     linked.identity = publication.identity;
     const { view } = publication;
     const to = linked.view;
-    to.qos = view.qos;
+    to.qos = isRaised(publication) ? 1 : view.qos;
     to.retain = view.retain;
     to.topicBuffer = view.topicBuffer;
     to.topicStart = view.topicStart;

@@ -87,8 +87,9 @@ export class LinkInlet implements ParkedOwner, PausedPublisher, TimerOwner {
     publication.expiresAtMs =
       from.messageExpiryS < 0 ? 0 : core.clock.wallMs() + from.messageExpiryS * 1000;
     this.#point(from, topic, propertyStart);
+    if (mark.isQos0 === true) publication.view.qos = 0;
     let pending = ticket;
-    if (from.retain) pending = Math.max(pending, this.#retain(publication, mark));
+    if (from.retain) pending = Math.max(pending, this.#retain(publication, mark, from.qos > 0));
     fanout.send(publication, core.router.lookup(publication.view).route);
     const { pressedBy } = fanout;
     if (from.qos === 0) settled(false);
@@ -122,7 +123,7 @@ export class LinkInlet implements ParkedOwner, PausedPublisher, TimerOwner {
   }
 
   /** By its version where it has one; else it is a change of now. */
-  #retain(publication: Publication, mark: RegionMark): Ticket {
+  #retain(publication: Publication, mark: RegionMark, isAwaited: boolean): Ticket {
     const { publisher, retainedView, core } = this.#services;
     const { topic, view } = publication;
     const { version } = mark;
@@ -138,7 +139,7 @@ export class LinkInlet implements ParkedOwner, PausedPublisher, TimerOwner {
       return 0;
     }
     const message = isClear ? null : publication.copy();
-    const awaited = view.qos > 0 ? publication.message() : null;
+    const awaited = isAwaited ? publication.message() : null;
     return publisher.applyAwaited(() => {
       const verdict = retainedView.apply(topic, message, version, awaited);
       if (verdict === 'clock_skew') {

@@ -4,7 +4,8 @@
  *
  *   causeway-id  REGION.INCARNATION.NUMBER.TIME: where and when it was published, and its number there;
  *                /PATH: regions it has been in, with commas between, unless that one alone;
- *                /VERSION: TIME.WRITER of a retained change that has one, always behind a path
+ *                /VERSION: TIME.WRITER of a retained change that has one, always behind a path; with .0 behind
+ *                it when it was published with QoS 0 and travels with more (`isRaised`)
  */
 import { copyBytes, EMPTY_BUFFER, readU16, writeU16 } from '../util/bytes.ts';
 import { PropertyId } from '../wire/properties.ts';
@@ -24,6 +25,16 @@ const PLACES = `${'A'.repeat(NUMBER_BYTES)}.${'A'.repeat(NUMBER_BYTES)}`;
 /** Number and time, with their dots, at the end of a name. */
 const PLACES_BYTES = 2 * (1 + NUMBER_BYTES);
 const BLOCK_BYTES_MIN = 1024;
+/** Behind a version. */
+const QOS_0 = '.0';
+
+/**
+ * A retained change is state, and a link that loses one leaves regions apart until the next: it travels with
+ * QoS 1 at least. Without a version it is none.
+ */
+export function isRaised({ view, mark }: Publication): boolean {
+  return view.qos === 0 && view.retain && mark !== null && mark.version !== null;
+}
 
 /**
  * The property blocks of publications for links: what travels besides, then their own properties. Each lies in
@@ -65,7 +76,7 @@ export class LinkBlocks {
       this.#plainMs = timeMs;
     } else {
       this.#plainMs = -1;
-      const value = this.#valueOf(origin, version, timeMs);
+      const value = this.#valueOf(origin, version, timeMs) + (isRaised(publication) ? QOS_0 : '');
       this.#reserve(blockBytes(value) + own);
       pos = writeBlock(this.bytes, 0, value);
     }
@@ -128,6 +139,8 @@ export class LinkProperties {
   timeMs = 0;
   path = '';
   version: RetainedVersion | null = null;
+  /** It was published with QoS 0, whatever it came with. */
+  isQos0 = false;
   /** Where the publisher's own properties begin. */
   end = 0;
   readonly #source: LastText = new LastText();
@@ -140,6 +153,13 @@ export class LinkProperties {
     return new NamedOrigin(this.source, this.number, this.timeMs, this.path);
   }
 
+  /** So is this. */
+  mark(): RegionMark {
+    const { version } = this;
+    const origin = this.origin();
+    return this.isQos0 ? { origin, version, isQos0: true } : { origin, version };
+  }
+
   /** False: the block does not begin with what a link writes. */
   read(buffer: Buffer, start: number, end: number): boolean {
     const length = lengthAt(buffer, start, end);
@@ -150,6 +170,7 @@ export class LinkProperties {
     if (nameEnd === -1) return false;
     this.end = valueEnd;
     this.version = null;
+    this.isQos0 = false;
     if (nameEnd === valueEnd) {
       this.path = this.#region;
       return true;
@@ -157,7 +178,9 @@ export class LinkProperties {
     const pathEnd = slashIn(buffer, nameEnd + 1, valueEnd);
     this.path = this.#path.of(buffer, nameEnd + 1, pathEnd);
     if (pathEnd < valueEnd) {
-      this.version = readVersion(buffer.latin1Slice(pathEnd + 1, valueEnd));
+      const text = buffer.latin1Slice(pathEnd + 1, valueEnd);
+      this.isQos0 = text.endsWith(QOS_0) && text.indexOf('.') < text.length - QOS_0.length;
+      this.version = readVersion(this.isQos0 ? text.slice(0, -QOS_0.length) : text);
     }
     return true;
   }

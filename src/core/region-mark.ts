@@ -15,4 +15,6 @@ export interface RegionMark {
   readonly origin: MessageOrigin | null;
   /** Of the retained change it is; null: of none, or of one without. */
   readonly version: RetainedVersion | null;
+  /** A retained change that came with QoS 1 and was published with QoS 0: so it is for subscribers. */
+  readonly isQos0?: true;
 }

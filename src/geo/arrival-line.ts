@@ -197,13 +197,13 @@ export class ArrivalLine {
     done: Done,
   ): void {
     const { inlet, window, notes } = this.#parts;
-    const { source, number, version, end } = properties;
+    const { source, number, end } = properties;
     const stretch = this.#words.begin();
     const ended = (failed: boolean): void => {
       this.#end(source, number, failed, done);
       this.#words.end(stretch, failed);
     };
-    const mark = { origin: properties.origin(), version };
+    const mark = properties.mark();
     const settled = (failed: boolean): void => {
       if (this.#isClosed) {
         ended(true);

@@ -548,8 +548,8 @@ export class RegionLink {
       this.#measuresLag = false;
       counters.lagMs = Math.max(0, clock.wallMs() - properties.timeMs);
     }
-    const { version, end } = properties;
-    const mark = { origin: properties.origin(), version };
+    const { end } = properties;
+    const mark = properties.mark();
     if (view.qos === 0 || notes.isAtomic) {
       const ticket = window.mark(source, number, view.qos > 0);
       inlet.publish(view, topic, end, mark, ticket, (failed) => {

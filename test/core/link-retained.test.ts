@@ -77,7 +77,7 @@ class Region {
     view.propertyBuffer = message.properties;
     view.propertyEnd = message.properties.length;
     let isSafe = false;
-    const mark = { origin: properties.origin(), version: properties.version };
+    const mark = properties.mark();
     const settled = (failed: boolean): void => {
       isSafe = !failed;
     };
@@ -131,6 +131,40 @@ t.test(
     t.strictSame([eu!.kept, us!.kept, ap!.kept], ['3', '3', '3']);
   },
 );
+
+t.test('a change of QoS 0 travels with QoS 1, and is one of QoS 0 in every region', async (t) => {
+  const us = await Region.start('us');
+  const time = new ManualTime();
+  const eu = await Region.start('eu', { time, store: new FakeStore(time, new FakeDisk()) });
+  const subscriber = eu.world.connected(5, 'subscriber');
+  subscriber.send(subscribeBytes(5, 1, ['kept/#'], 2));
+  eu.settle();
+  subscriber.receive();
+  us.publisher.publish(TOPIC, 'on', { retain: true });
+  const change = us.left();
+  t.equal(change.qos, 1);
+  t.ok(versionOf(change).timeUs > 0);
+  const isSafe = eu.bring(change);
+  eu.world.settle();
+  t.notOk(isSafe(), 'it is acknowledged when it is on disk');
+  t.match(eu.left(), { qos: 1, payload: 'on' }, 'so it does over the next link');
+  t.ok(isSafe());
+  t.match(subscriber.publishes(), [{ qos: 0, payload: 'on' }]);
+  const late = eu.world.connected(5, 'late');
+  late.send(subscribeBytes(5, 1, ['kept/#'], 2));
+  eu.settle();
+  t.match(late.publishes(), [{ qos: 0, payload: 'on', retain: true }]);
+  us.publisher.publish(TOPIC, '', { retain: true });
+  const clear = us.left();
+  t.equal(clear.qos, 1);
+  eu.bring(clear);
+  eu.left();
+  t.equal(eu.kept, '');
+  const plain = us.publish('off');
+  t.notOk(readOf(plain).isQos0);
+  us.publisher.publish(TOPIC, 'not retained');
+  t.equal(us.left().qos, 0);
+});
 
 t.test('a clear has a version, also of what is not there', async (t) => {
   const disk = new FakeDisk();

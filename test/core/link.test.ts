@@ -113,6 +113,23 @@ t.test('what waited is read back in large pieces, and comes in order', async (t)
   t.equal(world.stats.queuedMessages, 0);
 });
 
+t.test(
+  'a retained change of QoS 0 waits for the link, as no other message of QoS 0 does',
+  async (t) => {
+    const { world, link, publisher } = await worldWith(linksWith());
+    link.disconnect();
+    world.settle();
+    publisher.publish('a/x', 'gone');
+    publisher.publish('a/x', 'on', { retain: true });
+    publisher.publish('a/y', '', { retain: true });
+    world.settle();
+    t.match(linked(world).publishes(), [
+      { topic: 'a/x', payload: 'on', qos: 1 },
+      { topic: 'a/y', payload: '', qos: 1 },
+    ]);
+  },
+);
+
 t.test('age: of the message, looked at when its turn comes', async (t) => {
   const links = linksWith();
   const { world, link, publisher } = await worldWith(links);

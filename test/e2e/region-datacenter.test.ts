@@ -65,6 +65,22 @@ t.test('a datacenter and a node alone', async (t) => {
   t.equal(await regions.ofLink('us<eu', 'messages_total'), 6);
   t.equal(await regions.ofLink('us<eu', 'loops_total'), 0);
 
+  // Published with QoS 0 at a node that has no session of a link, and lost on its way.
+  toEu.pause('toClient');
+  await local.b.publish('all/kept', 'on', { qos: 0, retain: true });
+  await sleep(500);
+  toEu.cut();
+  toEu.resume();
+  await until('the change comes again', async () => {
+    const late = await regions.client('us');
+    await late.subscribed('all/kept');
+    const kept = (await drain(late)).map(
+      ({ payload, qos, retain }) => `${payload} ${qos} ${retain}`,
+    );
+    return `${kept}` === 'on 0 true';
+  });
+  await drain(durable);
+
   // The holder dies with messages that it has not acknowledged.
   const link = regions.proxy('eu<us');
   link.pause('toServer');
