@@ -3,11 +3,13 @@
  * lanes in their order with what is under way first, each message in the queue once whoever appends it.
  */
 import t from 'tap';
+import { EntryState, SentEntry } from '../../../src/core/queue-entry.ts';
+import { moveIdentity, SharedAppend } from '../../../src/core/shared-append.ts';
 import { JournalEntry } from '../../../src/store/journal/journal-entry.ts';
 import type { AppendJournal } from '../../../src/store/journal/journal-ports.ts';
 import type { JournalRecord } from '../../../src/store/journal/journal-record.ts';
 import { JOURNAL_AFTER_MS } from '../../../src/store/redis/append-writer.ts';
-import { textMessage } from '../../contract/store-recorder.ts';
+import { textMessage, textOf } from '../../contract/store-recorder.ts';
 import { numbered, World } from './redis-world.ts';
 
 class Notebook implements AppendJournal {
@@ -135,6 +137,58 @@ t.test('replayed by its node and by two others: in the queue once, in order', as
     t.same(world.texts(node, 1), texts, `seed ${seed}`);
   }
 });
+
+t.test(
+  'what a client knows from another region is replayed with its packet identifier, once',
+  async (t) => {
+    const world = new World(36);
+    const journal = new Notebook();
+    const node = world.join('node', {}, journal);
+    const keeper = world.join('keeper');
+    world.take(node, 1, 'c');
+    node.act(() => node.port.partition());
+    const page = [40, 41, 44].map((from) => {
+      const message = textMessage(`${from}`);
+      const append = new SharedAppend(message, 2, false, null, null, moveIdentity(1e15, from));
+      append.sentAs = { packetId: from + 1, isReleased: from === 40 };
+      return append;
+    });
+    node.act(() => {
+      for (const append of page) node.store.enqueue(1, append);
+    }, 1);
+    world.pass(JOURNAL_AFTER_MS + 200);
+    t.same(
+      journal.kept.map(({ seq }) => seq),
+      [40, 41, 44],
+    );
+    let answers = 0;
+    keeper.act(() => {
+      for (const record of journal.kept) keeper.store.replay(record, () => answers++);
+    });
+    world.until(() => answers === 3);
+    node.act(() => node.port.heal());
+    world.until(() => node.node.told.length === 3);
+    t.same(
+      node.node.told.map(({ seq }) => seq),
+      [0, 0, 0],
+      'the queue has had them',
+    );
+    world.take(keeper, 1, 'c');
+    const seen = world
+      .read(keeper, 1)
+      .map((entry) => [
+        textOf(entry.message),
+        entry instanceof SentEntry ? entry.packetId : 0,
+        entry.state,
+      ]);
+    const { QUEUED, RELEASED } = EntryState;
+    t.same(seen, [
+      ['40', 41, RELEASED],
+      ['41', 42, QUEUED],
+      ['44', 45, QUEUED],
+    ]);
+  },
+);
 
 t.test('packet ids of a publisher: kept by the journal, written by whoever has them', async (t) => {
   const world = new World(35);
