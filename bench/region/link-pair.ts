@@ -3,9 +3,7 @@
  * that fetches dials the other through a proxy of ours, which can hold everything back for half a round
  * trip and cut the connection.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { stringify } from 'yaml';
@@ -13,7 +11,7 @@ import { passwordLines } from '../../test/e2e/access-kit.ts';
 import { Broker } from '../../test/e2e/broker.ts';
 import { TcpProxy } from '../../test/support/tcp-proxy.ts';
 import { cpuSeconds } from '../macro/process-usage.ts';
-import { findExecutable } from '../peers/tools.ts';
+import { ended, freePort, mosquittoBridge, startMosquitto } from './mosquitto.ts';
 
 export interface PairKind {
   readonly name: string;
@@ -33,7 +31,6 @@ export interface LinkPair {
 }
 
 const PASSWORD = 'a-secret-of-links';
-const START_MS = 500;
 const MAIN = new URL('../../src/cli/main.ts', import.meta.url).pathname;
 
 /**
@@ -80,7 +77,11 @@ export function causewayPair(
   return { name: label, start };
 }
 
-function program(executable: string | null, profiles: string | null, name: string): string[] {
+export function program(
+  executable: string | null,
+  profiles: string | null,
+  name: string,
+): string[] {
   if (executable?.endsWith('.ts') === false) return [executable];
   const flags = ['--cpu-prof', `--cpu-prof-dir=${join(profiles ?? '', name)}`];
   return [process.execPath, ...(profiles === null ? [] : flags), executable ?? MAIN];
@@ -122,36 +123,15 @@ async function region(
   return await Broker.start({ config, data: join(own, 'data'), hasAdmin: true, program: words });
 }
 
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
 /** `isBounded`: 20 messages in flight, as mosquitto comes; else without a bound. */
 export function mosquittoPair(isBounded: boolean): PairKind {
   const start = async (): Promise<LinkPair> => {
-    const executable = findExecutable('mosquitto');
-    if (executable === undefined) throw new Error('mosquitto is not installed');
     const folder = mkdtempSync(join(tmpdir(), 'causeway-bench-'));
     const [fromPort, toPort] = [await freePort(), await freePort()];
     const link = await TcpProxy.start(fromPort);
-    const inflight = isBounded ? [] : ['max_inflight_messages 0'];
-    const run = (port: number, more: readonly string[]): ChildProcess => {
-      const own = ['allow_anonymous true', 'user root', 'log_dest none', 'max_queued_messages 0'];
-      const all = [...own, ...inflight, 'set_tcp_nodelay true', 'sys_interval 0', ...more];
-      const file = join(folder, `${port}.conf`);
-      writeFileSync(file, `listener ${port} 127.0.0.1\n${all.join('\n')}\n`);
-      return spawn(executable, ['-c', file], { stdio: 'ignore' });
-    };
-    const from = run(fromPort, []);
-    await new Promise((resolve) => setTimeout(resolve, START_MS));
-    const address = `address 127.0.0.1:${link.port}`;
-    const topic = 'topic load/# in 1';
-    const bridge = ['connection link', address, topic, 'cleansession false', 'restart_timeout 1'];
-    const to = run(toPort, [...bridge, 'notifications false']);
+    const from = await startMosquitto(folder, fromPort, isBounded);
+    const bridge = mosquittoBridge(link.port, 'load/# in 1');
+    const to = await startMosquitto(folder, toPort, isBounded, bridge);
     const both = [from, to];
     const cpu = (): { fromS: number; toS: number } => ({
       fromS: cpuSeconds(from.pid!),
@@ -167,11 +147,4 @@ export function mosquittoPair(isBounded: boolean): PairKind {
     return { fromPort, toPort, link, cpu, problem, stop };
   };
   return { name: isBounded ? 'mosquitto as it comes' : 'mosquitto, no bound in flight', start };
-}
-
-async function ended(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const gone = new Promise((resolve) => child.once('exit', resolve));
-  child.kill();
-  await gone;
 }

@@ -1,15 +1,17 @@
 /**
  * A link between two regions of one node each, and a bridge between two mosquitto in the same run, over the
  * same proxy: QoS 1 messages a second at a round trip of 100 ms, lag of a slow stream, and how fast is caught
- * up after an outage without any delay. Brokers, proxy, load and this process share the machine.
+ * up after an outage without any delay. With `--what bridges` the same of a bridge to a mosquitto, ours and
+ * mosquitto's, out and in. Brokers, proxy, load and this process share the machine.
  *
- *   node bench/region/links.ts [--rounds 3] [--messages 100000] [--caught-up 100000] [--round-trip-ms 100]
- *       [--only causeway] [--causeway-bin dist/causeway] [--base-bin OLD/src/cli/main.ts] [--profiles FOLDER]
+ *   node bench/region/links.ts [--what links|bridges] [--rounds 3] [--messages 100000] [--caught-up 100000]
+ *       [--round-trip-ms 100] [--only causeway] [--causeway-bin dist/causeway] [--base-bin OLD/src/cli/main.ts] [--profiles FOLDER]
  */
 import { parseArgs } from 'node:util';
 import type { ClientSpec, Counters, PublishPlan, Target } from '../macro/load/protocol.ts';
 import { LoadProcesses, type LoadStats } from '../macro/load-processes.ts';
 import { describeMachine } from '../macro/machine.ts';
+import { causewayBridgePair, mosquittoBridgePair } from './bridge-pair.ts';
 import { causewayPair, type LinkPair, mosquittoPair, type PairKind } from './link-pair.ts';
 
 const PAYLOAD_BYTES = 64;
@@ -30,6 +32,7 @@ const POLL_MS = 20;
 
 const { values: options } = parseArgs({
   options: {
+    what: { type: 'string', default: 'links' },
     rounds: { type: 'string', default: '3' },
     messages: { type: 'string', default: '100000' },
     'caught-up': { type: 'string', default: '100000' },
@@ -40,6 +43,7 @@ const { values: options } = parseArgs({
     profiles: { type: 'string' },
   },
 });
+const isOfBridges = options.what === 'bridges';
 const roundTripMs = Number(options['round-trip-ms']);
 
 /** Numbers of one pair in one round, by what they are called in the report. */
@@ -201,7 +205,7 @@ async function measure(kind: PairKind): Promise<Bench> {
     const count = share(Number(options.messages));
     await bench.lag();
     await bench.throughput('warm-up', share(count / 10));
-    await bench.throughput('link', count);
+    await bench.throughput(isOfBridges ? 'bridge' : 'link', count);
     // What is still under way would be taken for what was caught up.
     if (bench.problems.length === 0) {
       await bench.catchUp(share(Number(options['caught-up'])));
@@ -229,12 +233,21 @@ const written = (value: number): string =>
   value >= 1000 ? new Intl.NumberFormat('en').format(Math.round(value)) : value.toPrecision(3);
 
 const base = options['base-bin'];
-const kinds = [
-  ...(base === undefined ? [] : [causewayPair('causeway-base', base, null)]),
-  causewayPair('causeway', options['causeway-bin'] ?? null, options.profiles ?? null),
-  mosquittoPair(false),
-  mosquittoPair(true),
-].filter(({ name }) => name.startsWith(options.only));
+const executable = options['causeway-bin'] ?? null;
+const profiles = options.profiles ?? null;
+const kinds = (
+  isOfBridges
+    ? (['out', 'in'] as const).flatMap((direction) => [
+        causewayBridgePair(direction, executable, profiles),
+        mosquittoBridgePair(direction),
+      ])
+    : [
+        ...(base === undefined ? [] : [causewayPair('causeway-base', base, null)]),
+        causewayPair('causeway', executable, profiles),
+        mosquittoPair(false),
+        mosquittoPair(true),
+      ]
+).filter(({ name }) => name.startsWith(options.only));
 const taken = new Map<string, Figures[]>(kinds.map(({ name }) => [name, []]));
 let problems = 0;
 for (let round = 1; round <= Number(options.rounds); round++) {
