@@ -13,6 +13,7 @@ import {
   STORAGE_PORT,
 } from '../../scripts/cassandra-node.ts';
 import { runCli } from '../cli/run.ts';
+import { ADMIN_TOKEN } from '../e2e/access-kit.ts';
 import type { SharedCassandra } from '../support/cassandra-server.ts';
 import { DURABLE, RedisServer } from '../support/redis-server.ts';
 import { fetcherOf, type LinkName, sourceOf, writeRegion } from '../support/region-config.ts';
@@ -26,6 +27,8 @@ export interface RegionPlan {
   readonly nodes: number;
   /** Its clocks are ahead of this machine's by so much. */
   readonly clockMs?: number;
+  /** More of its section `regions`. */
+  readonly section?: object;
 }
 
 export interface RegionSiteOptions {
@@ -38,8 +41,6 @@ export interface RegionSiteOptions {
   readonly cassandra?: SharedCassandra;
   readonly keyspace?: string;
   readonly flags?: readonly string[];
-  /** More of the section `regions` of each. */
-  readonly section?: object;
 }
 
 export interface SiteRegion {
@@ -79,14 +80,14 @@ export class RegionSite {
   }
 
   async start(): Promise<void> {
-    const { regions, topology, folder, flags = [], section = {} } = this.#options;
+    const { regions, topology, folder, flags = [] } = this.#options;
     await this.#startCassandra();
     const links = linksOf(
       regions.map(({ name }) => name),
       topology,
     );
     for (const link of links) this.links.set(link, await TcpProxy.start(1));
-    for (const [index, { name, nodes, clockMs = 0 }] of regions.entries()) {
+    for (const [index, { name, nodes, clockMs = 0, section = {} }] of regions.entries()) {
       const redis = nodes > 1 ? await RedisServer.launch(DURABLE) : null;
       const home = join(folder, name);
       const portOf = (link: LinkName): number => this.links.get(link)!.port;
@@ -100,7 +101,7 @@ export class RegionSite {
           config: this.#more(index),
         }),
         hasAdmin: true,
-        env: { NODE_COMPILE_CACHE: compileCache },
+        env: { NODE_COMPILE_CACHE: compileCache, CAUSEWAY_ADMIN_TOKEN: ADMIN_TOKEN },
         program: [process.execPath, ...skewed(clockMs), main],
         flags: [...flags, ...(nodes > 1 ? ['--set', `cluster.leaseMs=${LEASE_MS}`] : [])],
       });
@@ -195,19 +196,16 @@ export class RegionSite {
   async holder(name: string): Promise<SiteNode | null> {
     const { nodes } = this.region(name).site;
     if (nodes.length === 1) return nodes[0]!;
-    for (const node of nodes) {
-      const held = await node.broker?.metric('causeway_links_held').catch(() => 0);
-      if (held === 1) return node;
-    }
+    for (const node of nodes) if ((await sample(node, 'causeway_links_held')) === 1) return node;
     return null;
   }
 
   async areLinksUp(): Promise<boolean> {
     for (const link of this.links.keys()) {
-      const sample = `causeway_link_up{region="${sourceOf(link)}"}`;
       const { nodes } = this.region(fetcherOf(link)).site;
-      const ups = nodes.map(({ broker }) => broker?.metric(sample).catch(() => 0) ?? 0);
-      if (!(await Promise.all(ups)).includes(1)) return false;
+      const name = `causeway_link_up{region="${sourceOf(link)}"}`;
+      const ups = await Promise.all(nodes.map((node) => sample(node, name)));
+      if (!ups.includes(1)) return false;
     }
     return true;
   }
@@ -246,6 +244,12 @@ export class RegionSite {
     for (const node of this.cassandras) await node.remove();
     for (const proxy of this.betweenCassandras) await proxy.close();
   }
+}
+
+/** 0 of a node that does not answer. */
+async function sample({ broker, isStopped }: SiteNode, name: string): Promise<number> {
+  if (broker === null || isStopped) return 0;
+  return broker.metric(name).catch(() => 0);
 }
 
 export function linksOf(names: readonly string[], topology: Topology): LinkName[] {

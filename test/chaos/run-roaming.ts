@@ -32,9 +32,10 @@ const { values } = parseArgs({
   },
 });
 
+const section = roamingSection(values.wait === undefined ? undefined : Number(values.wait));
 const plans = values.regions.split(',').map((word) => {
   const [name = '', nodes = '1'] = word.split(':');
-  return { name, nodes: Number(nodes) };
+  return { name, nodes: Number(nodes), section };
 });
 const kinds = values.kinds?.split(',').map((word): MovingFault => {
   const fault = movingFaults.find((known) => known === word);
@@ -49,12 +50,11 @@ const seed = Number(values.seed ?? Math.floor(Math.random() * 2 ** 20));
 const moves = Number(values.moves);
 const kills = Number(values.kills);
 const names = plans.map(({ name }) => name);
-const section = roamingSection(values.wait === undefined ? undefined : Number(values.wait));
 console.log(`roaming: seed ${seed}, ${moves} moves, ${kills} kills`);
 let isClean = false;
 try {
   const datacenters = plans.some(({ nodes }) => nodes > 1)
-    ? new DatacenterRegions(await startRoamingSite(stage, plans, section))
+    ? new DatacenterRegions((await startRoamingSite(stage, plans)).site)
     : null;
   const regions = datacenters ?? new LoneRegions(await startRoaming(stage, names, section));
   const report = await runRoamingChaos({

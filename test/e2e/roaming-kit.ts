@@ -7,8 +7,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { type RegionPlan, RegionSite } from '../chaos/region-site.ts';
-import { makeKeyspace } from '../support/cassandra-link.ts';
-import { sharedCassandra } from '../support/cassandra-server.ts';
 import type { LinkName } from '../support/region-config.ts';
 import { RegionKeyspace } from '../support/region-keyspace.ts';
 import { TestRegions } from './link-kit.ts';
@@ -37,21 +35,29 @@ export async function startRoaming(
   });
 }
 
+export interface RoamingSite {
+  readonly site: RegionSite;
+  readonly keyspace: RegionKeyspace;
+}
+
 /** Each with a link to each; all nodes are ready. */
 export async function startRoamingSite(
   t: Test,
-  regions: readonly RegionPlan[],
-  section: object = roamingSection(),
-): Promise<RegionSite> {
-  const cassandra = await sharedCassandra(t);
-  const keyspace = await makeKeyspace(t, cassandra, []);
+  plans: readonly RegionPlan[],
+): Promise<RoamingSite> {
+  const keyspace = await RegionKeyspace.make(t);
   const folder = mkdtempSync(join(tmpdir(), 'causeway-roaming-'));
-  const topology = 'mesh';
-  const site = new RegionSite({ regions, topology, folder, cassandra, keyspace, section });
+  const site = new RegionSite({
+    regions: plans.map((plan) => ({ ...plan, section: plan.section ?? roamingSection() })),
+    topology: 'mesh',
+    folder,
+    cassandra: keyspace.server,
+    keyspace: keyspace.name,
+  });
   t.teardown(async () => {
     await site.end();
     rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
   });
   await site.start();
-  return site;
+  return { site, keyspace };
 }
