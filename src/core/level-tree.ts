@@ -26,9 +26,11 @@ const SERIAL = 5;
 /** Its high 16 bits, and above them the length of the text in units. */
 const SERIAL_HIGH = 6;
 const RECORD_SLAB = 7;
-/** 16 bits, and above them whether the text is in a slab. */
+/** 16 bits, and above them whether the text is in a slab, and the node in a table. */
 const RECORD_AT = 8;
 const IN_SLAB = 0x10000;
+const IN_TABLE = 0x20000;
+const FLAGS: number = IN_SLAB | IN_TABLE;
 /** Four units to a field; of a text that is longer, or not Latin-1: slab and place. */
 const TEXT = 9;
 const TEXT_UNITS_MAX = 16;
@@ -47,7 +49,7 @@ export class LevelTree {
   readonly #hash: KeyedHash;
   readonly #chunks: Int32Array[] = [];
   readonly #texts: RecordSlabs;
-  /** Of nodes by the hash of parent and text: number + 1, 0: free. */
+  /** Of nodes that have, or had, siblings, by the hash of parent and text: number + 1, 0: free. */
   readonly #tables: Int32Array[] = new Array<Int32Array>(TABLES).fill(NO_TABLE);
   readonly #counts: Int32Array = new Int32Array(TABLES);
   /** Nodes that have been used, the root among them. */
@@ -59,7 +61,9 @@ export class LevelTree {
     this.#hash = new KeyedHash(k0, k1);
     this.#texts = new RecordSlabs({
       isAt: (node, slab, at) =>
-        this.#isInSlab(node) && this.#get(node, TEXT) === slab && this.#get(node, TEXT + 1) === at,
+        this.#has(node, IN_SLAB) &&
+        this.#get(node, TEXT) === slab &&
+        this.#get(node, TEXT + 1) === at,
       moved: (node, slab, at) => {
         this.#set(node, TEXT, slab);
         this.#set(node, TEXT + 1, at);
@@ -125,8 +129,8 @@ export class LevelTree {
     return true;
   }
 
-  #isInSlab(node: number): boolean {
-    return (this.#get(node, RECORD_AT) & IN_SLAB) !== 0;
+  #has(node: number, flag: number): boolean {
+    return (this.#get(node, RECORD_AT) & flag) !== 0;
   }
 
   /** `$…`. */
@@ -140,6 +144,13 @@ export class LevelTree {
 
   get nodesMade(): number {
     return this.#serial;
+  }
+
+  /** Bytes of all tables. */
+  get tableBytes(): number {
+    let bytes = 0;
+    for (const table of this.#tables) bytes += table.byteLength;
+    return bytes;
   }
 
   parent(node: number): number {
@@ -186,8 +197,13 @@ export class LevelTree {
     this.#set(node, PARENT, parent);
     this.#set(node, LAST, NONE);
     this.#writeText(node, text, start, end);
-    this.#insert(node, this.#hash.of(parent, text, start, end));
+    this.#set(node, HASH, this.#hash.of(parent, text, start, end));
     const last = this.#get(parent, LAST);
+    // Half of all nodes may have no siblings: they are found without.
+    if (last !== NONE) {
+      if (!this.#has(last, IN_TABLE)) this.#insert(last);
+      this.#insert(node);
+    }
     const first = last === NONE ? node : this.#get(last, NEXT);
     this.#set(node, NEXT, first);
     this.#set(node, PREVIOUS, last === NONE ? node : last);
@@ -209,8 +225,8 @@ export class LevelTree {
       this.#set(next, PREVIOUS, previous);
       if (this.#get(parent, LAST) === node) this.#set(parent, LAST, previous);
     }
-    this.#extract(node, this.#get(node, HASH));
-    if (this.#isInSlab(node)) {
+    if (this.#has(node, IN_TABLE)) this.#extract(node);
+    if (this.#has(node, IN_SLAB)) {
       this.#set(node, RECORD_AT, 0);
       this.#texts.drop(this.#get(node, TEXT), this.#get(node, TEXT + 1));
     }
@@ -284,13 +300,14 @@ export class LevelTree {
 
   setRecord(node: number, slab: number, at: number): void {
     this.#set(node, RECORD_SLAB, slab);
-    this.#set(node, RECORD_AT, (this.#get(node, RECORD_AT) & IN_SLAB) | at);
+    this.#set(node, RECORD_AT, (this.#get(node, RECORD_AT) & FLAGS) | at);
   }
 
   // ------------------------------------------------------------------ tables
 
-  #insert(node: number, hash: number): void {
-    this.#set(node, HASH, hash);
+  #insert(node: number): void {
+    const hash = this.#get(node, HASH);
+    this.#set(node, RECORD_AT, this.#get(node, RECORD_AT) | IN_TABLE);
     const which = hash >>> 24;
     let table = this.#tables[which]!;
     const count = this.#counts[which]!++ + 1;
@@ -306,7 +323,8 @@ export class LevelTree {
     place(table, node + 1, hash);
   }
 
-  #extract(node: number, hash: number): void {
+  #extract(node: number): void {
+    const hash = this.#get(node, HASH);
     const table = this.#tables[hash >>> 24]!;
     this.#counts[hash >>> 24]!--;
     const mask = table.length - 1;

@@ -5,7 +5,7 @@
  *   0      QoS (2 bits), RETAIN as published, and which of the following there are
  *   1      sequence (f64)
  *   9      expiry (f64); microseconds (f64) and writer (u40) of the version; properties and source, each
- *          behind its length (u32); then the body: topic field and payload
+ *          behind its length (a byte, or from 255 on that and a u32); then the body: topic field and payload
  */
 import { EMPTY_BUFFER, readU16, readU32, writeU32 } from '../util/bytes.ts';
 import { Message } from './message.ts';
@@ -24,6 +24,8 @@ const IS_ASCII = 0x80;
 
 const VERSION_BYTES = 13;
 const TWO_32 = 2 ** 32;
+/** Lengths from here on take four bytes more. */
+const LONG = 0xff;
 
 export class RetainedRecords {
   /** Of the source encoded last: who retains one message often retains many. */
@@ -41,8 +43,8 @@ export class RetainedRecords {
       9 +
       (message.expiresAtMs === 0 ? 0 : 8) +
       (message.version === null ? 0 : VERSION_BYTES) +
-      (properties.length === 0 ? 0 : 4 + properties.length) +
-      (source === null ? 0 : 4 + this.#sourceBytes.length) +
+      (properties.length === 0 ? 0 : blockBytes(properties.length)) +
+      (source === null ? 0 : blockBytes(this.#sourceBytes.length)) +
       (message.bodyEnd - message.bodyStart)
     );
   }
@@ -70,10 +72,34 @@ export class RetainedRecords {
   }
 }
 
+/** With its length before it. */
+function blockBytes(bytes: number): number {
+  return bytes < LONG ? 1 + bytes : 5 + bytes;
+}
+
+function writeLength(out: Buffer, pos: number, length: number): number {
+  if (length < LONG) {
+    out[pos] = length;
+    return pos + 1;
+  }
+  out[pos] = LONG;
+  return writeU32(out, pos + 1, length);
+}
+
 function writeBlock(out: Buffer, pos: number, bytes: Buffer): number {
-  writeU32(out, pos, bytes.length);
-  bytes.copy(out, pos + 4);
-  return pos + 4 + bytes.length;
+  const start = writeLength(out, pos, bytes.length);
+  return start + bytes.copy(out, start);
+}
+
+/** Where a block begins whose length is at `pos`. */
+function blockStart(slab: Buffer, pos: number): number {
+  return slab[pos] === LONG ? pos + 5 : pos + 1;
+}
+
+/** Where it ends. */
+function blockEnd(slab: Buffer, pos: number): number {
+  const length = slab[pos]!;
+  return length === LONG ? pos + 5 + readU32(slab, pos + 1) : pos + 1 + length;
 }
 
 /** `Message.bytes` of it. */
@@ -84,10 +110,11 @@ export function retainedRecordBytes(slab: Buffer, start: number, end: number): n
   if ((flags & HAS_EXPIRY) !== 0) pos += 8;
   if ((flags & HAS_VERSION) !== 0) pos += VERSION_BYTES;
   if ((flags & HAS_PROPERTIES) !== 0) {
-    propertyBytes = readU32(slab, pos);
-    pos += 4 + propertyBytes;
+    const propertyStart = blockStart(slab, pos);
+    pos = blockEnd(slab, pos);
+    propertyBytes = pos - propertyStart;
   }
-  if ((flags & HAS_SOURCE) !== 0) pos += 4 + readU32(slab, pos);
+  if ((flags & HAS_SOURCE) !== 0) pos = blockEnd(slab, pos);
   return end - pos + propertyBytes;
 }
 
@@ -109,13 +136,13 @@ export function readRetainedRecord(slab: Buffer, start: number, end: number): Me
     pos += VERSION_BYTES;
   }
   if ((flags & HAS_PROPERTIES) !== 0) {
-    const bytes = readU32(slab, pos);
-    properties = slab.subarray(pos + 4, pos + 4 + bytes);
-    pos += 4 + bytes;
+    const propertyEnd = blockEnd(slab, pos);
+    properties = slab.subarray(blockStart(slab, pos), propertyEnd);
+    pos = propertyEnd;
   }
   if ((flags & HAS_SOURCE) !== 0) {
-    source = decodeSource(slab, pos + 4);
-    pos += 4 + readU32(slab, pos);
+    source = decodeSource(slab, pos);
+    pos = blockEnd(slab, pos);
   }
   const bodyStart = pos;
   const payloadStart = bodyStart + 2 + readU16(slab, bodyStart);
@@ -159,11 +186,11 @@ export function showRetainedRecord(
   }
   if ((flags & HAS_VERSION) !== 0) pos += VERSION_BYTES;
   if ((flags & HAS_PROPERTIES) !== 0) {
-    view.propertyStart = pos + 4;
-    pos += 4 + readU32(slab, pos);
+    view.propertyStart = blockStart(slab, pos);
+    pos = blockEnd(slab, pos);
     view.propertyEnd = pos;
   }
-  if ((flags & HAS_SOURCE) !== 0) pos += 4 + readU32(slab, pos);
+  if ((flags & HAS_SOURCE) !== 0) pos = blockEnd(slab, pos);
   const payloadStart = pos + 2 + readU16(slab, pos);
   publication.topicFromView();
   view.qos = (flags & QOS_BITS) as 0 | 1 | 2;
@@ -186,37 +213,36 @@ export function retainedRecordSource(slab: Buffer, start: number): Principal | n
   let pos = start + 9;
   if ((flags & HAS_EXPIRY) !== 0) pos += 8;
   if ((flags & HAS_VERSION) !== 0) pos += VERSION_BYTES;
-  if ((flags & HAS_PROPERTIES) !== 0) pos += 4 + readU32(slab, pos);
-  return decodeSource(slab, pos + 4);
+  if ((flags & HAS_PROPERTIES) !== 0) pos = blockEnd(slab, pos);
+  return decodeSource(slab, pos);
 }
 
-/** Client id, tenant and (behind a byte that says whether there is one) identity, behind their lengths. */
+/** Client id and tenant, as blocks; a byte that says whether there is an identity, and that to the end. */
 function encodeSource({ clientId, tenant, identity }: Principal): Buffer {
   const clientIdBytes = Buffer.byteLength(clientId);
   const tenantBytes = Buffer.byteLength(tenant);
+  const identityBytes = identity === null ? 0 : Buffer.byteLength(identity);
   const out = Buffer.allocUnsafe(
-    9 + clientIdBytes + tenantBytes + (identity === null ? 0 : 4 + Buffer.byteLength(identity)),
+    blockBytes(clientIdBytes) + blockBytes(tenantBytes) + 1 + identityBytes,
   );
-  let pos = writeU32(out, 0, clientIdBytes);
+  let pos = writeLength(out, 0, clientIdBytes);
   pos += out.write(clientId, pos);
-  pos = writeU32(out, pos, tenantBytes);
+  pos = writeLength(out, pos, tenantBytes);
   pos += out.write(tenant, pos);
   out[pos++] = identity === null ? 0 : 1;
-  if (identity !== null) {
-    writeU32(out, pos, out.length - pos - 4);
-    out.write(identity, pos + 4);
-  }
+  if (identity !== null) out.write(identity, pos);
   return out;
 }
 
-function decodeSource(slab: Buffer, start: number): Principal {
-  let pos = start + 4;
-  let end = pos + readU32(slab, start);
-  const clientId = slab.utf8Slice(pos, end);
-  pos = end + 4;
-  end = pos + readU32(slab, end);
-  const tenant = pos === end ? '' : slab.utf8Slice(pos, end);
-  if (slab[end] === 0) return { clientId, identity: null, tenant };
-  pos = end + 5;
-  return { clientId, identity: slab.utf8Slice(pos, pos + readU32(slab, end + 1)), tenant };
+/** Of a block whose length is at `pos`. */
+function decodeSource(slab: Buffer, pos: number): Principal {
+  const end = blockEnd(slab, pos);
+  const client = blockStart(slab, pos);
+  const tenantAt = blockEnd(slab, client);
+  const clientId = slab.utf8Slice(blockStart(slab, client), tenantAt);
+  const identityAt = blockEnd(slab, tenantAt);
+  const tenantStart = blockStart(slab, tenantAt);
+  const tenant = tenantStart === identityAt ? '' : slab.utf8Slice(tenantStart, identityAt);
+  if (slab[identityAt] === 0) return { clientId, identity: null, tenant };
+  return { clientId, identity: slab.utf8Slice(identityAt + 1, end), tenant };
 }

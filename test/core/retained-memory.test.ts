@@ -15,7 +15,11 @@ import { BitSet } from '../../src/util/bit-set.ts';
 import { KeyedHash } from '../../src/util/keyed-hash.ts';
 import { SeededRandom } from './manual-time.ts';
 
-const text = fc.string({ unit: 'binary', maxLength: 40 });
+const text = fc.oneof(
+  fc.string({ unit: 'binary', maxLength: 40 }),
+  // About where lengths take more than a byte.
+  fc.integer({ min: 250, max: 260 }).map((length) => 'y'.repeat(length)),
+);
 const level = fc.oneof(
   fc.constantFrom('a', 'b', '', '$x', 'device-000000017', 'x'.repeat(17), 'é', 'Ω', '🚂🚂'),
   fc.string({ maxLength: 20 }).map((name) => name.replaceAll('/', '_')),
@@ -32,7 +36,10 @@ const message = fc
     payload: fc.uint8Array({ minLength: 1, maxLength: 300 }),
     // Beyond what shares a slab.
     repeats: fc.constantFrom(1, 1, 1, 1, 30),
-    properties: fc.uint8Array({ maxLength: 20 }),
+    properties: fc.oneof(
+      fc.uint8Array({ maxLength: 20 }),
+      fc.uint8Array({ minLength: 250, maxLength: 260 }),
+    ),
     qos: fc.constantFrom<0 | 1 | 2>(0, 1, 2),
     retain: fc.boolean(),
     expiresAtMs: fc.constantFrom(0, 1_700_000_000_000, 1_700_000_000_000.5),
@@ -212,6 +219,37 @@ t.test('a walk goes on behind what is taken away and used again', async (t) => {
   for (const node of [first, third, fourth]) tree.remove(node);
   t.equal(tree.firstChild(ROOT), NONE);
   t.notOk(tree.hasChildren(ROOT));
+});
+
+t.test('tables have those with siblings, and do not grow by what comes and goes', async (t) => {
+  const tree = new LevelTree(1, 2);
+  const find = (parent: number, name: string): number => tree.find(parent, name, 0, name.length);
+  const add = (parent: number, name: string): number => tree.add(parent, name, 0, name.length);
+  let parent = ROOT;
+  for (let depth = 0; depth < 100; depth++) parent = add(parent, `level-${depth}`);
+  t.equal(tree.tableBytes, 0, 'only children are in none');
+  const random = new SeededRandom(7);
+  const names = Array.from({ length: 50 }, (_, i) => `device-${i}`);
+  const nodes = new Map<string, number>();
+  for (let step = 0; step < 50_000; step++) {
+    // Often there is one, or none, beside a lot that come and go at other times.
+    const name = names[random.below(step % 2000 < 1000 ? 3 : names.length)]!;
+    const node = nodes.get(name);
+    if (node === undefined) {
+      nodes.set(name, add(parent, name));
+      tree.setRecord(nodes.get(name)!, step, step & 0xfffc);
+    } else {
+      tree.setRecord(node, NONE, 0);
+      tree.remove(node);
+      nodes.delete(name);
+    }
+    if (step % 100 !== 0) continue;
+    for (const one of names) {
+      if (find(parent, one) !== (nodes.get(one) ?? NONE)) t.fail(`${one} after ${step} steps`);
+    }
+  }
+  // The smallest for each of 256.
+  t.ok(tree.tableBytes <= 256 * 8 * 4, `${tree.tableBytes} bytes`);
 });
 
 t.test('KeyedHash: by key, head and each unit', async (t) => {
