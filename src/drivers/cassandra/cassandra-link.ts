@@ -88,6 +88,7 @@ export function openCassandra(options: CassandraLinkOptions): CassandraLink {
 export class CassandraLink implements CassandraPort {
   readonly settings: CassandraSettings;
   readonly counters: CassandraCounters = newCassandraCounters();
+  readonly #open: (settings: CassandraSettings) => Promise<CassandraSession>;
   readonly #checked: WeakMap<CassandraStatement, RegExp> = new WeakMap();
   readonly #queue: Ring<Request> = new Ring();
   readonly #requests: Set<Request> = new Set();
@@ -107,8 +108,13 @@ export class CassandraLink implements CassandraPort {
   #refusal: CassandraFailure | null = null;
   #isClosed = false;
 
-  constructor(settings: CassandraSettings) {
+  /** `open`: tests hand in one that knows a ring of their own. */
+  constructor(
+    settings: CassandraSettings,
+    open: (settings: CassandraSettings) => Promise<CassandraSession> = CassandraSession.open,
+  ) {
     this.settings = settings;
+    this.#open = open;
     this.#backoffMs = settings.backoffMinMs;
     void this.#connect();
   }
@@ -451,7 +457,7 @@ export class CassandraLink implements CassandraPort {
   async #connect(): Promise<void> {
     let session: CassandraSession;
     try {
-      session = await CassandraSession.open(this.settings);
+      session = await this.#open(this.settings);
     } catch (error) {
       const failure = cassandraFailure(error);
       this.#refusal = failure.outcome === 'refused' ? failure : null;
