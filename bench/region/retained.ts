@@ -13,6 +13,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { cpus, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { CassandraNode } from '../../scripts/cassandra-node.ts';
 import { Client } from '../../src/client/client.ts';
 import { PacketSplitter } from '../../src/client/packet-splitter.ts';
@@ -29,6 +30,9 @@ const BUSY_TOPICS = 20;
 const BUSY_MS = 5000;
 const FILLING_AT_ONCE = 256;
 const READY_MS_MAX = 900_000;
+/** Whoever has done something is measured so long after. */
+const REST_MS = 5000;
+const TOPICS_MIN = 100_000;
 const PUBLISH = 3;
 const SUBSCRIBE_ALL = Buffer.from([0x82, 0x06, 0x00, 0x01, 0x00, 0x01, 0x23, 0x00]);
 
@@ -53,6 +57,27 @@ const count = (value: number): string => whole.format(Math.round(value));
 
 function topicOf(index: number): string {
   return `plant/${index % 100}/line/${index % 1000}/device-${index}/state`;
+}
+
+interface Memory {
+  readonly bytes: number;
+  /** Of them; the kernel takes these back when somebody needs them. */
+  readonly fileBytes: number;
+}
+
+function memoryOf(broker: Broker): Memory {
+  return { bytes: broker.rssBytes(), fileBytes: broker.rssFileBytes() };
+}
+
+/** Against a node without any. */
+function tellMemory(when: string, broker: Broker, bare: Memory, topics: number): void {
+  const { bytes, fileBytes } = memoryOf(broker);
+  const each = (bytes - bare.bytes) / topics - PAYLOAD_BYTES;
+  const files = (fileBytes - bare.fileBytes) / topics;
+  tell(
+    `memory of one topic beyond its payload, ${when}`,
+    `${count(each)} bytes, ${count(files)} of them pages of files`,
+  );
 }
 
 async function init(keyspace: string): Promise<void> {
@@ -112,6 +137,7 @@ async function publishAll(
 async function measureWrites(): Promise<void> {
   await init('bench_write');
   const broker = await startNode('bench_write');
+  const bare = memoryOf(broker);
   const clients = await publishers(broker);
   const writes = (): Promise<number> => broker.metric('causeway_cassandra_retained_writes_total');
   let index = 0;
@@ -136,6 +162,9 @@ async function measureWrites(): Promise<void> {
   );
   tell('  changes to one write to Cassandra', (busy.acked / written).toFixed(1));
   await Promise.all(clients.map((client) => client.disconnect()));
+  await sleep(REST_MS);
+  // Of few topics it would be the clients'.
+  if (toWrite >= TOPICS_MIN) tellMemory('written by clients, at rest', broker, bare, toWrite);
   await broker.stop();
 }
 
@@ -228,7 +257,7 @@ async function measureReads(): Promise<void> {
 
   await init('bench_empty');
   const bare = await startNode('bench_empty');
-  const bareBytes = bare.rssBytes();
+  const bareMemory = memoryOf(bare);
   await bare.stop();
 
   const name = `node-${nodes++}`;
@@ -239,20 +268,17 @@ async function measureReads(): Promise<void> {
     'a new node is ready',
     `after ${(readyMs / 1000).toFixed(1)} s (${count((toRead * 1000) / readyMs)} topics a second)`,
   );
-  const firstBytes = broker.rssBytes();
-  tell('  its memory', `${count(firstBytes / 2 ** 20)} MiB`);
+  tellMemory('new node, ready', broker, bareMemory, toRead);
   // Until then it would begin with a round again.
   await broker.metricReaches('causeway_cassandra_rounds_total', 1, READY_MS_MAX);
+  await sleep(REST_MS);
+  tellMemory('new node, at rest', broker, bareMemory, toRead);
   await broker.stop();
 
   startMs = performance.now();
   broker = await startNode(keyspace, name);
   tell('restarted over its mirror', `after ${((performance.now() - startMs) / 1000).toFixed(1)} s`);
-  const bytes = (broker.rssBytes() - bareBytes) / toRead;
-  tell(
-    'memory of one topic then',
-    `${count(bytes)} bytes, ${count(bytes - PAYLOAD_BYTES)} of them beyond its payload; topic ${topicOf(toRead - 1).length} characters`,
-  );
+  tellMemory('restarted', broker, bareMemory, toRead);
   for (let round = 1; round <= 3; round++) {
     const cpuS = broker.cpuSeconds();
     const { ms } = await replay(broker, toRead);
@@ -260,6 +286,9 @@ async function measureReads(): Promise<void> {
     const rate = `${count((toRead * 1000) / ms)} messages a second`;
     tell(`#, round ${round}`, `${rate}, CPU of the node ${cpuUs.toFixed(2)} µs each`);
   }
+  await sleep(REST_MS);
+  tellMemory('after these', broker, bareMemory, toRead);
+  tell('characters of a topic', `${topicOf(toRead - 1).length}`);
   await broker.stop();
 }
 

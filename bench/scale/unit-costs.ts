@@ -137,10 +137,10 @@ export const unitCosts: Readonly<Record<UnitCostName, UnitCost>> = {
     source: 'bench/micro/interest.ts',
   },
   retainedBytes: {
-    value: 355,
+    value: 269,
     unit: 'bytes',
     what: 'of memory of a retained topic beside its payload, on every node',
-    source: 'internals/regions-open.md, retained; 208 of them by bench/micro/retained.ts',
+    source: 'bench/region/retained.ts; 199 of them by bench/micro/retained.ts',
   },
   retainedWriteUs: {
     value: 180,

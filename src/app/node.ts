@@ -16,6 +16,7 @@ import type { Acceptor, Log, Store } from '../core/ports.ts';
 import { createListener } from '../listeners/create-listener.ts';
 import type { Listener, ListenerOptions } from '../listeners/listener.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
+import { collectGarbage } from './collect-garbage.ts';
 import type { Datacenter } from './datacenter.ts';
 import { checkDescriptors } from './descriptors.ts';
 import { listenerOptions, nameOf } from './listener-options.ts';
@@ -247,6 +248,8 @@ export class BrokerNode {
         roles: datacenter?.roles ?? null,
       });
       await node.#desk.start();
+      // Rows of the disk and of Cassandra, as long as nobody waits for it.
+      await collectGarbage();
       await node.#listen();
       node.#door.startPublishing();
       // Else it is open already: it says what the node waits for.

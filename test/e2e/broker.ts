@@ -217,8 +217,17 @@ export class Broker {
 
   /** Resident memory now. */
   rssBytes(): number {
+    return this.#statusBytes('VmRSS');
+  }
+
+  /** Of it, pages of files: the program and what it has mapped. */
+  rssFileBytes(): number {
+    return this.#statusBytes('RssFile');
+  }
+
+  #statusBytes(name: string): number {
     const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
-    return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? Number.NaN) * 1024;
+    return Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)?.[1] ?? Number.NaN) * 1024;
   }
 
   /** User and system time of all its threads. */

@@ -25,7 +25,7 @@ const HAS_EXPIRY = 0x10;
 const HAS_PROPERTIES = 0x20;
 const HAS_SOURCE = 0x40;
 const KNOWN_BITS = 0x7f;
-const SOURCES_MAX = 10_000;
+const SOURCES_MAX = 256;
 
 /** What was kept of a topic: a message, or that it was cleared. */
 export interface RetainedRecord {

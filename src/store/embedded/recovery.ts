@@ -27,7 +27,8 @@ import { decodeNumbers, decodeSession } from './session-codec.ts';
 import { openedNote, readRetained } from './state-records.ts';
 import { StoredSession } from './stored-session.ts';
 
-const ROWS_AT_ONCE = 4096;
+/** A start of a million rows keeps the memory for which its rows stand in line: few of them at a time. */
+const ROWS_AT_ONCE = 256;
 const ROWS_BYTES = 512 * 1024;
 /** Records whose keys begin with a serial or a block number. */
 const NUMBERED: readonly KeyPrefix[] = [

@@ -28,7 +28,7 @@ export function writeDoom(batch: Batch, session: StoredSession): void {
 /** What is kept of a topic: the message, the version of its tombstone, or nothing. */
 export type RetainedState = Message | RetainedVersion | null;
 
-const SOURCES_MAX = 10_000;
+const SOURCES_MAX = 256;
 
 /** A tombstone and not a message, whose first byte has no such bit. */
 const TOMBSTONE = 0x40;
