@@ -1,0 +1,133 @@
+// What a link does with what another region says of sessions that move: in a datacenter it has a place among the
+// messages, and is acknowledged when it is kept (ADR 0023).
+import t from 'tap';
+import type { TransportHandler } from '../../src/client/transport.ts';
+import type { Log } from '../../src/core/ports.ts';
+import { REGION_PROPERTY } from '../../src/core/region-links.ts';
+import type { SayWord } from '../../src/geo/applied-words.ts';
+import { type LinkParts, RegionLink } from '../../src/geo/region-link.ts';
+import type { RoamingEars } from '../../src/geo/roaming/roaming-links.ts';
+import { encodeConnack } from '../../src/wire/connack.ts';
+import { PacketType } from '../../src/wire/packet-type.ts';
+
+const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+const clock = { monotonicMs: () => 0, wallMs: () => 0 };
+
+/** Of QoS 1, without properties. */
+function publish(topic: string, packetId: number, payload: string): Buffer {
+  const text = Buffer.from(topic);
+  const body = Buffer.alloc(2 + text.length + 3);
+  body.writeUInt16BE(text.length, 0);
+  text.copy(body, 2);
+  body.writeUInt16BE(packetId, 2 + text.length);
+  const rest = Buffer.concat([body, Buffer.from(payload)]);
+  return Buffer.concat([Buffer.from([0x32, rest.length]), rest]);
+}
+
+function world(isAtomic: boolean) {
+  const handlers: TransportHandler[] = [];
+  const acknowledged: number[] = [];
+  const heard: string[] = [];
+  const ends: ((isTaken: boolean) => void)[] = [];
+  const words: { readonly say: SayWord; readonly done: (failed: boolean) => void }[] = [];
+  const ears: RoamingEars = {
+    answered: (region, payload) => heard.push(`${region} answers ${payload}`),
+    moved: (region, payload, earlier, done) => {
+      heard.push(`${region} says ${payload}`);
+      earlier((failed) => heard.push(`keep ${payload} ${failed}`));
+      ends.push(done);
+    },
+    missed: () => {},
+  };
+  const parts: LinkParts = {
+    settings: {
+      ...{ region: 'us', url: 'mqtt://us', username: undefined, password: undefined },
+      ...{ tls: undefined, allow: ['#'], budgetAgeS: 60, budgetBytes: 1e6 },
+    },
+    region: 'eu',
+    inlet: {} as LinkParts['inlet'],
+    window: {} as LinkParts['window'],
+    line: {
+      addWord: (say: SayWord, done: (failed: boolean) => void) => words.push({ say, done }),
+    } as unknown as LinkParts['line'],
+    notes: { isAtomic, putNote: () => 0 } as unknown as LinkParts['notes'],
+    *interest() {
+      yield;
+      return new Set<string>();
+    },
+    memory: { hadSession: true, startsClean: false, filters: new Set() },
+    isHolder: () => true,
+    missed: () => {},
+    linkTo: () => null,
+    ears,
+    clock,
+    log,
+    world: {
+      timers: { nowMs: () => 0, after: () => () => {}, every: () => () => {} },
+      random: () => 0.5,
+      open: (_url, handler) => {
+        handlers.push(handler);
+        return {
+          write: (bytes) => {
+            for (let at = 0; at < bytes.length; at += 2 + bytes[at + 1]!) {
+              if (bytes[at]! >> 4 === PacketType.PUBACK)
+                acknowledged.push(bytes.readUInt16BE(at + 2));
+            }
+          },
+          ...{ unsentBytes: () => 0, pause: () => {}, resume: () => {} },
+          ...{ end: () => {}, destroy: () => {} },
+        };
+      },
+    },
+    unsubscribeAfterMs: 1000,
+  };
+  const link = new RegionLink(parts);
+  link.start();
+  const [handler] = handlers;
+  handler!.onOpen();
+  handler!.onBytes(
+    encodeConnack(5, {
+      sessionPresent: true,
+      reasonCode: 0,
+      userProperties: [[REGION_PROPERTY, 'us']],
+    }),
+  );
+  t.ok(link.isUp);
+  const bytes = async (...packets: Buffer[]) => {
+    const chunk = Buffer.concat(packets);
+    handler!.onBytes(chunk);
+    chunk.fill(0);
+    await new Promise(setImmediate);
+  };
+  return { bytes, acknowledged, heard, ends, words };
+}
+
+t.test('in a datacenter a word is put into the line', async (t) => {
+  const { bytes, acknowledged, heard, ends, words } = world(false);
+  await bytes(publish('$roam/moved', 7, 'W'), publish('$roam/answer', 8, 'A'));
+  t.strictSame(heard, ['us answers A'], 'it is not its turn');
+  const later: ((failed: boolean) => void)[] = [];
+  words[0]!.say(
+    (then) => later.push(then),
+    (isTaken) => words[0]!.done(!isTaken),
+  );
+  t.strictSame(heard.slice(1), ['us says W'], 'as it was, whatever the buffer has by now');
+  later[0]!(false);
+  t.strictSame(heard.slice(2), ['keep W false']);
+  await bytes();
+  t.strictSame(acknowledged, [], 'nothing before it is kept');
+  ends[0]!(true);
+  await bytes();
+  t.strictSame(acknowledged, [7, 8]);
+});
+
+t.test('on a node alone it is heard at once', async (t) => {
+  const { bytes, acknowledged, heard, ends, words } = world(true);
+  await bytes(publish('$roam/moved', 7, 'W'));
+  t.strictSame(heard, ['us says W', 'keep W false']);
+  t.equal(words.length, 0);
+  t.strictSame(acknowledged, []);
+  ends[0]!(true);
+  await bytes();
+  t.strictSame(acknowledged, [7]);
+});
