@@ -14,7 +14,7 @@ import { linkIdOf } from '../core/link-names.ts';
 import type { Admin, Log } from '../core/ports.ts';
 import { type LinkPeer, type LinkTerms, RegionLinks } from '../core/region-links.ts';
 import type { NoteKeeper } from '../geo/identity-window.ts';
-import { LinkHolder } from '../geo/link-holder.ts';
+import { LinkHolder, type NotedMoves } from '../geo/link-holder.ts';
 import { LocalNotes } from '../geo/link-notes.ts';
 import type { LinkSettings, RegionLink } from '../geo/region-link.ts';
 import type { RoamingEars, RoamingLinks } from '../geo/roaming/roaming-links.ts';
@@ -35,6 +35,8 @@ export interface LinkSurroundings {
   readonly missed: () => void;
   /** Null: sessions stay in their region. */
   readonly ears: RoamingEars | null;
+  /** Null: alone, or sessions stay. */
+  readonly moves: NotedMoves | null;
 }
 
 const INCARNATION_BYTES = 16;
@@ -90,6 +92,7 @@ export class NodeLinks implements LinksView {
       log: this.#log,
       missed: around.missed,
       ears: around.ears,
+      moves: around.moves,
     });
     this.#holder.start(this.#settings);
   }

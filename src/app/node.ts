@@ -117,6 +117,7 @@ export class BrokerNode {
       links: links?.core ?? null,
       bridges: bridges.budgets,
       directory: roaming?.core ?? null,
+      roamCodec: roaming?.codec ?? null,
     });
     this.#acceptor = this.#broker;
     if (datacenter !== null) {
@@ -210,6 +211,7 @@ export class BrokerNode {
     const parts = [region, datacenter, links, bridges, roaming, control] as const;
     const node = new BrokerNode(options, store, rights, ...parts);
     broker = node.#broker;
+    roaming?.attach(broker, links);
     try {
       await rights.start();
     } catch (error) {
@@ -240,7 +242,8 @@ export class BrokerNode {
         notes: store.notes,
         datacenter,
         missed: () => region?.beginRound(),
-        ears: roaming?.mover ?? null,
+        ears: roaming?.ears ?? null,
+        moves: roaming?.shared ?? null,
       });
       bridges.begin({
         broker: node.#broker,

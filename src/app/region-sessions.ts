@@ -6,15 +6,19 @@ import type { DirectoryView, MovesView } from '../admin/directory-view.ts';
 import type { RegionsConfig } from '../config/regions-config.ts';
 import type { Broker } from '../core/broker.ts';
 import type { Log } from '../core/ports.ts';
+import type { RoamCodec } from '../core/roam-frame.ts';
 import { HELD_PREFIX, type Roaming } from '../core/roaming.ts';
 import type { SessionDirectory } from '../core/session-directory.ts';
 import { decodeFrame, encodeFrame, type Kept } from '../geo/roaming/frame.ts';
 import { RegionMover } from '../geo/roaming/mover.ts';
+import { roamCodec } from '../geo/roaming/roam-codec.ts';
 import { RoamingCounters } from '../geo/roaming/roaming-counters.ts';
+import type { RoamingEars, RoamingLinks } from '../geo/roaming/roaming-links.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
 import { CassandraDirectory } from '../store/cassandra/cassandra-directory.ts';
 import { CqlTable } from '../store/cassandra/cql-table.ts';
 import { DirectoryCounters } from '../store/cassandra/directory-counters.ts';
+import { DatacenterMoves } from './datacenter-moves.ts';
 import type { NodeLinks } from './node-links.ts';
 import type { OpenStore } from './open-store.ts';
 import type { RegionRetained } from './region-retained.ts';
@@ -28,8 +32,11 @@ const UNWRITTEN_US = 60_000_000;
 
 export class RegionSessions {
   readonly view: DirectoryView;
-  /** Null until it begins. */
+  readonly codec: RoamCodec = roamCodec;
+  /** Of a node alone; null until it begins. */
   mover: RegionMover | null = null;
+  /** Of a datacenter; null: this node is alone, or sessions stay. */
+  shared: DatacenterMoves | null = null;
   readonly #log: Log;
   readonly #waitMs: number;
   readonly #directory: CassandraDirectory;
@@ -61,7 +68,7 @@ export class RegionSessions {
   }
 
   #moves(): MovesView {
-    const ofMover = (): RegionMover | null => this.mover;
+    const ofMover = (): RegionMover | DatacenterMoves | null => this.mover ?? this.shared;
     const none = new RoamingCounters();
     return {
       get counters() {
@@ -78,6 +85,20 @@ export class RegionSessions {
     if (!key.startsWith(HELD_PREFIX)) return false;
     this.#held.set(key, value);
     return true;
+  }
+
+  /** Before this node joins a datacenter. */
+  attach(broker: Broker, links: NodeLinks | null): void {
+    const { sharedRoaming } = broker;
+    if (sharedRoaming === null || links === null) return;
+    const ways = (): RoamingLinks => links.ways;
+    this.shared = new DatacenterMoves(broker, sharedRoaming, ways, this.#waitMs, this.#log);
+    sharedRoaming.start();
+  }
+
+  /** For the links. */
+  get ears(): RoamingEars | null {
+    return this.mover ?? this.shared;
   }
 
   /** Sessions are restored, and links begin after this. */
@@ -126,6 +147,7 @@ export class RegionSessions {
   /** No session moves from here on. */
   end(): void {
     this.mover?.stop();
+    this.shared?.stop();
   }
 
   get core(): SessionDirectory {

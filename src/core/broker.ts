@@ -9,6 +9,7 @@ import { Delivery } from './delivery.ts';
 import { Drain, type DrainOptions, type DrainProgress } from './drain.ts';
 import { Fanout } from './fanout.ts';
 import { GroupQueues } from './group-queues.ts';
+import { HolderRoaming, type RoamNotes } from './holder-roaming.ts';
 import { Inlet } from './inlet.ts';
 import { Inspection } from './inspection.ts';
 import type { Limits, RevokedSubscription } from './limits.ts';
@@ -28,9 +29,11 @@ import { Publisher } from './publisher.ts';
 import { Remote } from './remote.ts';
 import { RetainedReplay } from './retained-replay.ts';
 import { RetainedView } from './retained-view.ts';
+import { RoamVoice } from './roam-voice.ts';
 import { Roaming } from './roaming.ts';
 import type { ParkedOwner, Services } from './services.ts';
 import { Sessions } from './sessions.ts';
+import { SharedRoaming } from './shared-roaming.ts';
 import type { Stats } from './stats.ts';
 
 export type BrokerOptions = CoreOptions;
@@ -51,16 +54,20 @@ export class Broker implements Acceptor {
   readonly admin: Inspection;
   /** Where messages of other regions come in. */
   readonly linkInlet: LinkInlet;
-  /** Null: sessions stay in their region. */
+  /** Null: sessions stay in their region, or this node is not alone. */
   readonly roaming: Roaming | null = null;
+  /** The same in a datacenter. */
+  readonly sharedRoaming: SharedRoaming | null = null;
   /** What other nodes do here; null: alone. */
   readonly remote: Remote | null;
+  readonly #encoder: PublishEncoder;
   /** Null: alone. */
   readonly #groupQueues: GroupQueues | null;
 
   constructor(options: BrokerOptions) {
     const core = new Core(options);
     const encoder = new PublishEncoder(core.outbox);
+    this.#encoder = encoder;
     const delivery = new Delivery(core, encoder);
     const fanout = new Fanout(core, delivery, encoder);
     const publisher = new Publisher(core, delivery, fanout);
@@ -86,13 +93,28 @@ export class Broker implements Acceptor {
     }
     const { directory, links } = core;
     if (directory?.moves === true && links !== null) {
-      this.roaming = new Roaming(this.#services, encoder, links.region, directory);
-      core.roaming = this.roaming;
+      if (core.bus === null) {
+        this.roaming = new Roaming(this.#services, encoder, links.region, directory);
+        core.roaming = this.roaming;
+      } else if (options.roamCodec != null) {
+        const voice = new RoamVoice(this.#services, encoder);
+        const { bus } = core;
+        const { roamCodec } = options;
+        this.sharedRoaming = new SharedRoaming(this.#services, bus, voice, links, roamCodec);
+        core.roaming = this.sharedRoaming;
+      }
     }
     this.admin = new Inspection(this.#services);
     this.linkInlet = new LinkInlet(this.#services);
     this.remote = this.#remoteSide();
     this.#groupQueues = this.#ofGroups();
+  }
+
+  /** This node has the links of its datacenter: what moves there is decided by it. */
+  holdRoaming(notes: RoamNotes): HolderRoaming {
+    const { directory } = this.#core;
+    const shared = this.sharedRoaming!;
+    return new HolderRoaming(this.#services, this.#encoder, directory!, shared, notes);
   }
 
   #remoteSide(): Remote | null {

@@ -148,6 +148,8 @@ export interface SharedSessions {
    * come before.
    */
   enqueue(sessionNumber: number, append: SharedAppend): void;
+  /** Once nothing that was enqueued for the session waits any more: all is in its queue, or refused. */
+  whenAppended(sessionNumber: number, then: () => void): void;
   /**
    * Inbound QoS 2 of an owned session: id, body and "fan-out pending", before anything leaves. `awaited`
    * is told later when it is stored, or a journal has it.
@@ -279,7 +281,7 @@ export interface Bus {
 // ---------------------------------------------------------------------------------- moves of sessions
 
 /** Largest payload of one `send`. */
-export const ROAM_BYTES_MAX: number = 256 * 1024;
+export const ROAM_BYTES_MAX: number = 270 * 1024 * 1024;
 
 /**
  * How nodes of a datacenter speak of sessions that move between regions (docs/adr/0023); what they say is

@@ -17,6 +17,7 @@ import type { Clock, Gate, Log, Observer, Random, Scheduler, Steering, Store } f
 import type { RegionLinks } from './region-links.ts';
 import { RetainedIndex } from './retained.ts';
 import { RetainedStamps } from './retained-stamps.ts';
+import type { RoamCodec } from './roam-frame.ts';
 import { Router } from './router.ts';
 import type { Session, SessionOwner } from './session.ts';
 import type { SessionDirectory } from './session-directory.ts';
@@ -43,6 +44,8 @@ export interface CoreOptions {
   readonly bridges?: BridgeBudgets | null | undefined;
   /** Absent: no other region knows of sessions here. */
   readonly directory?: SessionDirectory | null | undefined;
+  /** How nodes of a datacenter speak of sessions that go from region to region; absent: they stay. */
+  readonly roamCodec?: RoamCodec | null | undefined;
 }
 
 const WHEEL_TICK_MS = 50;
@@ -152,6 +155,7 @@ export class Core {
     this.sessions.set(clientId, session);
     this.sessionsByNumber.set(session.number, session);
     if (isGroupQueue(clientId)) this.groupQueues.set(groupFilterOf(clientId), session);
+    this.roaming?.known(session);
     this.#countSessions();
   }
 

@@ -1,4 +1,5 @@
 /** What connections and the fan-out ask of `roaming.ts`, so that they need not know it. Types only. */
+import type { SessionRecord, Ticket } from './ports.ts';
 import type { Publication } from './publication.ts';
 import type { Session, Subscription } from './session.ts';
 import type { ListedSession } from './session-directory.ts';
@@ -14,11 +15,28 @@ export interface Arrival {
   readonly isWanted: () => boolean;
   /** The session is here, as far as it can be. */
   readonly done: () => void;
+  /** Nobody can say now what becomes of it: the client is to come again. */
+  readonly refused: () => void;
+}
+
+/** What a CONNECT brings into the session it opens, from another region. */
+export interface Coming {
+  readonly record: SessionRecord;
+  /** QoS 2 messages of the client that are between PUBREC and PUBREL. */
+  readonly inboundIds: readonly number[];
+  /** Of packet identifiers: position, and quarter. */
+  readonly turns: readonly (readonly [number, number])[];
 }
 
 export interface MovingSessions {
   /** A client comes whose session is not here, or not here any more. */
   arrive(arrival: Arrival): void;
+  /** What waits for the CONNECT of that client; null: nothing. Of datacenters alone. */
+  coming(clientId: string): Coming | null;
+  /** Puts that into the session, which is new here. The ticket that makes it durable. */
+  moveIn(session: Session): Ticket;
+  /** This node knows the session from now on, or anew. */
+  known(session: Session): void;
   /** The client has its session. */
   opened(session: Session): void;
   /** Text of a region with a link here, which its client may not have said. */

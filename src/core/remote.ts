@@ -155,6 +155,7 @@ export class Remote implements RemoteSide, SharedEvents {
     else if (session.disconnectedAtMs === 0) session.disconnectedAtMs = core.clock.wallMs();
     this.#bus.sessions.bind(session.number, clientId, sid, epoch);
     this.#tenure.setSubscriptions(session, image.subscriptions);
+    core.roaming?.known(session);
     if (owner !== null && core.groupQueues.size > 0) this.#feed(image);
   }
 

@@ -5,7 +5,7 @@
  */
 import { isSource, regionOfSource } from './link-names.ts';
 import type { Message } from './message.ts';
-import { EntryState, type QueueEntry } from './queue-entry.ts';
+import { EntryState, type QueueEntry, SentEntry } from './queue-entry.ts';
 import type { RegionMark } from './region-mark.ts';
 import type { Leaving, RoamingRecord, Source, Stream, Taken, Turn } from './roaming-record.ts';
 
@@ -30,7 +30,7 @@ export class RoamingState {
   /** This region. */
   readonly own: string;
   /** This life of this node, as names of its messages begin; '': only the region as a whole says anything. */
-  readonly source: string;
+  source: string;
   /** Of the last CONNECT here: microseconds of the hybrid clock. The highest of all regions is home. */
   epoch = 0;
   /** Of the CONNECT the session began with here. */
@@ -65,6 +65,8 @@ export class RoamingState {
   doubtOf = '';
   /** That is looked at now. */
   isResolving = false;
+  /** Of a datacenter: something of it is still on its way here, by way of another node. */
+  isComing = false;
   /** Null: nothing is held. */
   held: Held[] | null = null;
   heldBytes = 0;
@@ -120,6 +122,34 @@ export class RoamingState {
     const kept = turns.filter((_, i) => i + 1 === turns.length || turns[i + 1]![0] > headSeq);
     this.#turns = kept.length === 0 ? [[0, WHOLE]] : kept;
     this.#ids.clear();
+  }
+
+  /** Packet identifiers as its owner before knew them; null: it has never roamed. */
+  takeTurns(from: RoamingState | null, tailSeq: number): void {
+    if (from !== null) {
+      this.#turns = [...from.#turns];
+      this.takeIds(from);
+    } else if (this.#turns.length === 1 && tailSeq > 0) {
+      this.#turns = [
+        [0, WHOLE],
+        [tailSeq + 1, 0],
+      ];
+    }
+  }
+
+  takeIds(from: RoamingState): void {
+    for (const [seq, known] of from.#ids) this.#ids.set(seq, known);
+  }
+
+  /** What is elsewhere is another node's to know from here on. */
+  becomeLight(): void {
+    this.leaving = null;
+    this.isComing = false;
+    this.sources = [];
+    this.taken.clear();
+    this.#streams.clear();
+    this.#sourceStreams = 0;
+    this.arrived = 0;
   }
 
   record(): RoamingRecord {
@@ -189,6 +219,21 @@ export class RoamingState {
     this.#dropSources(() => true, region);
   }
 
+  /** Epoch of what was said last; 0: nothing was. */
+  saidOf(origin: string): number {
+    return this.#streams.get(origin)?.epoch ?? 0;
+  }
+
+  /** Of this node alone, whatever it has said before. */
+  place(to: string, epoch: number): void {
+    this.#say(this.source, to, epoch);
+  }
+
+  /** This node says nothing of its own. */
+  unplace(): void {
+    if (this.#streams.delete(this.source)) this.#sourceStreams--;
+  }
+
   #say(origin: string, to: string, epoch: number): void {
     if (!this.#streams.has(origin) && isSource(origin)) this.#sourceStreams++;
     this.#streams.set(origin, { to, epoch });
@@ -245,6 +290,14 @@ export class RoamingState {
     if (born !== 0) this.taken.set(region, { region, born, had });
   }
 
+  /** That far all of that queue is here, whether or not it is still asked for. */
+  tookUpTo(source: Source, seq: number): void {
+    source.had = Math.max(source.had, seq);
+    const { region, born, had } = source;
+    const known = this.taken.get(region);
+    if (known?.born === born) this.taken.set(region, { region, born, had });
+  }
+
   /** How far this region has come with the queue of that one. */
   takenOf(region: string): Taken | null {
     return this.sourceOf(region) ?? this.taken.get(region) ?? null;
@@ -290,6 +343,7 @@ export class RoamingState {
   /** An entry was read from the store. */
   recall(entry: QueueEntry): void {
     if (this.sent.has(entry.seq)) entry.sentBefore = true;
+    if (entry instanceof SentEntry) this.giveId(entry.seq, entry.packetId, entry.wasReleased);
     const known = this.#ids.size === 0 ? undefined : this.#ids.get(entry.seq);
     if (known === undefined) return;
     entry.sentBefore = true;
@@ -303,7 +357,7 @@ export class RoamingState {
 
   /** Whether an entry with this identifier is here or elsewhere and may be sent again. */
   awaitsTurn(packetId: number, firstSeq: number, tailSeq: number): boolean {
-    if (this.sources.length > 0) return true;
+    if (this.sources.length > 0 || this.isComing) return true;
     for (const { id } of this.#ids.values()) if (id === packetId) return true;
     const lastSeq = Math.min(tailSeq, firstSeq + QUARTER_IDS - 1);
     for (let seq = firstSeq; seq <= lastSeq; seq++) if (this.idOf(seq) === packetId) return true;

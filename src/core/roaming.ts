@@ -7,8 +7,8 @@
 
 import { Ring } from '../util/ring.ts';
 import { linkIdOf } from './link-names.ts';
-import type { Message } from './message.ts';
-import type { Arrival, MovingSessions } from './moving-sessions.ts';
+import type { MovedEntry } from './moved-entry.ts';
+import type { Arrival, Coming, MovingSessions } from './moving-sessions.ts';
 import type { SessionRecord, Ticket } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
@@ -33,18 +33,6 @@ const BEGINNING_MAX = 10_000;
 /** Of notes of what waits for a move. */
 export const HELD_PREFIX = 'roam/';
 
-/** One entry of a queue on its way to another region. */
-export interface MovedEntry {
-  readonly seq: number;
-  readonly message: Message;
-  readonly qos: 1 | 2;
-  readonly retain: boolean;
-  readonly subscriptionIds: readonly number[] | null;
-  /** Packet identifier it may have been sent under; 0: it was never sent. */
-  readonly id: number;
-  readonly isReleased: boolean;
-}
-
 /** `isAll`: nothing waits behind these. */
 export type PageReader = (entries: readonly MovedEntry[], more: boolean, isAll: boolean) => void;
 
@@ -66,7 +54,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
   readonly #waiting: Ring<{ readonly ticket: Ticket; readonly done: (failed: boolean) => void }> =
     new Ring();
   /** By client: where a session is that its CONNECT under way has ended. */
-  readonly #beginning: Map<string, string> = new Map();
+  protected readonly beginning: Map<string, string> = new Map();
 
   constructor(
     services: Services,
@@ -97,27 +85,25 @@ export class Roaming implements ParkedOwner, MovingSessions {
   }
 
   #arriveFrom(home: string | null, { clientId, found, isClean, isWanted, done }: Arrival): void {
-    this.#beginning.delete(clientId);
+    this.beginning.delete(clientId);
     if (home === null) {
       done();
       return;
     }
     if (isClean) {
-      if (this.#beginning.size >= BEGINNING_MAX) this.#beginning.clear();
-      this.#beginning.set(clientId, home);
+      if (this.beginning.size >= BEGINNING_MAX) this.beginning.clear();
+      this.beginning.set(clientId, home);
       done();
       return;
     }
     const epoch = this.directory.nextEpoch();
     if (this.mover === null) {
-      this.fetched(clientId, found, { kind: 'silent' }, home, epoch);
-      done();
+      this.fetched(clientId, found, { kind: 'silent' }, home, epoch, done);
       return;
     }
     this.mover.fetch(clientId, home, epoch, (answer, known) => {
       if (!isWanted()) return;
-      this.fetched(clientId, found, answer, home, known);
-      done();
+      this.fetched(clientId, found, answer, home, known, done);
     });
   }
 
@@ -136,6 +122,18 @@ export class Roaming implements ParkedOwner, MovingSessions {
   }
 
   protected fetched(
+    clientId: string,
+    found: ListedSession | null,
+    answer: FetchAnswer,
+    home: string,
+    epoch: number,
+    then: () => void,
+  ): void {
+    this.#take(clientId, found, answer, home, epoch);
+    then();
+  }
+
+  #take(
     clientId: string,
     found: ListedSession | null,
     answer: FetchAnswer,
@@ -230,12 +228,23 @@ export class Roaming implements ParkedOwner, MovingSessions {
     session.inboundIds = null;
   }
 
+  /** It is in memory before its CONNECT goes on: nothing comes with that. */
+  coming(): Coming | null {
+    return null;
+  }
+
+  moveIn(_session: Session): Ticket {
+    return 0;
+  }
+
+  known(_session: Session): void {}
+
   /** The client has its session. */
   opened(session: Session): void {
     const { clientId, identity, roam } = session;
-    const home = this.#beginning.get(clientId);
+    const home = this.beginning.get(clientId);
     if (home !== undefined) {
-      this.#beginning.delete(clientId);
+      this.beginning.delete(clientId);
       const epoch = roam?.epoch ?? this.directory.nextEpoch();
       this.mover?.endElsewhere(clientId, home, epoch, identity);
       if (!session.durable) this.directory.forget(clientId);
@@ -618,6 +627,11 @@ export class Roaming implements ParkedOwner, MovingSessions {
   /** Whether that region may have the topic. */
   mayHave(region: string, topic: string): boolean {
     return this.services.core.links?.peerOf(linkIdOf(region))?.mayHave(topic) === true;
+  }
+
+  /** Letting go of it is under way until that ticket is settled; 0: it is not. */
+  pending(_session: Session): Ticket {
+    return 0;
   }
 
   save(session: Session): Ticket {

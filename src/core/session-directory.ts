@@ -44,7 +44,9 @@ export interface SessionDirectory {
    * there is cannot be true. `done` is called once, never from inside the call.
    */
   find(clientId: string, done: (found: ListedSession | null, isSure: boolean) => void): void;
-  /** All regions can read that this one is its home: one that it has come from may forget it. */
+  /** Whether all regions can read that this one is the client's home; false also when nobody can say. */
+  isHome(clientId: string, done: (isHome: boolean) => void): void;
+  /** The same as far as this node has written it: one that it has come from may forget it. */
   isListed(session: Session): boolean;
 }
 

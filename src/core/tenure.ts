@@ -40,6 +40,8 @@ export interface OpenOptions {
   readonly will: Will | null;
   /** See OpenRequest. */
   readonly isWanted?: () => boolean;
+  /** False: its client is in another region, which says so to all. Left out: it is here. */
+  readonly isClaimed?: boolean;
 }
 
 /** What it needs of sessions.ts, which makes it. */
@@ -164,12 +166,16 @@ export class Tenure {
     if (isClients) this.#sessions.countQuota(session);
     this.#delivery.adoptQueue(session, record.headSeq, record.tailSeq);
     this.#adoptTurns(session, record);
+    core.roaming?.known(session);
     if (session.durable) this.#bus.announceSession(imageOf(session));
     // Whatever the others know of it has ended with this clean start.
     else if (wasDurable) this.#bus.announceEnd(clientId, '', epoch);
     // Epochs rise from owner to owner, whatever the clocks of their nodes say.
-    if (session.durable) core.directory?.claimed(session, epoch * US_PER_MS);
-    else if (wasDurable) core.directory?.forget(clientId, epoch * US_PER_MS);
+    if (!session.durable) {
+      if (wasDurable) core.directory?.forget(clientId, epoch * US_PER_MS);
+    } else if (options.isClaimed !== false) {
+      core.directory?.claimed(session, epoch * US_PER_MS);
+    }
     if (record.oldWill !== null) this.#settleOldWill(session, record.oldWill);
     if (isClients) for (const pending of record.pending) this.#replay(session, pending);
     return session;

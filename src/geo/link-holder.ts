@@ -15,6 +15,18 @@ import { type LinkWorld, systemWorld } from './link-world.ts';
 import { type LinkSettings, RegionLink } from './region-link.ts';
 import type { RoamingEars } from './roaming/roaming-links.ts';
 
+/** What goes with the role, and has its notes among those of the links: sessions on their way. */
+export interface NotedMoves {
+  /** The notes are about to be taken here. */
+  begin(notes: LinkNotes): void;
+  /** False: it is a note of others. */
+  restore(key: string, value: Buffer): boolean;
+  /** All are read; before any link is up. `isEmptied`: there was none. */
+  resume(isEmptied: boolean): void;
+  /** They are another node's. */
+  end(): void;
+}
+
 export interface LinksParts {
   readonly core: RegionLinks;
   readonly inlet: LinkInlet;
@@ -28,6 +40,8 @@ export interface LinksParts {
   readonly missed: () => void;
   /** Null: sessions stay in their region. */
   readonly ears?: RoamingEars | null | undefined;
+  /** Null: alone, or sessions stay. */
+  readonly moves?: NotedMoves | null | undefined;
   readonly unsubscribeAfterMs?: number | undefined;
   readonly world?: LinkWorld | undefined;
 }
@@ -77,6 +91,7 @@ export class LinkHolder {
   }
 
   #restore(key: string, value: Buffer): void {
+    if (this.#parts.moves?.restore(key, value) === true) return;
     if (this.window.restore(key, value) || this.#line.restore(key, value)) return;
     recall(key, value, (region) => this.#memoryOf(region));
   }
@@ -172,6 +187,7 @@ export class LinkHolder {
       this.#isHolder = false;
       log.info({}, 'links of this region are no longer held here');
       this.#line.close();
+      this.#parts.moves?.end();
       notes.letGo();
       void this.#closeAll();
     } else if (isAsked && !this.#isHolder && !this.#isTaking && this.#closing.size === 0) {
@@ -189,6 +205,7 @@ export class LinkHolder {
   #take(): void {
     const { notes, clock, log } = this.#parts;
     this.#isTaking = true;
+    this.#parts.moves?.begin(notes);
     this.window = new IdentityWindow(notes, clock);
     this.#line = this.#newLine();
     this.#memories = new Map();
@@ -203,6 +220,7 @@ export class LinkHolder {
         if (!isTaken || this.#isStopped) return;
         this.#isHolder = true;
         const rewritten = this.#recover(found === 0);
+        this.#parts.moves?.resume(found === 0);
         const replayed = this.#line.replay();
         const { pages } = this.window;
         log.info({ pages, rewritten, replayed }, 'links of this region are held here');

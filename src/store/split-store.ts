@@ -120,6 +120,10 @@ export class SplitStore implements Store, SharedSessions {
     this.#sessions.enqueue(sessionNumber, append);
   }
 
+  whenAppended(sessionNumber: number, then: () => void): void {
+    this.#sessions.whenAppended(sessionNumber, then);
+  }
+
   beginInbound(
     sessionNumber: number,
     packetId: number,

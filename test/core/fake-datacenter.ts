@@ -371,6 +371,10 @@ export class FakeNode implements Bus, SharedSessions, Store {
     throw new Error(`${clientId} is not known here`);
   }
 
+  whenAppended(_sessionNumber: number, then: () => void): void {
+    this.#site.later(then);
+  }
+
   enqueue(sessionNumber: number, append: SharedAppend): void {
     const { clientId, sid } = this.#bound.get(sessionNumber)!;
     this.#site.later(() => {

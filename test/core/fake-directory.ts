@@ -82,6 +82,10 @@ export class FakeDirectory implements SessionDirectory {
     });
   }
 
+  isHome(clientId: string, done: (isHome: boolean) => void): void {
+    done(!this.listed.has(clientId));
+  }
+
   taken(): string[] {
     return this.told.splice(0);
   }

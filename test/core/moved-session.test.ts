@@ -1,8 +1,8 @@
 // CONNECT of a client whose session may be in another region, with whoever moves sessions played by the test: when
 // others are asked, what is taken from a home, and what waits for a move (ADR 0023).
 import t from 'tap';
+import type { MovedEntry } from '../../src/core/moved-entry.ts';
 import { RegionLinks } from '../../src/core/region-links.ts';
-import type { MovedEntry } from '../../src/core/roaming.ts';
 import type { FetchAnswer, HandedSession, Mover } from '../../src/core/roaming-ports.ts';
 import type { Session } from '../../src/core/session.ts';
 import { FakeDirectory } from './fake-directory.ts';

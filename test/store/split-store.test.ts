@@ -29,6 +29,7 @@ class SlowStore extends MemoryStore implements SharedSessions {
   bind(): void {}
   unbind(): void {}
   enqueue(): void {}
+  whenAppended(): void {}
   beginInbound(): void {}
   inboundDone(): void {}
   endInbound(): void {}

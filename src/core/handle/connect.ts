@@ -336,7 +336,19 @@ function openWhenFound(
     }
     if (roaming !== null) {
       const isWanted = (): boolean => !connection.closed;
-      roaming.arrive({ clientId, found, isSure, isClean, isWanted, done: goOn });
+      const refused = (): void => {
+        if (connection.closed) return;
+        refuse(connection, 'session_unavailable');
+        connection.release(Hold.DIRECTORY);
+      };
+      // Of a session that ends with this connection nothing is brought to a queue.
+      const endsSoon = sessions.tenure !== null && packet.sessionExpiryIntervalS === 0;
+      const beginsAnew = isClean || endsSoon;
+      roaming.arrive({
+        ...{ clientId, found, isSure, isWanted, refused },
+        isClean: beginsAnew,
+        done: goOn,
+      });
       return;
     }
     if (found !== null && !isClean) sessions.adopt(found);
@@ -376,14 +388,14 @@ function openWhenKnown(
   packet: ConnectPacket,
   decision: ConnectDecision,
 ): void {
-  const { core, sessions } = connection.services;
+  const { sessions } = connection.services;
   const { clientId } = connection;
   if (sessions.isForeign(clientId, decision)) {
     refuse(connection, 'identity_mismatch');
     return;
   }
   const { client } = decision;
-  const kept = packet.cleanStart ? null : (core.sessions.get(clientId)?.subscriptions ?? null);
+  const kept = packet.cleanStart ? null : keptFilters(connection);
   if (client === null || kept === null) {
     open(connection, packet, decision);
     return;
@@ -393,12 +405,22 @@ function openWhenKnown(
     if (isKnown) open(connection, packet, decision);
     else refuse(connection, 'authentication_unavailable');
   };
-  const isKnown = client.knows(kept.values(), (late) => {
+  const isKnown = client.knows(kept, (late) => {
     openIf(late);
     connection.release(Hold.RIGHTS);
   });
   if (isKnown === WAIT) connection.hold(Hold.RIGHTS);
   else openIf(isKnown);
+}
+
+/** What the session it goes on with subscribes to; null: there is none. */
+function keptFilters({
+  services: { core },
+  clientId,
+}: Connection): Iterable<{ readonly filter: string; readonly qos: number }> | null {
+  const coming = core.roaming?.coming(clientId) ?? null;
+  if (coming !== null) return coming.record.subscriptions;
+  return core.sessions.get(clientId)?.subscriptions?.values() ?? null;
 }
 
 function open(connection: Connection, packet: ConnectPacket, decision: ConnectDecision): void {
@@ -491,10 +513,14 @@ function takenFromOthers(
     sessions.tenure!.disconnected(session, false);
     return;
   }
+  const { roaming, interests } = connection.services.core;
+  const isComing = !present && session.durable && roaming?.coming(connection.clientId) != null;
+  const ticket = isComing ? roaming!.moveIn(session) : 0;
   // What it subscribes to is wanted here from now on; CONNACK tells that every node knows.
   session.owner = connection;
-  connection.services.core.interests!.attach(session);
-  attach(connection, terms, { session, present, ticket: 0, awaited: sessions.known() });
+  interests!.attach(session);
+  const opened = { session, present: present || isComing, ticket };
+  attach(connection, terms, { ...opened, awaited: sessions.known() });
 }
 
 /** What CONNECT and the gate have agreed on. */

@@ -4,8 +4,8 @@
  */
 import { isSourceOf } from '../../core/link-names.ts';
 import { Message } from '../../core/message.ts';
+import type { MovedEntry } from '../../core/moved-entry.ts';
 import type { SessionRecord } from '../../core/ports.ts';
-import type { MovedEntry } from '../../core/roaming.ts';
 
 export class FrameDamage extends Error {}
 

@@ -5,8 +5,9 @@
  */
 
 import { ANSWER_TOPIC } from '../../core/link-names.ts';
+import type { MovedEntry } from '../../core/moved-entry.ts';
 import type { Log } from '../../core/ports.ts';
-import { handedRecord, type MovedEntry, type Roaming } from '../../core/roaming.ts';
+import { handedRecord, type Roaming } from '../../core/roaming.ts';
 import type { HandedSession } from '../../core/roaming-ports.ts';
 import type { Session } from '../../core/session.ts';
 import { type Answer, type Ask, decodeFrame, encodeFrame, FrameDamage } from './frame.ts';
@@ -144,7 +145,7 @@ export class HomeDesk {
       if (leaving === null) this.#parts.reclaim(session, from);
       return;
     }
-    let ticket = 0;
+    let ticket = roaming.pending(session);
     if (leaving === null || leaving.epoch < ask.epoch) {
       ticket = roaming.letGo(session, from, ask.epoch);
     }

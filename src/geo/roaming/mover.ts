@@ -3,9 +3,9 @@
  * waits there, page by page; a page is asked for when the one before is durable here. What a session still
  * has elsewhere is in its record, so all of this goes on after a restart of either end.
  */
-
+import type { MovedEntry } from '../../core/moved-entry.ts';
 import type { Clock, Log, Random, Scheduler } from '../../core/ports.ts';
-import type { MovedEntry, Roaming } from '../../core/roaming.ts';
+import type { Roaming } from '../../core/roaming.ts';
 import type { FetchAnswer, Mover } from '../../core/roaming-ports.ts';
 import type { Source } from '../../core/roaming-record.ts';
 import type { Session } from '../../core/session.ts';
@@ -30,6 +30,8 @@ export interface MoverParts {
   readonly log: Log;
   /** A CONNECT waits so long for the home of its session. */
   readonly waitMs: number;
+  /** Of movers of this node before this one, too. */
+  readonly counters?: RoamingCounters | undefined;
 }
 
 /** A CONNECT that waits for the home of its session. */
@@ -95,7 +97,7 @@ const OTHERS_MS = 1000;
 const LOG_EVERY_MS = 10_000;
 
 export class RegionMover implements Mover, RoamingEars {
-  readonly counters: RoamingCounters = new RoamingCounters();
+  readonly counters: RoamingCounters;
   readonly #parts: MoverParts;
   readonly #desk: HomeDesk;
   readonly #fetches: Set<Fetch> = new Set();
@@ -114,6 +116,7 @@ export class RegionMover implements Mover, RoamingEars {
     this.#parts = parts;
     this.#life = parts.random.hex(6);
     const { roaming, links, log } = parts;
+    this.counters = parts.counters ?? new RoamingCounters();
     this.#desk = new HomeDesk({
       roaming,
       links,
@@ -551,7 +554,9 @@ export class RegionMover implements Mover, RoamingEars {
       // All that waited is here; what comes now, and from the next moment on is here at once, stays behind it.
       roaming.cut(session, true);
       pull.heldSinceMs = nowMs;
-      this.#step(pull, nowMs);
+      // A datacenter takes a while for it.
+      if (roam.isCut) this.#step(pull, nowMs);
+      else pull.dueMs = nowMs + POLL_MS;
     } else {
       pull.idle++;
       pull.dueMs = nowMs + Math.min(POLL_MS_MAX, pull.idle < 100 ? POLL_MS : POLL_MS * pull.idle);

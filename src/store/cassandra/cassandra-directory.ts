@@ -193,6 +193,18 @@ export class CassandraDirectory implements SessionDirectory {
     });
   }
 
+  isHome(clientId: string, done: (isHome: boolean) => void): void {
+    const { table, region, scheduler } = this.#parts;
+    if (!table.isUp) {
+      scheduler.nextTurn(() => done(false));
+      return;
+    }
+    table.read(clientId, (error, row) => {
+      const listed = error === null && row !== null ? this.#read(clientId, row) : null;
+      done(listed?.home === region);
+    });
+  }
+
   #resumable(clientId: string, listed: ListedSession): ListedSession | null {
     const { expiryIntervalS, disconnectedAtMs } = listed.record;
     const endsAtMs = disconnectedAtMs + expiryIntervalS * 1000;

@@ -89,6 +89,8 @@ const OPENED_MAX = 10_000;
 /** A stop waits for Redis for so long. */
 const STOP_MS_MAX = 3000;
 const STOP_TICK_MS = 10;
+/** Appends that are waited for to be answered, as few moves of sessions do. */
+const APPENDED_TICK_MS = 5;
 const QUARANTINE_LOG_MS = 1000;
 
 /** Nothing of it is told to the core. */
@@ -347,6 +349,19 @@ export class RedisStore
       return;
     }
     this.#appends.enqueue(this.#appendLane(binding), append);
+  }
+
+  whenAppended(sessionNumber: number, then: () => void): void {
+    const lane = this.#bindings.get(sessionNumber)?.append ?? null;
+    if (lane === null || lane.isIdle || !lane.isBound) {
+      then();
+      return;
+    }
+    const stop = this.#options.scheduler.every(APPENDED_TICK_MS, () => {
+      if (!lane.isIdle && lane.isBound) return;
+      stop();
+      then();
+    });
   }
 
   beginInbound(

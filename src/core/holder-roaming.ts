@@ -1,0 +1,827 @@
+/**
+ * Sessions of a datacenter that go from region to region, at the node that has the links (docs/adr/0023): the
+ * one that decides. What a node alone does in one turn takes a while here: all nodes have to know first, and
+ * what must outlive this one is in the notes of the links. A session that leaves is owned here, without a
+ * client, until it is forgotten.
+ */
+import type { Message } from './message.ts';
+import type { MovedEntry } from './moved-entry.ts';
+import type { Coming } from './moving-sessions.ts';
+import type { Ticket } from './ports.ts';
+import type { PublishEncoder } from './publish-encoder.ts';
+import { EntryState, type QueueEntry } from './queue-entry.ts';
+import type { FoundElsewhere, MovingNote, Placement } from './roam-frame.ts';
+import type { ArrivalAnswer, AskedArrival, RoamHolder } from './roam-holder.ts';
+import { isLeaving, type PageReader, Roaming } from './roaming.ts';
+import type { FetchAnswer } from './roaming-ports.ts';
+import type { Source } from './roaming-record.ts';
+import { RoamingState } from './roaming-state.ts';
+import type { Services } from './services.ts';
+import type { Session } from './session.ts';
+import { type ListedSession, roams, type SessionDirectory } from './session-directory.ts';
+import { moveIdentity, SharedAppend } from './shared-append.ts';
+import type { SharedRoaming } from './shared-roaming.ts';
+import { whenSafe } from './tenure.ts';
+
+/** Notes of the links: in Redis, fenced by the epoch of the role. */
+export interface RoamNotes {
+  putNote(key: string, value: Buffer | null): Ticket;
+  whenDurable(ticket: Ticket, settled: (failed: boolean) => void): void;
+}
+
+interface Moving {
+  readonly clientId: string;
+  readonly state: RoamingState;
+  /** For the node whose client it is; null: it has it. */
+  coming: Coming | null;
+  isOpened: boolean;
+  /** Of the life of the session that is meant; '': not known yet. */
+  sid: string;
+  /** Nobody else can hand over what is published here. */
+  isCutAtOnce: boolean;
+  placement: Placement;
+  /** Given to a region that may or may not have them. */
+  doubts: readonly MovedEntry[];
+  /** Letting go; 0: it is not under way. */
+  leaving: Ticket;
+  /** Of what another region has taken. */
+  settling: Ticket;
+  /** A page on its way into the queue; 0: none is. */
+  taking: Ticket;
+  isListed: boolean;
+  isLooking: boolean;
+  /** Monotonic ms. */
+  sinceMs: number;
+}
+
+const MOVING_PREFIX = 'm/';
+const DOUBTS_PREFIX = 'd/';
+const US_PER_MS = 1000;
+const LOOK_MS = 250;
+/** A client that does not come for what was fetched for it: its home has it all. */
+const UNOPENED_MS = 600_000;
+/** Clients of which this region, which has nothing of them, has said where its messages belong. */
+const TOLD_MAX = 10_000;
+/** A node that has its client has said so by then. */
+const OPENED_MS = 5000;
+const READ_MESSAGES = 256;
+const READ_BYTES = 64 * 1024;
+const NEVER_EXPIRES = 0xffffffff;
+
+export class HolderRoaming extends Roaming implements RoamHolder {
+  /** Regions with links; set by app/. */
+  regions: () => Iterable<string> = () => [];
+  readonly #shared: SharedRoaming;
+  readonly #notes: RoamNotes;
+  readonly #moving: Map<string, Moving> = new Map();
+  /** Who waits for a ticket of this class. */
+  readonly #tickets: Map<Ticket, ((failed: boolean) => void)[]> = new Map();
+  #nextTicket: Ticket = 1;
+  readonly #told: Map<string, number> = new Map();
+  /** Another node has the links by now. */
+  #isOver = false;
+  #lookMs = 0;
+
+  constructor(
+    services: Services,
+    encoder: PublishEncoder,
+    directory: SessionDirectory,
+    shared: SharedRoaming,
+    notes: RoamNotes,
+  ) {
+    super(services, encoder, shared.own, directory);
+    this.#shared = shared;
+    this.#notes = notes;
+  }
+
+  // ------------------------------------------------------------------ terms of the role
+
+  /** A note of the holder before; false: it is of others. */
+  restore(key: string, value: Buffer): boolean {
+    if (key.startsWith(DOUBTS_PREFIX)) {
+      const moving = this.#moving.get(key.slice(DOUBTS_PREFIX.length));
+      if (moving !== undefined) moving.doubts = this.#decode(value);
+      else this.#early.set(key.slice(DOUBTS_PREFIX.length), value);
+      return true;
+    }
+    if (!key.startsWith(MOVING_PREFIX)) return false;
+    const clientId = key.slice(MOVING_PREFIX.length);
+    const note = this.#shared.codec.readNote(value);
+    const state = RoamingState.restored(this.own, note.roaming, 0, 0);
+    const moving = this.#make(clientId, state, note.placement);
+    Object.assign(moving, {
+      coming: note.coming,
+      isOpened: note.isOpened,
+      sid: note.sid,
+      isCutAtOnce: note.isCutAtOnce,
+    });
+    const doubts = this.#early.get(clientId);
+    if (doubts !== undefined) moving.doubts = this.#decode(doubts);
+    return true;
+  }
+
+  /** Doubts that were read before the note they belong to. */
+  readonly #early: Map<string, Buffer> = new Map();
+
+  #decode(bytes: Buffer): readonly MovedEntry[] {
+    return this.#shared.codec.readEntries(bytes, () => this.nextSequence());
+  }
+
+  /** Redis has lost what was noted, and this node knows it yet. */
+  recover(earlier: HolderRoaming): void {
+    for (const [clientId, moving] of earlier.#moving) {
+      if (this.#moving.has(clientId)) continue;
+      this.#moving.set(clientId, moving);
+      this.#note(moving);
+      if (moving.doubts.length === 0) continue;
+      this.#put(DOUBTS_PREFIX + clientId, this.#shared.codec.entries(clientId, moving.doubts));
+    }
+  }
+
+  /** All notes are read; `mover` is set, and started after this. */
+  resume(): void {
+    this.#early.clear();
+    this.#shared.begin(this);
+    for (const moving of this.#moving.values()) {
+      this.#shared.place(moving.clientId, moving.placement, () => {});
+      const session = this.session(moving.clientId);
+      if (session === null || moving.state.leaving === null) continue;
+      // Its owner is dead, or about to let go.
+      this.#own(moving, session, () => {});
+    }
+  }
+
+  /** Another node has the links, or will. */
+  close(): void {
+    this.#isOver = true;
+    this.#shared.end();
+    for (const ticket of [...this.#tickets.keys()]) this.#settle(ticket, true);
+  }
+
+  stateOf(clientId: string): RoamingState | null {
+    return this.#moving.get(clientId)?.state ?? null;
+  }
+
+  get size(): number {
+    return this.#moving.size;
+  }
+
+  /** A session that its client has begun anew has nothing elsewhere that is wanted. */
+  sees({ clientId, ownership }: Session): void {
+    const moving = this.#moving.get(clientId);
+    if (moving === undefined || moving.sid === '' || ownership === null) return;
+    if (ownership.sid !== moving.sid) this.#drop(moving);
+  }
+
+  #make(clientId: string, state: RoamingState, placement: Placement): Moving {
+    const moving: Moving = {
+      ...{ clientId, state, coming: null, isOpened: false, sid: '', isCutAtOnce: false, placement },
+      ...{ doubts: [], leaving: 0, settling: 0, taking: 0, isListed: false, isLooking: false },
+      sinceMs: this.services.core.clock.monotonicMs(),
+    };
+    this.#moving.set(clientId, moving);
+    return moving;
+  }
+
+  // ------------------------------------------------------------------ tickets
+
+  #open(): Ticket {
+    const ticket = this.#nextTicket++;
+    this.#tickets.set(ticket, []);
+    return ticket;
+  }
+
+  #settle(ticket: Ticket, failed: boolean): void {
+    const waiting = this.#tickets.get(ticket) ?? [];
+    this.#tickets.delete(ticket);
+    if (failed) this.#failed.add(ticket);
+    if (this.#failed.size > TOLD_MAX) this.#failed.clear();
+    for (const done of waiting) done(failed);
+  }
+
+  readonly #failed: Set<Ticket> = new Set();
+
+  override whenDurable(ticket: Ticket, done: (failed: boolean) => void): void {
+    const waiting = this.#tickets.get(ticket);
+    if (waiting === undefined) done(this.#failed.has(ticket));
+    else waiting.push(done);
+  }
+
+  override pending(session: Session): Ticket {
+    return this.#moving.get(session.clientId)?.leaving ?? 0;
+  }
+
+  override save(session: Session): Ticket {
+    const moving = this.#moving.get(session.clientId);
+    return moving === undefined ? 0 : this.#note(moving);
+  }
+
+  #note(moving: Moving): Ticket {
+    const { clientId, state, coming, isOpened, sid, isCutAtOnce, placement } = moving;
+    const note: MovingNote = {
+      roaming: state.record(),
+      ...{ coming, isOpened, sid, isCutAtOnce, placement },
+    };
+    return this.#put(MOVING_PREFIX + clientId, this.#shared.codec.note(note));
+  }
+
+  #put(key: string, value: Buffer | null): Ticket {
+    const ticket = this.#open();
+    if (this.#isOver) {
+      this.#settle(ticket, true);
+      return ticket;
+    }
+    this.#notes.whenDurable(this.#notes.putNote(key, value), (failed) =>
+      this.#settle(ticket, failed),
+    );
+    return ticket;
+  }
+
+  // ------------------------------------------------------------------ sessions
+
+  override session(clientId: string): Session | null {
+    const session = super.session(clientId);
+    if (session === null || !session.durable || session.ownership === null) return null;
+    if (!roams(clientId)) return null;
+    const state = this.#moving.get(clientId)?.state;
+    if (state !== undefined && session.roam !== state) this.#shared.known(session);
+    const roam = (session.roam ??= new RoamingState(this.own, session.tailSeq));
+    if (roam.leaving === null) {
+      roam.epoch = Math.max(roam.epoch, session.ownership.epoch * US_PER_MS);
+      if (roam.born === 0) roam.born = roam.epoch;
+    }
+    return session;
+  }
+
+  override *sessions(): Iterable<Session> {
+    for (const { clientId, isOpened, state } of [...this.#moving.values()]) {
+      const session = this.session(clientId);
+      if (session !== null && (isOpened || state.leaving !== null)) yield session;
+    }
+  }
+
+  #movingOf(session: Session): Moving {
+    const { clientId } = session;
+    const known = this.#moving.get(clientId);
+    if (known !== undefined) return known;
+    const roam = session.roam!;
+    const placement = { to: this.own, epoch: roam.epoch, away: null, isSaid: false };
+    const moving = this.#make(clientId, roam, placement);
+    moving.isOpened = true;
+    moving.sid = session.ownership!.sid;
+    return moving;
+  }
+
+  #isOwned({ ownership }: Session): boolean {
+    const { bus } = this.services.core;
+    return ownership !== null && !ownership.isLost && ownership.owner === bus!.incarnation;
+  }
+
+  /** Takes it from whoever has it; its client's connection ends. */
+  #own(moving: Moving, session: Session, then: (owned: Session | null) => void): void {
+    if (this.#isOwned(session) && session.owner === null) {
+      then(session);
+      return;
+    }
+    const { sessions } = this.services;
+    const { clientId, identity, tenant, version, expiryIntervalS } = session;
+    const { state } = moving;
+    sessions.tenure!.take(
+      {
+        ...{ clientId, identity, tenant, version, expiryIntervalS },
+        ...{ cleanStart: false, will: null, isClaimed: false },
+        isWanted: () => !this.#isOver,
+      },
+      false,
+      (taken) => {
+        if (taken.kind !== 'opened') {
+          then(null);
+          return;
+        }
+        const owned = taken.session;
+        if (!taken.present || this.#isOver) {
+          if (!taken.present) owned.expiryIntervalS = 0;
+          sessions.tenure!.disconnected(owned, false);
+          then(null);
+          return;
+        }
+        state.takeTurns(owned.roam === state ? null : owned.roam, owned.tailSeq);
+        owned.roam = state;
+        state.restoredSeq = owned.ownership!.maybeSentSeq;
+        then(owned);
+      },
+    );
+  }
+
+  // ------------------------------------------------------------------ CONNECT
+
+  /** A client has come to a node of this region. */
+  arriveAt(asked: AskedArrival, answer: (answer: ArrivalAnswer) => void): void {
+    const { client, found, isSure, isClean } = asked;
+    this.arrive({
+      clientId: client,
+      found: found === null ? null : listed(found),
+      ...{ isSure, isClean },
+      isWanted: () => !this.#isOver,
+      done: () => {
+        const moving = this.#moving.get(client);
+        // What was is over; where it has gone is told to end it.
+        if (isClean && moving !== undefined) this.#drop(moving);
+        answer(this.#answerFor(client));
+      },
+      refused: () => {},
+    });
+  }
+
+  #answerFor(client: string): ArrivalAnswer {
+    const coming = this.#moving.get(client)?.coming ?? null;
+    const { record = null, inboundIds = [], turns = [] } = coming ?? {};
+    return { client, record, inboundIds, turns };
+  }
+
+  protected override fetched(
+    clientId: string,
+    found: ListedSession | null,
+    answer: FetchAnswer,
+    home: string,
+    epoch: number,
+    then: () => void,
+  ): void {
+    const local = this.session(clientId);
+    if (local !== null && isLeaving(local)) {
+      this.#fetchedBack(local, found, answer, home, epoch, then);
+      return;
+    }
+    const handed = answer.kind === 'handed' ? answer.handed : null;
+    const record = handed?.record ?? found?.record ?? null;
+    if (local !== null || answer.kind === 'none' || record === null) {
+      then();
+      return;
+    }
+    const at = answer.kind === 'handed' ? answer.home : home;
+    const { roaming, ...plain } = record;
+    const state = new RoamingState(this.own, 0);
+    state.epoch = epoch;
+    state.arrived = epoch;
+    state.born = epoch;
+    state.rest = at;
+    state.beginTurn(1, Math.max(0, handed?.turn ?? roaming?.turns.at(-1)?.[1] ?? 0) + 1);
+    state.addSource(at, handed?.born ?? 0);
+    const moving = this.#make(clientId, state, { to: at, epoch, away: null, isSaid: false });
+    moving.coming = {
+      record: { ...plain, will: null },
+      inboundIds: handed?.inboundIds ?? [],
+      turns: state.record().turns,
+    };
+    moving.isCutAtOnce = handed === null;
+    this.#placed(moving, then);
+  }
+
+  /** All nodes know, and it is noted. */
+  #placed(moving: Moving, then: () => void): void {
+    const note = this.#note(moving);
+    this.#shared.place(moving.clientId, moving.placement, () =>
+      this.whenDurable(note, (failed) => {
+        if (!failed) then();
+      }),
+    );
+  }
+
+  /** It was on its way to another region, and its client is here again. */
+  #fetchedBack(
+    local: Session,
+    found: ListedSession | null,
+    answer: FetchAnswer,
+    home: string,
+    epoch: number,
+    then: () => void,
+  ): void {
+    const { core, sessions } = this.services;
+    const moving = this.#movingOf(local);
+    const roam = moving.state;
+    this.#own(moving, local, (session) => {
+      if (session === null || roam.leaving === null) {
+        then();
+        return;
+      }
+      const isNone = answer.kind === 'none';
+      const handed = answer.kind === 'handed' ? answer.handed : null;
+      const at = answer.kind === 'handed' ? answer.home : home;
+      const before = [...(session.subscriptions?.keys() ?? [])];
+      const inboundBefore = session.inboundIds ?? new Set<number>();
+      const leftFor = roam.leaving.to;
+      this.comeBack(session, handed, isNone);
+      if (handed !== null) {
+        const removed = before.filter((filter) => session.subscriptions?.has(filter) !== true);
+        sessions.changed(session, handed.record.subscriptions, removed);
+        for (const id of inboundBefore) {
+          if (!handed.inboundIds.includes(id)) core.store.removeInboundId(session.number, id);
+        }
+        for (const id of handed.inboundIds) {
+          session.inboundIds ??= new Set();
+          session.inboundIds.add(id);
+          core.store.addInboundId(session.number, id);
+        }
+      }
+      roam.epoch = epoch;
+      roam.arrived = epoch;
+      const turn = handed?.turn ?? found?.record.roaming?.turns.at(-1)?.[1] ?? 0;
+      const here = handed === null && !isNone ? roam.turn + 1 : roam.turn;
+      roam.beginTurn(session.tailSeq + 1, Math.max(turn, here) + 1);
+      const known = roam.sourceOf(at);
+      if (isNone) {
+        roam.rest = this.own;
+        roam.claim(leftFor, epoch);
+      } else if (known === null) roam.addSource(at, handed?.born ?? 0);
+      else known.isDone = false;
+      moving.isOpened = false;
+      moving.isListed = false;
+      moving.leaving = 0;
+      moving.isCutAtOnce = handed === null;
+      moving.placement = { to: roam.homeOf(this.own), epoch, away: null, isSaid: false };
+      const store = (): void => {
+        // With the turns: the node that opens it reads them.
+        const stored = core.store.saveSession(session.record());
+        super.whenDurable(stored, (failed) => {
+          if (failed) then();
+          else this.#placed(moving, then);
+        });
+      };
+      this.whenDurable(moving.settling, () => this.#keepDoubts(moving, session, store));
+    });
+  }
+
+  /** Its client has it, at some node, which has told all what it subscribes to. */
+  openedAt(clientId: string, identity: string | null): void {
+    const session = this.session(clientId);
+    const home = this.beginning.get(clientId);
+    if (home !== undefined) {
+      this.beginning.delete(clientId);
+      const epoch = session?.roam?.epoch ?? this.directory.nextEpoch();
+      this.mover?.endElsewhere(clientId, home, epoch, identity);
+      if (session === null) this.directory.forget(clientId);
+    }
+    const moving = this.#moving.get(clientId);
+    if (moving === undefined || session === null) return;
+    moving.coming = null;
+    moving.isOpened = true;
+    moving.sid = session.ownership!.sid;
+    this.#note(moving);
+    if (moving.isCutAtOnce) this.cut(session);
+    if (moving.state.sources.length > 0) this.mover?.begin(session);
+  }
+
+  /** What it subscribes to now no other region knows of. */
+  cutNow(clientId: string): void {
+    const moving = this.#moving.get(clientId);
+    const session = this.session(clientId);
+    if (moving === undefined || session === null) return;
+    if (moving.isOpened) this.cut(session);
+    else moving.isCutAtOnce = true;
+  }
+
+  // ------------------------------------------------------------------ the region it comes from
+
+  override letGo(session: Session, to: string, epoch: number): Ticket {
+    const moving = this.#movingOf(session);
+    const { clientId } = session;
+    const roam = moving.state;
+    const wasHere = roam.leaving === null;
+    roam.leaving = { to, epoch };
+    if (!wasHere) {
+      moving.placement = { ...moving.placement, epoch, away: to };
+      this.#shared.place(clientId, moving.placement, () => {});
+      const saved = this.save(session);
+      return moving.leaving === 0 ? saved : moving.leaving;
+    }
+    const ticket = this.#open();
+    moving.leaving = ticket;
+    moving.isOpened = true;
+    moving.isCutAtOnce = false;
+    moving.sinceMs = this.services.core.clock.monotonicMs();
+    moving.placement = { to: roam.homeOf(this.own), epoch, away: to, isSaid: false };
+    // Whoever takes it over is told how far this region has come with what it had elsewhere.
+    this.whenDurable(moving.taking, () => this.#letGo(moving, session, ticket));
+    return ticket;
+  }
+
+  #letGo(moving: Moving, session: Session, ticket: Ticket): void {
+    const roam = moving.state;
+    this.#own(moving, session, (owned) => {
+      moving.leaving = 0;
+      if (owned === null) {
+        roam.leaving = null;
+        if (roam.sources.length === 0) this.#drop(moving);
+        this.#settle(ticket, true);
+        return;
+      }
+      const shared = [...(owned.subscriptions?.values() ?? [])]
+        .filter(({ group }) => group !== null)
+        .map(({ fullFilter }) => fullFilter);
+      for (const filter of shared) this.services.sessions.unsubscribe(owned, filter);
+      if (shared.length > 0) this.services.sessions.changed(owned, [], shared);
+      this.#placed(moving, () => this.#settle(ticket, false));
+    });
+  }
+
+  protected override settleMoved(session: Session, entry: QueueEntry): void {
+    const { core } = this.services;
+    if (entry.state === EntryState.SETTLED) return;
+    entry.state = EntryState.SETTLED;
+    session.queuedMessages--;
+    core.stats.queuedMessages--;
+    session.roam?.settled(entry.seq);
+    core.store.settle(session.number, entry);
+  }
+
+  override readPage(
+    session: Session,
+    had: number,
+    bytesMax: number,
+    to: string,
+    done: PageReader,
+  ): void {
+    this.#own(this.#movingOf(session), session, (owned) => {
+      if (owned !== null) super.readPage(owned, had, bytesMax, to, done);
+    });
+  }
+
+  /** It is owned here again only when its client comes. */
+  override restored(): void {}
+
+  /** The node that opens it next must not find what is settled here. */
+  protected override forgetUpTo(session: Session, had: number): void {
+    const moving = this.#movingOf(session);
+    const { core } = this.services;
+    const ticket = this.#open();
+    moving.settling = ticket;
+    const step = (fromSeq: number): void => {
+      core.store.read(session.number, fromSeq, READ_MESSAGES, READ_BYTES, (entries, error) => {
+        for (const entry of entries) if (entry.seq <= had) this.settleMoved(session, entry);
+        const last = entries.at(-1)?.seq ?? had;
+        if (error === null && last < had) step(last + 1);
+        else this.#settle(ticket, error !== null);
+      });
+    };
+    step(1);
+  }
+
+  override forget(session: Session): Ticket {
+    const { core, sessions } = this.services;
+    const { clientId } = session;
+    const ticket = this.#open();
+    const moving = this.#movingOf(session);
+    this.#own(moving, session, (owned) => {
+      if (owned === null) {
+        this.#settle(ticket, true);
+        return;
+      }
+      const removed = core.store.deleteSession(owned.number);
+      super.whenDurable(removed, (failed) => {
+        if (failed) {
+          this.#settle(ticket, true);
+          return;
+        }
+        sessions.tenure!.end(owned);
+        if (this.#moving.get(clientId) === moving) this.#drop(moving);
+        this.#settle(ticket, false);
+      });
+    });
+    return ticket;
+  }
+
+  #drop(moving: Moving): void {
+    const { clientId, state, doubts } = moving;
+    this.#moving.delete(clientId);
+    this.#put(MOVING_PREFIX + clientId, null);
+    if (doubts.length > 0) this.#put(DOUBTS_PREFIX + clientId, null);
+    this.#shared.unplace(clientId, Math.max(state.epoch, moving.placement.epoch));
+  }
+
+  override end(session: Session, identity: string | null): void {
+    if (session.identity !== null && session.identity !== identity) return;
+    const moving = this.#moving.get(session.clientId);
+    if (moving !== undefined) this.#drop(moving);
+    this.services.sessions.tenure!.evict(session);
+  }
+
+  // ------------------------------------------------------------------ the region it comes to
+
+  override takeIn(session: Session, source: Source, entries: readonly MovedEntry[]): Ticket {
+    const moving = this.#movingOf(session);
+    const ticket = this.#open();
+    moving.taking = ticket;
+    this.#append(session, source.born, entries, (failed) => {
+      if (moving.taking === ticket) moving.taking = 0;
+      if (failed) {
+        this.#settle(ticket, true);
+        return;
+      }
+      moving.state.tookUpTo(source, entries.at(-1)!.seq);
+      const noted = this.save(session);
+      this.whenDurable(noted, (isLost) => this.#settle(ticket, isLost));
+    });
+    return ticket;
+  }
+
+  /** Under names that rise with their positions there: the queue drops what it had. */
+  #append(
+    session: Session,
+    born: number,
+    entries: readonly MovedEntry[],
+    done: (failed: boolean) => void,
+  ): void {
+    const { bus } = this.services.core;
+    let left = entries.length + 1;
+    let isFailed = false;
+    const one = (message: Message | null): void => {
+      if (message?.failed === true) isFailed = true;
+      left--;
+      // A journal may have it, which a later holder would be overtaken by: it counts once the queue has it.
+      if (left === 0) bus!.sessions.whenAppended(session.number, () => done(isFailed));
+    };
+    for (const { seq, message, qos, retain, subscriptionIds, id, isReleased } of entries) {
+      const name = moveIdentity(born, seq);
+      const append = new SharedAppend(message, qos, retain, subscriptionIds, null, name);
+      if (id !== 0) append.sentAs = { packetId: id, isReleased };
+      message.unsafeCount++;
+      bus!.sessions.enqueue(session.number, append);
+      whenSafe(message, () => one(message));
+    }
+    one(null);
+  }
+
+  override cut(session: Session): void {
+    const moving = this.#movingOf(session);
+    const roam = moving.state;
+    if (roam.isCut || roam.leaving !== null || !moving.isOpened) return;
+    this.#redirect(moving, session, this.own, Math.max(roam.epoch, roam.born), null);
+  }
+
+  override redirectOwn(session: Session, to: string, epoch: number): Ticket {
+    const moving = this.#movingOf(session);
+    if (moving.state.saidOf(this.own) >= epoch) return 0;
+    this.#redirect(moving, session, to, epoch, to);
+    return 0;
+  }
+
+  /** Each node says so in the order of what it publishes, then this one for the region. */
+  #redirect(
+    moving: Moving,
+    session: Session,
+    to: string,
+    epoch: number,
+    away: string | null,
+  ): void {
+    const { placement, clientId } = moving;
+    const isUnderWay = placement.isSaid && placement.to === to && placement.epoch === epoch;
+    if (isUnderWay && this.#shared.isPlacing(clientId)) return;
+    moving.placement = { to, epoch, away, isSaid: true };
+    const noted = this.#note(moving);
+    this.#shared.place(clientId, moving.placement, () => {
+      this.whenDurable(noted, (failed) => {
+        if (failed || this.#moving.get(clientId) !== moving) return;
+        if (!moving.state.redirect(this.own, to, epoch)) return;
+        this.#shared.announceRegion(clientId, to, epoch);
+        this.save(session);
+      });
+    });
+  }
+
+  /** Of a session that this region has nothing of. */
+  override tellMoved(clientId: string, to: string, epoch: number): void {
+    if ((this.#told.get(clientId) ?? 0) >= epoch) {
+      this.#shared.announceRegion(clientId, to, epoch);
+      return;
+    }
+    if (this.#moving.has(clientId) || this.#shared.isPlacing(clientId)) return;
+    this.#shared.place(clientId, { to, epoch, away: to, isSaid: true }, () => {
+      if (this.#told.size >= TOLD_MAX) this.#told.clear();
+      this.#told.set(clientId, epoch);
+      this.#shared.announceRegion(clientId, to, epoch);
+      if (!this.#moving.has(clientId)) this.#shared.unplace(clientId, epoch);
+    });
+  }
+
+  override tell(region: string, topic: string, payload: Buffer): boolean {
+    return this.#shared.tellRegion(region, topic, payload);
+  }
+
+  /** The row is written by the node that has the client. */
+  override isListed(session: Session): boolean {
+    const moving = this.#moving.get(session.clientId);
+    if (moving === undefined || moving.isListed) return true;
+    if (moving.isLooking) return false;
+    moving.isLooking = true;
+    this.directory.isHome(session.clientId, (isHome) => {
+      moving.isLooking = false;
+      moving.isListed = isHome;
+    });
+    return false;
+  }
+
+  // ------------------------------------------------------------------ doubts
+
+  /** What was given to a region that cannot be asked is put aside: that one says what it has. */
+  #keepDoubts(moving: Moving, session: Session, then: () => void): void {
+    const { core } = this.services;
+    const roam = moving.state;
+    const { doubtSeq } = roam;
+    if (doubtSeq === 0 || doubtSeq <= roam.skipTo) {
+      roam.doubtSeq = moving.doubts.length === 0 ? 0 : doubtSeq;
+      then();
+      return;
+    }
+    const kept = new Map(moving.doubts.map((entry) => [entry.seq, entry]));
+    const read: QueueEntry[] = [];
+    const step = (fromSeq: number): void => {
+      core.store.read(session.number, fromSeq, READ_MESSAGES, READ_BYTES, (entries, error) => {
+        const last = entries.at(-1)?.seq ?? doubtSeq;
+        for (const entry of entries) if (entry.seq <= doubtSeq) read.push(entry);
+        if (error === null && last < doubtSeq) step(last + 1);
+        else put();
+      });
+    };
+    const put = (): void => {
+      for (const entry of read) {
+        const { seq, message, qos, retain, subscriptionIds } = entry;
+        roam.recall(entry);
+        const isReleased = entry.state === EntryState.RELEASED;
+        kept.set(seq, {
+          seq,
+          message,
+          qos,
+          retain,
+          subscriptionIds,
+          id: roam.idOf(seq),
+          isReleased,
+        });
+      }
+      moving.doubts = [...kept.values()].sort((a, b) => a.seq - b.seq);
+      const key = DOUBTS_PREFIX + moving.clientId;
+      const noted = this.#put(key, this.#shared.codec.entries(moving.clientId, moving.doubts));
+      this.whenDurable(noted, (failed) => {
+        if (failed) return;
+        for (const entry of read) this.settleMoved(session, entry);
+        roam.skipTo = Math.max(roam.skipTo, doubtSeq);
+        then();
+      });
+    };
+    step(Math.max(1, roam.skipTo + 1));
+  }
+
+  override resolveDoubt(session: Session, had: number): void {
+    const moving = this.#movingOf(session);
+    const roam = moving.state;
+    if (roam.doubtSeq === 0 || roam.isResolving) return;
+    const owed = moving.doubts.filter(({ seq }) => seq > had);
+    roam.isResolving = true;
+    this.#append(session, roam.born, owed, (failed) => {
+      roam.isResolving = false;
+      if (failed) return;
+      roam.doubtSeq = 0;
+      moving.doubts = [];
+      this.save(session);
+      this.#put(DOUBTS_PREFIX + moving.clientId, null);
+    });
+  }
+
+  // ------------------------------------------------------------------ the end of a move
+
+  tick(nowMs: number): void {
+    if (nowMs < this.#lookMs) return;
+    this.#lookMs = nowMs + LOOK_MS;
+    for (const moving of [...this.#moving.values()]) this.#look(moving, nowMs);
+  }
+
+  #look(moving: Moving, nowMs: number): void {
+    const { clientId, state } = moving;
+    const session = super.session(clientId);
+    if (session === null) {
+      if (moving.coming === null || nowMs - moving.sinceMs > UNOPENED_MS) this.#drop(moving);
+      return;
+    }
+    if (state.leaving !== null) {
+      const { expiryIntervalS } = session;
+      const isOver = nowMs - moving.sinceMs > expiryIntervalS * US_PER_MS;
+      if (expiryIntervalS === NEVER_EXPIRES || !isOver || !this.#isOwned(session)) return;
+      this.services.core.stats.sessionsExpired++;
+      this.forget(session);
+      return;
+    }
+    const isThere = session.ownership?.owner != null && !this.#isOwned(session);
+    if (!moving.isOpened && isThere && nowMs - moving.sinceMs > OPENED_MS) {
+      // The node that has told so has told the holder before.
+      this.openedAt(clientId, session.identity);
+    }
+    if (!moving.isOpened || state.sources.length > 0 || !state.isCut) return;
+    if (moving.doubts.length > 0) return;
+    for (const region of this.regions()) if (!state.isHeard(region)) return;
+    this.#drop(moving);
+  }
+}
+
+function listed({ home, epoch, timeUs, record }: FoundElsewhere): ListedSession {
+  const { expiryIntervalS } = record;
+  return { home, listing: { epoch, timeUs, expiryIntervalS }, record };
+}

@@ -1,0 +1,88 @@
+/**
+ * What nodes of a datacenter say to each other of sessions that move between regions (docs/adr/0023): a
+ * head of JSON, and behind it bytes that are another region's. Between nodes of one release only, which
+ * the peer links see to. Types only.
+ */
+
+import type { MovedEntry } from './moved-entry.ts';
+import type { Coming } from './moving-sessions.ts';
+import type { SessionRecord } from './ports.ts';
+import type { RoamingRecord } from './roaming-record.ts';
+
+/** Where messages of this region's nodes belong that are for a session on its way. */
+export interface Placement {
+  /** Region. */
+  readonly to: string;
+  /** Of the CONNECT it is about, microseconds; what has a lower one is over. */
+  readonly epoch: number;
+  /** The region that has its client; null: it is here. */
+  readonly away: string | null;
+  /** Each node says so to other regions, in the order of what is published at it. */
+  readonly isSaid: boolean;
+}
+
+/** What the directory said at a CONNECT, as far as the holder needs it. */
+export interface FoundElsewhere {
+  readonly home: string;
+  readonly epoch: number;
+  readonly timeUs: number;
+  readonly record: SessionRecord;
+}
+
+export type RoamFrame =
+  /** The node that says so has the links. */
+  | { readonly k: 'holder' }
+  /** A client has come; the holder answers with `arrived`. */
+  | {
+      readonly k: 'arrive';
+      readonly n: number;
+      readonly client: string;
+      readonly found: FoundElsewhere | null;
+      readonly isSure: boolean;
+      readonly isClean: boolean;
+    }
+  /** `here`: it may be opened as any session; null record: there is nothing to bring. */
+  | {
+      readonly k: 'arrived';
+      readonly n: number;
+      readonly client: string;
+      readonly record: SessionRecord | null;
+      readonly inboundIds: readonly number[];
+      readonly turns: readonly (readonly [number, number])[];
+    }
+  /** Its client has it, with all it subscribes to, at the node that says so. */
+  | { readonly k: 'opened'; readonly client: string; readonly identity: string | null }
+  /** What is published here must be for the session here from now on. */
+  | { readonly k: 'cut'; readonly client: string }
+  | ({ readonly k: 'place'; readonly client: string } & Placement)
+  /** All that this node has published before is where it belongs. */
+  | { readonly k: 'placed'; readonly client: string; readonly to: string; readonly epoch: number }
+  /** It is on its way no more. */
+  | { readonly k: 'unplace'; readonly client: string; readonly epoch: number }
+  /** Behind it: a question of that region, which came to the node that says so. */
+  | { readonly k: 'asked'; readonly region: string }
+  /** Behind it: what is to be told to that region, whose link is at the node this goes to. */
+  | { readonly k: 'tell'; readonly region: string; readonly topic: string };
+
+/** What the holder keeps of one session in the notes of the links. */
+export interface MovingNote {
+  readonly roaming: RoamingRecord;
+  readonly coming: Coming | null;
+  readonly isOpened: boolean;
+  readonly sid: string;
+  readonly isCutAtOnce: boolean;
+  readonly placement: Placement;
+}
+
+/** How all of it is written. Implemented by geo/roaming. */
+export interface RoamCodec {
+  frame(head: RoamFrame, body?: Buffer): Buffer;
+  /** `body` may be a view of `bytes`. */
+  readFrame(bytes: Buffer): { readonly head: RoamFrame; readonly body: Buffer };
+  note(note: MovingNote): Buffer;
+  readNote(bytes: Buffer): MovingNote;
+  entries(clientId: string, entries: readonly MovedEntry[]): Buffer;
+  readEntries(bytes: Buffer, nextSequence: () => number): readonly MovedEntry[];
+  /** What one node (`by`), or the region, says to other regions: where its messages belong. */
+  word(clientId: string, to: string, epoch: number, by: string | null): Buffer;
+}

@@ -1,0 +1,35 @@
+/** What a node of a datacenter asks of the holder of its links when it is that itself (docs/adr/0023). Types only. */
+import type { Coming } from './moving-sessions.ts';
+import type { FoundElsewhere } from './roam-frame.ts';
+import type { RoamingState } from './roaming-state.ts';
+import type { Session } from './session.ts';
+
+/** A CONNECT at some node. */
+export interface AskedArrival {
+  readonly client: string;
+  readonly found: FoundElsewhere | null;
+  readonly isSure: boolean;
+  readonly isClean: boolean;
+}
+
+/** Answer to that node. */
+export interface ArrivalAnswer extends Omit<Coming, 'record'> {
+  readonly client: string;
+  readonly record: Coming['record'] | null;
+}
+
+export interface RoamHolder {
+  /** Null: it is not on its way. */
+  stateOf(clientId: string): RoamingState | null;
+  /** This node knows the session anew. */
+  sees(session: Session): void;
+  /** A client has come to a node of this region. */
+  arriveAt(asked: AskedArrival, answer: (answer: ArrivalAnswer) => void): void;
+  /** Its client has it, at some node, which has told all what it subscribes to. */
+  openedAt(clientId: string, identity: string | null): void;
+  /** What it subscribes to now no other region knows of. */
+  cutNow(clientId: string): void;
+  /** A question of another region. */
+  asked(region: string, payload: Buffer): void;
+  tick(nowMs: number): void;
+}

@@ -1,0 +1,424 @@
+/**
+ * Sessions that go from region to region, at each node of a datacenter (docs/adr/0023): whose messages this
+ * node's are, telling other regions so in their order, asking the holder of the links at a CONNECT, and taking
+ * in what it brings. What becomes of a move only the holder decides (`holder-roaming.ts`).
+ */
+import type { Bus, Incarnation, RoamListener } from './cluster-ports.ts';
+import { linkIdOf } from './link-names.ts';
+import type { Message } from './message.ts';
+import type { Arrival, Coming, MovingSessions } from './moving-sessions.ts';
+import type { Ticket } from './ports.ts';
+import type { RegionLinks } from './region-links.ts';
+import type { Placement, RoamCodec, RoamFrame } from './roam-frame.ts';
+import type { RoamHolder } from './roam-holder.ts';
+import type { RoamVoice } from './roam-voice.ts';
+import { RoamingState } from './roaming-state.ts';
+import type { Services } from './services.ts';
+import type { Session } from './session.ts';
+import { whenSafe } from './tenure.ts';
+
+const TICK_MS = 100;
+/** A client that comes waits so long for a holder. */
+const ARRIVE_MS = 10_000;
+/** Of clients whose CONNECT is under way. */
+const COMING_MAX = 10_000;
+
+/** A CONNECT that waits for the holder. */
+interface Asked {
+  readonly arrival: Arrival;
+  readonly untilMs: number;
+  /** Whom it was sent to; null: nobody yet. */
+  holder: Incarnation | null;
+}
+
+/** What every node has to do before something counts as done. */
+interface Placing {
+  readonly placement: Placement;
+  readonly waiting: Set<Incarnation>;
+  readonly done: () => void;
+}
+
+export class SharedRoaming implements MovingSessions, RoamListener {
+  readonly own: string;
+  /** This node has the links; null: another one has. */
+  holder: RoamHolder | null = null;
+  readonly #services: Services;
+  readonly #bus: Bus;
+  readonly #voice: RoamVoice;
+  readonly codec: RoamCodec;
+  readonly #source: string;
+  /** Sessions on their way, by client identifier. */
+  readonly #table: Map<string, Placement> = new Map();
+  readonly #placing: Map<string, Placing> = new Map();
+  #holderAt: Incarnation | null = null;
+  readonly #asked: Map<number, Asked> = new Map();
+  #count = 0;
+  /** What comes with a CONNECT that is under way. */
+  readonly #coming: Map<string, Coming> = new Map();
+  /** Clients whose CONNECT was asked about: the holder is told when they have their session. */
+  readonly #arriving: Set<string> = new Set();
+  #stopTick: (() => void) | null = null;
+
+  constructor(
+    services: Services,
+    bus: Bus,
+    voice: RoamVoice,
+    links: RegionLinks,
+    codec: RoamCodec,
+  ) {
+    this.#services = services;
+    this.#bus = bus;
+    this.#voice = voice;
+    this.codec = codec;
+    this.own = links.region;
+    this.#source = links.source;
+  }
+
+  /** Before the node joins. */
+  start(): void {
+    this.#bus.listenRoam(this);
+    this.#stopTick = this.#services.core.scheduler.every(TICK_MS, () => this.#tick());
+  }
+
+  stop(): void {
+    this.#stopTick?.();
+    this.#stopTick = null;
+    for (const [n, { arrival }] of this.#asked) {
+      this.#asked.delete(n);
+      arrival.refused();
+    }
+  }
+
+  #tick(): void {
+    const nowMs = this.#services.core.clock.monotonicMs();
+    for (const [n, asked] of this.#asked) {
+      if (asked.arrival.isWanted() && nowMs < asked.untilMs) continue;
+      this.#asked.delete(n);
+      asked.arrival.refused();
+    }
+    this.#settle();
+    this.holder?.tick(nowMs);
+  }
+
+  // ------------------------------------------------------------------ MovingSessions
+
+  arrive(arrival: Arrival): void {
+    const { clock } = this.#services.core;
+    const n = ++this.#count;
+    this.#coming.delete(arrival.clientId);
+    const untilMs = clock.monotonicMs() + ARRIVE_MS;
+    const asked: Asked = { arrival, untilMs, holder: null };
+    this.#asked.set(n, asked);
+    this.#askHolder(n, asked);
+  }
+
+  #askHolder(n: number, asked: Asked): void {
+    const { self } = this.#bus.roam;
+    const at = this.holder === null ? this.#holderAt : self;
+    if (at === null) return;
+    asked.holder = at;
+    const { clientId: client, found, isSure, isClean } = asked.arrival;
+    const elsewhere =
+      found === null
+        ? null
+        : {
+            home: found.home,
+            epoch: found.listing.epoch,
+            timeUs: found.listing.timeUs,
+            record: found.record,
+          };
+    this.#say(at, { k: 'arrive', n, client, found: elsewhere, isSure, isClean });
+  }
+
+  coming(clientId: string): Coming | null {
+    return this.#coming.get(clientId) ?? null;
+  }
+
+  moveIn(session: Session): Ticket {
+    const { core, sessions } = this.#services;
+    const { clientId } = session;
+    const coming = this.#coming.get(clientId);
+    if (coming === undefined) return 0;
+    this.#coming.delete(clientId);
+    const { record, inboundIds, turns } = coming;
+    session.roam = RoamingState.ofTurns(this.own, turns, 0);
+    this.known(session);
+    session.roam.adopt(turns, 0);
+    for (const subscription of record.subscriptions) sessions.subscribe(session, subscription);
+    sessions.countQuota(session);
+    let ticket = 0;
+    for (const id of inboundIds) {
+      session.inboundIds ??= new Set();
+      session.inboundIds.add(id);
+      ticket = Math.max(ticket, core.store.addInboundId(session.number, id));
+    }
+    return Math.max(ticket, sessions.changed(session, record.subscriptions, []));
+  }
+
+  opened(session: Session): void {
+    const { clientId: client, identity } = session;
+    this.#coming.delete(client);
+    if (!this.#arriving.delete(client) && !this.#table.has(client)) return;
+    // All that it subscribes to is known to all by then.
+    this.#bus.roam.whenApplied((isApplied) => {
+      if (isApplied) this.#sayToHolder({ k: 'opened', client, identity });
+    });
+  }
+
+  changed(session: Session): void {
+    const placement = this.#table.get(session.clientId);
+    if (placement === undefined || placement.isSaid || placement.away !== null) return;
+    if (this.#arriving.has(session.clientId)) return;
+    this.#sayToHolder({ k: 'cut', client: session.clientId });
+  }
+
+  asked(region: string, payload: Buffer): void {
+    if (this.holder !== null) this.holder.asked(region, payload);
+    else if (this.#holderAt !== null) {
+      this.#bus.roam.send(this.#holderAt, this.codec.frame({ k: 'asked', region }, payload));
+    }
+  }
+
+  /** Nothing waits here for what is on its way: it comes through the queue. */
+  hold(): void {}
+  release(): void {}
+
+  /** A session that this node knows from now on, or anew. */
+  known(session: Session): void {
+    const { clientId } = session;
+    this.holder?.sees(session);
+    const placement = this.#table.get(clientId);
+    if (placement === undefined) return;
+    const full = this.holder?.stateOf(clientId) ?? null;
+    if (full !== null && session.roam !== full) {
+      if (session.roam !== null) full.takeIds(session.roam);
+      session.roam = full;
+    }
+    const roam = (session.roam ??= new RoamingState(this.own, session.tailSeq));
+    roam.source = this.#source;
+    if (placement.isSaid) roam.place(placement.to, placement.epoch);
+    else roam.unplace();
+    if (full !== null) return;
+    roam.rest = placement.to;
+    roam.isComing = placement.away === null;
+    roam.leaving = placement.away === null ? null : { to: placement.away, epoch: placement.epoch };
+  }
+
+  // ------------------------------------------------------------------ for the holder
+
+  /** Regions' own words are the holder's to say. */
+  announceRegion(clientId: string, to: string, epoch: number): void {
+    this.#voice.announce(this.codec.word(clientId, to, epoch, null));
+  }
+
+  /** `done` when all nodes have it, and all they had published before is in its place. */
+  place(clientId: string, placement: Placement, done: () => void): void {
+    const { roam } = this.#bus;
+    const placing = { placement, waiting: new Set([...roam.members(), roam.self]), done };
+    this.#placing.set(clientId, placing);
+    roam.sendAll(this.codec.frame({ k: 'place', client: clientId, ...placement }));
+    this.#place(clientId, placement, roam.self);
+  }
+
+  isPlacing(clientId: string): boolean {
+    return this.#placing.has(clientId);
+  }
+
+  unplace(clientId: string, epoch: number): void {
+    this.#placing.delete(clientId);
+    this.#bus.roam.sendAll(this.codec.frame({ k: 'unplace', client: clientId, epoch }));
+    this.#unplace(clientId, epoch);
+  }
+
+  /** To a region whose link is at some node of this one; false: it has none. */
+  tellRegion(region: string, topic: string, payload: Buffer): boolean {
+    if (this.#voice.tell(region, topic, payload)) return true;
+    const at = this.#services.core.sessions.get(linkIdOf(region))?.ownership?.owner ?? null;
+    if (at === null || at === this.#bus.roam.self) return false;
+    this.#bus.roam.send(at, this.codec.frame({ k: 'tell', region, topic }, payload));
+    return true;
+  }
+
+  /** This node has the links from now on, and has read what the holder before had noted. */
+  begin(holder: RoamHolder): void {
+    this.holder = holder;
+    this.#holderAt = null;
+    this.#bus.roam.sendAll(this.codec.frame({ k: 'holder' }));
+    for (const session of this.#services.core.sessions.values()) this.known(session);
+    this.#askAgain();
+  }
+
+  /** Another node has them, or will. */
+  end(): void {
+    this.holder = null;
+    this.#placing.clear();
+    for (const [clientId, placement] of this.#table) {
+      const session = this.#services.core.sessions.get(clientId);
+      if (session?.roam == null) continue;
+      session.roam.becomeLight();
+      this.#table.set(clientId, placement);
+      this.known(session);
+    }
+  }
+
+  #askAgain(): void {
+    for (const [n, asked] of this.#asked) this.#askHolder(n, asked);
+  }
+
+  // ------------------------------------------------------------------ RoamListener
+
+  said(from: Incarnation, payload: Buffer): void {
+    const { head, body } = this.codec.readFrame(payload);
+    this.#heard(from, head, body);
+  }
+
+  #heard(from: Incarnation, head: RoamFrame, body: Buffer): void {
+    switch (head.k) {
+      case 'holder':
+        this.#holderAt = from;
+        this.#askAgain();
+        return;
+      case 'place':
+        this.#place(head.client, head, from);
+        return;
+      case 'placed':
+        this.#placed(from, head.client, head.to, head.epoch);
+        return;
+      case 'unplace':
+        this.#unplace(head.client, head.epoch);
+        return;
+      case 'arrived':
+        this.#arrived(head);
+        return;
+      case 'tell':
+        this.#voice.tell(head.region, head.topic, body);
+        return;
+      default:
+        this.#asHolder(from, head, body);
+    }
+  }
+
+  /** What only the holder is told; whoever is not is asked again, elsewhere. */
+  #asHolder(from: Incarnation, head: RoamFrame, body: Buffer): void {
+    const { holder } = this;
+    if (holder === null) return;
+    if (head.k === 'asked') holder.asked(head.region, Buffer.from(body));
+    else if (head.k === 'opened') holder.openedAt(head.client, head.identity);
+    else if (head.k === 'cut') holder.cutNow(head.client);
+    else if (head.k === 'arrive') {
+      holder.arriveAt(head, (answer) => this.#say(from, { k: 'arrived', ...answer, n: head.n }));
+    }
+  }
+
+  tell(peer: Incarnation): void {
+    const { roam } = this.#bus;
+    if (this.holder !== null) roam.send(peer, this.codec.frame({ k: 'holder' }));
+    for (const [client, placement] of this.#table) {
+      roam.send(peer, this.codec.frame({ k: 'place', client, ...placement }));
+    }
+    if (this.#holderAt === peer) this.#askAgain();
+  }
+
+  gone(peer: Incarnation): void {
+    if (this.#holderAt === peer) this.#holderAt = null;
+    for (const placing of this.#placing.values()) placing.waiting.delete(peer);
+    this.#settle();
+  }
+
+  lost(): void {
+    this.#holderAt = null;
+    this.#placing.clear();
+    // The others tell what of it still holds.
+    for (const [clientId, { epoch }] of [...this.#table]) this.#unplace(clientId, epoch);
+  }
+
+  #say(to: Incarnation, head: RoamFrame): void {
+    if (to === this.#bus.roam.self) this.#heard(to, head, EMPTY);
+    else this.#bus.roam.send(to, this.codec.frame(head));
+  }
+
+  #sayToHolder(head: RoamFrame): void {
+    const at = this.holder === null ? this.#holderAt : this.#bus.roam.self;
+    if (at !== null) this.#say(at, head);
+  }
+
+  #arrived(answer: Extract<RoamFrame, { k: 'arrived' }>): void {
+    const asked = this.#asked.get(answer.n);
+    if (asked === undefined || asked.arrival.clientId !== answer.client) return;
+    this.#asked.delete(answer.n);
+    const { client, record, inboundIds, turns } = answer;
+    if (!asked.arrival.isWanted()) return;
+    if (this.#coming.size >= COMING_MAX) this.#coming.clear();
+    if (record !== null) this.#coming.set(client, { record, inboundIds, turns });
+    if (this.#arriving.size >= COMING_MAX) this.#arriving.clear();
+    this.#arriving.add(client);
+    asked.arrival.done();
+  }
+
+  // ------------------------------------------------------------------ where messages belong
+
+  #place(clientId: string, placement: Placement, from: Incarnation): void {
+    const { core } = this.#services;
+    const { to, epoch, away, isSaid } = placement;
+    const before = this.#table.get(clientId);
+    if (before !== undefined && before.epoch > epoch) return;
+    const isSame = before?.epoch === epoch && before.to === to && before.isSaid === isSaid;
+    // What is said for this stay is not taken back by what was noted before.
+    const isBehind = before?.epoch === epoch && before.isSaid && !isSaid;
+    if (!isBehind) this.#table.set(clientId, { to, epoch, away, isSaid });
+    const session = core.sessions.get(clientId);
+    if (session !== undefined) this.known(session);
+    let words: readonly Message[] = [];
+    if (isSaid && !isSame) {
+      words = this.#voice.announce(this.codec.word(clientId, to, epoch, this.#source));
+    }
+    this.#whenSafe(words, () => {
+      const told = (): void => this.#say(from, { k: 'placed', client: clientId, to, epoch });
+      if (session === undefined) told();
+      else this.#bus.sessions.whenAppended(session.number, told);
+    });
+  }
+
+  #whenSafe(messages: readonly Message[], then: () => void): void {
+    let left = messages.length + 1;
+    const one = (): void => {
+      left--;
+      if (left === 0) then();
+    };
+    for (const message of messages) whenSafe(message, one);
+    one();
+  }
+
+  #placed(from: Incarnation, clientId: string, to: string, epoch: number): void {
+    const placing = this.#placing.get(clientId);
+    if (placing === undefined) return;
+    if (placing.placement.epoch !== epoch || placing.placement.to !== to) return;
+    placing.waiting.delete(from);
+    if (placing.waiting.size === 0) this.#settle();
+  }
+
+  /** What a dead node had promised may not be in the queues yet. */
+  #settle(): void {
+    if (this.#placing.size === 0 || this.#bus.roam.isOwed) return;
+    for (const [clientId, { waiting, done }] of [...this.#placing]) {
+      if (waiting.size > 0) continue;
+      this.#placing.delete(clientId);
+      done();
+    }
+  }
+
+  #unplace(clientId: string, epoch: number): void {
+    const known = this.#table.get(clientId);
+    if (known === undefined || known.epoch > epoch) return;
+    this.#table.delete(clientId);
+    const session = this.#services.core.sessions.get(clientId);
+    if (session?.roam == null) return;
+    const { roam } = session;
+    roam.becomeLight();
+    roam.rest = this.own;
+    // Whoever owns it goes on with the packet identifiers it has.
+    if (session.ownership?.owner !== this.#bus.incarnation) session.roam = null;
+  }
+}
+
+const EMPTY: Buffer = Buffer.alloc(0);
