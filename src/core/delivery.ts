@@ -268,6 +268,8 @@ export class Delivery {
 
   /** Keeps an entry in memory while the window has room; else the store alone holds it. */
   #remember(session: Session, entry: QueueEntry, wasSpilled: boolean): void {
+    // On its way to another region: pages are read from the store.
+    if (session.roam !== null && session.roam.leaving !== null) return;
     const queue = (session.queue ??= new Ring());
     if (this.#core.store.keepsQueues && session.durable) {
       if (wasSpilled || !hasRoom(session, queue.length)) return;

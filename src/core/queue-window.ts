@@ -107,6 +107,7 @@ export class QueueWindow {
     store.read(session.number, fromSeq, messagesMax, bytesMax, (entries, error) => {
       // Asked under another owner, or before the queue was let go of: its positions are nothing to this one.
       if (session.ownership?.epoch !== epoch || !session.reading) return;
+      if (session.ownership === null && session.loadedSeq !== fromSeq - 1) return;
       session.reading = false;
       if (session.ended) return;
       if (error !== null) {

@@ -287,6 +287,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
     }
     // From here on the store alone has it.
     session.queue = null;
+    session.reading = false;
     session.loadedSeq = 0;
     return sessions.save(session);
   }
