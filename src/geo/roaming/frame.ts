@@ -11,7 +11,8 @@ export class FrameDamage extends Error {}
 
 /** What the new home asks of whoever has something of the session. */
 export interface Ask {
-  readonly kind: 'pull' | 'forget' | 'end' | 'moved' | 'where';
+  /** `offer`: whoever asks has something, and is not asked for it. */
+  readonly kind: 'pull' | 'forget' | 'end' | 'moved' | 'where' | 'offer';
   /** Comes back in the answer. */
   readonly n: string;
   readonly client: string;

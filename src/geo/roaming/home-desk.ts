@@ -25,6 +25,8 @@ export interface HomeParts {
   readonly counters: RoamingCounters;
   /** A session here has a later CONNECT than the region that asks for it. */
   readonly reclaim: (session: Session, from: string) => void;
+  /** Its home fetches what is here. */
+  readonly isAsked: (session: Session) => void;
 }
 
 export class HomeDesk {
@@ -58,6 +60,7 @@ export class HomeDesk {
     else if (ask.kind === 'where') this.#tellHome(from, ask, session);
     else if (ask.kind === 'end') this.#end(from, ask, session);
     else if (ask.kind === 'forget') this.#forget(from, ask, session);
+    else if (ask.kind === 'offer') this.#offered(from, ask, session);
     else if (ask.kind === 'pull') this.#pull(from, ask, session);
   }
 
@@ -83,15 +86,16 @@ export class HomeDesk {
     if (session !== null) session.owner?.close('session_taken_over');
     const gone = this.#gone.get(ask.client);
     if (gone === undefined || gone.to === from) this.#answer(from, ask, { kind: 'none' });
-    else this.#answer(from, ask, { kind: 'moved', to: gone.to });
+    else this.#answer(from, ask, { kind: 'moved', to: gone.to, epoch: gone.epoch });
   }
 
   /** Whoever asks does not have it, whatever was given there. */
   #tellHome(from: string, ask: Ask, { roam }: Session): void {
     const { own } = this.#parts.roaming;
     const leaving = roam?.leaving ?? null;
-    const to = leaving === null || leaving.to === from ? own : leaving.to;
-    this.#answer(from, ask, { kind: 'moved', to, epoch: roam?.epoch ?? 0 });
+    const isHere = leaving === null || leaving.to === from;
+    const epoch = (isHere ? roam?.epoch : leaving.epoch) ?? 0;
+    this.#answer(from, ask, { kind: 'moved', to: isHere ? own : leaving.to, epoch });
   }
 
   /** It has begun anew there. */
@@ -120,6 +124,11 @@ export class HomeDesk {
       this.#answer(from, ask, { kind: 'none' });
       return;
     }
+    if (ask.epoch < roam.leaving.epoch) {
+      // Of an earlier stay there, and late: its client was here since.
+      this.#answer(from, ask, { kind: 'wait' });
+      return;
+    }
     this.#gone.delete(clientId);
     this.#gone.set(clientId, { to: from, epoch: ask.epoch });
     for (const oldest of this.#gone.keys()) {
@@ -132,9 +141,16 @@ export class HomeDesk {
     });
   }
 
+  /** It has something of the session, which this region has come to have without it. */
+  #offered(from: string, ask: Ask, session: Session): void {
+    if (session.roam?.leaving?.to !== from) this.#parts.reclaim(session, from);
+    this.#answer(from, ask, { kind: 'wait' });
+  }
+
   #pull(from: string, ask: Ask, session: Session): void {
     const { roaming } = this.#parts;
     const leaving = session.roam?.leaving ?? null;
+    if (leaving === null || leaving.to === from) this.#parts.isAsked(session);
     if (leaving !== null && leaving.to !== from) {
       // What that one has taken of the queue only it knows.
       this.#answer(from, ask, { kind: 'moved', to: leaving.to, epoch: leaving.epoch });

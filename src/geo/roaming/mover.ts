@@ -18,6 +18,7 @@ import {
   FrameDamage,
 } from './frame.ts';
 import { HomeDesk } from './home-desk.ts';
+import { Offers } from './offers.ts';
 import { RoamingCounters } from './roaming-counters.ts';
 import type { RoamingEars, RoamingLinks } from './roaming-links.ts';
 
@@ -52,7 +53,7 @@ interface Search {
   readonly open: Set<string>;
   home: string | null;
   epoch: number;
-  readonly done: (home: string | null) => void;
+  readonly done: (home: string | null, epoch: number) => void;
 }
 
 /** What is still fetched from one region. */
@@ -100,6 +101,7 @@ export class RegionMover implements Mover, RoamingEars {
   readonly counters: RoamingCounters;
   readonly #parts: MoverParts;
   readonly #desk: HomeDesk;
+  readonly #offers: Offers;
   readonly #fetches: Set<Fetch> = new Set();
   readonly #searches: Set<Search> = new Set();
   readonly #pulls: Map<string, Pull> = new Map();
@@ -123,6 +125,13 @@ export class RegionMover implements Mover, RoamingEars {
       log,
       counters: this.counters,
       reclaim: (session, from) => this.#reclaim(session, from),
+      isAsked: (session) => this.#offers.asked(session),
+    });
+    this.#offers = new Offers({
+      roaming,
+      clock: parts.clock,
+      ask: (region, ask, taken) => this.#ask(region, ask, taken) !== '',
+      locate: (clientId, done) => this.#search(clientId, done),
     });
   }
 
@@ -132,6 +141,7 @@ export class RegionMover implements Mover, RoamingEars {
     for (const session of roaming.sessions()) {
       roaming.restored(session);
       this.begin(session);
+      this.#offers.add(session);
     }
     this.#stopTick = this.#parts.scheduler.every(TICK_MS, () => this.#tick());
   }
@@ -182,12 +192,19 @@ export class RegionMover implements Mover, RoamingEars {
         if (failed) done(false);
         else roaming.whenDurable(ticket, (isLost) => done(!isLost));
       });
+      this.#letGone(client);
       for (const pull of this.#pullsOf(client)) if (pull.n === '') pull.dueMs = 0;
     } catch (error) {
       if (!(error instanceof FrameDamage)) throw error;
       this.#say(region, error.message);
       done(true);
     }
+  }
+
+  /** It may have let go of it: whoever has it now may not know what is here. */
+  #letGone(clientId: string): void {
+    const session = this.#parts.roaming.session(clientId);
+    if (session?.roam?.leaving) this.#offers.add(session);
   }
 
   missed(region: string): void {
@@ -273,6 +290,10 @@ export class RegionMover implements Mover, RoamingEars {
   }
 
   locate(clientId: string, done: (home: string | null) => void): void {
+    this.#search(clientId, done);
+  }
+
+  #search(clientId: string, done: Search['done']): void {
     const { links, clock } = this.#parts;
     const untilMs = clock.monotonicMs() + this.#parts.waitMs;
     const search: Search = { untilMs, open: new Set(), home: null, epoch: 0, done };
@@ -380,9 +401,10 @@ export class RegionMover implements Mover, RoamingEars {
       if (search.open.size > 0 && nowMs < search.untilMs) continue;
       this.#searches.delete(search);
       for (const n of search.open) this.#asked.delete(n);
-      search.done(search.home);
+      search.done(search.home, search.epoch);
     }
     for (const pull of this.#pulls.values()) this.#look(pull, nowMs);
+    this.#offers.tick(nowMs);
     for (const [clientId, ending] of this.#endings) {
       if (nowMs >= ending.untilMs) this.#endings.delete(clientId);
       else if (nowMs >= ending.dueMs) this.#askToEnd(ending, nowMs);
@@ -568,10 +590,16 @@ export class RegionMover implements Mover, RoamingEars {
     const { roaming } = this.#parts;
     const { session, source } = pull;
     const roam = session.roam!;
-    roam.dropSource(source);
     const { to = source.region, epoch = 0 } = answer;
+    if (roam.leaving === null && epoch <= roam.epoch) {
+      // Its client has come back here since that was asked.
+      pull.dueMs = 0;
+      return;
+    }
+    roam.dropSource(source);
     if (roam.leaving === null && epoch > roam.epoch && to !== roaming.own) {
       roaming.letGo(session, to, epoch);
+      this.#offers.add(session);
     } else roaming.save(session);
     this.#drop(pull);
   }
