@@ -5,6 +5,7 @@ import { linkIdOf } from '../../src/core/link-names.ts';
 import type { RegionCase } from './hard-case-region.ts';
 import { datacenterCases } from './hard-cases-datacenters.ts';
 import { regionCases } from './hard-cases-regions.ts';
+import { roamingCases } from './hard-cases-roaming.ts';
 import type { RegionLife } from './region-life.ts';
 import { RegionScene } from './region-scene.ts';
 
@@ -20,7 +21,7 @@ async function isKept(
   return promise(await RegionScene.begin(seed, { ...options, sabotage }));
 }
 
-for (const regionCase of [...regionCases, ...datacenterCases]) {
+for (const regionCase of [...regionCases, ...datacenterCases, ...roamingCases]) {
   const { number, title, without, sabotage } = regionCase;
   t.test(`hard case ${number}, ${title}`, async (t) => {
     for (const seed of SEEDS) t.ok(await isKept(regionCase, seed), `seed ${seed}: it holds`);

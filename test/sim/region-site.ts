@@ -40,7 +40,7 @@ export interface RegionSiteOptions extends RegionWorldOptions {
   /** Of each region, in their order, how many nodes it has; 1, and those that are not named: one, alone. */
   readonly nodes?: readonly number[];
   /** Planted: what a test replaces to see that it is found. */
-  readonly sabotage?: (life: RegionLife) => void;
+  readonly sabotage?: (life: RegionLife, kernel: Kernel) => void;
 }
 
 const NAMES = ['eu', 'us', 'ap', 'af'] as const;
@@ -69,7 +69,7 @@ export class RegionSite {
     this.sessions = roams ? new RegionTables(kernel, this.network, names) : null;
     const world = new RegionWorld(kernel, this.network, this.tables, this.sessions, options);
     world.onLife = (life) => {
-      options.sabotage?.(life);
+      options.sabotage?.(life, kernel);
       this.onLife?.(life);
     };
     world.onWrite = (...written) => this.onWrite?.(...written);

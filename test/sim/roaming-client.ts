@@ -16,6 +16,8 @@ export type Gait = 'flapping' | 'walking' | 'strolling';
 
 export interface RoamingClientOptions {
   readonly clientId: string;
+  /** Where it goes: each two of them are linked. */
+  readonly regions: readonly string[];
   readonly gait: Gait;
   readonly qos: QoS;
   readonly filters: readonly string[];
@@ -38,8 +40,6 @@ export interface RoamingGuide {
   readonly isClosing: boolean;
   readonly isOver: boolean;
   dial(region: string): Dial | null;
-  /** Where it may go from there. */
-  waysFrom(region: string): readonly string[];
   /** Its session has one home, which all regions know. */
   isRooted(device: RoamingClient): boolean;
   connecting(device: RoamingClient, region: string): void;
@@ -106,7 +106,8 @@ export class RoamingClient {
   #mustAsk = true;
   #hasClosed = false;
 
-  constructor(options: RoamingClientOptions, home: string, guide: RoamingGuide) {
+  constructor(options: RoamingClientOptions, guide: RoamingGuide) {
+    const home = options.regions[0]!;
     this.options = options;
     this.#guide = guide;
     this.region = home;
@@ -146,11 +147,13 @@ export class RoamingClient {
     }
     if (this.#isNew) {
       // Whoever goes before the regions know of it begins anew elsewhere.
-      this.#isNew = this.#granted.size > 0 || !guide.isRooted(this);
+      const isKnown = this.isForked || guide.isRooted(this);
+      this.#isNew = this.#granted.size > 0 || !isKnown;
       this.#moveAtMs = nowMs + guide.prng.between(...STAYS_MS[this.options.gait]);
       return;
     }
-    if (guide.isClosing && !this.#hasClosed) {
+    if (!guide.isClosing) this.#hasClosed = false;
+    else if (!this.#hasClosed) {
       // What it never acknowledged is sent again, and may have filled its window.
       this.#hasClosed = true;
       visit.line?.close();
@@ -169,8 +172,8 @@ export class RoamingClient {
   #move(visit: Visit, nowMs: number): void {
     const { prng } = this.#guide;
     // Some come back to where they are.
-    const ways = this.#guide.waysFrom(visit.region);
-    this.#target = prng.once(12) || ways.length === 0 ? visit.region : prng.pick(ways);
+    const ways = this.options.regions.filter((region) => region !== visit.region);
+    this.#target = prng.once(12) ? visit.region : prng.pick(ways);
     const leave = prng.pick(['stay', 'reset', 'disconnect', 'away'] as const);
     this.#forget();
     const { line } = visit;

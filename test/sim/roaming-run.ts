@@ -28,6 +28,8 @@ export interface RoamingRunOptions extends RegionSiteOptions, Partial<CastHabits
   readonly isTracing?: boolean;
   /** Others that stay where they are, so that links want all there is. */
   readonly hasResidents?: boolean;
+  /** Left out: the seed decides. */
+  readonly devices?: number;
   /** Until the first fault. */
   readonly quietMs?: number;
   /** Messages of each publisher and second of virtual time. */
@@ -121,10 +123,9 @@ class RoamingRun {
       return { region, stage, publishers, residents: subscribers };
     });
     this.#guide = this.#guideOf(prng);
-    const names = site.regions.map(({ name }) => name);
     const { startsClean = false, changesSubscriptions = false } = options;
-    const habits = { startsClean, changesSubscriptions };
-    this.#devices = roamingCast(this.#guide, names, plan, habits);
+    const habits = { startsClean, changesSubscriptions, devices: options.devices };
+    this.#devices = roamingCast(this.#guide, site.regions, plan, habits);
     for (const { clientId } of this.#devices) this.#ledger.reader(clientId);
   }
 
@@ -140,7 +141,6 @@ class RoamingRun {
       isClosing: true,
       isOver: false,
       dial: (region) => site.dialTo(site.region(region)),
-      waysFrom: (region) => site.region(region).links,
       isRooted: (device) => watch.isRooted(device),
       connecting: (device, region) => watch.connecting(device, region),
       excuses: (device, region) => watch.excuses(device, region),

@@ -33,12 +33,12 @@ export interface RoamingOutcome {
   readonly failure: string | null;
 }
 
-/** A star of three is a line: two of them have no link. */
+/** Each two of them are linked: what moves in a line may be lost or come twice (docs/internals/regions-open.md). */
 const SHAPES: readonly (readonly [regions: number, topology: Topology])[] = [
   [2, 'pair'],
   [2, 'pair'],
   [3, 'mesh'],
-  [3, 'star'],
+  [3, 'mesh'],
 ];
 const KITS: Readonly<Record<string, readonly RegionFault[]>> = {
   all: [...regionFaults, ...directoryFaults],

@@ -8,7 +8,6 @@ import { decodeFrame } from '../../src/geo/roaming/frame.ts';
 import { decodeListed } from '../../src/store/cassandra/listed-record.ts';
 import { RecordDamage } from '../../src/store/embedded/damage.ts';
 import type { Ledger } from '../chaos/ledger.ts';
-import { readPayload } from '../chaos/stage.ts';
 import { holderOf, type RegionLife, readyOf, type SimRegion } from './region-life.ts';
 import type { RegionSite } from './region-site.ts';
 import type { RoamingClient } from './roaming-client.ts';
@@ -97,7 +96,6 @@ export class RoamingWatch {
         }
         done(answer, known);
       });
-    this.#watchWays(life);
     if (this.#site.kernel.isTracing) this.#traceWords(life);
   }
 
@@ -139,22 +137,6 @@ export class RoamingWatch {
     }
   }
 
-  /** What comes another way than over the link of its region may come twice where three regions are linked. */
-  #watchWays({ region, broker: { linkInlet } }: RegionLife): void {
-    const { links } = this.#site.region(region);
-    const publish = linkInlet.publish.bind(linkInlet);
-    linkInlet.publish = (from, topic, start, mark, ...rest) => {
-      const path = mark.origin!.path.split(',');
-      if (path.length > 1 && links.includes(path[0]!)) {
-        const { stream, seq } = readPayload(
-          from.payloadBuffer.subarray(from.payloadStart, from.payloadEnd),
-        );
-        if (!Number.isNaN(seq)) this.#ledger.mayRepeat(stream, seq);
-      }
-      publish(from, topic, start, mark, ...rest);
-    };
-  }
-
   /** From here on regions may not see each other, or hear late. */
   troubled(): void {
     this.#isTroubled = true;
@@ -188,8 +170,8 @@ export class RoamingWatch {
   #watchDoubles(nowMs: number, device: RoamingClient, standings: readonly Standing[]): void {
     const { clientId } = device;
     const served = standings.filter(({ isConnected }) => isConnected);
-    const isBlind = this.#isTroubled && !this.#areMutual(served.map(({ region }) => region));
-    if (served.length < 2 || isBlind || device.isForked) {
+    // A link that is half open is up for a minute.
+    if (served.length < 2 || this.#isTroubled || device.isForked) {
       this.#doubles.delete(clientId);
       return;
     }

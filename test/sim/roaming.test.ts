@@ -1,0 +1,41 @@
+// The short form of `npm run simulate -- --roaming`: known seeds of sessions that go from region to region.
+import t from 'tap';
+import {
+  addRoamingCounts,
+  describeRoamingCounts,
+  noRoamingCounts,
+  roamingPlan,
+  runRoamingPlan,
+} from './roaming-seeds.ts';
+
+/** Of two regions: what three do that see one another in part is open (docs/internals/regions-open.md). */
+const SEEDS = 8;
+
+/** Seeds that once failed, with what they found. */
+const KEPT: readonly (readonly [seed: number, why: string])[] = [
+  [115, 'a question that came late had a home forget what was there since'],
+  [162, 'each of two homes gave up the other one, as both had a CONNECT while they asked'],
+];
+
+t.setTimeout(280_000);
+
+for (const [seed, why] of KEPT) {
+  t.test(`seed ${seed}: ${why}`, async (t) => {
+    t.equal((await runRoamingPlan(roamingPlan(seed))).failure, null);
+  });
+}
+
+t.test(`the first ${SEEDS} seeds of two regions: every promise holds`, async (t) => {
+  const sum = noRoamingCounts();
+  for (let seed = 1, runs = 0; runs < SEEDS; seed++) {
+    const plan = roamingPlan(seed);
+    if (plan.regions > 2) continue;
+    runs++;
+    const outcome = await runRoamingPlan(plan);
+    addRoamingCounts(sum, outcome);
+    t.equal(outcome.failure, null, `seed ${seed}`);
+  }
+  t.comment(describeRoamingCounts(sum));
+  t.ok(sum.moves > 5 * SEEDS && sum.away > 0, 'sessions moved, some without their home');
+  t.ok(sum.faults >= SEEDS && sum.acked > 20 * SEEDS, 'faults happened, messages were acked');
+});
