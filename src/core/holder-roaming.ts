@@ -305,9 +305,12 @@ export class HolderRoaming extends Roaming implements RoamHolder {
           then(null);
           return;
         }
-        state.takeTurns(owned.roam === state ? null : owned.roam, owned.tailSeq);
+        if (owned.roam === null) state.adopt([], 0);
+        else if (owned.roam !== state) state.takeTurns(owned.roam);
         owned.roam = state;
-        state.restoredSeq = owned.ownership!.maybeSentSeq;
+        // What came until the owner before had let go it may have sent: it had read on.
+        const { inflightMessagesMax } = this.services.core.limits;
+        state.doubtUpTo(owned.loadedSeq + inflightMessagesMax);
         then(owned);
       },
     );

@@ -124,17 +124,17 @@ export class RoamingState {
     this.#ids.clear();
   }
 
-  /** Packet identifiers as its owner before knew them; null: it has never roamed. */
-  takeTurns(from: RoamingState | null, tailSeq: number): void {
-    if (from !== null) {
-      this.#turns = [...from.#turns];
-      this.takeIds(from);
-    } else if (this.#turns.length === 1 && tailSeq > 0) {
-      this.#turns = [
-        [0, WHOLE],
-        [tailSeq + 1, 0],
-      ];
-    }
+  /** Packet identifiers as its owner before knew them. */
+  takeTurns(from: RoamingState): void {
+    this.#turns = [...from.#turns];
+    this.takeIds(from);
+  }
+
+  /** Another node may have sent what is not above that position. */
+  doubtUpTo(seq: number): void {
+    this.restoredSeq = seq;
+    this.doubtful = 0;
+    this.doubtfulSeq = 0;
   }
 
   takeIds(from: RoamingState): void {
