@@ -151,7 +151,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
     const handed = answer.kind === 'handed' ? answer.handed : null;
     const at = answer.kind === 'handed' ? answer.home : home;
     if (local !== null) {
-      this.comeBack(local, handed, isNone);
+      this.comeBack(local, handed, isNone, at);
     } else {
       const record = handed?.record ?? found?.record ?? null;
       if (record === null || record.expiryIntervalS === 0) return;
@@ -194,7 +194,12 @@ export class Roaming implements ParkedOwner, MovingSessions {
   }
 
   /** It was on its way to another region, and its client is here again. */
-  protected comeBack(session: Session, handed: HandedSession | null, isAllHere: boolean): void {
+  protected comeBack(
+    session: Session,
+    handed: HandedSession | null,
+    isAllHere: boolean,
+    at: string | null = null,
+  ): void {
     const { sessions } = this.services;
     const { roam } = session;
     if (roam === null || roam.leaving === null) return;
@@ -209,14 +214,21 @@ export class Roaming implements ParkedOwner, MovingSessions {
       session.loadedSeq = Math.min(Math.max(roam.doubtSeq, roam.skipTo), session.tailSeq);
       return;
     }
-    roam.doubtSeq = 0;
     const { record, taken } = handed;
+    if (at === null || at === to || roam.givenSeq === 0) roam.doubtSeq = 0;
+    else {
+      // Handed back by a third region: what the one it was given to has of it only that one knows.
+      roam.doubtSeq = Math.max(roam.doubtSeq, roam.givenSeq);
+      roam.doubtOf = to;
+      session.loadedSeq = Math.min(Math.max(roam.doubtSeq, roam.skipTo), session.tailSeq);
+      if (roam.sourceOf(to) === null) roam.addSource(to, 0);
+    }
     if (taken !== null && taken.born === roam.born) {
       // What is durable there is that region's to hand back.
       roam.skipTo = Math.max(roam.skipTo, taken.had);
     }
     if (roam.skipTo > 0) {
-      session.loadedSeq = Math.min(roam.skipTo, session.tailSeq);
+      session.loadedSeq = Math.min(Math.max(roam.doubtSeq, roam.skipTo), session.tailSeq);
       this.forgetUpTo(session, roam.skipTo);
     }
     const filters = new Set(record.subscriptions.map(({ filter }) => filter));

@@ -147,13 +147,32 @@ export class HomeDesk {
     this.#answer(from, ask, { kind: 'wait' });
   }
 
+  /** It goes on to a third region; what this one has of the queue of whoever asks stays with it. */
+  #pointOn(from: string, ask: Ask, session: Session): void {
+    const { roaming } = this.#parts;
+    const roam = session.roam!;
+    const { to, epoch } = roam.leaving!;
+    const source = roam.sourceOf(from);
+    let ticket = 0;
+    if (source !== null && ask.epoch > epoch) {
+      // What that region still has is its own again.
+      roam.dropSource(source);
+      ticket = roaming.save(session);
+    }
+    roaming.whenDurable(ticket, (failed) => {
+      if (!failed) {
+        this.#answer(from, ask, { kind: 'moved', to, epoch, taken: takenBy(session, from) });
+      }
+    });
+  }
+
   #pull(from: string, ask: Ask, session: Session): void {
     const { roaming } = this.#parts;
     const leaving = session.roam?.leaving ?? null;
     if (leaving === null || leaving.to === from) this.#parts.isAsked(session);
     if (leaving !== null && leaving.to !== from) {
       // What that one has taken of the queue only it knows.
-      this.#answer(from, ask, { kind: 'moved', to: leaving.to, epoch: leaving.epoch });
+      this.#pointOn(from, ask, session);
       return;
     }
     if (this.#isNewer(session, from, ask.epoch)) {

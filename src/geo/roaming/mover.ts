@@ -472,7 +472,8 @@ export class RegionMover implements Mover, RoamingEars {
       return;
     }
     const epoch = roam.epoch;
-    if (isDone && !roaming.isListed(session)) {
+    // Who only passes it on is in no row: the home that it goes to is, before this one is forgotten.
+    if (isDone && roam.leaving === null && !roaming.isListed(session)) {
       pull.dueMs = nowMs + POLL_MS;
       return;
     }
@@ -520,6 +521,10 @@ export class RegionMover implements Mover, RoamingEars {
         this.#lost(pull, answer);
         return;
       case 'moved':
+        if (roam.doubtSeq > 0 && roam.doubtOf === source.region) {
+          const { taken } = answer;
+          roaming.resolveDoubt(session, taken?.born === roam.born ? taken.had : 0);
+        }
         if (answer.to !== undefined && answer.to !== roaming.own) {
           this.#isAt(pull, answer.to);
           return;
