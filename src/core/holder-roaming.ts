@@ -39,6 +39,8 @@ interface Moving {
   sid: string;
   /** Nobody else can hand over what is published here. */
   isCutAtOnce: boolean;
+  /** Of the holder before: how much of the queue that one has given away is not known. */
+  isRestored: boolean;
   placement: Placement;
   /** Given to a region that may or may not have them. */
   doubts: readonly MovedEntry[];
@@ -114,6 +116,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       isOpened: note.isOpened,
       sid: note.sid,
       isCutAtOnce: note.isCutAtOnce,
+      isRestored: true,
     });
     const doubts = this.#early.get(clientId);
     if (doubts !== undefined) moving.doubts = this.#decode(doubts);
@@ -177,6 +180,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const moving: Moving = {
       ...{ clientId, state, coming: null, isOpened: false, sid: '', isCutAtOnce: false, placement },
       ...{ doubts: [], leaving: 0, settling: 0, taking: 0, isListed: false, isLooking: false },
+      isRestored: false,
       sinceMs: this.services.core.clock.monotonicMs(),
     };
     this.#moving.set(clientId, moving);
@@ -278,7 +282,11 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   }
 
   /** Takes it from whoever has it; its client's connection ends. */
-  #own(moving: Moving, session: Session, then: (owned: Session | null) => void): void {
+  #own(moving: Moving, session: Session, done: (owned: Session | null) => void): void {
+    const then = (owned: Session | null): void => {
+      if (owned !== null && moving.isRestored) this.#doubtAll(moving, owned);
+      done(owned);
+    };
     if (this.#isOwned(session) && session.owner === null) {
       then(session);
       return;
@@ -314,6 +322,13 @@ export class HolderRoaming extends Roaming implements RoamHolder {
         then(owned);
       },
     );
+  }
+
+  /** The holder before may have given away all that was in the queue until it died. */
+  #doubtAll(moving: Moving, { tailSeq }: Session): void {
+    const { state } = moving;
+    moving.isRestored = false;
+    if (state.leaving !== null) state.givenSeq = Math.max(state.givenSeq, tailSeq);
   }
 
   // ------------------------------------------------------------------ CONNECT
