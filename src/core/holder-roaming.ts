@@ -217,7 +217,16 @@ export class HolderRoaming extends Roaming implements RoamHolder {
 
   override save(session: Session): Ticket {
     const moving = this.#moving.get(session.clientId);
-    return moving === undefined ? 0 : this.#note(moving);
+    if (moving === undefined) return 0;
+    const noted = this.#note(moving);
+    const { leaving } = moving;
+    if (leaving === 0) return noted;
+    // Nothing is told of one that is being let go of before it is.
+    const both = this.#open();
+    this.whenDurable(noted, (isLost) =>
+      this.whenDurable(leaving, (failed) => this.#settle(both, isLost || failed)),
+    );
+    return both;
   }
 
   #note(moving: Moving): Ticket {
@@ -456,7 +465,9 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       moving.isListed = false;
       moving.leaving = 0;
       moving.isCutAtOnce = handed === null;
-      moving.placement = { to: roam.homeOf(this.own), epoch, away: null, isSaid: false };
+      // As each node has said last, whether or not the region has since.
+      const { to } = moving.placement;
+      moving.placement = { to, epoch, away: null, isSaid: false };
       const store = (): void => {
         // With the turns: the node that opens it reads them.
         const stored = core.store.saveSession(session.record());
@@ -517,7 +528,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     moving.isOpened = true;
     moving.isCutAtOnce = false;
     moving.sinceMs = this.services.core.clock.monotonicMs();
-    moving.placement = { to: roam.homeOf(this.own), epoch, away: to, isSaid: false };
+    moving.placement = { to: moving.placement.to, epoch, away: to, isSaid: false };
     // Whoever takes it over is told how far this region has come with what it had elsewhere.
     this.whenDurable(moving.taking, () => this.#letGo(moving, session, ticket));
     return ticket;
@@ -526,8 +537,8 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   #letGo(moving: Moving, session: Session, ticket: Ticket): void {
     const roam = moving.state;
     this.#own(moving, session, (owned) => {
-      moving.leaving = 0;
       if (owned === null) {
+        moving.leaving = 0;
         roam.leaving = null;
         if (roam.sources.length === 0) this.#drop(moving);
         this.#settle(ticket, true);
@@ -538,7 +549,10 @@ export class HolderRoaming extends Roaming implements RoamHolder {
         .map(({ fullFilter }) => fullFilter);
       for (const filter of shared) this.services.sessions.unsubscribe(owned, filter);
       if (shared.length > 0) this.services.sessions.changed(owned, [], shared);
-      this.#placed(moving, () => this.#settle(ticket, false));
+      this.#placed(moving, () => {
+        if (moving.leaving === ticket) moving.leaving = 0;
+        this.#settle(ticket, false);
+      });
     });
   }
 
@@ -636,8 +650,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
         return;
       }
       moving.state.tookUpTo(source, entries.at(-1)!.seq);
-      const noted = this.save(session);
-      this.whenDurable(noted, (isLost) => this.#settle(ticket, isLost));
+      this.whenDurable(this.#note(moving), (isLost) => this.#settle(ticket, isLost));
     });
     return ticket;
   }

@@ -214,7 +214,16 @@ export class SharedRoaming implements MovingSessions, RoamListener {
   /** `done` when all nodes have it, and all they had published before is in its place. */
   place(clientId: string, placement: Placement, done: () => void): void {
     const { roam } = this.#bus;
-    const placing = { placement, waiting: new Set([...roam.members(), roam.self]), done };
+    const before = this.#placing.get(clientId);
+    const placing = {
+      placement,
+      waiting: new Set([...roam.members(), roam.self]),
+      // What is newer stands for what was before.
+      done: () => {
+        before?.done();
+        done();
+      },
+    };
     this.#placing.set(clientId, placing);
     roam.sendAll(this.codec.frame({ k: 'place', client: clientId, ...placement }));
     this.#place(clientId, placement, roam.self);
@@ -225,7 +234,9 @@ export class SharedRoaming implements MovingSessions, RoamListener {
   }
 
   unplace(clientId: string, epoch: number): void {
+    const placing = this.#placing.get(clientId);
     this.#placing.delete(clientId);
+    placing?.done();
     this.#bus.roam.sendAll(this.codec.frame({ k: 'unplace', client: clientId, epoch }));
     this.#unplace(clientId, epoch);
   }
