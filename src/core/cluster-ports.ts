@@ -148,6 +148,11 @@ export interface SharedSessions {
    * come before.
    */
   enqueue(sessionNumber: number, append: SharedAppend): void;
+  /**
+   * The highest `publisherSeq` of what the queue has been given under that name; null: nobody can say. Waits for
+   * Redis.
+   */
+  tookUpTo(sessionNumber: number, publisherSid: string, done: (seq: number | null) => void): void;
   /** Once nothing that was enqueued for the session waits any more: all is in its queue, or refused. */
   whenAppended(sessionNumber: number, then: () => void): void;
   /**
@@ -280,7 +285,7 @@ export interface Bus {
 
 // ---------------------------------------------------------------------------------- moves of sessions
 
-/** Largest payload of one `send`. */
+/** Largest payload of one `send`: a page with the largest message, in a frame of the peer links. */
 export const ROAM_BYTES_MAX: number = 270 * 1024 * 1024;
 
 /**

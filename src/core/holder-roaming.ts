@@ -549,11 +549,35 @@ export class HolderRoaming extends Roaming implements RoamHolder {
         .map(({ fullFilter }) => fullFilter);
       for (const filter of shared) this.services.sessions.unsubscribe(owned, filter);
       if (shared.length > 0) this.services.sessions.changed(owned, [], shared);
-      this.#placed(moving, () => {
-        if (moving.leaving === ticket) moving.leaving = 0;
-        this.#settle(ticket, false);
-      });
+      this.#learnTaken(roam, owned, () =>
+        this.#placed(moving, () => {
+          if (moving.leaving === ticket) moving.leaving = 0;
+          this.#settle(ticket, false);
+        }),
+      );
     });
+  }
+
+  /** A holder that died may not have noted what it had put into the queue: that knows. */
+  #learnTaken(roam: RoamingState, session: Session, then: () => void): void {
+    const { bus } = this.services.core;
+    const known: Source[] = [...roam.sources];
+    for (const taken of roam.taken.values()) known.push({ ...taken, isDone: false });
+    let left = 1;
+    const one = (): void => {
+      left--;
+      if (left === 0) then();
+    };
+    for (const source of known) {
+      if (source.born === 0) continue;
+      left++;
+      const { publisherSid } = moveIdentity(source.born, 0);
+      bus!.sessions.tookUpTo(session.number, publisherSid!, (seq) => {
+        if (seq !== null && seq > source.had) roam.tookUpTo(source, seq);
+        one();
+      });
+    }
+    one();
   }
 
   protected override settleMoved(session: Session, entry: QueueEntry): void {

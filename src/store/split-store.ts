@@ -120,6 +120,10 @@ export class SplitStore implements Store, SharedSessions {
     this.#sessions.enqueue(sessionNumber, append);
   }
 
+  tookUpTo(sessionNumber: number, publisherSid: string, done: (seq: number | null) => void): void {
+    this.#sessions.tookUpTo(sessionNumber, publisherSid, done);
+  }
+
   whenAppended(sessionNumber: number, then: () => void): void {
     this.#sessions.whenAppended(sessionNumber, then);
   }

@@ -371,6 +371,11 @@ export class FakeNode implements Bus, SharedSessions, Store {
     throw new Error(`${clientId} is not known here`);
   }
 
+  tookUpTo(sessionNumber: number, publisherSid: string, done: (seq: number | null) => void): void {
+    const { clientId } = this.#bound.get(sessionNumber)!;
+    this.#site.later(() => done(this.#site.rows.get(clientId)?.had.get(publisherSid) ?? 0));
+  }
+
   whenAppended(_sessionNumber: number, then: () => void): void {
     this.#site.later(then);
   }

@@ -16,7 +16,7 @@ import {
   roleTakeTwin,
 } from './model-indexes.ts';
 import { linksPutTwin, linksScanTwin, linksTakeTwin } from './model-notes.ts';
-import { appendTwin, inboundTwin, readTwin, settleTwin } from './model-queues.ts';
+import { appendTwin, inboundTwin, readTwin, settleTwin, tookTwin } from './model-queues.ts';
 import {
   adoptTwin,
   assertTwin,
@@ -39,6 +39,7 @@ export const TWINS: ReadonlyMap<string, Twin> = new Map([
   ['session_read_1', readTwin],
   ['session_inbound_1', inboundTwin],
   ['session_append_1', appendTwin],
+  ['session_took_1', tookTwin],
   ['session_orphan_1', orphanTwin],
   ['session_look_1', lookTwin],
   ['session_will_done_1', willDoneTwin],

@@ -126,6 +126,11 @@ function advance(queue: string[], marks: Map<string, string>, head: number): num
   return first;
 }
 
+export const tookTwin: Twin = (db, keys, args) => {
+  if (db.peekHash(keys[0]!)?.get('sid') !== args[0]) return null;
+  return Number((db.peekHash(keys[1]!)?.get(args[1]!) ?? '0').split(':')[0]);
+};
+
 function remember(writers: Map<string, string>, writer: string, last: string, nowMs: number): void {
   const isNew = !writers.has(writer);
   writers.set(writer, last);

@@ -30,6 +30,7 @@ class SlowStore extends MemoryStore implements SharedSessions {
   unbind(): void {}
   enqueue(): void {}
   whenAppended(): void {}
+  tookUpTo(): void {}
   beginInbound(): void {}
   inboundDone(): void {}
   endInbound(): void {}

@@ -34,6 +34,7 @@ import type { JournalRecord } from '../journal/journal-record.ts';
 import { AppendLane } from './append-lane.ts';
 import { type AppendLimits, AppendWriter } from './append-writer.ts';
 import { Farewells } from './farewells.ts';
+import { sessionTook, tookCall, tookReply } from './functions/session-queue.ts';
 import { listCall, listReply, sessionList } from './functions/session-record.ts';
 import { InboundChange, inboundOf, isInbound, leftOf } from './inbound-change.ts';
 import { InboundRecall } from './inbound-recall.ts';
@@ -349,6 +350,20 @@ export class RedisStore
       return;
     }
     this.#appends.enqueue(this.#appendLane(binding), append);
+  }
+
+  tookUpTo(sessionNumber: number, publisherSid: string, done: (seq: number | null) => void): void {
+    const binding = this.#bindings.get(sessionNumber);
+    if (binding === undefined) {
+      this.#options.scheduler.nextTurn(() => done(null));
+      return;
+    }
+    const keys = sessionKeys(this.#options.keyPrefix, binding.clientId);
+    const call = tookCall(keys, binding.sid, publisherSid);
+    this.#calls.call(sessionTook, call, tookReply, (failure, seq) => {
+      if (failure === null) done(seq);
+      else this.#calls.again(failure, () => this.tookUpTo(sessionNumber, publisherSid, done));
+    });
   }
 
   whenAppended(sessionNumber: number, then: () => void): void {

@@ -40,7 +40,18 @@ const NAMES: Set<string> = new Set();
 const SEEN: Set<string> = new Set();
 
 const WANTED = [
-  ...['stored', 'absent', 'replaced', 'gap', 'skipped', 'refused', 'dropped', 'holes'],
+  ...[
+    'stored',
+    'absent',
+    'replaced',
+    'gap',
+    'skipped',
+    'refused',
+    'dropped',
+    'holes',
+    'took',
+    'took nothing',
+  ],
   ...['foreign', 'busy', 'never', 'opened', 'present', 'old will', 'pending', 'released'],
   ...['settled out of order', 'close closed', 'close ended', 'close fenced', 'close gone'],
   ...['look gone', 'look owned', 'look will', 'look claimed', 'look ended', 'look wait'],
@@ -136,6 +147,9 @@ class Run {
     } else if (what < 89) this.#assert(keys, sid, epoch, meta);
     else if (what < 91) {
       record.listReply(this.call(record.sessionList, record.listCall(keys)));
+      const took = queue.tookCall(keys, sid, this.pick(NODES));
+      const seq = queue.tookReply(this.call(queue.sessionTook, took));
+      SEEN.add(seq === null ? 'took of none' : seq === 0 ? 'took nothing' : 'took');
     } else if (what < 95) this.#indexes(clientId);
     else this.#nodes();
   }

@@ -479,6 +479,27 @@ return 1
 `,
 };
 
+/**
+ * Keys: m d. Arguments: sid, writer. The last sequence of that writer which the queue has been given; 0: none.
+ * Nil: there is no such session.
+ */
+export const sessionTook: RedisFunction = {
+  name: 'session_took_1',
+  lua: `${LUA_BASE}
+if call('HGET', KEYS[1], 'sid') ~= ARGV[1] then return false end
+local last = call('HGET', KEYS[2], ARGV[2])
+return last and tonumber(string.match(last, '^%d+')) or 0
+`,
+};
+
+export function tookCall(keys: SessionKeys, sid: string, writer: string): RedisCall {
+  return { keys: [keys.meta, keys.writers], args: [sid, writer] };
+}
+
+export function tookReply(reply: RedisReply): number | null {
+  return reply === null ? null : numberOf(sessionTook.name, reply);
+}
+
 export function settleCall(
   keys: SessionKeys,
   sid: string,
