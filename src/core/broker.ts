@@ -9,11 +9,12 @@ import { Delivery } from './delivery.ts';
 import { Drain, type DrainOptions, type DrainProgress } from './drain.ts';
 import { Fanout } from './fanout.ts';
 import { GroupQueues } from './group-queues.ts';
-import { HolderRoaming, type RoamNotes } from './holder-roaming.ts';
+import { HolderRoaming } from './holder-roaming.ts';
 import { Inlet } from './inlet.ts';
 import { Inspection } from './inspection.ts';
 import type { Limits, RevokedSubscription } from './limits.ts';
 import { LinkInlet } from './link-inlet.ts';
+import type { RoamNotes } from './moving-table.ts';
 import type {
   Acceptor,
   ByteHandler,

@@ -5,12 +5,13 @@
  * client, until it is forgotten.
  */
 import type { Message } from './message.ts';
+import { MoveTickets } from './move-tickets.ts';
 import type { MovedEntry } from './moved-entry.ts';
-import type { Coming } from './moving-sessions.ts';
+import { type Moving, MovingTable, type RoamNotes } from './moving-table.ts';
 import type { Ticket } from './ports.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import { EntryState, type QueueEntry } from './queue-entry.ts';
-import type { FoundElsewhere, MovingNote, Placement } from './roam-frame.ts';
+import type { FoundElsewhere, Placement } from './roam-frame.ts';
 import type { ArrivalAnswer, AskedArrival, RoamHolder } from './roam-holder.ts';
 import { isLeaving, type PageReader, Roaming } from './roaming.ts';
 import type { FetchAnswer } from './roaming-ports.ts';
@@ -23,41 +24,6 @@ import { moveIdentity, SharedAppend } from './shared-append.ts';
 import type { SharedRoaming } from './shared-roaming.ts';
 import { whenSafe } from './tenure.ts';
 
-/** Notes of the links: in Redis, fenced by the epoch of the role. */
-export interface RoamNotes {
-  putNote(key: string, value: Buffer | null): Ticket;
-  whenDurable(ticket: Ticket, settled: (failed: boolean) => void): void;
-}
-
-interface Moving {
-  readonly clientId: string;
-  readonly state: RoamingState;
-  /** For the node whose client it is; null: it has it. */
-  coming: Coming | null;
-  isOpened: boolean;
-  /** Of the life of the session that is meant; '': not known yet. */
-  sid: string;
-  /** Nobody else can hand over what is published here. */
-  isCutAtOnce: boolean;
-  /** Of the holder before: how much of the queue that one has given away is not known. */
-  isRestored: boolean;
-  placement: Placement;
-  /** Given to a region that may or may not have them. */
-  doubts: readonly MovedEntry[];
-  /** Letting go; 0: it is not under way. */
-  leaving: Ticket;
-  /** Of what another region has taken. */
-  settling: Ticket;
-  /** A page on its way into the queue; 0: none is. */
-  taking: Ticket;
-  isListed: boolean;
-  isLooking: boolean;
-  /** Monotonic ms. */
-  sinceMs: number;
-}
-
-const MOVING_PREFIX = 'm/';
-const DOUBTS_PREFIX = 'd/';
 const US_PER_MS = 1000;
 const LOOK_MS = 250;
 /** A client that does not come for what was fetched for it: its home has it all. */
@@ -74,14 +40,9 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   /** Regions with links; set by app/. */
   regions: () => Iterable<string> = () => [];
   readonly #shared: SharedRoaming;
-  readonly #notes: RoamNotes;
-  readonly #moving: Map<string, Moving> = new Map();
-  /** Who waits for a ticket of this class. */
-  readonly #tickets: Map<Ticket, ((failed: boolean) => void)[]> = new Map();
-  #nextTicket: Ticket = 1;
+  readonly #moving: MovingTable;
+  readonly #tickets: MoveTickets = new MoveTickets();
   readonly #told: Map<string, number> = new Map();
-  /** Another node has the links by now. */
-  #isOver = false;
   #lookMs = 0;
 
   constructor(
@@ -93,59 +54,27 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   ) {
     super(services, encoder, shared.own, directory);
     this.#shared = shared;
-    this.#notes = notes;
+    this.#moving = new MovingTable(shared.own, notes, shared.codec, this.#tickets);
   }
 
   // ------------------------------------------------------------------ terms of the role
 
   /** A note of the holder before; false: it is of others. */
   restore(key: string, value: Buffer): boolean {
-    if (key.startsWith(DOUBTS_PREFIX)) {
-      const moving = this.#moving.get(key.slice(DOUBTS_PREFIX.length));
-      if (moving !== undefined) moving.doubts = this.#decode(value);
-      else this.#early.set(key.slice(DOUBTS_PREFIX.length), value);
-      return true;
-    }
-    if (!key.startsWith(MOVING_PREFIX)) return false;
-    const clientId = key.slice(MOVING_PREFIX.length);
-    const note = this.#shared.codec.readNote(value);
-    const state = RoamingState.restored(this.own, note.roaming, 0, 0);
-    const moving = this.#make(clientId, state, note.placement);
-    Object.assign(moving, {
-      coming: note.coming,
-      isOpened: note.isOpened,
-      sid: note.sid,
-      isCutAtOnce: note.isCutAtOnce,
-      isRestored: true,
-    });
-    const doubts = this.#early.get(clientId);
-    if (doubts !== undefined) moving.doubts = this.#decode(doubts);
-    return true;
-  }
-
-  /** Doubts that were read before the note they belong to. */
-  readonly #early: Map<string, Buffer> = new Map();
-
-  #decode(bytes: Buffer): readonly MovedEntry[] {
-    return this.#shared.codec.readEntries(bytes, () => this.nextSequence());
+    const nowMs = this.services.core.clock.monotonicMs();
+    return this.#moving.restore(key, value, () => this.nextSequence(), nowMs);
   }
 
   /** Redis has lost what was noted, and this node knows it yet. */
   recover(earlier: HolderRoaming): void {
-    for (const [clientId, moving] of earlier.#moving) {
-      if (this.#moving.has(clientId)) continue;
-      this.#moving.set(clientId, moving);
-      this.#note(moving);
-      if (moving.doubts.length === 0) continue;
-      this.#put(DOUBTS_PREFIX + clientId, this.#shared.codec.entries(clientId, moving.doubts));
-    }
+    this.#moving.recover(earlier.#moving);
   }
 
   /** All notes are read; `mover` is set, and started after this. */
   resume(): void {
-    this.#early.clear();
+    this.#moving.restored();
     this.#shared.begin(this);
-    for (const moving of this.#moving.values()) {
+    for (const moving of this.#moving.all()) {
       this.#shared.place(moving.clientId, moving.placement, () => {});
       const session = this.session(moving.clientId);
       if (session === null || moving.state.leaving === null) continue;
@@ -156,59 +85,30 @@ export class HolderRoaming extends Roaming implements RoamHolder {
 
   /** Another node has the links, or will. */
   close(): void {
-    this.#isOver = true;
+    this.#moving.isOver = true;
     this.#shared.end();
-    for (const ticket of [...this.#tickets.keys()]) this.#settle(ticket, true);
+    this.#tickets.failAll();
   }
 
   stateOf(clientId: string): RoamingState | null {
     return this.#moving.get(clientId)?.state ?? null;
   }
 
-  get size(): number {
-    return this.#moving.size;
-  }
-
   /** A session that its client has begun anew has nothing elsewhere that is wanted. */
   sees({ clientId, ownership }: Session): void {
     const moving = this.#moving.get(clientId);
-    if (moving === undefined || moving.sid === '' || ownership === null) return;
+    if (moving === null || moving.sid === '' || ownership === null) return;
     if (ownership.sid !== moving.sid) this.#drop(moving);
   }
 
   #make(clientId: string, state: RoamingState, placement: Placement): Moving {
-    const moving: Moving = {
-      ...{ clientId, state, coming: null, isOpened: false, sid: '', isCutAtOnce: false, placement },
-      ...{ doubts: [], leaving: 0, settling: 0, taking: 0, isListed: false, isLooking: false },
-      isRestored: false,
-      sinceMs: this.services.core.clock.monotonicMs(),
-    };
-    this.#moving.set(clientId, moving);
-    return moving;
+    return this.#moving.make(clientId, state, placement, this.services.core.clock.monotonicMs());
   }
 
   // ------------------------------------------------------------------ tickets
 
-  #open(): Ticket {
-    const ticket = this.#nextTicket++;
-    this.#tickets.set(ticket, []);
-    return ticket;
-  }
-
-  #settle(ticket: Ticket, failed: boolean): void {
-    const waiting = this.#tickets.get(ticket) ?? [];
-    this.#tickets.delete(ticket);
-    if (failed) this.#failed.add(ticket);
-    if (this.#failed.size > TOLD_MAX) this.#failed.clear();
-    for (const done of waiting) done(failed);
-  }
-
-  readonly #failed: Set<Ticket> = new Set();
-
   override whenDurable(ticket: Ticket, done: (failed: boolean) => void): void {
-    const waiting = this.#tickets.get(ticket);
-    if (waiting === undefined) done(this.#failed.has(ticket));
-    else waiting.push(done);
+    this.#tickets.when(ticket, done);
   }
 
   override pending(session: Session): Ticket {
@@ -217,37 +117,10 @@ export class HolderRoaming extends Roaming implements RoamHolder {
 
   override save(session: Session): Ticket {
     const moving = this.#moving.get(session.clientId);
-    if (moving === undefined) return 0;
-    const noted = this.#note(moving);
-    const { leaving } = moving;
-    if (leaving === 0) return noted;
+    if (moving === null) return 0;
+    const noted = this.#moving.note(moving);
     // Nothing is told of one that is being let go of before it is.
-    const both = this.#open();
-    this.whenDurable(noted, (isLost) =>
-      this.whenDurable(leaving, (failed) => this.#settle(both, isLost || failed)),
-    );
-    return both;
-  }
-
-  #note(moving: Moving): Ticket {
-    const { clientId, state, coming, isOpened, sid, isCutAtOnce, placement } = moving;
-    const note: MovingNote = {
-      roaming: state.record(),
-      ...{ coming, isOpened, sid, isCutAtOnce, placement },
-    };
-    return this.#put(MOVING_PREFIX + clientId, this.#shared.codec.note(note));
-  }
-
-  #put(key: string, value: Buffer | null): Ticket {
-    const ticket = this.#open();
-    if (this.#isOver) {
-      this.#settle(ticket, true);
-      return ticket;
-    }
-    this.#notes.whenDurable(this.#notes.putNote(key, value), (failed) =>
-      this.#settle(ticket, failed),
-    );
-    return ticket;
+    return moving.leaving === 0 ? noted : this.#tickets.both(noted, moving.leaving);
   }
 
   // ------------------------------------------------------------------ sessions
@@ -267,7 +140,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   }
 
   override *sessions(): Iterable<Session> {
-    for (const { clientId, isOpened, state } of [...this.#moving.values()]) {
+    for (const { clientId, isOpened, state } of this.#moving.all()) {
       const session = this.session(clientId);
       if (session !== null && (isOpened || state.leaving !== null)) yield session;
     }
@@ -276,7 +149,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   #movingOf(session: Session): Moving {
     const { clientId } = session;
     const known = this.#moving.get(clientId);
-    if (known !== undefined) return known;
+    if (known !== null) return known;
     const roam = session.roam!;
     const placement = { to: this.own, epoch: roam.epoch, away: null, isSaid: false };
     const moving = this.#make(clientId, roam, placement);
@@ -307,7 +180,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       {
         ...{ clientId, identity, tenant, version, expiryIntervalS },
         ...{ cleanStart: false, will: null, isClaimed: false },
-        isWanted: () => !this.#isOver,
+        isWanted: () => !this.#moving.isOver,
       },
       false,
       (taken) => {
@@ -316,7 +189,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
           return;
         }
         const owned = taken.session;
-        if (!taken.present || this.#isOver) {
+        if (!taken.present || this.#moving.isOver) {
           if (!taken.present) owned.expiryIntervalS = 0;
           sessions.tenure!.disconnected(owned, false);
           then(null);
@@ -349,11 +222,11 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       clientId: client,
       found: found === null ? null : listed(found),
       ...{ isSure, isClean },
-      isWanted: () => !this.#isOver,
+      isWanted: () => !this.#moving.isOver,
       done: () => {
         const moving = this.#moving.get(client);
         // What was is over; where it has gone is told to end it.
-        if (isClean && moving !== undefined) this.#drop(moving);
+        if (isClean && moving !== null) this.#drop(moving);
         answer(this.#answerFor(client));
       },
       refused: () => {},
@@ -406,7 +279,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
 
   /** All nodes know, and it is noted. */
   #placed(moving: Moving, then: () => void): void {
-    const note = this.#note(moving);
+    const note = this.#moving.note(moving);
     this.#shared.place(moving.clientId, moving.placement, () =>
       this.whenDurable(note, (failed) => {
         if (!failed) then();
@@ -491,11 +364,11 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       if (session === null) this.directory.forget(clientId);
     }
     const moving = this.#moving.get(clientId);
-    if (moving === undefined || session === null) return;
+    if (moving === null || session === null) return;
     moving.coming = null;
     moving.isOpened = true;
     moving.sid = session.ownership!.sid;
-    this.#note(moving);
+    this.#moving.note(moving);
     if (moving.isCutAtOnce) this.cut(session);
     if (moving.state.sources.length > 0) this.mover?.begin(session);
   }
@@ -504,7 +377,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   cutNow(clientId: string): void {
     const moving = this.#moving.get(clientId);
     const session = this.session(clientId);
-    if (moving === undefined || session === null) return;
+    if (moving === null || session === null) return;
     if (moving.isOpened) this.cut(session);
     else moving.isCutAtOnce = true;
   }
@@ -523,7 +396,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       const saved = this.save(session);
       return moving.leaving === 0 ? saved : moving.leaving;
     }
-    const ticket = this.#open();
+    const ticket = this.#tickets.open();
     moving.leaving = ticket;
     moving.isOpened = true;
     moving.isCutAtOnce = false;
@@ -541,7 +414,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
         moving.leaving = 0;
         roam.leaving = null;
         if (roam.sources.length === 0) this.#drop(moving);
-        this.#settle(ticket, true);
+        this.#tickets.settle(ticket, true);
         return;
       }
       const shared = [...(owned.subscriptions?.values() ?? [])]
@@ -552,7 +425,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       this.#learnTaken(roam, owned, () =>
         this.#placed(moving, () => {
           if (moving.leaving === ticket) moving.leaving = 0;
-          this.#settle(ticket, false);
+          this.#tickets.settle(ticket, false);
         }),
       );
     });
@@ -609,14 +482,14 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   protected override forgetUpTo(session: Session, had: number): void {
     const moving = this.#movingOf(session);
     const { core } = this.services;
-    const ticket = this.#open();
+    const ticket = this.#tickets.open();
     moving.settling = ticket;
     const step = (fromSeq: number): void => {
       core.store.read(session.number, fromSeq, READ_MESSAGES, READ_BYTES, (entries, error) => {
         for (const entry of entries) if (entry.seq <= had) this.settleMoved(session, entry);
         const last = entries.at(-1)?.seq ?? had;
         if (error === null && last < had) step(last + 1);
-        else this.#settle(ticket, error !== null);
+        else this.#tickets.settle(ticket, error !== null);
       });
     };
     step(1);
@@ -625,39 +498,37 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   override forget(session: Session): Ticket {
     const { core, sessions } = this.services;
     const { clientId } = session;
-    const ticket = this.#open();
+    const ticket = this.#tickets.open();
     const moving = this.#movingOf(session);
     this.#own(moving, session, (owned) => {
       if (owned === null) {
-        this.#settle(ticket, true);
+        this.#tickets.settle(ticket, true);
         return;
       }
       const removed = core.store.deleteSession(owned.number);
       super.whenDurable(removed, (failed) => {
         if (failed) {
-          this.#settle(ticket, true);
+          this.#tickets.settle(ticket, true);
           return;
         }
         sessions.tenure!.end(owned);
         if (this.#moving.get(clientId) === moving) this.#drop(moving);
-        this.#settle(ticket, false);
+        this.#tickets.settle(ticket, false);
       });
     });
     return ticket;
   }
 
   #drop(moving: Moving): void {
-    const { clientId, state, doubts } = moving;
-    this.#moving.delete(clientId);
-    this.#put(MOVING_PREFIX + clientId, null);
-    if (doubts.length > 0) this.#put(DOUBTS_PREFIX + clientId, null);
+    const { clientId, state } = moving;
+    if (!this.#moving.remove(moving)) return;
     this.#shared.unplace(clientId, Math.max(state.epoch, moving.placement.epoch));
   }
 
   override end(session: Session, identity: string | null): void {
     if (session.identity !== null && session.identity !== identity) return;
     const moving = this.#moving.get(session.clientId);
-    if (moving !== undefined) this.#drop(moving);
+    if (moving !== null) this.#drop(moving);
     this.services.sessions.tenure!.evict(session);
   }
 
@@ -665,16 +536,16 @@ export class HolderRoaming extends Roaming implements RoamHolder {
 
   override takeIn(session: Session, source: Source, entries: readonly MovedEntry[]): Ticket {
     const moving = this.#movingOf(session);
-    const ticket = this.#open();
+    const ticket = this.#tickets.open();
     moving.taking = ticket;
     this.#append(session, source.born, entries, (failed) => {
       if (moving.taking === ticket) moving.taking = 0;
       if (failed) {
-        this.#settle(ticket, true);
+        this.#tickets.settle(ticket, true);
         return;
       }
       moving.state.tookUpTo(source, entries.at(-1)!.seq);
-      this.whenDurable(this.#note(moving), (isLost) => this.#settle(ticket, isLost));
+      this.whenDurable(this.#moving.note(moving), (isLost) => this.#tickets.settle(ticket, isLost));
     });
     return ticket;
   }
@@ -732,7 +603,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const isUnderWay = placement.isSaid && placement.to === to && placement.epoch === epoch;
     if (isUnderWay && this.#shared.isPlacing(clientId)) return;
     moving.placement = { to, epoch, away, isSaid: true };
-    const noted = this.#note(moving);
+    const noted = this.#moving.note(moving);
     this.#shared.place(clientId, moving.placement, () => {
       this.whenDurable(noted, (failed) => {
         if (failed || this.#moving.get(clientId) !== moving) return;
@@ -765,7 +636,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   /** The row is written by the node that has the client. */
   override isListed(session: Session): boolean {
     const moving = this.#moving.get(session.clientId);
-    if (moving === undefined || moving.isListed) return true;
+    if (moving === null || moving.isListed) return true;
     if (moving.isLooking) return false;
     moving.isLooking = true;
     this.directory.isHome(session.clientId, (isHome) => {
@@ -813,8 +684,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
         });
       }
       moving.doubts = [...kept.values()].sort((a, b) => a.seq - b.seq);
-      const key = DOUBTS_PREFIX + moving.clientId;
-      const noted = this.#put(key, this.#shared.codec.entries(moving.clientId, moving.doubts));
+      const noted = this.#moving.noteDoubts(moving);
       this.whenDurable(noted, (failed) => {
         if (failed) return;
         for (const entry of read) this.settleMoved(session, entry);
@@ -837,7 +707,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       roam.doubtSeq = 0;
       moving.doubts = [];
       this.save(session);
-      this.#put(DOUBTS_PREFIX + moving.clientId, null);
+      this.#moving.noteDoubts(moving);
     });
   }
 
@@ -846,7 +716,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   tick(nowMs: number): void {
     if (nowMs < this.#lookMs) return;
     this.#lookMs = nowMs + LOOK_MS;
-    for (const moving of [...this.#moving.values()]) this.#look(moving, nowMs);
+    for (const moving of this.#moving.all()) this.#look(moving, nowMs);
   }
 
   #look(moving: Moving, nowMs: number): void {
