@@ -300,7 +300,9 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const moving = this.#movingOf(local);
     const roam = moving.state;
     this.#own(moving, local, (session) => {
-      if (session === null || roam.leaving === null) {
+      // Without an answer its client is refused, and comes again: opened as it is, it would be had twice.
+      if (session === null) return;
+      if (roam.leaving === null) {
         then();
         return;
       }
@@ -345,8 +347,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
         // With the turns: the node that opens it reads them.
         const stored = core.store.saveSession(session.record());
         super.whenDurable(stored, (failed) => {
-          if (failed) then();
-          else this.#placed(moving, then);
+          if (!failed) this.#placed(moving, then);
         });
       };
       this.whenDurable(moving.settling, () => this.#keepDoubts(moving, session, store));

@@ -27,8 +27,6 @@ const COMING_MAX = 10_000;
 interface Asked {
   readonly arrival: Arrival;
   readonly untilMs: number;
-  /** Whom it was sent to; null: nobody yet. */
-  holder: Incarnation | null;
 }
 
 /** What every node has to do before something counts as done. */
@@ -107,7 +105,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     const n = ++this.#count;
     this.#coming.delete(arrival.clientId);
     const untilMs = clock.monotonicMs() + ARRIVE_MS;
-    const asked: Asked = { arrival, untilMs, holder: null };
+    const asked: Asked = { arrival, untilMs };
     this.#asked.set(n, asked);
     this.#askHolder(n, asked);
   }
@@ -116,7 +114,6 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     const { self } = this.#bus.roam;
     const at = this.holder === null ? this.#holderAt : self;
     if (at === null) return;
-    asked.holder = at;
     const { clientId: client, found, isSure, isClean } = asked.arrival;
     const elsewhere =
       found === null
@@ -263,11 +260,10 @@ export class SharedRoaming implements MovingSessions, RoamListener {
   end(): void {
     this.holder = null;
     this.#placing.clear();
-    for (const [clientId, placement] of this.#table) {
+    for (const clientId of this.#table.keys()) {
       const session = this.#services.core.sessions.get(clientId);
       if (session?.roam == null) continue;
       session.roam.becomeLight();
-      this.#table.set(clientId, placement);
       this.known(session);
     }
   }
