@@ -226,8 +226,9 @@ t.test('over the server of the test run', async (t) => {
     t.ok(wrong.counters.losses > 2 && bare.counters.losses > 2, 'they go on trying');
     wrong.close();
     bare.close();
-    for (let turn = 0; turn < 100 && sockets() > before; turn += 1) await sleep(20);
-    t.equal(sockets(), before, 'no attempt leaves a connection behind');
+    for (let turn = 0; turn < 500 && sockets() > before; turn += 1) await sleep(20);
+    // One of an earlier test may have been on its way out when it was counted.
+    t.ok(sockets() <= before, `no attempt leaves a connection behind: ${sockets()} of ${before}`);
   });
 
   t.test('closing answers what is under way, and refuses what comes', async (t) => {
