@@ -355,7 +355,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   }
 
   /** Its client has it, at some node, which has told all what it subscribes to. */
-  openedAt(clientId: string, identity: string | null): void {
+  openedAt(clientId: string, identity: string | null, settled: () => void): void {
     const session = this.session(clientId);
     const home = this.beginning.get(clientId);
     if (home !== undefined) {
@@ -365,22 +365,45 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       if (session === null) this.directory.forget(clientId);
     }
     const moving = this.#moving.get(clientId);
-    if (moving === null || session === null) return;
+    if (moving === null || session === null) {
+      settled();
+      return;
+    }
     moving.coming = null;
     moving.isOpened = true;
     moving.sid = session.ownership!.sid;
     this.#moving.note(moving);
-    if (moving.isCutAtOnce) this.cut(session);
+    if (moving.isCutAtOnce) this.#cutFor(moving, session, settled);
+    else settled();
     if (moving.state.sources.length > 0) this.mover?.begin(session);
   }
 
+  #cutFor(moving: Moving, session: Session, settled: () => void): void {
+    const { isCut, leaving } = moving.state;
+    if (isCut || leaving !== null) {
+      settled();
+      return;
+    }
+    moving.whenCut.push(settled);
+    this.cut(session);
+  }
+
+  #settled(moving: Moving): void {
+    const waiting = moving.whenCut;
+    moving.whenCut = [];
+    for (const settled of waiting) settled();
+  }
+
   /** What it subscribes to now no other region knows of. */
-  cutNow(clientId: string): void {
+  cutNow(clientId: string, settled: () => void): void {
     const moving = this.#moving.get(clientId);
     const session = this.session(clientId);
-    if (moving === null || session === null) return;
-    if (moving.isOpened) this.cut(session);
-    else moving.isCutAtOnce = true;
+    if (moving === null || session === null) {
+      settled();
+      return;
+    }
+    moving.isCutAtOnce = true;
+    this.#cutFor(moving, session, settled);
   }
 
   // ------------------------------------------------------------------ the region it comes from
@@ -391,6 +414,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const roam = moving.state;
     const wasHere = roam.leaving === null;
     roam.leaving = { to, epoch };
+    this.#settled(moving);
     if (!wasHere) {
       moving.placement = { ...moving.placement, epoch, away: to };
       this.#shared.place(clientId, moving.placement, () => {});
@@ -524,6 +548,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const { clientId, state } = moving;
     if (!this.#moving.remove(moving)) return;
     this.#shared.unplace(clientId, Math.max(state.epoch, moving.placement.epoch));
+    this.#settled(moving);
   }
 
   override end(session: Session, identity: string | null): void {
@@ -608,9 +633,11 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     this.#shared.place(clientId, moving.placement, () => {
       this.whenDurable(noted, (failed) => {
         if (failed || this.#moving.get(clientId) !== moving) return;
-        if (!moving.state.redirect(this.own, to, epoch)) return;
-        this.#shared.announceRegion(clientId, to, epoch);
-        this.save(session);
+        if (moving.state.redirect(this.own, to, epoch)) {
+          this.#shared.announceRegion(clientId, to, epoch);
+          this.save(session);
+        }
+        this.#settled(moving);
       });
     });
   }
@@ -738,7 +765,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const isThere = session.ownership?.owner != null && !this.#isOwned(session);
     if (!moving.isOpened && isThere && nowMs - moving.sinceMs > OPENED_MS) {
       // The node that has told so has told the holder before.
-      this.openedAt(clientId, session.identity);
+      this.openedAt(clientId, session.identity, () => {});
     }
     if (!moving.isOpened || state.sources.length > 0 || !state.isCut) return;
     if (moving.doubts.length > 0) return;

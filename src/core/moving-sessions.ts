@@ -1,4 +1,5 @@
 /** What connections and the fan-out ask of `roaming.ts`, so that they need not know it. Types only. */
+import type { Awaited } from './awaited.ts';
 import type { SessionRecord, Ticket } from './ports.ts';
 import type { Publication } from './publication.ts';
 import type { Session, Subscription } from './session.ts';
@@ -37,6 +38,10 @@ export interface MovingSessions {
   moveIn(session: Session): Ticket;
   /** This node knows the session from now on, or anew. */
   known(session: Session): void;
+  /** The session of a CONNECT is as it is to be, once that ticket is durable: whoever moves it is told. */
+  admit(session: Session, ticket: Ticket): void;
+  /** What an answer to its client waits for besides: that all that is published here from then on is for it. */
+  awaitMove(session: Session, awaited: Awaited): void;
   /** The client has its session. */
   opened(session: Session): void;
   /** Text of a region with a link here, which its client may not have said. */

@@ -36,6 +36,8 @@ export interface Moving {
   settling: Ticket;
   /** A page on its way into the queue; 0: none is. */
   taking: Ticket;
+  /** Nodes that wait until what is published here is for the session here. */
+  whenCut: (() => void)[];
   isListed: boolean;
   isLooking: boolean;
   /** Monotonic ms. */
@@ -80,7 +82,7 @@ export class MovingTable {
     const moving: Moving = {
       ...{ clientId, state, coming: null, isOpened: false, sid: '', isCutAtOnce: false, placement },
       ...{ doubts: [], leaving: 0, settling: 0, taking: 0, isListed: false, isLooking: false },
-      isRestored: false,
+      ...{ isRestored: false, whenCut: [] },
       sinceMs: nowMs,
     };
     this.#moving.set(clientId, moving);

@@ -50,10 +50,17 @@ export type RoamFrame =
       readonly inboundIds: readonly number[];
       readonly turns: readonly (readonly [number, number])[];
     }
-  /** Its client has it, with all it subscribes to, at the node that says so. */
-  | { readonly k: 'opened'; readonly client: string; readonly identity: string | null }
-  /** What is published here must be for the session here from now on. */
-  | { readonly k: 'cut'; readonly client: string }
+  /** The node that says so has it for its client, with all it subscribes to; the holder answers with `settled`. */
+  | {
+      readonly k: 'opened';
+      readonly n: number;
+      readonly client: string;
+      readonly identity: string | null;
+    }
+  /** What is published here must be for the session here from now on; the holder answers with `settled`. */
+  | { readonly k: 'cut'; readonly n: number; readonly client: string }
+  /** So it is; or nothing that is published here has to be for it yet. */
+  | { readonly k: 'settled'; readonly n: number; readonly client: string }
   | ({ readonly k: 'place'; readonly client: string } & Placement)
   /** All that this node has published before is where it belongs. */
   | { readonly k: 'placed'; readonly client: string; readonly to: string; readonly epoch: number }

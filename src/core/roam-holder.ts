@@ -25,10 +25,13 @@ export interface RoamHolder {
   sees(session: Session): void;
   /** A client has come to a node of this region. */
   arriveAt(asked: AskedArrival, answer: (answer: ArrivalAnswer) => void): void;
-  /** Its client has it, at some node, which has told all what it subscribes to. */
-  openedAt(clientId: string, identity: string | null): void;
+  /**
+   * Some node has it for its client, and has told all what it subscribes to. `settled`: what is published here
+   * is for it now, if that is up to this region alone.
+   */
+  openedAt(clientId: string, identity: string | null, settled: () => void): void;
   /** What it subscribes to now no other region knows of. */
-  cutNow(clientId: string): void;
+  cutNow(clientId: string, settled: () => void): void;
   /** A question of another region. */
   asked(region: string, payload: Buffer): void;
   tick(nowMs: number): void;

@@ -5,7 +5,6 @@
  * sessions stay where they are has none.
  */
 
-import { Ring } from '../util/ring.ts';
 import { linkIdOf } from './link-names.ts';
 import type { MovedEntry } from './moved-entry.ts';
 import type { Arrival, Coming, MovingSessions } from './moving-sessions.ts';
@@ -17,9 +16,10 @@ import { RoamVoice } from './roam-voice.ts';
 import type { FetchAnswer, HandedSession, Mover } from './roaming-ports.ts';
 import type { Source } from './roaming-record.ts';
 import { RoamingState } from './roaming-state.ts';
-import type { ParkedOwner, Services } from './services.ts';
+import type { Services } from './services.ts';
 import type { Session, Subscription } from './session.ts';
 import type { ListedSession, SessionDirectory } from './session-directory.ts';
+import { TicketLine } from './ticket-line.ts';
 
 /** What waits for a move in memory; beyond it the order is given up. */
 const HELD_MESSAGES_MAX = 10_000;
@@ -39,7 +39,7 @@ export type PageReader = (entries: readonly MovedEntry[], more: boolean, isAll: 
 /** A region, or one life of a node (`by`), says from where on its messages belong to another home. */
 export type Announce = (clientId: string, to: string, epoch: number, by: string | null) => Buffer;
 
-export class Roaming implements ParkedOwner, MovingSessions {
+export class Roaming implements MovingSessions {
   readonly own: string;
   readonly directory: SessionDirectory;
   /** Set by app/ before clients come. */
@@ -51,8 +51,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
   protected readonly services: Services;
   protected readonly voice: RoamVoice;
   readonly #publication: Publication = new Publication();
-  readonly #waiting: Ring<{ readonly ticket: Ticket; readonly done: (failed: boolean) => void }> =
-    new Ring();
+  readonly #tickets: TicketLine;
   /** By client: where a session is that its CONNECT under way has ended. */
   protected readonly beginning: Map<string, string> = new Map();
 
@@ -63,6 +62,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
     directory: SessionDirectory,
   ) {
     this.services = services;
+    this.#tickets = new TicketLine(services);
     this.voice = new RoamVoice(services, encoder);
     this.own = own;
     this.directory = directory;
@@ -250,6 +250,10 @@ export class Roaming implements ParkedOwner, MovingSessions {
   }
 
   known(_session: Session): void {}
+
+  /** It is all done in the turn of its CONNECT. */
+  admit(): void {}
+  awaitMove(): void {}
 
   /** The client has its session. */
   opened(session: Session): void {
@@ -590,25 +594,7 @@ export class Roaming implements ParkedOwner, MovingSessions {
   // ------------------------------------------------------------------ commits
 
   whenDurable(ticket: Ticket, done: (failed: boolean) => void): void {
-    const { core, parked } = this.services;
-    if (ticket <= core.settledTicket && this.#waiting.length === 0) {
-      done(core.failedTickets.has(ticket));
-      return;
-    }
-    this.#waiting.push({ ticket, done });
-    parked.add(this);
-  }
-
-  messageSafe(): void {}
-
-  releaseParked(): void {
-    const { core, parked } = this.services;
-    for (let first = this.#waiting.at(0); first !== undefined; first = this.#waiting.at(0)) {
-      if (first.ticket > core.settledTicket) return;
-      this.#waiting.shift();
-      first.done(core.failedTickets.has(first.ticket));
-    }
-    parked.delete(this);
+    this.#tickets.when(ticket, done);
   }
 
   // ------------------------------------------------------------------ for geo/roaming

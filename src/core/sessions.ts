@@ -250,10 +250,11 @@ export class Sessions {
   }
 
   /** What an answer waits for until every other node knows of the change; null: alone. */
-  known(): Awaited | null {
+  known(session: Session): Awaited | null {
     if (this.tenure === null) return null;
     const awaited = { unsafeCount: 0, waiter: null, failed: false };
     this.tenure.awaitApplied(awaited);
+    if (session.roam !== null) this.#core.roaming?.awaitMove(session, awaited);
     return awaited;
   }
 

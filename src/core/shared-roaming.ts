@@ -3,6 +3,7 @@
  * node's are, telling other regions so in their order, asking the holder of the links at a CONNECT, and taking
  * in what it brings. What becomes of a move only the holder decides (`holder-roaming.ts`).
  */
+import type { Awaited } from './awaited.ts';
 import type { Bus, Incarnation, RoamListener } from './cluster-ports.ts';
 import { linkIdOf } from './link-names.ts';
 import type { Message } from './message.ts';
@@ -16,6 +17,7 @@ import { RoamingState } from './roaming-state.ts';
 import type { Services } from './services.ts';
 import type { Session } from './session.ts';
 import { whenSafe } from './tenure.ts';
+import { TicketLine } from './ticket-line.ts';
 
 const TICK_MS = 100;
 /** A client that comes waits so long for a holder. */
@@ -27,6 +29,15 @@ const COMING_MAX = 10_000;
 interface Asked {
   readonly arrival: Arrival;
   readonly untilMs: number;
+}
+
+/** What the holder was told of a session, and answers. */
+interface Told {
+  readonly head: Extract<RoamFrame, { k: 'opened' | 'cut' }>;
+  /** Answers to its client. */
+  readonly waiting: Awaited[];
+  readonly untilMs: number;
+  isTold: boolean;
 }
 
 /** What every node has to do before something counts as done. */
@@ -55,6 +66,8 @@ export class SharedRoaming implements MovingSessions, RoamListener {
   readonly #coming: Map<string, Coming> = new Map();
   /** Clients whose CONNECT was asked about: the holder is told when they have their session. */
   readonly #arriving: Set<string> = new Set();
+  readonly #told: Map<string, Told> = new Map();
+  readonly #tickets: TicketLine;
   #stopTick: (() => void) | null = null;
 
   constructor(
@@ -65,6 +78,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     codec: RoamCodec,
   ) {
     this.#services = services;
+    this.#tickets = new TicketLine(services);
     this.#bus = bus;
     this.#voice = voice;
     this.codec = codec;
@@ -93,6 +107,9 @@ export class SharedRoaming implements MovingSessions, RoamListener {
       if (asked.arrival.isWanted() && nowMs < asked.untilMs) continue;
       this.#asked.delete(n);
       asked.arrival.refused();
+    }
+    for (const [clientId, { untilMs }] of this.#told) {
+      if (nowMs >= untilMs) this.#answered(clientId, true);
     }
     this.#settle();
     this.holder?.tick(nowMs);
@@ -152,21 +169,64 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     return Math.max(ticket, sessions.changed(session, record.subscriptions, []));
   }
 
-  opened(session: Session): void {
+  admit(session: Session, ticket: Ticket): void {
     const { clientId: client, identity } = session;
     this.#coming.delete(client);
-    if (!this.#arriving.delete(client) && !this.#table.has(client)) return;
-    // All that it subscribes to is known to all by then.
-    this.#bus.roam.whenApplied((isApplied) => {
-      if (isApplied) this.#sayToHolder({ k: 'opened', client, identity });
+    const isAsked = this.#arriving.delete(client);
+    if (!isAsked && !this.#table.has(client)) return;
+    const told = this.#tellHolder({ k: 'opened', n: ++this.#count, client, identity });
+    this.#tickets.when(ticket, (failed) => {
+      if (failed) return;
+      // All that it subscribes to is known to all by then.
+      this.#bus.roam.whenApplied((isApplied) => {
+        if (isApplied) this.#sayTold(told);
+      });
     });
   }
 
-  changed(session: Session): void {
-    const placement = this.#table.get(session.clientId);
+  awaitMove({ clientId }: Session, awaited: Awaited): void {
+    const told = this.#told.get(clientId);
+    if (told === undefined) return;
+    awaited.unsafeCount++;
+    told.waiting.push(awaited);
+  }
+
+  opened(): void {}
+
+  changed({ clientId: client }: Session): void {
+    const placement = this.#table.get(client);
     if (placement === undefined || placement.isSaid || placement.away !== null) return;
-    if (this.#arriving.has(session.clientId)) return;
-    this.#sayToHolder({ k: 'cut', client: session.clientId });
+    if (this.#arriving.has(client)) return;
+    const told = this.#tellHolder({ k: 'cut', n: ++this.#count, client });
+    this.#bus.roam.whenApplied((isApplied) => {
+      if (isApplied) this.#sayTold(told);
+    });
+  }
+
+  /** Who waits for an earlier answer waits for this one. */
+  #tellHolder(head: Told['head']): Told {
+    const waiting = this.#told.get(head.client)?.waiting ?? [];
+    const untilMs = this.#services.core.clock.monotonicMs() + ARRIVE_MS;
+    const told = { head, waiting, untilMs, isTold: false };
+    this.#told.set(head.client, told);
+    return told;
+  }
+
+  #sayTold(told: Told): void {
+    if (this.#told.get(told.head.client) !== told) return;
+    told.isTold = true;
+    this.#sayToHolder(told.head);
+  }
+
+  #answered(clientId: string, failed: boolean): void {
+    const told = this.#told.get(clientId);
+    if (told === undefined) return;
+    this.#told.delete(clientId);
+    for (const awaited of told.waiting) {
+      if (failed) awaited.failed = true;
+      awaited.unsafeCount--;
+      if (awaited.unsafeCount === 0) awaited.waiter?.messageSafe();
+    }
   }
 
   asked(region: string, payload: Buffer): void {
@@ -270,6 +330,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
 
   #askAgain(): void {
     for (const [n, asked] of this.#asked) this.#askHolder(n, asked);
+    for (const told of [...this.#told.values()]) if (told.isTold) this.#sayTold(told);
   }
 
   // ------------------------------------------------------------------ RoamListener
@@ -297,6 +358,9 @@ export class SharedRoaming implements MovingSessions, RoamListener {
       case 'arrived':
         this.#arrived(head);
         return;
+      case 'settled':
+        if (this.#told.get(head.client)?.head.n === head.n) this.#answered(head.client, false);
+        return;
       case 'tell':
         this.#voice.tell(head.region, head.topic, body);
         return;
@@ -310,11 +374,17 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     const { holder } = this;
     if (holder === null) return;
     if (head.k === 'asked') holder.asked(head.region, Buffer.from(body));
-    else if (head.k === 'opened') holder.openedAt(head.client, head.identity);
-    else if (head.k === 'cut') holder.cutNow(head.client);
-    else if (head.k === 'arrive') {
+    else if (head.k === 'opened') {
+      holder.openedAt(head.client, head.identity, () => this.#saySettled(from, head));
+    } else if (head.k === 'cut') {
+      holder.cutNow(head.client, () => this.#saySettled(from, head));
+    } else if (head.k === 'arrive') {
       holder.arriveAt(head, (answer) => this.#say(from, { k: 'arrived', ...answer, n: head.n }));
     }
+  }
+
+  #saySettled(to: Incarnation, { n, client }: Told['head']): void {
+    this.#say(to, { k: 'settled', n, client });
   }
 
   tell(peer: Incarnation): void {
@@ -335,6 +405,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
   lost(): void {
     this.#holderAt = null;
     this.#placing.clear();
+    for (const clientId of [...this.#told.keys()]) this.#answered(clientId, true);
     // The others tell what of it still holds.
     for (const [clientId, { epoch }] of [...this.#table]) this.#unplace(clientId, epoch);
   }

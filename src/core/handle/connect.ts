@@ -519,8 +519,9 @@ function takenFromOthers(
   // What it subscribes to is wanted here from now on; CONNACK tells that every node knows.
   session.owner = connection;
   interests!.attach(session);
+  roaming?.admit(session, ticket);
   const opened = { session, present: present || isComing, ticket };
-  attach(connection, terms, { ...opened, awaited: sessions.known() });
+  attach(connection, terms, { ...opened, awaited: sessions.known(session) });
 }
 
 /** What CONNECT and the gate have agreed on. */

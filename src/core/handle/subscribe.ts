@@ -85,7 +85,7 @@ export function handleSubscribe(
       }
       for (const subscription of replays) replay.start(subscription);
     },
-    sessions.known(),
+    sessions.known(session),
   );
   return true;
 }
@@ -172,6 +172,6 @@ export function handleUnsubscribe(
     (failed) => {
       if (failed) connection.close('store_failed');
     },
-    sessions.known(),
+    sessions.known(session),
   );
 }
