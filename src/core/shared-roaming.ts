@@ -253,9 +253,13 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     }
     const roam = (session.roam ??= new RoamingState(this.own, session.tailSeq));
     roam.source = this.#source;
+    if (full !== null) {
+      // Its region may have said less than this node: what that says counts as long as it is on its way.
+      roam.place(placement.to, placement.epoch);
+      return;
+    }
     if (placement.isSaid) roam.place(placement.to, placement.epoch);
     else roam.unplace();
-    if (full !== null) return;
     roam.rest = placement.to;
     roam.isComing = placement.away === null;
     roam.leaving = placement.away === null ? null : { to: placement.away, epoch: placement.epoch };

@@ -15,6 +15,7 @@ import {
 } from '../../src/core/limits.ts';
 import type { Gate, ListenerInfo, Log, Observer, Store } from '../../src/core/ports.ts';
 import type { RegionLinks } from '../../src/core/region-links.ts';
+import type { RoamCodec } from '../../src/core/roam-frame.ts';
 import type { SessionDirectory } from '../../src/core/session-directory.ts';
 import type { Stats } from '../../src/core/stats.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
@@ -35,6 +36,7 @@ export interface WorldOptions {
   readonly links?: RegionLinks | null;
   readonly bridges?: BridgeBudgets | null;
   readonly directory?: SessionDirectory | null;
+  readonly roamCodec?: RoamCodec | null;
   readonly time?: ManualTime;
   readonly seed?: number;
   readonly random?: SeededRandom;
@@ -72,6 +74,7 @@ export class World {
       links: options.links ?? null,
       bridges: options.bridges ?? null,
       directory: options.directory ?? null,
+      roamCodec: options.roamCodec ?? null,
     });
   }
 
