@@ -9,16 +9,16 @@ import type { Log } from '../core/ports.ts';
 import type { RoamCodec } from '../core/roam-frame.ts';
 import { HELD_PREFIX, type Roaming } from '../core/roaming.ts';
 import type { SessionDirectory } from '../core/session-directory.ts';
+import { DatacenterMoves } from '../geo/roaming/datacenter-moves.ts';
 import { decodeFrame, encodeFrame, type Kept } from '../geo/roaming/frame.ts';
 import { RegionMover } from '../geo/roaming/mover.ts';
 import { roamCodec } from '../geo/roaming/roam-codec.ts';
 import { RoamingCounters } from '../geo/roaming/roaming-counters.ts';
-import type { RoamingEars, RoamingLinks } from '../geo/roaming/roaming-links.ts';
+import type { RoamingEars } from '../geo/roaming/roaming-links.ts';
 import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
 import { CassandraDirectory } from '../store/cassandra/cassandra-directory.ts';
 import { CqlTable } from '../store/cassandra/cql-table.ts';
 import { DirectoryCounters } from '../store/cassandra/directory-counters.ts';
-import { DatacenterMoves } from './datacenter-moves.ts';
 import type { NodeLinks } from './node-links.ts';
 import type { OpenStore } from './open-store.ts';
 import type { RegionRetained } from './region-retained.ts';
@@ -91,8 +91,15 @@ export class RegionSessions {
   attach(broker: Broker, links: NodeLinks | null): void {
     const { sharedRoaming } = broker;
     if (sharedRoaming === null || links === null) return;
-    const ways = (): RoamingLinks => links.ways;
-    this.shared = new DatacenterMoves(broker, sharedRoaming, ways, this.#waitMs, this.#log);
+    this.shared = new DatacenterMoves({
+      broker,
+      ways: () => links.ways,
+      waitMs: this.#waitMs,
+      clock: systemClock,
+      random: systemRandom,
+      scheduler: systemScheduler,
+      log: this.#log,
+    });
     sharedRoaming.start();
   }
 

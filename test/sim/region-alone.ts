@@ -91,6 +91,7 @@ export function startAlone(world: RegionWorld, region: SimRegion, machine: Regio
     notes,
     retained,
     roaming,
+    moves: null,
     member: null,
     onBegun: null,
     get isReady() {

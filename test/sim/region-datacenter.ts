@@ -5,9 +5,12 @@
 import type { Log } from '../../src/core/ports.ts';
 import type { RegionLinks } from '../../src/core/region-links.ts';
 import { SharedNotes } from '../../src/geo/link-notes.ts';
+import type { CassandraDirectory } from '../../src/store/cassandra/cassandra-directory.ts';
 import { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts';
 import { type RegionLife, type RegionNode, readyOf, type SimRegion } from './region-life.ts';
+import { RegionMoves } from './region-moves.ts';
 import { RegionRetained } from './region-retained.ts';
+import { directoryOf } from './region-roaming.ts';
 import { linkListener, RegionGate, type RegionWorld } from './region-world.ts';
 import { SimLevel } from './sim-level.ts';
 import type { SimNode } from './sim-node.ts';
@@ -45,13 +48,14 @@ class Member {
   readonly #store: EmbeddedStore;
   readonly #retained: RegionRetained | null;
   readonly #links: RegionLinks;
+  readonly #directory: CassandraDirectory | null;
   #member: SimLife | null = null;
   #life: RegionLife | null = null;
   /** It has what subscribers are to be served from. */
   #hasBegun = false;
 
   constructor(world: RegionWorld, region: SimRegion, own: RegionNode, node: SimNode, log: Log) {
-    const { kernel, tables } = world;
+    const { kernel, tables, sessions } = world;
     this.#world = world;
     this.#region = region;
     this.#machine = own;
@@ -76,11 +80,22 @@ class Member {
             askKept: (done) => this.#member!.cluster.askKept(done),
           });
     this.#links = world.linksOf(region);
+    this.#directory =
+      sessions === null
+        ? null
+        : directoryOf({
+            region: region.name,
+            table: sessions.of(region.name, node),
+            node,
+            log,
+            hybridClock: this.#retained?.hybridClock ?? null,
+          });
     this.surroundings = {
       gate: new RegionGate(),
       links: this.#links,
       local: this.#retained?.store ?? this.#store,
       rounds: this.#retained?.datacenterRounds ?? null,
+      directory: this.#directory,
       joined: () => this.#joined(),
     };
   }
@@ -97,12 +112,18 @@ class Member {
       scheduler: node,
       log,
     });
+    const moves =
+      this.#directory === null
+        ? null
+        : new RegionMoves({ broker, node, log, holder: () => life.holder });
     const holder = this.#world.holderOf(node, log, () => life, {
       core: this.#links,
       inlet: broker.linkInlet,
       notes,
       isHolder: () => roles.held(LINKS_ROLE),
       missed: () => this.#retained?.rounds.request(),
+      ears: moves?.ears ?? null,
+      moves,
     });
     const hasBegun = (): boolean => this.#hasBegun;
     const life: RegionLife = {
@@ -115,6 +136,7 @@ class Member {
       notes,
       retained: this.#retained,
       roaming: null,
+      moves,
       member,
       onBegun: null,
       get isReady() {
@@ -149,6 +171,7 @@ class Member {
 
   #begin(): void {
     const life = this.#life!;
+    this.#directory?.start();
     this.#member!.roles!.want(LINKS_ROLE);
     life.holder.start(this.#world.settingsOf(this.#region));
     life.onBegun?.();

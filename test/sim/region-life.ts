@@ -4,6 +4,7 @@ import type { RegionLinks } from '../../src/core/region-links.ts';
 import type { LinkHolder } from '../../src/geo/link-holder.ts';
 import type { LinkNotes } from '../../src/geo/link-notes.ts';
 import type { EmbeddedStore } from '../../src/store/embedded/embedded-store.ts';
+import type { RegionMoves } from './region-moves.ts';
 import type { RegionEnd } from './region-network.ts';
 import type { RegionRetained } from './region-retained.ts';
 import type { RegionRoaming } from './region-roaming.ts';
@@ -20,8 +21,10 @@ export interface RegionLife extends RegionEnd {
   readonly notes: LinkNotes;
   /** Null: retained messages have no table. */
   readonly retained: RegionRetained | null;
-  /** Null: sessions stay in their region. */
+  /** Of a node that is alone; null: sessions stay in their region. */
   readonly roaming: RegionRoaming | null;
+  /** Of a node of a datacenter; null: sessions stay in their region. */
+  readonly moves: RegionMoves | null;
   /** Null: the node is alone. */
   readonly member: SimLife | null;
   /** Told when the links have begun, with the window they will have. */

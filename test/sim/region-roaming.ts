@@ -20,7 +20,7 @@ const CLOCK_SKEW_MS = 10_000;
 const IN_FLIGHT_MAX = 64;
 /** See app/region-sessions.ts. */
 const UNWRITTEN_US = 60_000_000;
-const WAIT_MS = 300;
+export const WAIT_MS = 300;
 
 export interface RegionRoamingParts {
   readonly region: string;
@@ -39,20 +39,8 @@ export class RegionRoaming {
   #roaming: Roaming | null = null;
 
   constructor(parts: RegionRoamingParts) {
-    const { region, table, node, log } = parts;
-    const { clock } = node;
     this.#parts = parts;
-    this.directory = new CassandraDirectory({
-      region,
-      moves: true,
-      table,
-      clock,
-      scheduler: node,
-      hybridClock: parts.hybridClock ?? new HybridClock(() => clock.wallMs(), CLOCK_SKEW_MS),
-      log,
-      counters: new DirectoryCounters(),
-      inFlightMax: IN_FLIGHT_MAX,
-    });
+    this.directory = directoryOf(parts);
   }
 
   /** What the store has kept of an earlier life; false: it is of others. */
@@ -116,7 +104,28 @@ export class RegionRoaming {
   }
 }
 
-function waysOf(holder: () => LinkHolder): RoamingLinks {
+export function directoryOf({
+  region,
+  table,
+  node,
+  log,
+  hybridClock,
+}: RegionRoamingParts): CassandraDirectory {
+  const { clock } = node;
+  return new CassandraDirectory({
+    region,
+    moves: true,
+    table,
+    clock,
+    scheduler: node,
+    hybridClock: hybridClock ?? new HybridClock(() => clock.wallMs(), CLOCK_SKEW_MS),
+    log,
+    counters: new DirectoryCounters(),
+    inFlightMax: IN_FLIGHT_MAX,
+  });
+}
+
+export function waysOf(holder: () => LinkHolder): RoamingLinks {
   return {
     regions: () => holder().regions,
     isUp: (region) => holder().link(region)?.isUp === true,

@@ -54,9 +54,14 @@ export class RegionTables {
       get isUp() {
         return table.isUp;
       },
-      write: (topic, record, timeUs, ttlS, done) =>
-        table.write(topic, record, timeUs, ttlS, heard(done)),
-      remove: (topic, timeUs, done) => table.remove(topic, timeUs, heard(done)),
+      write: (topic, record, timeUs, ttlS, done) => {
+        this.#kernel.trace(node, `writes ${topic} at ${timeUs}`);
+        table.write(topic, record, timeUs, ttlS, heard(done));
+      },
+      remove: (topic, timeUs, done) => {
+        this.#kernel.trace(node, `removes ${topic} at ${timeUs}`);
+        table.remove(topic, timeUs, heard(done));
+      },
       read: (topic, done) => table.read(topic, heard(done)),
       page: (cursor, rowsMax, hasRecords, done) =>
         table.page(cursor, rowsMax, hasRecords, heard(done)),

@@ -88,7 +88,7 @@ export class RegionWorld {
     node: SimNode,
     log: Log,
     life: () => RegionLife,
-    parts: Pick<LinksParts, 'core' | 'inlet' | 'notes' | 'isHolder' | 'missed' | 'ears'>,
+    parts: Pick<LinksParts, 'core' | 'inlet' | 'notes' | 'isHolder' | 'missed' | 'ears' | 'moves'>,
   ): LinkHolder {
     return new LinkHolder({
       ...parts,

@@ -13,9 +13,10 @@ import { connect, disconnect } from '../conformance/packets.ts';
 import { flow, flowUntil } from './flowing.ts';
 import { Kernel, SimulationFailure } from './kernel.ts';
 import { LinkWatch } from './link-watch.ts';
+import { OwnerWatch } from './owner-watch.ts';
 import { regionCast, regionPublishers } from './region-cast.ts';
 import { type RegionFault, RegionFaults, regionFaults } from './region-faults.ts';
-import type { SimRegion } from './region-life.ts';
+import type { RegionLife, SimRegion } from './region-life.ts';
 import { RegionSite, type RegionSiteOptions } from './region-site.ts';
 import { type CastHabits, roamingCast } from './roaming-cast.ts';
 import type { RoamingClient, RoamingGuide } from './roaming-client.ts';
@@ -79,6 +80,8 @@ class RoamingRun {
   readonly #faults: RegionFaults;
   readonly #links: LinkWatch;
   readonly #watch: RoamingWatch;
+  /** By region. */
+  readonly #owners: Map<string, OwnerWatch> = new Map();
   #debt = 0;
   #isStarted = false;
   #isEnded = false;
@@ -99,6 +102,7 @@ class RoamingRun {
     this.#watch = new RoamingWatch(site, this.#ledger, options.delayMaxMs ?? DELAY_MAX_MS);
     site.onLife = (life) => {
       this.#links.watch(life);
+      this.#watchOwners(life);
       this.#watch.watch(life);
     };
     this.#faults = new RegionFaults({ kernel, site, plan });
@@ -127,6 +131,18 @@ class RoamingRun {
     const habits = { startsClean, changesSubscriptions, devices: options.devices };
     this.#devices = roamingCast(this.#guide, site.regions, plan, habits);
     for (const { clientId } of this.#devices) this.#ledger.reader(clientId);
+  }
+
+  /** Within a region a session has one owner at a time. */
+  #watchOwners({ region, member }: RegionLife): void {
+    const { datacenter } = this.#site.region(region);
+    if (datacenter === null || member === null) return;
+    let owners = this.#owners.get(region);
+    if (owners === undefined) {
+      owners = new OwnerWatch(datacenter);
+      this.#owners.set(region, owners);
+    }
+    owners.watch(member);
   }
 
   #guideOf(prng: Prng): RoamingGuide & { isClosing: boolean; isOver: boolean } {
@@ -247,6 +263,7 @@ class RoamingRun {
     const { ready, isReady } = this.#site;
     if (!isReady) ledger.fault(`only ${ready.length} nodes are ready in the end`);
     const faults = [
+      ...[...this.#owners.values()].flatMap(({ broken }) => broken),
       ...this.#links.broken,
       ...this.#links.counted(),
       ...this.#links.waiting(),

@@ -5,6 +5,7 @@
  */
 
 import { decodeFrame } from '../../src/geo/roaming/frame.ts';
+import type { RegionMover } from '../../src/geo/roaming/mover.ts';
 import { decodeListed } from '../../src/store/cassandra/listed-record.ts';
 import { RecordDamage } from '../../src/store/embedded/damage.ts';
 import type { Ledger } from '../chaos/ledger.ts';
@@ -33,6 +34,12 @@ export function standingsOf(site: RegionSite, clientId: string): readonly Standi
 }
 
 function standingIn(region: SimRegion, clientId: string): Standing | null {
+  return region.datacenter === null
+    ? standingAlone(region, clientId)
+    : standingInDatacenter(region, clientId);
+}
+
+function standingAlone(region: SimRegion, clientId: string): Standing | null {
   for (const { roaming } of readyOf(region)) {
     const session = roaming?.core.session(clientId) ?? null;
     if (session === null || session.ended || !session.durable) continue;
@@ -46,6 +53,20 @@ function standingIn(region: SimRegion, clientId: string): Standing | null {
   return null;
 }
 
+/** What of it is under way only the holder of the links knows. */
+function standingInDatacenter(region: SimRegion, clientId: string): Standing | null {
+  const lives = readyOf(region);
+  if (!lives.some(({ broker }) => broker.remote!.knownSession(clientId) !== null)) return null;
+  const holder = lives.find(({ moves }) => moves?.isHolder === true) ?? null;
+  const state = holder?.moves?.stateOf(clientId) ?? null;
+  return {
+    region: region.name,
+    leavesFor: state?.leaving?.to ?? null,
+    sources: holder === null ? [NOBODY] : (state?.sources.map((source) => source.region) ?? []),
+    isConnected: lives.some(({ broker }) => broker.admin.client(clientId) !== null),
+  };
+}
+
 export interface RoamingExcuses {
   /** Sessions that nobody who could be asked knew of. */
   unknown: number;
@@ -53,6 +74,8 @@ export interface RoamingExcuses {
   unlisted: number;
 }
 
+/** No node of the region has its links. */
+const NOBODY = 'nobody knows where';
 /** Both may serve a device until the first has heard of the second, and its packets are on their way. */
 const TAKEOVER_MS = 2000;
 /** Answers to CONNECTs are waited for so long; two ways and a turn have to fit in. */
@@ -83,9 +106,12 @@ export class RoamingWatch {
 
   /** Before it starts. */
   watch(life: RegionLife): void {
-    const { roaming } = life;
-    if (roaming === null) return;
-    const { mover } = roaming;
+    const { roaming, moves } = life;
+    if (roaming !== null) this.#watchMover(life, roaming.mover);
+    if (moves !== null) moves.onMover = (mover) => this.#watchMover(life, mover);
+  }
+
+  #watchMover(life: RegionLife, mover: RegionMover): void {
     const fetch = mover.fetch.bind(mover);
     mover.fetch = (clientId, home, epoch, done) =>
       fetch(clientId, home, epoch, (answer, known) => {
@@ -96,12 +122,11 @@ export class RoamingWatch {
         }
         done(answer, known);
       });
-    if (this.#site.kernel.isTracing) this.#traceWords(life);
+    if (this.#site.kernel.isTracing) this.#traceWords(life, mover);
   }
 
   /** What regions say to one another, without what waits. */
-  #traceWords({ roaming, node }: RegionLife): void {
-    const { mover } = roaming!;
+  #traceWords({ node }: RegionLife, mover: RegionMover): void {
     const { kernel } = this.#site;
     const said = (what: string, payload: Buffer): void => {
       const { head, entries } = decodeFrame<object>(payload, () => 0);
@@ -127,7 +152,14 @@ export class RoamingWatch {
   trace(devices: readonly RoamingClient[]): void {
     const { kernel, ready } = this.#site;
     for (const { clientId } of devices) {
-      for (const { roaming, node } of ready) {
+      for (const { name } of this.#site.regions) {
+        const listed = this.#site.sessions!.row(name, clientId);
+        const home = this.#listedHome(name, clientId);
+        kernel.trace(null, `${clientId} in the directory at ${name}: ${home} ${listed?.timeUs}`);
+      }
+      for (const { roaming, moves, node } of ready) {
+        const state = moves?.stateOf(clientId) ?? null;
+        if (state !== null) kernel.trace(node, `${clientId} ${JSON.stringify(state.record())}`);
         const session = roaming?.core.session(clientId);
         if (!session?.durable) continue;
         const { tailSeq, queuedMessages } = session;
@@ -151,7 +183,9 @@ export class RoamingWatch {
     const site = this.#site;
     this.#isLinked = site.isLinked;
     let givenUp = 0;
-    for (const { roaming } of site.ready) givenUp += roaming?.mover.counters.orderGivenUp ?? 0;
+    for (const { roaming, moves } of site.ready) {
+      givenUp += (roaming?.mover ?? moves)?.counters.orderGivenUp ?? 0;
+    }
     const isGivenUp = givenUp !== this.#orderGivenUp;
     this.#orderGivenUp = givenUp;
     for (const device of devices) {
@@ -159,7 +193,9 @@ export class RoamingWatch {
       const standings = standingsOf(site, clientId);
       this.#watchDoubles(nowMs, device, standings);
       const isSettled = standings.length === 1 && isSettledAt(standings[0]!);
-      const isUnsure = this.#isTroubled || isGivenUp || !this.#isLinked;
+      // A datacenter gives the order up while a session moves.
+      const isShared = site.regions.some(({ datacenter }) => datacenter !== null);
+      const isUnsure = this.#isTroubled || isGivenUp || isShared || !this.#isLinked;
       if (!isSettled && isUnsure) this.#disordered.add(clientId);
       if (!this.#disordered.has(clientId)) continue;
       this.#ledger.disordered(clientId);

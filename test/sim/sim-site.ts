@@ -24,6 +24,8 @@ import type {
 } from '../../src/core/ports.ts';
 import type { RegionLinks } from '../../src/core/region-links.ts';
 import type { RetainedVersion } from '../../src/core/retained-version.ts';
+import type { SessionDirectory } from '../../src/core/session-directory.ts';
+import { roamCodec } from '../../src/geo/roaming/roam-codec.ts';
 import { Journal } from '../../src/store/journal/journal.ts';
 import { MemoryStore } from '../../src/store/memory/memory-store.ts';
 import { RedisStore } from '../../src/store/redis/redis-store.ts';
@@ -112,6 +114,8 @@ export interface SimSurroundings {
   /** What each node keeps for itself: retained messages. */
   readonly local: Store;
   readonly rounds: RetainedRounds | null;
+  /** Null: sessions stay in their region. */
+  readonly directory: SessionDirectory | null;
   /** It is a member. */
   readonly joined: () => void;
 }
@@ -295,6 +299,8 @@ export class SimSite {
       observer: null,
       bus: cluster.bus,
       links: around?.links ?? null,
+      directory: around?.directory ?? null,
+      roamCodec,
     });
     life.broker = broker;
     const { remote } = broker;

@@ -1,17 +1,27 @@
 /**
  * Moves of sessions between this datacenter and other regions (docs/adr/0023): while this node has the links,
- * it decides about them, with what the holder before has noted. Made by `region-sessions.ts`.
+ * it decides about them, with what the holder before has noted. Made by `app/region-sessions.ts`.
  */
-import type { Broker } from '../core/broker.ts';
-import type { HolderRoaming } from '../core/holder-roaming.ts';
-import type { Log } from '../core/ports.ts';
-import type { SharedRoaming } from '../core/shared-roaming.ts';
-import type { NotedMoves } from '../geo/link-holder.ts';
-import type { LinkNotes } from '../geo/link-notes.ts';
-import { RegionMover } from '../geo/roaming/mover.ts';
-import { RoamingCounters } from '../geo/roaming/roaming-counters.ts';
-import type { RoamingEars, RoamingLinks } from '../geo/roaming/roaming-links.ts';
-import { systemClock, systemRandom, systemScheduler } from '../listeners/scheduler.ts';
+import type { Broker } from '../../core/broker.ts';
+import type { HolderRoaming } from '../../core/holder-roaming.ts';
+import type { Clock, Log, Random, Scheduler } from '../../core/ports.ts';
+import type { NotedMoves } from '../link-holder.ts';
+import type { LinkNotes } from '../link-notes.ts';
+import { RegionMover } from './mover.ts';
+import { RoamingCounters } from './roaming-counters.ts';
+import type { RoamingEars, RoamingLinks } from './roaming-links.ts';
+
+export interface DatacenterMovesParts {
+  readonly broker: Broker;
+  /** Asked at each stay of the role. */
+  readonly ways: () => RoamingLinks;
+  /** A CONNECT waits so long for the home of its session. */
+  readonly waitMs: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly log: Log;
+}
 
 /** One stay of the role at this node. */
 interface Term {
@@ -21,27 +31,13 @@ interface Term {
 
 export class DatacenterMoves implements NotedMoves, RoamingEars {
   readonly counters: RoamingCounters = new RoamingCounters();
-  readonly #broker: Broker;
-  readonly #shared: SharedRoaming;
-  readonly #log: Log;
-  readonly #waitMs: number;
-  readonly #ways: () => RoamingLinks;
+  readonly #parts: DatacenterMovesParts;
   #term: Term | null = null;
   /** What this node knew when it had the role before: Redis may have lost what was noted. */
   #earlier: HolderRoaming | null = null;
 
-  constructor(
-    broker: Broker,
-    shared: SharedRoaming,
-    ways: () => RoamingLinks,
-    waitMs: number,
-    log: Log,
-  ) {
-    this.#broker = broker;
-    this.#shared = shared;
-    this.#ways = ways;
-    this.#waitMs = waitMs;
-    this.#log = log;
+  constructor(parts: DatacenterMovesParts) {
+    this.#parts = parts;
   }
 
   get moving(): number {
@@ -50,18 +46,12 @@ export class DatacenterMoves implements NotedMoves, RoamingEars {
 
   begin(notes: LinkNotes): void {
     this.end();
-    const broker = this.#broker;
+    const { broker, ways, waitMs, clock, random, scheduler, log } = this.#parts;
     const holder = broker.holdRoaming(notes);
-    const links = this.#ways();
+    const links = ways();
     holder.regions = () => links.regions();
     const mover = new RegionMover({
-      roaming: holder,
-      links,
-      clock: systemClock,
-      random: systemRandom,
-      scheduler: systemScheduler,
-      log: this.#log,
-      waitMs: this.#waitMs,
+      ...{ roaming: holder, links, clock, random, scheduler, log, waitMs },
       counters: this.counters,
     });
     holder.mover = mover;
@@ -92,7 +82,7 @@ export class DatacenterMoves implements NotedMoves, RoamingEars {
 
   stop(): void {
     this.end();
-    this.#shared.stop();
+    this.#parts.broker.sharedRoaming?.stop();
   }
 
   // ------------------------------------------------------------------ RoamingEars
