@@ -555,7 +555,8 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     if (session.identity !== null && session.identity !== identity) return;
     const moving = this.#moving.get(session.clientId);
     if (moving !== null) this.#drop(moving);
-    this.services.sessions.tenure!.evict(session);
+    // The row is that of the session its client has elsewhere.
+    this.services.sessions.tenure!.evict(session, false);
   }
 
   // ------------------------------------------------------------------ the region it comes to

@@ -171,10 +171,9 @@ export class Tenure {
     // Whatever the others know of it has ended with this clean start.
     else if (wasDurable) this.#bus.announceEnd(clientId, '', epoch);
     // Epochs rise from owner to owner, whatever the clocks of their nodes say.
-    if (!session.durable) {
-      if (wasDurable) core.directory?.forget(clientId, epoch * US_PER_MS);
-    } else if (options.isClaimed !== false) {
-      core.directory?.claimed(session, epoch * US_PER_MS);
+    if (options.isClaimed !== false) {
+      if (session.durable) core.directory?.claimed(session, epoch * US_PER_MS);
+      else if (wasDurable) core.directory?.forget(clientId, epoch * US_PER_MS);
     }
     if (record.oldWill !== null) this.#settleOldWill(session, record.oldWill);
     if (isClients) for (const pending of record.pending) this.#replay(session, pending);
@@ -326,11 +325,11 @@ export class Tenure {
     this.forget(session);
   }
 
-  /** Ends a session wherever it is: takes it as a client that wants nothing of it would. */
-  evict(session: Session): void {
+  /** Ends a session wherever it is: takes it as a client that wants nothing of it would. `isClaimed`: see OpenOptions. */
+  evict(session: Session, isClaimed = true): void {
     if (session.ended) return;
     const { clientId, identity, tenant, version } = session;
-    const wanted = { clientId, identity, tenant, version, cleanStart: true };
+    const wanted = { clientId, identity, tenant, version, cleanStart: true, isClaimed };
     this.take({ ...wanted, expiryIntervalS: 0, will: null }, false, (taken) => {
       if (taken.kind === 'opened') this.disconnected(taken.session, false);
       else this.#core.log.warn({ clientId, why: taken.kind }, 'session could not be ended');
