@@ -515,14 +515,13 @@ export class Roaming implements MovingSessions {
     epoch: number,
     by: string | null = null,
   ): Ticket {
-    const { core, sessions } = this.services;
-    const session = core.sessions.get(clientId);
+    const session = this.session(clientId);
     const roam = session?.roam ?? null;
-    if (session === undefined || roam === null || !session.durable) return 0;
+    if (session === null || roam === null || !session.durable) return 0;
     if (!roam.redirect(by ?? origin, to, epoch)) return 0;
     // A later CONNECT there, which this region could not be asked about.
     const isLater = to !== this.own && roam.leaving === null && epoch > roam.epoch;
-    return isLater ? this.letGo(session, to, epoch) : sessions.save(session);
+    return isLater ? this.letGo(session, to, epoch) : this.save(session);
   }
 
   /** To a region that has a link up; false: it has none. What is lost is asked for again. */
