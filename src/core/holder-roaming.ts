@@ -14,7 +14,7 @@ import { EntryState, type QueueEntry } from './queue-entry.ts';
 import type { FoundElsewhere, Placement } from './roam-frame.ts';
 import type { ArrivalAnswer, AskedArrival, RoamHolder } from './roam-holder.ts';
 import { isLeaving, type PageReader, Roaming } from './roaming.ts';
-import type { FetchAnswer } from './roaming-ports.ts';
+import type { FetchAnswer, HandedSession } from './roaming-ports.ts';
 import type { Source } from './roaming-record.ts';
 import { RoamingState } from './roaming-state.ts';
 import type { Services } from './services.ts';
@@ -312,7 +312,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       const before = [...(session.subscriptions?.keys() ?? [])];
       const inboundBefore = session.inboundIds ?? new Set<number>();
       const leftFor = roam.leaving.to;
-      this.comeBack(session, handed, isNone);
+      this.comeBack(session, handed, isNone, at);
       if (handed !== null) {
         const removed = before.filter((filter) => session.subscriptions?.has(filter) !== true);
         sessions.changed(session, handed.record.subscriptions, removed);
@@ -350,7 +350,12 @@ export class HolderRoaming extends Roaming implements RoamHolder {
           if (!failed) this.#placed(moving, then);
         });
       };
-      this.whenDurable(moving.settling, () => this.#keepDoubts(moving, session, store));
+      const aside = (): void => this.#keepDoubts(moving, session, store);
+      this.whenDurable(moving.settling, () => {
+        if (roam.doubtSeq > 0 || moving.doubts.length === 0) aside();
+        // That region has said what it has of it, or that it has nothing.
+        else this.#comeFrom(moving, session, handed?.taken ?? null, aside);
+      });
     });
   }
 
@@ -447,7 +452,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
         .map(({ fullFilter }) => fullFilter);
       for (const filter of shared) this.services.sessions.unsubscribe(owned, filter);
       if (shared.length > 0) this.services.sessions.changed(owned, [], shared);
-      this.#learnTaken(roam, owned, () =>
+      this.#learnTaken(moving, owned, () =>
         this.#placed(moving, () => {
           if (moving.leaving === ticket) moving.leaving = 0;
           this.#tickets.settle(ticket, false);
@@ -457,7 +462,8 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   }
 
   /** A holder that died may not have noted what it had put into the queue: that knows. */
-  #learnTaken(roam: RoamingState, session: Session, then: () => void): void {
+  #learnTaken(moving: Moving, session: Session, then: () => void): void {
+    const roam = moving.state;
     const { bus } = this.services.core;
     const known: Source[] = [...roam.sources];
     for (const taken of roam.taken.values()) known.push({ ...taken, isDone: false });
@@ -472,6 +478,15 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       const { publisherSid } = moveIdentity(source.born, 0);
       bus!.sessions.tookUpTo(session.number, publisherSid!, (seq) => {
         if (seq !== null && seq > source.had) roam.tookUpTo(source, seq);
+        one();
+      });
+    }
+    if (moving.doubts.length > 0) {
+      left++;
+      const { publisherSid } = moveIdentity(roam.born, 0);
+      bus!.sessions.tookUpTo(session.number, publisherSid!, (seq) => {
+        // Some it had put back.
+        this.#keepDoubtsBehind(moving, seq ?? 0);
         one();
       });
     }
@@ -495,9 +510,36 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     to: string,
     done: PageReader,
   ): void {
-    this.#own(this.#movingOf(session), session, (owned) => {
-      if (owned !== null) super.readPage(owned, had, bytesMax, to, done);
+    const moving = this.#movingOf(session);
+    this.#own(moving, session, (owned) => {
+      if (owned === null) return;
+      const page = this.#pageOfDoubts(moving, had, bytesMax);
+      if (page.length === 0) super.readPage(owned, had, bytesMax, to, done);
+      else done(page, true, false);
     });
+  }
+
+  /** What was put aside comes before all that is in the queue. */
+  #pageOfDoubts(moving: Moving, had: number, bytesMax: number): readonly MovedEntry[] {
+    if (moving.doubts.length === 0) return [];
+    this.#keepDoubtsBehind(moving, had);
+    const { doubts, state } = moving;
+    let bytes = 0;
+    let count = 0;
+    while (count < doubts.length && count < READ_MESSAGES && bytes < bytesMax) {
+      bytes += doubts[count]!.message.bytes;
+      count++;
+    }
+    const page = doubts.slice(0, count);
+    state.givenSeq = Math.max(state.givenSeq, page.at(-1)?.seq ?? 0);
+    return page;
+  }
+
+  #keepDoubtsBehind(moving: Moving, had: number): void {
+    const owed = moving.doubts.filter(({ seq }) => seq > had);
+    if (owed.length === moving.doubts.length) return;
+    moving.doubts = owed;
+    this.#moving.noteDoubts(moving);
   }
 
   /** It is owned here again only when its client comes. */
@@ -727,16 +769,44 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   override resolveDoubt(session: Session, had: number): void {
     const moving = this.#movingOf(session);
     const roam = moving.state;
-    if (roam.doubtSeq === 0 || roam.isResolving) return;
-    const owed = moving.doubts.filter(({ seq }) => seq > had);
-    roam.isResolving = true;
-    this.#append(session, roam.born, owed, (failed) => {
-      roam.isResolving = false;
+    // While it leaves, what was put aside goes where it goes.
+    if (roam.doubtSeq === 0 || roam.isResolving || roam.leaving !== null) return;
+    this.#putBack(moving, session, had, (failed) => {
       if (failed) return;
       roam.doubtSeq = 0;
-      moving.doubts = [];
       this.save(session);
-      this.#moving.noteDoubts(moving);
+    });
+  }
+
+  /** Handed back by the region that had been given it. */
+  #comeFrom(
+    moving: Moving,
+    session: Session,
+    taken: HandedSession['taken'],
+    then: () => void,
+  ): void {
+    const had = taken?.born === moving.state.born ? taken.had : 0;
+    this.#putBack(moving, session, had, (failed) => {
+      if (!failed) then();
+    });
+  }
+
+  /** What was put aside and is not had elsewhere goes to the end of the queue; not twice, by its name. */
+  #putBack(moving: Moving, session: Session, had: number, done: (failed: boolean) => void): void {
+    const roam = moving.state;
+    const ticket = this.#tickets.open();
+    moving.taking = ticket;
+    roam.isResolving = true;
+    const owed = moving.doubts.filter(({ seq }) => seq > had);
+    this.#append(session, roam.born, owed, (failed) => {
+      roam.isResolving = false;
+      if (moving.taking === ticket) moving.taking = 0;
+      if (!failed) {
+        moving.doubts = [];
+        this.#moving.noteDoubts(moving);
+      }
+      this.#tickets.settle(ticket, failed);
+      done(failed);
     });
   }
 
