@@ -293,6 +293,10 @@ export class Connection
         this.#beginDeferred(deferred);
         return;
       }
+      if (!first.isReady) {
+        first.begin(this);
+        continue;
+      }
       deferred.shift();
       first.go();
     }

@@ -14,10 +14,16 @@ export class DeferredPublish {
   hasBegun: boolean;
   readonly #store: ((awaited: Awaited) => void) | null;
   readonly #handOn: (failed: boolean) => void;
+  readonly #isStill: () => boolean;
 
-  /** `store` null: there is nothing to store. */
-  constructor(store: ((awaited: Awaited) => void) | null, handOn: (failed: boolean) => void) {
+  /** `store` null: there is nothing to store. `isStill`: it would be stored now as it was. */
+  constructor(
+    store: ((awaited: Awaited) => void) | null,
+    handOn: (failed: boolean) => void,
+    isStill: () => boolean = always,
+  ) {
     this.isStored = store !== null;
+    this.#isStill = isStill;
     this.hasBegun = store === null;
     this.#store = store;
     this.#handOn = handOn;
@@ -29,7 +35,16 @@ export class DeferredPublish {
     this.#store?.(this.awaited);
   }
 
+  /** False: it has to be stored anew before it goes. */
+  get isReady(): boolean {
+    return this.awaited.failed || this.#isStill();
+  }
+
   go(): void {
     this.#handOn(this.awaited.failed);
   }
+}
+
+function always(): boolean {
+  return true;
 }

@@ -6,13 +6,14 @@ import type { Core } from './core.ts';
 import { type Delivery, Outcome } from './delivery.ts';
 import { groupQueueId, isGroupQueue } from './group-queue-id.ts';
 import { LinkFanout } from './link-fanout.ts';
+import type { Place } from './moving-sessions.ts';
 import type { Audience } from './outlet.ts';
 import type { PeerRoute } from './peer-routes.ts';
 import type { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import type { Route } from './route.ts';
 import type { Session, Subscription } from './session.ts';
-import type { GroupChoices } from './shared-append.ts';
+import { type GroupChoices, placeKey } from './shared-append.ts';
 import { hashText, type SharedGroup } from './shared-group.ts';
 
 export class Fanout {
@@ -133,12 +134,8 @@ export class Fanout {
     }
     // Whoever had it first has put it into the queues of durable sessions.
     if (publication.isRemote && session.durable && sharedFilter === null) return Outcome.DONE;
-    if (
-      session.roam !== null &&
-      sharedFilter === null &&
-      !this.#isNow(publication, receiver, qos)
-    ) {
-      return Outcome.DONE;
+    if (sharedFilter === null && this.#roams(publication, session)) {
+      if (!this.#isNow(publication, receiver, qos)) return Outcome.DONE;
     }
     const outcome = this.#delivery.deliver(publication, receiver, qos, retain, sharedFilter);
     if (outcome === Outcome.REFUSED) this.refused++;
@@ -146,15 +143,23 @@ export class Fanout {
     return outcome;
   }
 
+  #roams({ mark }: Publication, { roam }: Session): boolean {
+    return roam !== null || (mark !== null && mark.placed !== undefined);
+  }
+
   /** False: another region has it for the session, or it waits for what comes from there. */
   #isNow(publication: Publication, receiver: Subscription, qos: 1 | 2): boolean {
     const { session } = receiver;
-    const roam = session.roam!;
+    const { roam } = session;
+    const { mark } = publication;
     if (!session.durable) return true;
-    if (!roam.takes(publication.mark)) return false;
+    const placed = mark?.placed?.get(session.clientId);
+    if (placed === undefined) {
+      if (roam !== null && !roam.takes(mark)) return false;
+    } else if (placed !== this.#core.links?.region) return false;
     this.reached++;
     // What comes over a link is noted as taken with its commit, and must be in the queue by then.
-    if (roam.held === null || (publication.mark?.origin ?? null) !== null) return true;
+    if (roam === null || roam.held === null || (mark?.origin ?? null) !== null) return true;
     this.#core.roaming!.hold(session, publication, receiver, qos);
     return false;
   }
@@ -221,6 +226,41 @@ export class Fanout {
       choices.set(fullFilter, isQueued ? groupQueueId(fullFilter) : member.session.clientId);
     }
     return choices;
+  }
+
+  /** Where a message belongs now, for each of its sessions that is on its way between regions; null: none is. */
+  choosePlaces(topic: string): GroupChoices | null {
+    let places: Map<string, string> | null = null;
+    for (const [clientId, { to }] of this.#placesOf(topic)) {
+      places ??= new Map();
+      places.set(placeKey(clientId), to);
+    }
+    return places;
+  }
+
+  /**
+   * Of one that is published again: where it belonged when it first was, by client, as far as that is elsewhere
+   * than now. One queue may have had it, and the other one is to get it only if it belongs there.
+   */
+  placedBefore(topic: string, choices: GroupChoices): ReadonlyMap<string, string> | null {
+    let placed: Map<string, string> | null = null;
+    for (const [clientId, { to, was }] of this.#placesOf(topic)) {
+      const before = choices.get(placeKey(clientId)) ?? was;
+      if (before === to) continue;
+      placed ??= new Map();
+      placed.set(clientId, before);
+    }
+    return placed;
+  }
+
+  *#placesOf(topic: string): Iterable<[string, Place]> {
+    const { roaming, router } = this.#core;
+    if (roaming === null) return;
+    for (const { session } of router.match(topic).receivers) {
+      if (session.roam === null || !session.durable || session.link !== null) continue;
+      const place = roaming.placeOf(session.clientId);
+      if (place !== null) yield [session.clientId, place];
+    }
   }
 
   /** A message of another node that chose this one's members. */

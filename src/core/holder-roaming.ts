@@ -151,7 +151,8 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const known = this.#moving.get(clientId);
     if (known !== null) return known;
     const roam = session.roam!;
-    const placement = { to: this.own, epoch: roam.epoch, away: null, isSaid: false };
+    const { own } = this;
+    const placement = { to: own, was: own, epoch: roam.epoch, away: null, isSaid: false };
     const moving = this.#make(clientId, roam, placement);
     moving.isOpened = true;
     moving.sid = session.ownership!.sid;
@@ -267,7 +268,11 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     state.rest = at;
     state.beginTurn(1, Math.max(0, handed?.turn ?? roaming?.turns.at(-1)?.[1] ?? 0) + 1);
     state.addSource(at, handed?.born ?? 0);
-    const moving = this.#make(clientId, state, { to: at, epoch, away: null, isSaid: false });
+    const moving = this.#make(clientId, state, {
+      to: at,
+      was: at,
+      ...{ epoch, away: null, isSaid: false },
+    });
     moving.coming = {
       record: { ...plain, will: null },
       inboundIds: handed?.inboundIds ?? [],
@@ -341,8 +346,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       moving.leaving = 0;
       moving.isCutAtOnce = handed === null;
       // As each node has said last, whether or not the region has since.
-      const { to } = moving.placement;
-      moving.placement = { to, epoch, away: null, isSaid: false };
+      moving.placement = { ...moving.placement, epoch, away: null, isSaid: false };
       const store = (): void => {
         // With the turns: the node that opens it reads them.
         const stored = core.store.saveSession(session.record());
@@ -431,7 +435,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     moving.isOpened = true;
     moving.isCutAtOnce = false;
     moving.sinceMs = this.services.core.clock.monotonicMs();
-    moving.placement = { to: moving.placement.to, epoch, away: to, isSaid: false };
+    moving.placement = { ...moving.placement, epoch, away: to, isSaid: false };
     // Whoever takes it over is told how far this region has come with what it had elsewhere.
     this.whenDurable(moving.taking, () => this.#letGo(moving, session, ticket));
     return ticket;
@@ -671,7 +675,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const { placement, clientId } = moving;
     const isUnderWay = placement.isSaid && placement.to === to && placement.epoch === epoch;
     if (isUnderWay && this.#shared.isPlacing(clientId)) return;
-    moving.placement = { to, epoch, away, isSaid: true };
+    moving.placement = { to, was: placement.was, epoch, away, isSaid: true };
     const noted = this.#moving.note(moving);
     this.#shared.place(clientId, moving.placement, () => {
       this.whenDurable(noted, (failed) => {
@@ -692,7 +696,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       return;
     }
     if (this.#moving.has(clientId) || this.#shared.isPlacing(clientId)) return;
-    this.#shared.place(clientId, { to, epoch, away: to, isSaid: true }, () => {
+    this.#shared.place(clientId, { to, was: to, epoch, away: to, isSaid: true }, () => {
       if (this.#told.size >= TOLD_MAX) this.#told.clear();
       this.#told.set(clientId, epoch);
       this.#shared.announceRegion(clientId, to, epoch);

@@ -66,7 +66,7 @@ export class LinkFanout {
     const { mark } = publication;
     if (mark !== null && mark.origin !== null) return;
     const id = this.#links.name(this.#core.clock.wallMs());
-    publication.mark = { origin: { id, path: '' }, version: mark?.version ?? null };
+    publication.mark = { version: null, ...mark, origin: { id, path: '' } };
   }
 
   #deliver(

@@ -5,7 +5,9 @@
  *   causeway-id  REGION.INCARNATION.NUMBER.TIME: where and when it was published, and its number there;
  *                /PATH: regions it has been in, with commas between, unless that one alone;
  *                /VERSION: TIME.WRITER of a retained change that has one, always behind a path; with .0 behind
- *                it when it was published with QoS 0 and travels with more (`isRaised`)
+ *                it when it was published with QoS 0 and travels with more (`isRaised`); may be empty
+ *                /PLACES: where it belongs for sessions on their way, if not as its origin has said last
+ *                (docs/adr/0023): client in base64url, a colon and region, with commas between; behind a version
  */
 import { copyBytes, EMPTY_BUFFER, readU16, writeU16 } from '../util/bytes.ts';
 import { PropertyId } from '../wire/properties.ts';
@@ -27,6 +29,8 @@ const PLACES_BYTES = 2 * (1 + NUMBER_BYTES);
 const BLOCK_BYTES_MIN = 1024;
 /** Behind a version. */
 const QOS_0 = '.0';
+/** What does not fit is judged anew. */
+const PLACES_TEXT_MAX = 32_768;
 
 /**
  * A retained change is state, and a link that loses one leaves regions apart until the next: it travels with
@@ -66,7 +70,8 @@ export class LinkBlocks {
     const origin = mark?.origin ?? null;
     const version = mark?.version ?? null;
     let pos = 0;
-    if (origin === null && version === null) {
+    const placed = mark?.placed;
+    if (origin === null && version === null && placed === undefined) {
       pos = this.#plain.length;
       this.#reserve(pos + own);
       const out = this.bytes;
@@ -76,7 +81,8 @@ export class LinkBlocks {
       this.#plainMs = timeMs;
     } else {
       this.#plainMs = -1;
-      const value = this.#valueOf(origin, version, timeMs) + (isRaised(publication) ? QOS_0 : '');
+      let value = this.#valueOf(origin, version, timeMs) + (isRaised(publication) ? QOS_0 : '');
+      if (placed !== undefined) value = withPlaces(value, placed, this.#links.region);
       this.#reserve(blockBytes(value) + own);
       pos = writeBlock(this.bytes, 0, value);
     }
@@ -105,6 +111,29 @@ function regionOf(name: string): string {
 function valueText(id: string, path: string, version: RetainedVersion | null): string {
   if (version !== null) return `${id}/${path}/${version.timeUs}.${version.writer}`;
   return path === regionOf(id) ? id : `${id}/${path}`;
+}
+
+/** Path and version may be missing before them. */
+function withPlaces(value: string, placed: ReadonlyMap<string, string>, region: string): string {
+  const slashes = value.split('/').length - 1;
+  const base = slashes === 0 ? `${value}/${region}/` : slashes === 1 ? `${value}/` : value;
+  let places = '';
+  for (const [clientId, to] of placed) {
+    const place = `${Buffer.from(clientId).toString('base64url')}:${to}`;
+    if (places.length + place.length >= PLACES_TEXT_MAX) break;
+    places += places === '' ? place : `,${place}`;
+  }
+  return `${base}/${places}`;
+}
+
+function readPlaces(text: string): ReadonlyMap<string, string> {
+  const placed = new Map<string, string>();
+  for (const place of text.split(',')) {
+    const end = place.indexOf(':');
+    if (end <= 0) continue;
+    placed.set(Buffer.from(place.slice(0, end), 'base64url').toString(), place.slice(end + 1));
+  }
+  return placed;
 }
 
 function blockBytes(value: string): number {
@@ -141,6 +170,8 @@ export class LinkProperties {
   version: RetainedVersion | null = null;
   /** It was published with QoS 0, whatever it came with. */
   isQos0 = false;
+  /** See `RegionMark`; null: none are said. */
+  placed: ReadonlyMap<string, string> | null = null;
   /** Where the publisher's own properties begin. */
   end = 0;
   readonly #source: LastText = new LastText();
@@ -155,8 +186,9 @@ export class LinkProperties {
 
   /** So is this. */
   mark(): RegionMark {
-    const { version } = this;
+    const { version, placed } = this;
     const origin = this.origin();
+    if (placed !== null) return { origin, version, placed, ...(this.isQos0 && { isQos0: true }) };
     return this.isQos0 ? { origin, version, isQos0: true } : { origin, version };
   }
 
@@ -171,6 +203,7 @@ export class LinkProperties {
     this.end = valueEnd;
     this.version = null;
     this.isQos0 = false;
+    this.placed = null;
     if (nameEnd === valueEnd) {
       this.path = this.#region;
       return true;
@@ -178,7 +211,11 @@ export class LinkProperties {
     const pathEnd = slashIn(buffer, nameEnd + 1, valueEnd);
     this.path = this.#path.of(buffer, nameEnd + 1, pathEnd);
     if (pathEnd < valueEnd) {
-      const text = buffer.latin1Slice(pathEnd + 1, valueEnd);
+      const versionEnd = slashIn(buffer, pathEnd + 1, valueEnd);
+      const text = buffer.latin1Slice(pathEnd + 1, versionEnd);
+      if (versionEnd < valueEnd) {
+        this.placed = readPlaces(buffer.latin1Slice(versionEnd + 1, valueEnd));
+      }
       this.isQos0 = text.endsWith(QOS_0) && text.indexOf('.') < text.length - QOS_0.length;
       this.version = readVersion(this.isQos0 ? text.slice(0, -QOS_0.length) : text);
     }

@@ -29,6 +29,12 @@ export interface Coming {
   readonly turns: readonly (readonly [number, number])[];
 }
 
+export interface Place {
+  readonly to: string;
+  /** Before it was on its way. */
+  readonly was: string;
+}
+
 export interface MovingSessions {
   /** A client comes whose session is not here, or not here any more. */
   arrive(arrival: Arrival): void;
@@ -42,6 +48,8 @@ export interface MovingSessions {
   admit(session: Session, ticket: Ticket): void;
   /** What an answer to its client waits for besides: that all that is published here from then on is for it. */
   awaitMove(session: Session, awaited: Awaited): void;
+  /** Where messages of this node belong that are for the session; null: it is not on its way. Of datacenters alone. */
+  placeOf(clientId: string): Place | null;
   /** The client has its session. */
   opened(session: Session): void;
   /** Text of a region with a link here, which its client may not have said. */

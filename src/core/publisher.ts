@@ -47,17 +47,18 @@ export class Publisher {
 
   /** Publishes to whoever subscribes, and retains when the message says so. */
   publish(message: Message, from: Session | null): void {
-    this.#send(message, from, OWN_IDENTITY, null, true, null);
+    this.#send(message, from, OWN_IDENTITY, null, true, null, null);
   }
 
   /** The same under a name of its own: queues of a datacenter that had it drop it. */
   publishAs(message: Message, from: Session | null, identity: AppendIdentity): void {
-    this.#send(message, from, identity, null, true, null);
+    this.#send(message, from, identity, null, true, null, null);
   }
 
   /**
    * What an owner before had accepted, whose fan-out may not be done: retained under the version it got
-   * then, unless something newer is. Without one all that is known is newer.
+   * then, unless something newer is. Without one all that is known is newer. For sessions between regions it
+   * belongs where it did: one of the queues may have it.
    */
   publishAgain(
     message: Message,
@@ -67,7 +68,8 @@ export class Publisher {
   ): void {
     const { topic, retain, version } = message;
     const isOver = retain && this.#core.bus?.isRetainedOver(topic, version ?? OLDEST) === true;
-    this.#send(message, from, identity, choices, !isOver, version);
+    const placed = this.#fanout.placedBefore(topic, choices);
+    this.#send(message, from, identity, choices, !isOver, version, placed);
   }
 
   /** The fan-out alone, of what was retained before. */
@@ -77,7 +79,7 @@ export class Publisher {
     identity: AppendIdentity,
     choices: GroupChoices | null,
   ): void {
-    this.#send(message, from, identity, choices, false, null);
+    this.#send(message, from, identity, choices, false, null, null);
   }
 
   #send(
@@ -87,6 +89,7 @@ export class Publisher {
     choices: GroupChoices | null,
     retains: boolean,
     accepted: RetainedVersion | null,
+    placed: ReadonlyMap<string, string> | null,
   ): void {
     const core = this.#core;
     const publication = this.#publication;
@@ -96,6 +99,7 @@ export class Publisher {
     publication.from = from;
     publication.fromId = from?.clientId ?? '';
     publication.expiryS = -1;
+    if (placed !== null) publication.mark = { origin: null, version: null, placed };
     if (message.expiresAtMs !== 0) {
       const remainingMs = message.expiresAtMs - core.clock.wallMs();
       if (remainingMs <= 0) return;
@@ -208,7 +212,7 @@ export class Publisher {
   /** Links tell other regions of the version. */
   #mark(publication: Publication, version: RetainedVersion | null): void {
     if (version === null || this.#core.links === null) return;
-    publication.mark = { origin: publication.mark?.origin ?? null, version };
+    publication.mark = { origin: null, ...publication.mark, version };
   }
 
   /**

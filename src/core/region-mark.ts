@@ -17,4 +17,9 @@ export interface RegionMark {
   readonly version: RetainedVersion | null;
   /** A retained change that came with QoS 1 and was published with QoS 0: so it is for subscribers. */
   readonly isQos0?: true;
+  /**
+   * By client: the region a message belongs to that is published again, as was decided when it first was. Left
+   * out: as its origin has said last.
+   */
+  readonly placed?: ReadonlyMap<string, string>;
 }

@@ -13,6 +13,8 @@ import type { RoamingRecord } from './roaming-record.ts';
 export interface Placement {
   /** Region. */
   readonly to: string;
+  /** Where they belonged before the session was on its way. */
+  readonly was: string;
   /** Of the CONNECT it is about, microseconds; what has a lower one is over. */
   readonly epoch: number;
   /** The region that has its client; null: it is here. */

@@ -7,7 +7,7 @@
 
 import { linkIdOf } from './link-names.ts';
 import type { MovedEntry } from './moved-entry.ts';
-import type { Arrival, Coming, MovingSessions } from './moving-sessions.ts';
+import type { Arrival, Coming, MovingSessions, Place } from './moving-sessions.ts';
 import type { SessionRecord, Ticket } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
@@ -250,6 +250,11 @@ export class Roaming implements MovingSessions {
   }
 
   known(_session: Session): void {}
+
+  /** What a node alone has taken nobody publishes again. */
+  placeOf(_clientId: string): Place | null {
+    return null;
+  }
 
   /** It is all done in the turn of its CONNECT. */
   admit(): void {}

@@ -51,6 +51,11 @@ export const OWN_IDENTITY: AppendIdentity = { publisherSid: null, publisherSeq: 
  */
 export type GroupChoices = ReadonlyMap<string, string>;
 
+/** Among those choices: the region a message belongs to for the session of a client that is on its way between two. */
+export function placeKey(clientId: string): string {
+  return `$roam/${clientId}`;
+}
+
 /** Under which packet identifier the client has a message from another region; `isReleased`: PUBREC had come. */
 export interface SentAs {
   readonly packetId: number;

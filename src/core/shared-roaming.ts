@@ -7,7 +7,7 @@ import type { Awaited } from './awaited.ts';
 import type { Bus, Incarnation, RoamListener } from './cluster-ports.ts';
 import { linkIdOf } from './link-names.ts';
 import type { Message } from './message.ts';
-import type { Arrival, Coming, MovingSessions } from './moving-sessions.ts';
+import type { Arrival, Coming, MovingSessions, Place } from './moving-sessions.ts';
 import type { Ticket } from './ports.ts';
 import type { RegionLinks } from './region-links.ts';
 import type { Placement, RoamCodec, RoamFrame } from './roam-frame.ts';
@@ -236,6 +236,10 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     }
   }
 
+  placeOf(clientId: string): Place | null {
+    return this.#table.get(clientId) ?? null;
+  }
+
   /** Nothing waits here for what is on its way: it comes through the queue. */
   hold(): void {}
   release(): void {}
@@ -441,13 +445,13 @@ export class SharedRoaming implements MovingSessions, RoamListener {
 
   #place(clientId: string, placement: Placement, from: Incarnation): void {
     const { core } = this.#services;
-    const { to, epoch, away, isSaid } = placement;
+    const { to, was, epoch, away, isSaid } = placement;
     const before = this.#table.get(clientId);
     if (before !== undefined && before.epoch > epoch) return;
     const isSame = before?.epoch === epoch && before.to === to && before.isSaid === isSaid;
     // What is said for this stay is not taken back by what was noted before.
     const isBehind = before?.epoch === epoch && before.isSaid && !isSaid;
-    if (!isBehind) this.#table.set(clientId, { to, epoch, away, isSaid });
+    if (!isBehind) this.#table.set(clientId, { to, was, epoch, away, isSaid });
     const session = core.sessions.get(clientId);
     if (session !== undefined) this.known(session);
     let words: readonly Message[] = [];

@@ -109,6 +109,10 @@ export class FakeNode implements Bus, SharedSessions, Store {
   readonly #bound: Map<number, { clientId: string; sid: string; epoch: number }> = new Map();
   readonly keepsQueues = true;
   readonly writable = true;
+  /** Clients to whose queues nothing comes from here: the node dies before it leaves. */
+  readonly loses: Set<string> = new Set();
+  /** What was chosen for QoS 2 messages when they were stored. */
+  readonly chosen: GroupChoices[] = [];
   /** What other nodes were sent. */
   readonly forwarded: { readonly to: string; readonly topic: string; readonly qos: number }[] = [];
 
@@ -382,6 +386,7 @@ export class FakeNode implements Bus, SharedSessions, Store {
 
   enqueue(sessionNumber: number, append: SharedAppend): void {
     const { clientId, sid } = this.#bound.get(sessionNumber)!;
+    if (this.loses.has(clientId)) return;
     this.#site.later(() => {
       const row = this.#site.rows.get(clientId);
       if (row === undefined || row.sid !== sid) {
@@ -408,6 +413,7 @@ export class FakeNode implements Bus, SharedSessions, Store {
   ): void {
     const { epoch: publisherEpoch } = this.#bound.get(sessionNumber)!;
     const named = { publisherSeq, publisherEpoch };
+    this.chosen.push(choices);
     this.#writeFor(awaited, sessionNumber, (row) => {
       row.publisherSeq = publisherSeq;
       row.inbound.set(packetId, { packetId, message: cloned(message), choices, ...named });

@@ -34,6 +34,36 @@ function blockOf(blocks: LinkBlocks, publication: Publication, timeMs: number): 
   return Buffer.from(blocks.bytes.subarray(0, blocks.end));
 }
 
+t.test('where a message belongs that is published again', async (t) => {
+  const links = new RegionLinks('eu', Buffer.alloc(16, 0xff));
+  const blocks = new LinkBlocks(links);
+  const placed = new Map([
+    ['dev/ä', 'us'],
+    ['other', 'eu'],
+  ]);
+  const version = { timeUs: 5, writer: 6 };
+  const id = 'us._____________________w.AAAAAAAB.AYvP5Wh7';
+  const read = new LinkProperties();
+  for (const mark of [
+    { origin: null, version: null, placed },
+    { origin: null, version, placed },
+    { origin: { id, path: 'us,ap' }, version: null, placed },
+  ]) {
+    const publication = publicationOf(Buffer.alloc(0));
+    publication.mark = mark;
+    const bytes = blockOf(blocks, publication, TIME_MS);
+    t.ok(read.read(bytes, 0, bytes.length));
+    t.strictSame([...read.mark().placed!], [...placed]);
+    t.strictSame(read.version, mark.version);
+    t.equal(read.path, mark.origin === null ? 'eu' : 'us,ap,eu');
+    t.equal(publishedAtMs(bytes, 0, bytes.length), TIME_MS);
+  }
+  // The next one has none, and neither has one that is read after it.
+  const plain = blockOf(blocks, publicationOf(Buffer.alloc(0)), TIME_MS);
+  t.ok(read.read(plain, 0, plain.length));
+  t.equal(read.mark().placed, undefined);
+});
+
 t.test('the bytes, there and back', async (t) => {
   const links = new RegionLinks('eu', Buffer.alloc(16, 0xff));
   const own = userProperty('causeway-id', 'eu.forged');

@@ -3,6 +3,7 @@
  * each node says in the queue of its link, and answers what the holder of the links asks.
  */
 import type { HolderRoaming } from '../../src/core/holder-roaming.ts';
+import { LinkProperties } from '../../src/core/link-properties.ts';
 import type { PeerCertificate } from '../../src/core/ports.ts';
 import { RegionLinks } from '../../src/core/region-links.ts';
 import type { FetchAnswer, Mover } from '../../src/core/roaming-ports.ts';
@@ -98,6 +99,18 @@ export class MovingDatacenter {
     const session = this.holder.session(clientId);
     if (session === null) throw new Error(`${clientId} has no session here`);
     return session;
+  }
+
+  /** The last message for us, and whatever it says of where it belongs, by client. */
+  lastForUs(): { readonly text: string; readonly placed: readonly (readonly string[])[] } {
+    const { queue } = this.site.rows.get('$link/us')!;
+    const { message } = queue.findLast(
+      ({ append }) => append.message.topic !== '$roam/moved',
+    )!.append;
+    const { propertyBuffer, propertyStart, propertyBytes } = message;
+    const properties = new LinkProperties();
+    properties.read(propertyBuffer, propertyStart, propertyStart + propertyBytes);
+    return { text: message.payload.toString(), placed: [...(properties.placed ?? [])] };
   }
 
   /** What is in the queue of that session, oldest first; words of what moves as where they point. */

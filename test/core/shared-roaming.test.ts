@@ -1,6 +1,9 @@
 // Sessions of a datacenter that go to another region and come back: where each node's messages belong, and what
 // it says of that in the queue of the link (ADR 0023).
 import t from 'tap';
+import { makeMessage } from '../../src/core/message.ts';
+import { Publication } from '../../src/core/publication.ts';
+import type { FakeNode } from './fake-datacenter.ts';
 import { kept, MovingDatacenter } from './moving-datacenter.ts';
 
 async function setUp() {
@@ -46,4 +49,106 @@ t.test('the holder has said more than its region, and its client comes back', as
   eu.settle();
   t.strictSame(eu.queueOf('dev'), [], 'as the node has said, it belongs to the other region');
   t.strictSame(eu.queueOf('$link/us'), ['node to us', 'there', 'still there']);
+});
+
+/** Publishes again what its node had not handed on when it died. */
+function comesTo(node: FakeNode, eu: MovingDatacenter): void {
+  const publisher = node.world.client(5, 'publisher');
+  publisher.connect(kept);
+  eu.settle();
+  publisher.accepted();
+}
+
+t.test('a message of a node that died is published again where it belonged: here', async (t) => {
+  const { eu, one, two } = await setUp();
+  const publisher = two.world.connected(5, 'publisher', kept);
+  two.loses.add('$link/us');
+  publisher.publish('to/dev', 'before', { qos: 2, id: 1 });
+  eu.settle();
+  t.strictSame(eu.queueOf('dev'), ['before']);
+  two.kill();
+  const session = eu.session('dev');
+  eu.holder.letGo(session, 'us', 5e15);
+  eu.settle();
+  eu.holder.redirectOwn(session, 'us', 5e15);
+  eu.settle();
+  comesTo(one, eu);
+  t.strictSame(eu.queueOf('dev'), ['before'], 'once');
+  t.strictSame(
+    eu.lastForUs(),
+    { text: 'before', placed: [['dev', 'eu']] },
+    'and the other region, whose all is by now, is told that this is not',
+  );
+});
+
+t.test(
+  'a message of a node that died is published again where it belonged: elsewhere',
+  async (t) => {
+    const { eu, one, two } = await setUp();
+    const session = eu.session('dev');
+    const publisher = two.world.connected(5, 'publisher', kept);
+    eu.holder.letGo(session, 'us', 5e15);
+    eu.settle();
+    eu.holder.redirectOwn(session, 'us', 5e15);
+    eu.settle();
+    two.loses.add('$link/us');
+    publisher.publish('to/dev', 'away', { qos: 2, id: 1 });
+    eu.settle();
+    t.strictSame(
+      two.chosen.map((choices) => [...choices]),
+      [[['$roam/dev', 'us']]],
+    );
+    two.kill();
+    // Its client is here again, and so is all that is published from now on.
+    const record = { ...session.record(), identity: null, will: null };
+    const handed = { record, inboundIds: [], born: 4, turn: 1, taken: null };
+    eu.mover.answer = { kind: 'handed', home: 'us', handed };
+    eu.holder.arriveAt({ client: 'dev', found: null, isSure: false, isClean: false }, () => {});
+    eu.settle();
+    eu.holder.openedAt('dev', null, () => {});
+    eu.holder.cutNow('dev', () => {});
+    eu.settle();
+    comesTo(one, eu);
+    t.strictSame(eu.queueOf('dev'), []);
+    t.strictSame(eu.lastForUs(), { text: 'away', placed: [['dev', 'us']] });
+  },
+);
+
+t.test('a message is not handed on otherwise than it was stored', async (t) => {
+  const { eu, one } = await setUp();
+  const session = eu.session('dev');
+  const publisher = one.world.connected(5, 'publisher', kept);
+  eu.holder.letGo(session, 'us', 5e15);
+  eu.settle();
+  publisher.publish('to/dev', 'x', { qos: 2, id: 1 });
+  eu.holder.redirectOwn(session, 'us', 5e15);
+  eu.settle();
+  t.strictSame(
+    one.chosen.map((choices) => [...choices]),
+    [[['$roam/dev', 'eu']], [['$roam/dev', 'us']]],
+    'stored again, as the session has moved on meanwhile',
+  );
+  t.strictSame(eu.queueOf('dev'), []);
+  t.strictSame(eu.lastForUs(), { text: 'x', placed: [] });
+  t.equal(publisher.receive().at(-1)?.type, 'pubrec');
+  publisher.publish('to/nobody', 'x', { qos: 2, id: 2 });
+  eu.settle();
+  t.equal(one.chosen.at(-1)!.size, 0, 'and of others nothing is kept');
+});
+
+t.test('what another region has published again belongs where it says', async (t) => {
+  const { eu, one } = await setUp();
+  const link = one.world.broker.linkInlet;
+  const publish = (text: string, to: string): void => {
+    const message = makeMessage(1, 'to/dev', Buffer.from(text), { qos: 1 });
+    const publication = new Publication();
+    publication.setMessage(message, 1);
+    const id = 'us._____________________w.AAAAAAAB.AYvP5Wh7';
+    const mark = { origin: { id, path: 'us' }, version: null, placed: new Map([['dev', to]]) };
+    link.publish(publication.view, 'to/dev', publication.view.propertyStart, mark, 0, () => {});
+  };
+  publish('not for here', 'us');
+  publish('for here', 'eu');
+  eu.settle();
+  t.strictSame(eu.queueOf('dev'), ['for here']);
 });

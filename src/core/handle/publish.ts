@@ -219,8 +219,11 @@ function sendDeferred(
   const isStored = qos === 2 && session.durable;
   const identity = isStored ? sessions.tenure!.nameInbound(session) : OWN_IDENTITY;
   let choices: GroupChoices | null = null;
+  let places: GroupChoices | null = null;
   const store = (awaited: Awaited): void => {
+    places = fanout.choosePlaces(message.topic);
     choices = fanout.chooseMembers(message.topic, connection.clientId, 2);
+    if (places !== null) choices = new Map([...choices, ...places]);
     const { publisherSeq } = identity;
     const { tenure } = sessions;
     tenure!.beginInbound(session, packetId, message, choices, publisherSeq, awaited);
@@ -244,7 +247,16 @@ function sendDeferred(
     };
     connection.sendWhenSafe(type, bytes, retainTicket, answered, message);
   };
-  connection.defer(new DeferredPublish(isStored ? store : null, handOn));
+  // Who publishes it again goes by what is stored: no session may have moved on since.
+  const isStill = (): boolean => !isStored || isSame(places, fanout.choosePlaces(message.topic));
+  connection.defer(new DeferredPublish(isStored ? store : null, handOn, isStill));
+}
+
+function isSame(places: GroupChoices | null, others: GroupChoices | null): boolean {
+  if (places === null || others === null) return places === others;
+  if (places.size !== others.size) return false;
+  for (const [key, to] of places) if (others.get(key) !== to) return false;
+  return true;
 }
 
 /** Counts the message against Receive Maximum; false: it is a repetition that has been answered. */
