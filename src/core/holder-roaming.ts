@@ -365,6 +365,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
 
   /** Its client has it, at some node, which has told all what it subscribes to. */
   openedAt(clientId: string, identity: string | null, settled: () => void): void {
+    this.isOpen(clientId);
     const session = this.session(clientId);
     const home = this.beginning.get(clientId);
     if (home !== undefined) {

@@ -9,7 +9,7 @@ export interface Arrival {
   readonly clientId: string;
   /** What the directory says. */
   readonly found: ListedSession | null;
-  /** It has said so; false: other regions are asked. */
+  /** False: other regions are asked, too, as the directory could not say, or may not have it yet. */
   readonly isSure: boolean;
   readonly isClean: boolean;
   /** The client still waits. */

@@ -32,8 +32,15 @@ export interface Mover {
     epoch: number,
     done: (answer: FetchAnswer, epoch: number) => void,
   ): void;
-  /** Asks all regions where the session is. `done` is called once; null: nobody has said. */
-  locate(clientId: string, done: (home: string | null) => void): void;
+  /**
+   * Asks all regions where the session is, for the CONNECT of that epoch: earlier ones elsewhere come first.
+   * `done` is called once; null: nobody has said; `isSure`: all have.
+   */
+  locate(
+    clientId: string,
+    epoch: number,
+    done: (home: string | null, isSure: boolean) => void,
+  ): void;
   /** Where a session has gone that was here, as long as that is remembered. */
   goneTo(clientId: string): { readonly to: string; readonly epoch: number } | null;
   /** Goes for what other regions still have of it. */

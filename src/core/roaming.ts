@@ -29,6 +29,9 @@ const READ_MESSAGES = 256;
 const READ_BYTES = 64 * 1024;
 /** Homes that are to be told of clean starts whose CONNECT is under way. */
 const BEGINNING_MAX = 10_000;
+const OPENING_MAX = 10_000;
+/** Whether a client may come takes no longer, or its CONNECT is waited for no more. */
+const OPENING_MS = 2000;
 
 /** Of notes of what waits for a move. */
 export const HELD_PREFIX = 'roam/';
@@ -54,6 +57,8 @@ export class Roaming implements MovingSessions {
   readonly #tickets: TicketLine;
   /** By client: where a session is that its CONNECT under way has ended. */
   protected readonly beginning: Map<string, string> = new Map();
+  /** By client: CONNECTs for which other regions were asked, and whose session is not open yet. */
+  readonly #opening: Map<string, { readonly epoch: number; readonly untilMs: number }> = new Map();
 
   constructor(
     services: Services,
@@ -79,9 +84,30 @@ export class Roaming implements MovingSessions {
       this.#arriveFrom(home, arrival);
       return;
     }
-    this.mover.locate(clientId, (located) => {
+    const epoch = this.directory.nextEpoch();
+    const untilMs = this.services.core.clock.monotonicMs() + OPENING_MS;
+    if (this.#opening.size >= OPENING_MAX) this.#opening.clear();
+    this.#opening.set(clientId, { epoch, untilMs });
+    this.mover.locate(clientId, epoch, (located) => {
       if (arrival.isWanted()) this.#arriveFrom(located, arrival);
+      else if (this.#opening.get(clientId)?.epoch === epoch) this.#opening.delete(clientId);
     });
+  }
+
+  /** Its client has it: whoever asks finds it from here on. */
+  protected isOpen(clientId: string): void {
+    this.#opening.delete(clientId);
+  }
+
+  /** A CONNECT of a client that may be new is under way here: whoever asks for one of `epoch` is to wait for it. */
+  comesBefore(clientId: string, epoch: number, region: string): boolean {
+    const opening = this.#opening.get(clientId);
+    if (opening === undefined) return false;
+    if (this.services.core.clock.monotonicMs() >= opening.untilMs) {
+      this.#opening.delete(clientId);
+      return false;
+    }
+    return opening.epoch < epoch || (opening.epoch === epoch && this.own < region);
   }
 
   #arriveFrom(home: string | null, { clientId, found, isClean, isWanted, done }: Arrival): void {
@@ -263,6 +289,7 @@ export class Roaming implements MovingSessions {
   /** The client has its session. */
   opened(session: Session): void {
     const { clientId, identity, roam } = session;
+    this.isOpen(clientId);
     const home = this.beginning.get(clientId);
     if (home !== undefined) {
       this.beginning.delete(clientId);

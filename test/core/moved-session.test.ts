@@ -13,6 +13,9 @@ const kept = { clean: false, expiryS: 100 };
 class FakeMover implements Mover {
   home: string | null = null;
   answer: FetchAnswer = { kind: 'none' };
+  /** What is asked for stays unanswered until the test says so. */
+  isHeld = false;
+  readonly held: (() => void)[] = [];
   readonly located: string[] = [];
   readonly fetched: string[] = [];
   readonly begun: Session[] = [];
@@ -27,9 +30,15 @@ class FakeMover implements Mover {
     done(this.answer, epoch);
   }
 
-  locate(clientId: string, done: (home: string | null) => void): void {
+  locate(
+    clientId: string,
+    _epoch: number,
+    done: (home: string | null, isSure: boolean) => void,
+  ): void {
     this.located.push(clientId);
-    done(this.home);
+    const { home } = this;
+    if (this.isHeld) this.held.push(() => done(home, true));
+    else done(home, true);
   }
 
   goneTo(): null {
@@ -67,16 +76,33 @@ function handed(directory: FakeDirectory, clientId: string): HandedSession {
   return { record, inboundIds: [7], born: 5, turn: 3, taken: null };
 }
 
-t.test('other regions are asked when the directory is not sure, and only then', async (t) => {
-  const { directory, world, mover } = await setUp();
+t.test('other regions are asked about a client whose home no row names', async (t) => {
+  const { directory, world, mover, roaming } = await setUp();
   mover.home = 'far';
   mover.answer = { kind: 'handed', home: 'far', handed: handed(directory, 'one') };
-  const sure = world.client(5, 'one');
-  sure.connect(kept);
+  const brief = world.client(5, 'one');
+  brief.connect({ clean: false, expiryS: 0 });
   world.settle();
-  t.notOk(sure.accepted(), 'a directory that knows of none is believed');
+  t.notOk(brief.accepted(), 'who keeps nothing begins');
   t.strictSame(mover.located, []);
-  sure.sink.close();
+  brief.sink.close();
+
+  mover.isHeld = true;
+  const fresh = world.client(5, 'one');
+  fresh.connect(kept);
+  world.settle();
+  t.strictSame(mover.located.splice(0), ['one'], 'it may be new elsewhere, and not listed yet');
+  const epoch = directory.nextEpoch();
+  t.ok(roaming.comesBefore('one', epoch, 'far'), 'a later CONNECT elsewhere comes behind it');
+  t.notOk(roaming.comesBefore('one', epoch - 1_000_000, 'far'), 'an earlier one does not');
+  t.notOk(roaming.comesBefore('two', epoch, 'far'));
+  mover.held.pop()!();
+  world.settle();
+  t.ok(fresh.accepted(), 'session present');
+  t.strictSame(mover.fetched.splice(0), ['one from far']);
+  t.notOk(roaming.comesBefore('one', epoch, 'far'), 'it is there');
+  mover.isHeld = false;
+  mover.begun.length = 0;
 
   directory.isSure = false;
   mover.answer = { kind: 'handed', home: 'far', handed: handed(directory, 'two') };

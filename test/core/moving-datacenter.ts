@@ -35,8 +35,12 @@ class FakeMover implements Mover {
     done(this.answer, epoch);
   }
 
-  locate(_clientId: string, done: (home: string | null) => void): void {
-    done(null);
+  locate(
+    _clientId: string,
+    _epoch: number,
+    done: (home: string | null, isSure: boolean) => void,
+  ): void {
+    done(null, true);
   }
 
   goneTo(): null {

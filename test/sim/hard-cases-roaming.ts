@@ -2,7 +2,7 @@
 import type { RegionCase } from './hard-case-region.ts';
 import type { SimRegion } from './region-life.ts';
 import type { RegionScene } from './region-scene.ts';
-import { fetchesNothing, oneQuarter } from './roaming-planting.ts';
+import { asksNobody, fetchesNothing, oneQuarter } from './roaming-planting.ts';
 import { standingsOf } from './roaming-watch.ts';
 import type { SimClient } from './sim-client.ts';
 
@@ -83,5 +83,40 @@ export const roamingCases: readonly RegionCase[] = [
     },
     without: 'every home gives identifiers of one quarter',
     sabotage: oneQuarter,
+  },
+  {
+    number: 21,
+    title: 'a client that is new is in another region before any row names its first one',
+    options: PAIR,
+    promise: async (scene) => {
+      const [inEu, inUs] = [await scene.connected('one', 'eu'), await scene.connected('two', 'us')];
+      const first = await scene.connected('reader', 'eu');
+      const packetId = first.subscribe('a/#', 2);
+      await scene.until('subscribed', () => first.count('SUBACK', packetId) > 0);
+      const reader = await scene.connected('reader', 'us');
+      if (reader.connack?.sessionPresent !== true) return false;
+      if (!(await scene.comesTrue(() => !first.isOpen))) return false;
+      await publishes(scene, inEu, ['eu 1']);
+      await publishes(scene, inUs, ['us 1']);
+      if (!(await scene.comesTrue(() => isAt(scene, 'reader', 'us')))) return false;
+      await scene.pass(1000);
+      return once(reader.taken, ['us 1', 'eu 1']) && first.taken.length === 0;
+    },
+    without: 'nobody is asked who has it',
+    sabotage: asksNobody,
+  },
+  {
+    number: 21,
+    title: 'a client that is new and connects in two regions at once is served in one',
+    options: PAIR,
+    promise: async (scene) => {
+      const clients = [scene.connecting('reader', 'eu'), scene.connecting('reader', 'us')];
+      await scene.until('answered', () => clients.every((one) => one.count('CONNACK') > 0));
+      await scene.pass(2000);
+      if (clients.filter(({ isOpen }) => isOpen).length !== 1) return false;
+      return isAt(scene, 'reader', 'eu') || isAt(scene, 'reader', 'us');
+    },
+    without: 'nobody is asked who has it',
+    sabotage: asksNobody,
   },
 ];

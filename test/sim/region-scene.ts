@@ -61,6 +61,13 @@ export class RegionScene {
     name: string,
     options: SimClientOptions = {},
   ): Promise<SimClient<SimRegion>> {
+    const client = this.connecting(clientId, name, options);
+    await this.until(`${clientId} connected`, () => client.connack !== null);
+    return client;
+  }
+
+  /** Nobody waits for its CONNACK. */
+  connecting(clientId: string, name: string, options: SimClientOptions = {}): SimClient<SimRegion> {
     const client = new SimClient<SimRegion>(
       {
         dialTo: (region, version, events) => {
@@ -71,7 +78,7 @@ export class RegionScene {
       },
       clientId,
     );
-    await this.again(client, name, options);
+    client.connect(this.region(name), options);
     return client;
   }
 

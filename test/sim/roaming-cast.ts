@@ -10,13 +10,15 @@ export interface CastHabits {
   readonly startsClean: boolean;
   readonly changesSubscriptions: boolean;
   readonly devices?: number | undefined;
+  /** Devices beside them that come later. */
+  readonly newcomers?: number | undefined;
 }
 
 export function roamingCast(
   guide: RoamingGuide,
   regions: readonly SimRegion[],
   plan: Prng,
-  { startsClean, changesSubscriptions, devices: wanted }: CastHabits,
+  { startsClean, changesSubscriptions, devices: wanted, newcomers = 0 }: CastHabits,
 ): readonly RoamingClient[] {
   const devices: RoamingClient[] = [];
   const names = regions.map(({ name }) => name);
@@ -41,6 +43,22 @@ export function roamingCast(
       shared: plan.once(4) ? `$share/g${number}/zero/#` : null,
       receiveMaximum: plan.pick([0, 0, 4, 20]),
       cleanOnceIn: startsClean && plan.once(2) ? 10 : 0,
+      isNewcomer: false,
+    };
+    devices.push(new RoamingClient(options, guide));
+  }
+  for (let number = newcomers; number > 0; number--) {
+    const options: RoamingClientOptions = {
+      clientId: `newcomer-${number}`,
+      regions: clique(plan.pick(regions), regions, plan),
+      gait: plan.pick(['flapping', 'flapping', 'walking']),
+      qos: 2,
+      filters: plan.pick([['chaos/#'], names.map((region) => `chaos/${region}/+`)]),
+      fickle: [],
+      shared: null,
+      receiveMaximum: plan.pick([0, 20]),
+      cleanOnceIn: 0,
+      isNewcomer: true,
     };
     devices.push(new RoamingClient(options, guide));
   }

@@ -29,6 +29,8 @@ export interface RoamingClientOptions {
   readonly receiveMaximum: number;
   /** One CONNECT in so many is a clean start; 0: none. */
   readonly cleanOnceIn: number;
+  /** It comes while messages flow, and goes on before any region can read of it. */
+  readonly isNewcomer: boolean;
 }
 
 /** What a device needs to know of the world. */
@@ -36,6 +38,8 @@ export interface RoamingGuide {
   readonly ledger: Ledger;
   readonly prng: Prng;
   readonly nowMs: () => number;
+  /** Messages flow. */
+  readonly isStarted: boolean;
   /** Nobody goes anywhere any more. */
   readonly isClosing: boolean;
   readonly isOver: boolean;
@@ -72,6 +76,7 @@ const SILENT = 0.04;
 const LATE = 0.15;
 const LATE_MS = 80;
 const CHANGE_MS: readonly [number, number] = [200, 3000];
+const COMING_MS: readonly [number, number] = [0, 6000];
 
 type Asked = { readonly filters: readonly string[]; readonly isEnd: boolean };
 
@@ -97,6 +102,8 @@ export class RoamingClient {
   /** Where it goes next. */
   #target: string;
   #packetId = 0;
+  /** Null: it has not come yet, and when it will is open. */
+  #comesAtMs: number | null = null;
   #retryAtMs = 0;
   #moveAtMs = Number.POSITIVE_INFINITY;
   #changeAtMs = Number.POSITIVE_INFINITY;
@@ -131,7 +138,7 @@ export class RoamingClient {
 
   tick(nowMs: number): void {
     const guide = this.#guide;
-    if (guide.isOver) return;
+    if (guide.isOver || !this.#hasCome(nowMs)) return;
     if (this.#granted.size > 0) this.#claim();
     const visit = this.#visit;
     if (visit === null) {
@@ -146,8 +153,8 @@ export class RoamingClient {
       visit.line?.send(this.#late.shift()!.packet);
     }
     if (this.#isNew) {
-      // Whoever goes before the regions know of it begins anew elsewhere.
-      const isKnown = this.isForked || guide.isRooted(this);
+      // Whoever starts clean again before the regions know of it meets what nobody promises.
+      const isKnown = this.isForked || this.options.isNewcomer || guide.isRooted(this);
       this.#isNew = this.#granted.size > 0 || !isKnown;
       this.#moveAtMs = nowMs + guide.prng.between(...STAYS_MS[this.options.gait]);
       return;
@@ -165,6 +172,14 @@ export class RoamingClient {
 
   close(): void {
     this.#visit?.line?.close();
+  }
+
+  #hasCome(nowMs: number): boolean {
+    const { isStarted, isClosing, prng } = this.#guide;
+    if (!this.options.isNewcomer) return true;
+    if (!isStarted) return false;
+    this.#comesAtMs ??= nowMs + prng.between(...COMING_MS);
+    return isClosing || nowMs >= this.#comesAtMs;
   }
 
   // ------------------------------------------------------------------ coming and going

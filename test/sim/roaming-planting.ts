@@ -110,6 +110,11 @@ export function saysNothingTaken({ roaming }: RegionLife): void {
     });
 }
 
+/** A client that the directory does not know begins, whoever has it. */
+export function asksNobody({ roaming }: RegionLife): void {
+  roaming!.mover.locate = (_clientId, _epoch, done) => done(null, true);
+}
+
 /** Nobody goes for what is elsewhere. */
 export function fetchesNothing({ roaming }: RegionLife): void {
   roaming!.mover.begin = () => {};

@@ -47,6 +47,8 @@ export interface RoamingRunReport extends Verdict {
   readonly excused: RoamingExcuses;
 }
 
+type Guide = RoamingGuide & { isStarted: boolean; isClosing: boolean; isOver: boolean };
+
 interface Place {
   readonly region: SimRegion;
   readonly stage: Stage;
@@ -75,7 +77,7 @@ class RoamingRun {
   readonly #ledger = new Ledger();
   readonly #places: readonly Place[];
   readonly #devices: readonly RoamingClient[];
-  readonly #guide: RoamingGuide & { isClosing: boolean; isOver: boolean };
+  readonly #guide: Guide;
   readonly #plan: Prng;
   readonly #faults: RegionFaults;
   readonly #links: LinkWatch;
@@ -127,8 +129,8 @@ class RoamingRun {
       return { region, stage, publishers, residents: subscribers };
     });
     this.#guide = this.#guideOf(prng);
-    const { startsClean = false, changesSubscriptions = false } = options;
-    const habits = { startsClean, changesSubscriptions, devices: options.devices };
+    const { startsClean = false, changesSubscriptions = false, devices, newcomers } = options;
+    const habits = { startsClean, changesSubscriptions, devices, newcomers };
     this.#devices = roamingCast(this.#guide, site.regions, plan, habits);
     for (const { clientId } of this.#devices) this.#ledger.reader(clientId);
   }
@@ -145,7 +147,7 @@ class RoamingRun {
     owners.watch(member);
   }
 
-  #guideOf(prng: Prng): RoamingGuide & { isClosing: boolean; isOver: boolean } {
+  #guideOf(prng: Prng): Guide {
     const site = this.#site;
     const watch = this.#watch;
     const kernel = this.#kernel;
@@ -153,6 +155,7 @@ class RoamingRun {
       ledger: this.#ledger,
       prng,
       nowMs: () => kernel.nowMs,
+      isStarted: false,
       // Nobody goes away until links have what is wanted.
       isClosing: true,
       isOver: false,
@@ -189,12 +192,14 @@ class RoamingRun {
     await this.#until(START_MS, () => this.#site.isReady, 'ready');
     this.#tick();
     const areThere = (): boolean =>
-      this.#devices.every(({ isServed, isClaimed }) => isServed && isClaimed) &&
-      this.#places.every(({ residents }) => residents.every((one) => one.isSubscribed));
+      this.#devices.every(
+        ({ isServed, isClaimed, options }) => options.isNewcomer || (isServed && isClaimed),
+      ) && this.#places.every(({ residents }) => residents.every((one) => one.isSubscribed));
     await this.#until(START_MS, areThere, 'subscribed');
     // P8 is about filters that the far side has acknowledged.
     await this.#linked();
     this.#isStarted = true;
+    this.#guide.isStarted = true;
     this.#guide.isClosing = false;
     for (const { stage } of this.#places) stage.isClosing = false;
     await flow(kernel, quietMs);

@@ -49,6 +49,8 @@ const KITS: Readonly<Record<string, readonly RegionFault[]>> = {
 const MIX = ['all', 'all', 'nodes', 'nodes', 'links', 'links', 'directory'] as const;
 /** One way, at most. */
 const DELAYS_MS = [10, 100, 300];
+/** Devices that come later, in runs that have some. */
+const NEWCOMERS: readonly [number, number] = [3, 8];
 /** A run without faults moves on for so long. */
 const QUIET_MS: readonly [number, number] = [500, 5000];
 const ALL_QUIET_MS = 15_000;
@@ -67,10 +69,12 @@ export interface RoamingPlanOptions {
   readonly kinds?: readonly RegionFault[] | undefined;
   /** Regions of several nodes, one at least. */
   readonly hasDatacenters?: boolean;
+  /** Devices come while messages flow, and go on at once. */
+  readonly hasNewcomers?: boolean;
 }
 
 export function roamingPlan(seed: number, options: RoamingPlanOptions = {}): RoamingPlan {
-  const { kinds, hasDatacenters = false } = options;
+  const { kinds, hasDatacenters = false, hasNewcomers = false } = options;
   const plan = new Prng(Math.imul(seed, 0x9e3779b1) ^ (hasDatacenters ? 0x70a4 : 0x70a3));
   const [regions, topology] = plan.pick(SHAPES);
   const nodes = hasDatacenters ? Array.from({ length: regions }, () => plan.between(1, 3)) : [];
@@ -90,6 +94,7 @@ export function roamingPlan(seed: number, options: RoamingPlanOptions = {}): Roa
     hasResidents: plan.once(3),
     startsClean: plan.once(3),
     changesSubscriptions: plan.once(3),
+    newcomers: hasNewcomers ? plan.between(...NEWCOMERS) : 0,
   };
 }
 
@@ -125,9 +130,9 @@ export async function runRoamingPlan(plan: RoamingPlan): Promise<RoamingOutcome>
 }
 
 function describePlan({ seed, regions, topology, nodes, ...plan }: RoamingPlan): string {
-  const { faults, delayMaxMs, hasResidents, startsClean, changesSubscriptions } = plan;
+  const { faults, delayMaxMs, hasResidents, startsClean, changesSubscriptions, newcomers } = plan;
   const of = nodes.length > 0 ? ` of ${nodes.join(', ')} nodes` : '';
-  const traits = { hasResidents, startsClean, changesSubscriptions };
+  const traits = { hasResidents, startsClean, changesSubscriptions, newcomers };
   const named = Object.entries(traits).filter(([, isOn]) => isOn);
   const also = named.map(([name]) => `, ${name}`).join('');
   return `FAILED ${seed}: ${regions} regions${of}, ${topology}, ${faults} faults, ${delayMaxMs} ms${also}`;

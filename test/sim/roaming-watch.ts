@@ -70,7 +70,7 @@ function standingInDatacenter(region: SimRegion, clientId: string): Standing | n
 export interface RoamingExcuses {
   /** Sessions that nobody who could be asked knew of. */
   unknown: number;
-  /** The directory said that there is none, as it was not written yet. */
+  /** The directory had no row yet, and those who had it could not be asked. */
   unlisted: number;
 }
 
@@ -252,10 +252,6 @@ export class RoamingWatch {
     const hasAnswer = !isTroubled && !this.#site.sessions!.isTroubled(region);
     if (hasAnswer && home !== null && home !== region) return false;
     const others = standingsOf(this.#site, clientId).filter((one) => one.region !== region);
-    if (hasAnswer && home === null && others.length > 0) {
-      this.excused.unlisted++;
-      return true;
-    }
     // Whoever is down may have it.
     if (others.length === 0 && this.#site.isReady) return false;
     const isAskable =
@@ -263,7 +259,8 @@ export class RoamingWatch {
       !isTroubled &&
       others.some((other) => this.#areMutual([region, other.region]));
     if (isAskable) return false;
-    this.excused.unknown++;
+    if (hasAnswer && home === null && others.length > 0) this.excused.unlisted++;
+    else this.excused.unknown++;
     return true;
   }
 

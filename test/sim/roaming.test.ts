@@ -17,11 +17,21 @@ const KEPT: readonly (readonly [seed: number, why: string])[] = [
   [162, 'each of two homes gave up the other one, as both had a CONNECT while they asked'],
 ];
 
+/** The same with clients that are new and go on at once. */
+const NEWCOMERS: readonly number[] = [5, 10, 14];
+
 t.setTimeout(280_000);
 
 for (const [seed, why] of KEPT) {
   t.test(`seed ${seed}: ${why}`, async (t) => {
     t.equal((await runRoamingPlan(roamingPlan(seed))).failure, null);
+  });
+}
+
+for (const seed of NEWCOMERS) {
+  t.test(`seed ${seed}: a client that is new elsewhere is found before it is listed`, async (t) => {
+    const plan = roamingPlan(seed, { hasNewcomers: true });
+    t.equal((await runRoamingPlan(plan)).failure, null);
   });
 }
 

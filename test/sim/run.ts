@@ -1,10 +1,11 @@
 /**
  * `npm run simulate -- [--seeds 100000] [--from 1] [--faults N] [--kinds kill,pause,…] [--jobs CORES]
- * [--probes N] [--groups] [--regions] [--datacenters] [--roaming] [--trace]`: runs of the datacenter in virtual time. What a seed is like it says itself
+ * [--probes N] [--groups] [--regions] [--datacenters] [--roaming] [--newcomers] [--trace]`: runs of the datacenter in virtual time. What a seed is like it says itself
  * (seed-plan.ts), unless faults or kinds are given; `--probes`: until so many messages were published
  * elsewhere at their SUBACK, in runs that do little else; `--groups`: all who subscribe are members of
  * shared groups, and often all away; `--regions`: of two to four regions and their links instead,
- * `--datacenters`: some of which are of several nodes, `--roaming`: between which sessions move. Prints each seed that fails at once, and sums
+ * `--datacenters`: some of which are of several nodes, `--roaming`: between which sessions move, `--newcomers`: also
+ * of clients that go on at once. Prints each seed that fails at once, and sums
  * at the end; exit code 1 when any failed. `--trace`: failures come with the last lines of their trace.
  */
 import { availableParallelism } from 'node:os';
@@ -59,6 +60,7 @@ const { values } = parseArgs({
     regions: { type: 'boolean', default: false },
     datacenters: { type: 'boolean', default: false },
     roaming: { type: 'boolean', default: false },
+    newcomers: { type: 'boolean', default: false },
     trace: { type: 'boolean', default: false },
   },
 });
@@ -118,11 +120,11 @@ function ofRegions(): Campaign<RegionPlan, RegionOutcome> {
 function ofRoaming(): Campaign<RoamingPlan, RoamingOutcome> {
   const sum = noRoamingCounts();
   const kinds = kindsOf([...allRegionFaults, ...directoryFaults]);
-  const hasDatacenters = values.datacenters;
+  const { datacenters: hasDatacenters, newcomers: hasNewcomers } = values;
   return {
     worker: new URL('./roaming-worker.ts', import.meta.url),
     plan: (seed) => ({
-      ...roamingPlan(seed, { faults, kinds, hasDatacenters }),
+      ...roamingPlan(seed, { faults, kinds, hasDatacenters, hasNewcomers }),
       isTracing: values.trace,
     }),
     isOver: () => false,

@@ -344,8 +344,10 @@ function openWhenFound(
       // Of a session that ends with this connection nothing is brought to a queue.
       const endsSoon = sessions.tenure !== null && packet.sessionExpiryIntervalS === 0;
       const beginsAnew = isClean || endsSoon;
+      // A session that is new is listed a while after its first CONNECT; for one that ends nobody else is asked.
+      const isKnown = isSure && (found !== null || packet.sessionExpiryIntervalS === 0);
       roaming.arrive({
-        ...{ clientId, found, isSure, isWanted, refused },
+        ...{ clientId, found, isSure: isKnown, isWanted, refused },
         isClean: beginsAnew,
         done: goOn,
       });

@@ -82,6 +82,11 @@ export class HomeDesk {
   }
 
   #absent(from: string, ask: Ask, session: Session | null): void {
+    const { roaming } = this.#parts;
+    if (ask.kind === 'where' && roaming.comesBefore(ask.client, ask.epoch, from)) {
+      this.#answer(from, ask, { kind: 'wait' });
+      return;
+    }
     // One that ends with its connection: the client is somewhere else.
     if (session !== null) session.owner?.close('session_taken_over');
     const gone = this.#gone.get(ask.client);

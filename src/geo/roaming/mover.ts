@@ -21,6 +21,7 @@ import { HomeDesk } from './home-desk.ts';
 import { Offers } from './offers.ts';
 import { RoamingCounters } from './roaming-counters.ts';
 import type { RoamingEars, RoamingLinks } from './roaming-links.ts';
+import { Searches } from './searches.ts';
 
 export interface MoverParts {
   readonly roaming: Roaming;
@@ -44,16 +45,6 @@ interface Fetch {
   dueMs: number;
   n: string;
   done: ((answer: FetchAnswer, epoch: number) => void) | null;
-}
-
-/** A CONNECT of whose session the directory does not know where it is. */
-interface Search {
-  readonly untilMs: number;
-  /** Questions that are not answered. */
-  readonly open: Set<string>;
-  home: string | null;
-  epoch: number;
-  readonly done: (home: string | null, epoch: number) => void;
 }
 
 /** What is still fetched from one region. */
@@ -103,7 +94,7 @@ export class RegionMover implements Mover, RoamingEars {
   readonly #desk: HomeDesk;
   readonly #offers: Offers;
   readonly #fetches: Set<Fetch> = new Set();
-  readonly #searches: Set<Search> = new Set();
+  readonly #searches: Searches;
   readonly #pulls: Map<string, Pull> = new Map();
   readonly #endings: Map<string, Ending> = new Map();
   /** Who waits for which answer. */
@@ -131,7 +122,17 @@ export class RegionMover implements Mover, RoamingEars {
       roaming,
       clock: parts.clock,
       ask: (region, ask, taken) => this.#ask(region, ask, taken) !== '',
-      locate: (clientId, done) => this.#search(clientId, done),
+      // It is nobody's CONNECT: none is waited for.
+      locate: (clientId, done) => this.#searches.begin(clientId, 0, done),
+    });
+    this.#searches = new Searches({
+      own: roaming.own,
+      directory: roaming.directory,
+      links,
+      clock: parts.clock,
+      waitMs: parts.waitMs,
+      ask: (region, ask, taken) => this.#ask(region, ask, taken),
+      giveUp: (n) => this.#asked.delete(n),
     });
   }
 
@@ -165,6 +166,7 @@ export class RegionMover implements Mover, RoamingEars {
 
   answered(region: string, payload: Buffer): void {
     const { roaming } = this.#parts;
+    this.#searches.heard(region);
     try {
       const { head, entries } = decodeFrame<Answer>(payload, () => roaming.nextSequence());
       const taken = this.#asked.get(head.re);
@@ -289,29 +291,12 @@ export class RegionMover implements Mover, RoamingEars {
     done(answer, epoch);
   }
 
-  locate(clientId: string, done: (home: string | null) => void): void {
-    this.#search(clientId, done);
-  }
-
-  #search(clientId: string, done: Search['done']): void {
-    const { links, clock } = this.#parts;
-    const untilMs = clock.monotonicMs() + this.#parts.waitMs;
-    const search: Search = { untilMs, open: new Set(), home: null, epoch: 0, done };
-    for (const region of links.regions()) {
-      const ask = { kind: 'where', client: clientId, epoch: 0 } as const;
-      const n = this.#ask(region, ask, (answer) => this.#located(search, n, answer));
-      if (n !== '') search.open.add(n);
-    }
-    this.#searches.add(search);
-  }
-
-  #located(search: Search, n: string, { kind, to, epoch = 0 }: Answer): void {
-    search.open.delete(n);
-    if (kind !== 'moved' || to === undefined || to === this.#parts.roaming.own) return;
-    if (search.home !== null && epoch <= search.epoch) return;
-    search.home = to;
-    search.epoch = epoch;
-    this.#parts.roaming.directory.observe(epoch);
+  locate(
+    clientId: string,
+    epoch: number,
+    done: (home: string | null, isSure: boolean) => void,
+  ): void {
+    this.#searches.begin(clientId, epoch, (home, _, isSure) => done(home, isSure));
   }
 
   goneTo(clientId: string): { readonly to: string; readonly epoch: number } | null {
@@ -397,12 +382,7 @@ export class RegionMover implements Mover, RoamingEars {
         this.#fetched(fetch, { kind: 'silent' });
       } else if (nowMs >= fetch.dueMs) this.#askHome(fetch);
     }
-    for (const search of [...this.#searches]) {
-      if (search.open.size > 0 && nowMs < search.untilMs) continue;
-      this.#searches.delete(search);
-      for (const n of search.open) this.#asked.delete(n);
-      search.done(search.home, search.epoch);
-    }
+    this.#searches.tick(nowMs);
     for (const pull of this.#pulls.values()) this.#look(pull, nowMs);
     this.#offers.tick(nowMs);
     for (const [clientId, ending] of this.#endings) {
