@@ -100,13 +100,13 @@ export class RoamingDevice {
     return tookMs;
   }
 
-  /** The one before must have been closed. */
+  /** The one before must have ended: by a DISCONNECT, before its socket is closed, or without. */
   async #watch(before: Visit, wasBlind: boolean): Promise<void> {
-    const timer = Promise.withResolvers<void>();
-    const handle = setTimeout(timer.resolve, 250);
-    await Promise.race([before.ended, timer.promise]);
+    const timer = Promise.withResolvers<boolean>();
+    const handle = setTimeout(() => timer.resolve(false), 250);
+    const hasEnded = await Promise.race([before.ended.then(() => true), timer.promise]);
     clearTimeout(handle);
-    if (!before.client.isClosed && !wasBlind) this.#ledger.ownedTwice(this.id, before.region);
+    if (!hasEnded && !wasBlind) this.#ledger.ownedTwice(this.id, before.region);
     this.#leave(before, 'reset');
   }
 
