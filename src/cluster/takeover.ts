@@ -15,6 +15,7 @@ import type {
   SessionLedger,
 } from '../core/cluster-ports.ts';
 import type { Clock, Random, Scheduler } from '../core/ports.ts';
+import { newLife } from '../core/session-life.ts';
 import { Ring } from '../util/ring.ts';
 import { publishWill } from './absent-will.ts';
 import type { Barrier } from './barrier.ts';
@@ -81,7 +82,6 @@ export const NO_JOURNAL: TakeoverJournal = {
 
 type OpenedInRedis = Extract<LedgerAnswer, { kind: 'opened' }>;
 
-const SID_BYTES = 8;
 /** An open that waits for a close of the same client to reach Redis is given up after this. */
 const CLOSE_WAIT_MS = 5000;
 /** A Redis that is emptied while it is asked is asked again, so often. */
@@ -226,8 +226,8 @@ export class Takeover {
       this.#answer(line, opening, { kind: 'unavailable' });
       return;
     }
-    const newSid = random.hex(SID_BYTES);
     const epochMs = Math.max(hlcMs(), this.#lastEpoch(request.clientId) + 1);
+    const newSid = newLife(epochMs, random);
     const isKnown = this.#forgotten(opening) !== null;
     ledger.open(incarnation, epochMs, newSid, { ...request, isKnown }, (answer) => {
       if (answer.kind === 'opened') this.#opened(line, opening, answer);
@@ -269,7 +269,7 @@ export class Takeover {
       !isWanted || epoch < line.supersededBy || opening.incarnation !== self() || !mayServe();
     const record = isStale
       ? null
-      : this.#unregistered.take(opening.request, random.hex(SID_BYTES), epoch);
+      : this.#unregistered.take(opening.request, newLife(epoch, random), epoch);
     this.#answer(
       line,
       opening,

@@ -20,6 +20,7 @@ import { RoamingState } from './roaming-state.ts';
 import type { Services } from './services.ts';
 import type { Session } from './session.ts';
 import { type ListedSession, roams, type SessionDirectory } from './session-directory.ts';
+import { beganMs } from './session-life.ts';
 import { moveIdentity, SharedAppend } from './shared-append.ts';
 import type { SharedRoaming } from './shared-roaming.ts';
 import { whenSafe } from './tenure.ts';
@@ -134,7 +135,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const roam = (session.roam ??= new RoamingState(this.own, session.tailSeq));
     if (roam.leaving === null) {
       roam.epoch = Math.max(roam.epoch, session.ownership.epoch * US_PER_MS);
-      if (roam.born === 0) roam.born = roam.epoch;
+      if (roam.born === 0) roam.born = beganMs(session.ownership.sid) * US_PER_MS || roam.epoch;
     }
     return session;
   }
