@@ -226,7 +226,7 @@ export class Takeover {
       this.#answer(line, opening, { kind: 'unavailable' });
       return;
     }
-    const epochMs = Math.max(hlcMs(), this.#lastEpoch(request.clientId) + 1);
+    const epochMs = this.#nextEpoch(request, hlcMs());
     const newSid = newLife(epochMs, random);
     const isKnown = this.#forgotten(opening) !== null;
     ledger.open(incarnation, epochMs, newSid, { ...request, isKnown }, (answer) => {
@@ -249,7 +249,7 @@ export class Takeover {
       scheduler.nextTurn(() => this.#answer(line, opening, { kind: 'unavailable' }));
       return;
     }
-    const epoch = Math.max(hlcMs(), this.#lastEpoch(clientId) + 1);
+    const epoch = this.#nextEpoch(opening.request, hlcMs());
     let waiting = 1;
     const answered = (): void => {
       waiting--;
@@ -333,6 +333,10 @@ export class Takeover {
    * that has forgotten a session which ended may give its epoch again within the same millisecond:
    * whoever remembers the end would not believe in the new session.
    */
+  #nextEpoch({ clientId, epochMs = 0 }: OpenRequest, nowMs: number): number {
+    return Math.max(nowMs, epochMs, this.#lastEpoch(clientId) + 1);
+  }
+
   #lastEpoch(clientId: string): number {
     const ended = Math.max(this.#parts.remote().endedEpoch(clientId), this.#ends.epochOf(clientId));
     return Math.max(this.#knownEpoch(clientId), ended);

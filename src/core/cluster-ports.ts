@@ -79,6 +79,8 @@ export interface OpenRequest {
   readonly will: WillRecord | null;
   /** False once nobody waits for it any more: it need not be carried out. Left out: always wanted. */
   readonly isWanted?: (() => boolean) | undefined;
+  /** Its epoch is not below this. Left out: any is good that is above those before. */
+  readonly epochMs?: number | undefined;
 }
 
 /** An inbound QoS 2 message that was accepted but whose fan-out is not known to be done (case 10). */

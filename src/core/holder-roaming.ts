@@ -236,9 +236,12 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   }
 
   #answerFor(client: string): ArrivalAnswer {
-    const coming = this.#moving.get(client)?.coming ?? null;
+    const { coming = null, state = null } = this.#moving.get(client) ?? {};
+    // Whoever has it elsewhere is to end it, and has an epoch that is not known here.
+    const begunUs = this.beginning.has(client) ? this.directory.nextEpoch() : 0;
+    const epoch = Math.max(state?.epoch ?? 0, begunUs);
     const { record = null, inboundIds = [], turns = [] } = coming ?? {};
-    return { client, record, inboundIds, turns };
+    return { client, epoch, record, inboundIds, turns };
   }
 
   protected override fetched(

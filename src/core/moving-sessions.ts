@@ -40,6 +40,8 @@ export interface MovingSessions {
   arrive(arrival: Arrival): void;
   /** What waits for the CONNECT of that client; null: nothing. Of datacenters alone. */
   coming(clientId: string): Coming | null;
+  /** Of the last CONNECT of that client in any region that is known here, microseconds; 0: none is. */
+  epochOf(clientId: string): number;
   /** Puts that into the session, which is new here. The ticket that makes it durable. */
   moveIn(session: Session): Ticket;
   /** This node knows the session from now on, or anew. */

@@ -48,6 +48,7 @@ export type RoamFrame =
       readonly k: 'arrived';
       readonly n: number;
       readonly client: string;
+      readonly epoch: number;
       readonly record: SessionRecord | null;
       readonly inboundIds: readonly number[];
       readonly turns: readonly (readonly [number, number])[];

@@ -16,6 +16,8 @@ export interface AskedArrival {
 export interface ArrivalAnswer extends Omit<Coming, 'record'> {
   readonly client: string;
   readonly record: Coming['record'] | null;
+  /** The session is to be above it: of this CONNECT, microseconds; 0: no other region had it. */
+  readonly epoch: number;
 }
 
 export interface RoamHolder {

@@ -271,6 +271,10 @@ export class Roaming implements MovingSessions {
     return null;
   }
 
+  epochOf(): number {
+    return 0;
+  }
+
   moveIn(_session: Session): Ticket {
     return 0;
   }

@@ -64,8 +64,8 @@ export class SharedRoaming implements MovingSessions, RoamListener {
   #count = 0;
   /** What comes with a CONNECT that is under way. */
   readonly #coming: Map<string, Coming> = new Map();
-  /** Clients whose CONNECT was asked about: the holder is told when they have their session. */
-  readonly #arriving: Set<string> = new Set();
+  /** Clients whose CONNECT was asked about, with its epoch: the holder is told when they have their session. */
+  readonly #arriving: Map<string, number> = new Map();
   readonly #told: Map<string, Told> = new Map();
   readonly #tickets: TicketLine;
   #stopTick: (() => void) | null = null;
@@ -146,6 +146,11 @@ export class SharedRoaming implements MovingSessions, RoamListener {
 
   coming(clientId: string): Coming | null {
     return this.#coming.get(clientId) ?? null;
+  }
+
+  epochOf(clientId: string): number {
+    const placed = this.#table.get(clientId)?.epoch ?? 0;
+    return Math.max(placed, this.#arriving.get(clientId) ?? 0);
   }
 
   moveIn(session: Session): Ticket {
@@ -437,7 +442,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     if (this.#coming.size >= COMING_MAX) this.#coming.clear();
     if (record !== null) this.#coming.set(client, { record, inboundIds, turns });
     if (this.#arriving.size >= COMING_MAX) this.#arriving.clear();
-    this.#arriving.add(client);
+    this.#arriving.set(client, answer.epoch);
     asked.arrival.done();
   }
 

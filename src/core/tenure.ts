@@ -101,7 +101,7 @@ export class Tenure {
   /** Takes the session from whoever has it; `done` when nobody else has. */
   take(options: OpenOptions, isTenantProven: boolean, done: (taken: Taken) => void): void {
     const { clientId, identity, tenant, version, cleanStart, expiryIntervalS } = options;
-    const { will, isWanted } = options;
+    const { will, isWanted, isClaimed = true } = options;
     this.#bus.open(
       {
         clientId,
@@ -113,6 +113,10 @@ export class Tenure {
         expiryIntervalS,
         will: will === null ? null : willRecord(will),
         isWanted,
+        // It is above what its client had elsewhere, whatever the clocks of the regions say.
+        epochMs: isClaimed
+          ? Math.ceil((this.#core.roaming?.epochOf(clientId) ?? 0) / US_PER_MS)
+          : 0,
       },
       (answer: OpenAnswer) => {
         if (answer.kind !== 'opened') {

@@ -154,7 +154,7 @@ export class SimSite {
     this.#options = options;
     this.redis = new ModelRedis(
       {
-        nowMs: () => EPOCH_MS + kernel.nowMs,
+        nowMs: () => EPOCH_MS + (options.wallOffsetMs ?? 0) + kernel.nowMs,
         after: (delayMs, task) => void kernel.after(null, delayMs, task),
         chance: () => kernel.chance.next(),
       },
