@@ -102,7 +102,7 @@ export class Cluster implements ReadyEvents {
       log,
       peers: this.#peers,
       self,
-      isOwed: () => this.#journal?.isOwed === true,
+      isOwed: () => this.#journal?.isOwed === true || this.#estates.isOpen,
     });
     this.#announcer = new RoutesAnnouncer({
       mesh,

@@ -29,7 +29,11 @@ export class Estates {
   /** Gone through one after the other. */
   #left: readonly Incarnation[] = [];
   #isUnderWay = false;
-  #isFirst = false;
+  /** What was on its way when somebody died has come to Redis by then (monotonic ms). */
+  #arrivedMs = Number.POSITIVE_INFINITY;
+  #beganMs = 0;
+  /** Something of who has died may not be in Redis yet, or not be seen. */
+  isOpen = true;
   /** Answers to what an earlier life asked are dropped. */
   #life = 0;
 
@@ -40,10 +44,12 @@ export class Estates {
   /** Ready: who knows for how long nobody was, or how short: what is on its way then comes after all. */
   ready(): void {
     this.#nextMs = this.#parts.clock.monotonicMs();
-    this.#isFirst = true;
+    this.#arrivedMs = this.#nextMs + AFTER_DEATH_MS;
   }
 
   died(): void {
+    this.isOpen = true;
+    this.#arrivedMs = this.#parts.clock.monotonicMs() + AFTER_DEATH_MS;
     this.#within(AFTER_DEATH_MS);
   }
 
@@ -53,11 +59,15 @@ export class Estates {
     const life = this.#life;
     this.#isUnderWay = true;
     this.#nextMs = nowMs + EVERY_MS / 2 + random.below(EVERY_MS);
-    if (this.#isFirst) this.#within(AFTER_DEATH_MS);
-    this.#isFirst = false;
+    // Also of who has died since the one that this look is for.
+    if (nowMs < this.#arrivedMs) this.#nextMs = Math.min(this.#nextMs, this.#arrivedMs);
+    this.#beganMs = nowMs;
     membership().dead((dead) => {
       if (life !== this.#life) return;
-      if (dead === null) this.#within(RETRY_MS);
+      if (dead === null) {
+        this.#beganMs = Number.NEGATIVE_INFINITY;
+        this.#within(RETRY_MS);
+      }
       this.#left = dead ?? [];
       this.#next();
     });
@@ -69,13 +79,18 @@ export class Estates {
     this.#left = [];
     this.#isUnderWay = false;
     this.#nextMs = Number.POSITIVE_INFINITY;
+    this.#arrivedMs = Number.POSITIVE_INFINITY;
+    this.isOpen = true;
   }
 
   #next(): void {
     const [dead, ...others] = this.#left;
     this.#left = others;
     this.#isUnderWay = dead !== undefined;
-    if (dead === undefined) return;
+    if (dead === undefined) {
+      if (this.#beganMs >= this.#arrivedMs) this.isOpen = false;
+      return;
+    }
     const life = this.#life;
     this.#parts.settle(dead, () => {
       if (life !== this.#life) return;

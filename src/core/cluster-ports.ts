@@ -313,7 +313,10 @@ export interface RoamChannel {
    * incarnation is dead.
    */
   whenApplied(then: (isApplied: boolean) => void): void;
-  /** A journal has promises of a dead node that are not in Redis yet. */
+  /**
+   * Of a dead node something may still come to Redis: a journal has promises of it, or a call that was on its way
+   * when it died, or stood still, has not been waited for.
+   */
   readonly isOwed: boolean;
 }
 

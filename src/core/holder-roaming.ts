@@ -679,19 +679,24 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   ): void {
     const { placement, clientId } = moving;
     const isUnderWay = placement.isSaid && placement.to === to && placement.epoch === epoch;
-    if (isUnderWay && this.#shared.isPlacing(clientId)) return;
+    if (isUnderWay && this.#shared.isPlacing(clientId)) {
+      if (this.#shared.isPlaced(clientId)) this.#settled(moving);
+      return;
+    }
     moving.placement = { to, was: placement.was, epoch, away, isSaid: true };
     const noted = this.#moving.note(moving);
-    this.#shared.place(clientId, moving.placement, () => {
+    const whenNoted = (then: () => void): void =>
       this.whenDurable(noted, (failed) => {
-        if (failed || this.#moving.get(clientId) !== moving) return;
-        if (moving.state.redirect(this.own, to, epoch)) {
-          this.#shared.announceRegion(clientId, to, epoch);
-          this.save(session);
-        }
-        this.#settled(moving);
+        if (!failed && this.#moving.get(clientId) === moving) then();
       });
-    });
+    const placed = (): void => whenNoted(() => this.#settled(moving));
+    const sure = (): void =>
+      whenNoted(() => {
+        if (!moving.state.redirect(this.own, to, epoch)) return;
+        this.#shared.announceRegion(clientId, to, epoch);
+        this.save(session);
+      });
+    this.#shared.place(clientId, moving.placement, placed, sure);
   }
 
   /** Of a session that this region has nothing of. */
@@ -701,12 +706,14 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       return;
     }
     if (this.#moving.has(clientId) || this.#shared.isPlacing(clientId)) return;
-    this.#shared.place(clientId, { to, was: to, epoch, away: to, isSaid: true }, () => {
+    const sure = (): void => {
       if (this.#told.size >= TOLD_MAX) this.#told.clear();
       this.#told.set(clientId, epoch);
       this.#shared.announceRegion(clientId, to, epoch);
       if (!this.#moving.has(clientId)) this.#shared.unplace(clientId, epoch);
-    });
+    };
+    const placement = { to, was: to, epoch, away: to, isSaid: true };
+    this.#shared.place(clientId, placement, () => {}, sure);
   }
 
   override tell(region: string, topic: string, payload: Buffer): boolean {

@@ -44,7 +44,10 @@ interface Told {
 interface Placing {
   readonly placement: Placement;
   readonly waiting: Set<Incarnation>;
-  readonly done: () => void;
+  /** All nodes have; null: that is told. */
+  done: (() => void) | null;
+  /** So has what dead ones have left. */
+  readonly sure: () => void;
 }
 
 export class SharedRoaming implements MovingSessions, RoamListener {
@@ -281,17 +284,29 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     this.#voice.announce(this.codec.word(clientId, to, epoch, null));
   }
 
-  /** `done` when all nodes have it, and all they had published before is in its place. */
-  place(clientId: string, placement: Placement, done: () => void): void {
+  /**
+   * `done` when all nodes have it, and all they had published before is in its place; `sure` when so is what comes
+   * of nodes that have died.
+   */
+  place(
+    clientId: string,
+    placement: Placement,
+    done: () => void,
+    sure: () => void = nothing,
+  ): void {
     const { roam } = this.#bus;
     const before = this.#placing.get(clientId);
-    const placing = {
+    const placing: Placing = {
       placement,
       waiting: new Set([...roam.members(), roam.self]),
       // What is newer stands for what was before.
       done: () => {
-        before?.done();
+        before?.done?.();
         done();
+      },
+      sure: () => {
+        before?.sure();
+        sure();
       },
     };
     this.#placing.set(clientId, placing);
@@ -303,10 +318,16 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     return this.#placing.has(clientId);
   }
 
+  /** All nodes have what was placed last. */
+  isPlaced(clientId: string): boolean {
+    return (this.#placing.get(clientId)?.done ?? null) === null;
+  }
+
   unplace(clientId: string, epoch: number): void {
     const placing = this.#placing.get(clientId);
     this.#placing.delete(clientId);
-    placing?.done();
+    placing?.done?.();
+    placing?.sure();
     this.#bus.roam.sendAll(this.codec.frame({ k: 'unplace', client: clientId, epoch }));
     this.#unplace(clientId, epoch);
   }
@@ -488,13 +509,17 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     if (placing.waiting.size === 0) this.#settle();
   }
 
-  /** What a dead node had promised may not be in the queues yet. */
+  /** What a dead node had promised may not be in the queues yet, or be on its way there. */
   #settle(): void {
-    if (this.#placing.size === 0 || this.#bus.roam.isOwed) return;
-    for (const [clientId, { waiting, done }] of [...this.#placing]) {
-      if (waiting.size > 0) continue;
+    if (this.#placing.size === 0) return;
+    for (const [clientId, placing] of [...this.#placing]) {
+      if (placing.waiting.size > 0) continue;
+      const { done } = placing;
+      placing.done = null;
+      done?.();
+      if (this.#bus.roam.isOwed || this.#placing.get(clientId) !== placing) continue;
       this.#placing.delete(clientId);
-      done();
+      placing.sure();
     }
   }
 
@@ -513,3 +538,5 @@ export class SharedRoaming implements MovingSessions, RoamListener {
 }
 
 const EMPTY: Buffer = Buffer.alloc(0);
+
+function nothing(): void {}

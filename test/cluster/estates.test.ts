@@ -25,11 +25,13 @@ class Scene {
       forget: (dead) => this.forgotten.push(dead),
     }),
     mayServe: () => this.serves,
-    settle: (dead, settled) => {
-      this.settled.push(dead);
-      settled();
-    },
+    settle: (dead, settled) => this.settle(dead, settled),
   });
+
+  settle = (dead: Incarnation, settled: () => void): void => {
+    this.settled.push(dead);
+    settled();
+  };
 
   pass(ms: number): void {
     for (let passed = 0; passed < ms; passed += 500) {
@@ -78,4 +80,30 @@ t.test('after a death, when Redis did not answer, and not without a lease', asyn
   scene.estates.lost();
   scene.pass(2 * HOUR_MS);
   t.equal(scene.looks, 4, 'a dead node looks at nothing');
+});
+
+t.test('what comes of the dead is waited for, as long as something may', async (t) => {
+  const scene = new Scene();
+  scene.estates.ready();
+  scene.pass(1000);
+  t.ok(scene.estates.isOpen, 'nobody knows for how long the others had been there');
+  scene.pass(8000);
+  t.notOk(scene.estates.isOpen);
+  scene.estates.died();
+  t.ok(scene.estates.isOpen);
+  scene.pass(5000);
+  scene.estates.died();
+  scene.pass(5000);
+  t.ok(scene.estates.isOpen, 'of the second one');
+  scene.dead = null;
+  scene.pass(5000);
+  t.ok(scene.estates.isOpen, 'Redis does not say who has died');
+  scene.dead = ['one'];
+  const { settle } = scene;
+  scene.settle = () => {};
+  scene.pass(5000);
+  t.ok(scene.estates.isOpen, 'what it had is not settled');
+  scene.settle = settle;
+  scene.estates.lost();
+  t.ok(scene.estates.isOpen);
 });

@@ -152,3 +152,23 @@ t.test('what another region has published again belongs where it says', async (t
   eu.settle();
   t.strictSame(eu.queueOf('dev'), ['for here']);
 });
+
+t.test('the region says nothing while something of a node that died may still come', async (t) => {
+  const { eu, one } = await setUp();
+  one.roam.isOwed = true;
+  const session = eu.session('dev');
+  let isGone = false;
+  eu.holder.whenDurable(eu.holder.letGo(session, 'us', 5e15), () => {
+    isGone = true;
+  });
+  eu.settle();
+  t.ok(isGone, 'it is let go all the same');
+  eu.holder.redirectOwn(session, 'us', 5e15);
+  eu.settle();
+  t.strictSame(eu.queueOf('$link/us'), ['node to us', 'node to us']);
+  eu.site.time.pass(1000);
+  t.equal(eu.queueOf('$link/us').length, 2);
+  one.roam.isOwed = false;
+  eu.site.time.pass(1000);
+  t.strictSame(eu.queueOf('$link/us').slice(2), ['region to us']);
+});
