@@ -202,7 +202,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
         owned.roam = state;
         // What came until the owner before had let go it may have sent: it had read on.
         const { inflightMessagesMax } = this.services.core.limits;
-        state.doubtUpTo(owned.loadedSeq + inflightMessagesMax);
+        state.doubtUpTo(Math.max(owned.tailSeq, owned.loadedSeq) + inflightMessagesMax);
         then(owned);
       },
     );

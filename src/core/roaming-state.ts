@@ -19,6 +19,11 @@ export interface Held {
   readonly key: string | null;
 }
 
+interface Doubtful {
+  count: number;
+  lastSeq: number;
+}
+
 export const ALL_IDS = 65_535;
 /** So many homes in a row have packet identifiers of their own; turns go on rising. */
 export const QUARTERS = 4;
@@ -52,9 +57,11 @@ export class RoamingState {
   restoredSeq = 0;
   /** Sent before the session left, and not settled. */
   readonly sent: Set<number> = new Set();
-  /** Of entries from before the start that were handed over: how many, and the last of them. */
-  doubtful = 0;
-  doubtfulSeq = 0;
+  /** Entries from before the start that were handed over as perhaps sent: of QoS 1, and of QoS 2. */
+  #doubtful: readonly [Doubtful, Doubtful] = [
+    { count: 0, lastSeq: 0 },
+    { count: 0, lastSeq: 0 },
+  ];
   /** Nothing up to here is left. */
   skipTo = 0;
   /** How far this region has come with queues of others that it does not ask now. */
@@ -133,8 +140,25 @@ export class RoamingState {
   /** Another node may have sent what is not above that position. */
   doubtUpTo(seq: number): void {
     this.restoredSeq = seq;
-    this.doubtful = 0;
-    this.doubtfulSeq = 0;
+    this.#doubtful = [
+      { count: 0, lastSeq: 0 },
+      { count: 0, lastSeq: 0 },
+    ];
+  }
+
+  /**
+   * Whether the client may know an entry that is not settled, as it was sent no more than `windowMessages`. Each
+   * QoS has that many: what is acknowledged of QoS 1 may have been forgotten with the node, and then the
+   * window had gone on. What is settled between them does not count: a window has no end in positions.
+   */
+  isDoubtful(seq: number, qos: 1 | 2, windowMessages: number): boolean {
+    if (seq > this.restoredSeq) return false;
+    const doubtful = this.#doubtful[qos - 1]!;
+    if (seq <= doubtful.lastSeq) return true;
+    if (doubtful.count >= windowMessages) return false;
+    doubtful.count++;
+    doubtful.lastSeq = seq;
+    return true;
   }
 
   takeIds(from: RoamingState): void {

@@ -366,6 +366,7 @@ export class Roaming implements MovingSessions {
     }
     const fromSeq = Math.max(1, roam.skipTo + 1);
     const { tailSeq } = session;
+    const { inflightMessagesMax } = core.limits;
     core.store.read(
       number,
       fromSeq,
@@ -392,7 +393,7 @@ export class Roaming implements MovingSessions {
             this.settleMoved(session, entry);
             continue;
           }
-          const id = wasSent || this.#isDoubtful(roam, seq) ? roam.idOf(seq) : 0;
+          const id = wasSent || roam.isDoubtful(seq, qos, inflightMessagesMax) ? roam.idOf(seq) : 0;
           page.push({ seq, message, qos, retain, subscriptionIds, id, isReleased });
         }
         if (page.length === 0 && read.length > 0) {
@@ -408,16 +409,6 @@ export class Roaming implements MovingSessions {
         done(page, read.length > 0 || !isStill, isAll);
       },
     );
-  }
-
-  /** The client may know it from before the start: it has been sent no more than its window. */
-  #isDoubtful(roam: RoamingState, seq: number): boolean {
-    if (seq > roam.restoredSeq) return false;
-    if (seq <= roam.doubtfulSeq) return true;
-    if (roam.doubtful >= this.services.core.limits.inflightMessagesMax) return false;
-    roam.doubtful++;
-    roam.doubtfulSeq = seq;
-    return true;
   }
 
   protected settleMoved(session: Session, entry: QueueEntry): void {

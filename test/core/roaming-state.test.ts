@@ -225,3 +225,20 @@ t.test('turns that are saved with a session are those its entries have', (t) => 
   t.notOk(saved.hasForeignIds);
   t.end();
 });
+
+t.test('what another node may have sent: as many as its window has, wherever they are', (t) => {
+  const state = new RoamingState('eu', 0);
+  t.notOk(state.isDoubtful(1, 2, 3), 'nobody has had it');
+  state.doubtUpTo(1000);
+  // Those between have been answered: the window has no end in positions.
+  for (const seq of [7, 300, 900]) t.ok(state.isDoubtful(seq, 2, 3), `${seq}`);
+  t.notOk(state.isDoubtful(901, 2, 3), 'a window is full');
+  t.ok(state.isDoubtful(300, 2, 3), 'asked for again');
+  // Of QoS 1 an acknowledgement may be forgotten: it does not take the place of those of QoS 2.
+  for (const seq of [5, 901, 902]) t.ok(state.isDoubtful(seq, 1, 3), `${seq}`);
+  t.notOk(state.isDoubtful(903, 1, 3));
+  state.doubtUpTo(2000);
+  t.ok(state.isDoubtful(1001, 2, 3), 'another one has had it since');
+  t.notOk(state.isDoubtful(2001, 2, 3), 'behind what that one could have');
+  t.end();
+});
