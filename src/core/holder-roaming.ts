@@ -423,18 +423,27 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   // ------------------------------------------------------------------ the region it comes from
 
   override letGo(session: Session, to: string, epoch: number): Ticket {
-    const moving = this.#movingOf(session);
     const { clientId } = session;
+    const isNew = !this.#moving.has(clientId);
+    const moving = this.#movingOf(session);
     const roam = moving.state;
     const wasHere = roam.leaving === null;
     roam.leaving = { to, epoch };
     this.#settled(moving);
     if (!wasHere) {
       moving.placement = { ...moving.placement, epoch, away: to };
+      // Nobody is told of what is not sure yet.
+      if (moving.leaving !== 0) return moving.leaving;
       this.#shared.place(clientId, moving.placement, () => {});
-      const saved = this.save(session);
-      return moving.leaving === 0 ? saved : moving.leaving;
+      return this.save(session);
     }
+    const { isOpened, isCutAtOnce, sinceMs, placement } = moving;
+    const stays = (): void => {
+      roam.leaving = null;
+      Object.assign(moving, { isOpened, isCutAtOnce, sinceMs, placement, leaving: 0 });
+      // What it knows of one that was on its way before holds.
+      if (isNew) this.#drop(moving);
+    };
     const ticket = this.#tickets.open();
     moving.leaving = ticket;
     moving.isOpened = true;
@@ -442,17 +451,15 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     moving.sinceMs = this.services.core.clock.monotonicMs();
     moving.placement = { ...moving.placement, epoch, away: to, isSaid: false };
     // Whoever takes it over is told how far this region has come with what it had elsewhere.
-    this.whenDurable(moving.taking, () => this.#letGo(moving, session, ticket));
+    this.whenDurable(moving.taking, () => this.#letGo(moving, session, ticket, stays));
     return ticket;
   }
 
-  #letGo(moving: Moving, session: Session, ticket: Ticket): void {
-    const roam = moving.state;
+  #letGo(moving: Moving, session: Session, ticket: Ticket, stays: () => void): void {
     this.#own(moving, session, (owned) => {
       if (owned === null) {
-        moving.leaving = 0;
-        roam.leaving = null;
-        if (roam.sources.length === 0) this.#drop(moving);
+        // Its client has come again meanwhile, to a node of this region.
+        stays();
         this.#tickets.settle(ticket, true);
         return;
       }
