@@ -212,7 +212,10 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   #doubtAll(moving: Moving, { tailSeq }: Session): void {
     const { state } = moving;
     moving.isRestored = false;
-    if (state.leaving !== null) state.givenSeq = Math.max(state.givenSeq, tailSeq);
+    if (state.leaving === null) return;
+    state.givenSeq = Math.max(state.givenSeq, tailSeq);
+    // What had been sent before it was let go of that one knew.
+    if (state.restoredSeq === 0) state.doubtUpTo(tailSeq);
   }
 
   // ------------------------------------------------------------------ CONNECT

@@ -172,3 +172,29 @@ t.test('the region says nothing while something of a node that died may still co
   eu.site.time.pass(1000);
   t.strictSame(eu.queueOf('$link/us').slice(2), ['region to us']);
 });
+
+t.test(
+  'what the owner before may have sent keeps its identifier, whoever is the holder by then',
+  async (t) => {
+    const { eu, one } = await setUp();
+    const publisher = one.world.connected(5, 'publisher', kept);
+    publisher.publish('to/dev', 'sent', { qos: 2, id: 1 });
+    publisher.publish('to/dev', 'as well', { qos: 1, id: 2 });
+    eu.settle();
+    eu.holder.letGo(eu.session('dev'), 'us', 5e15);
+    eu.settle();
+    const idsOf = (): readonly number[] => {
+      const ids: number[] = [];
+      eu.holder.readPage(eu.session('dev'), 0, 65_536, 'us', (page) => {
+        for (const { id } of page) ids.push(id);
+      });
+      eu.settle();
+      return ids;
+    };
+    t.strictSame(idsOf(), [2, 3]);
+    // The same node, which still owns the session, has the links anew.
+    eu.holder.close();
+    eu.hold(one);
+    t.strictSame(idsOf(), [2, 3]);
+  },
+);
