@@ -67,6 +67,8 @@ export const Hold = {
   RIGHTS: 256,
   /** The directory of all regions is asked for a session elsewhere. */
   DIRECTORY: 512,
+  /** It is not known yet which sessions are on their way to other regions. */
+  INFORMED: 1024,
 } as const;
 
 /** A client that does not know Receive Maximum is read on until this many acks are parked. */

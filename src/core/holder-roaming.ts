@@ -82,6 +82,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       // Its owner is dead, or about to let go.
       this.#own(moving, session, () => {});
     }
+    this.#shared.inform();
   }
 
   /** Another node has the links, or will. */

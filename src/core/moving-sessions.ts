@@ -36,6 +36,8 @@ export interface Place {
 }
 
 export interface MovingSessions {
+  /** What is on its way is known here: messages go where they belong. False: `then` is told once it is, or is not in time. */
+  isInformed(then: (isInformed: boolean) => void): boolean;
   /** A client comes whose session is not here, or not here any more. */
   arrive(arrival: Arrival): void;
   /** What waits for the CONNECT of that client; null: nothing. Of datacenters alone. */

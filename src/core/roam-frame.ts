@@ -34,6 +34,8 @@ export interface FoundElsewhere {
 export type RoamFrame =
   /** The node that says so has the links. */
   | { readonly k: 'holder' }
+  /** All that is on its way has been said before this. */
+  | { readonly k: 'informed' }
   /** A client has come; the holder answers with `arrived`. */
   | {
       readonly k: 'arrive';

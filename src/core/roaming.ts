@@ -75,6 +75,10 @@ export class Roaming implements MovingSessions {
 
   // ------------------------------------------------------------------ CONNECT
 
+  isInformed(): boolean {
+    return true;
+  }
+
   /** A client comes whose session is not here, or not here any more. */
   arrive(arrival: Arrival): void {
     const { clientId, found, isSure } = arrival;

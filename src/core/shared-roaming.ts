@@ -70,6 +70,9 @@ export class SharedRoaming implements MovingSessions, RoamListener {
   /** Clients whose CONNECT was asked about, with its epoch: the holder is told when they have their session. */
   readonly #arriving: Map<string, number> = new Map();
   readonly #told: Map<string, Told> = new Map();
+  /** Who has been a node for longer has told what is on its way, or the holder has. */
+  #isInformed = false;
+  #uninformed: { readonly untilMs: number; readonly then: (isInformed: boolean) => void }[] = [];
   readonly #tickets: TicketLine;
   #stopTick: (() => void) | null = null;
 
@@ -114,11 +117,21 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     for (const [clientId, { untilMs }] of this.#told) {
       if (nowMs >= untilMs) this.#answered(clientId, true);
     }
+    while (this.#uninformed[0] !== undefined && this.#uninformed[0].untilMs <= nowMs) {
+      this.#uninformed.shift()!.then(false);
+    }
     this.#settle();
     this.holder?.tick(nowMs);
   }
 
   // ------------------------------------------------------------------ MovingSessions
+
+  isInformed(then: (isInformed: boolean) => void): boolean {
+    if (this.#isInformed) return true;
+    const untilMs = this.#services.core.clock.monotonicMs() + ARRIVE_MS;
+    this.#uninformed.push({ untilMs, then });
+    return false;
+  }
 
   arrive(arrival: Arrival): void {
     const { clock } = this.#services.core;
@@ -362,6 +375,17 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     }
   }
 
+  /** All that the holder before had noted is in its place. */
+  inform(): void {
+    this.#bus.roam.sendAll(this.codec.frame({ k: 'informed' }));
+    this.#informed();
+  }
+
+  #informed(): void {
+    this.#isInformed = true;
+    for (const { then } of this.#uninformed.splice(0)) then(true);
+  }
+
   #askAgain(): void {
     for (const [n, asked] of this.#asked) this.#askHolder(n, asked);
     for (const told of [...this.#told.values()]) if (told.isTold) this.#sayTold(told);
@@ -379,6 +403,9 @@ export class SharedRoaming implements MovingSessions, RoamListener {
       case 'holder':
         this.#holderAt = from;
         this.#askAgain();
+        return;
+      case 'informed':
+        this.#informed();
         return;
       case 'place':
         this.#place(head.client, head, from);
@@ -427,6 +454,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     for (const [client, placement] of this.#table) {
       roam.send(peer, this.codec.frame({ k: 'place', client, ...placement }));
     }
+    if (this.#isInformed) roam.send(peer, this.codec.frame({ k: 'informed' }));
     if (this.#holderAt === peer) this.#askAgain();
   }
 
@@ -438,6 +466,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
 
   lost(): void {
     this.#holderAt = null;
+    this.#isInformed = false;
     this.#placing.clear();
     for (const clientId of [...this.#told.keys()]) this.#answered(clientId, true);
     // The others tell what of it still holds.

@@ -13,6 +13,7 @@ import { isValidTopicName, topicLevelCount } from '../../wire/topic.ts';
 import type { Awaited } from '../awaited.ts';
 import { isBridgeId } from '../bridge-names.ts';
 import { type Connection, Hold, Phase } from '../connection.ts';
+import { isLinkId } from '../link-names.ts';
 import { makeMessage } from '../message.ts';
 import { NO_PACKET_LIMIT } from '../outlet.ts';
 import {
@@ -271,14 +272,14 @@ function decided(connection: Connection, packet: ConnectPacket, decision: Connec
   const { gate } = connection.services.core;
   const { will } = packet;
   if (will === null || gate === null) {
-    openWhenFound(connection, packet, decision);
+    openWhenInformed(connection, packet, decision);
     return;
   }
   // The will is a publish and needs the right to it (FIELD class 5); asked again when it fires.
   const principal = principalOf(connection, decision);
   const openIf = (allowed: boolean): void => {
     if (connection.closed) return;
-    if (allowed) openWhenFound(connection, packet, decision);
+    if (allowed) openWhenInformed(connection, packet, decision);
     else refuse(connection, 'will_not_authorized');
   };
   const allowed = gate.will(principal, decision.client, will, (late) => {
@@ -292,6 +293,29 @@ function decided(connection: Connection, packet: ConnectPacket, decision: Connec
 function principalOf(connection: Connection, decision: ConnectDecision): Principal {
   const { identity, tenant } = decision;
   return { clientId: connection.clientId, identity, tenant: tenant ?? '' };
+}
+
+/** Before a node knows which sessions are on their way, nothing is published at it. */
+function openWhenInformed(
+  connection: Connection,
+  packet: ConnectPacket,
+  decision: ConnectDecision,
+): void {
+  const { roaming } = connection.services.core;
+  const openIf = (isInformed: boolean): void => {
+    if (connection.closed) return;
+    if (isInformed) openWhenFound(connection, packet, decision);
+    else refuse(connection, 'session_unavailable');
+  };
+  const isKnown =
+    roaming === null ||
+    isLinkId(connection.clientId) ||
+    roaming.isInformed((late) => {
+      openIf(late);
+      connection.release(Hold.INFORMED);
+    });
+  if (isKnown) openIf(true);
+  else connection.hold(Hold.INFORMED);
 }
 
 /** A client that has no session here may have one in another region. */
