@@ -160,7 +160,7 @@ function listedRegions({ regions }: Config): readonly string[] | null {
   return regions.links.map(({ region }) => region);
 }
 
-function checkRegions({ regions, store, cassandra, cluster }: Config, report: Report): void {
+function checkRegions({ regions, store, cassandra }: Config, report: Report): void {
   if (regions === undefined) return;
   const { name, links, accept, roaming, directory } = regions;
   if (roaming && cassandra === undefined) {
@@ -168,12 +168,6 @@ function checkRegions({ regions, store, cassandra, cluster }: Config, report: Re
   }
   if (directory && cassandra === undefined) {
     report(['regions', 'directory'], 'needs the section cassandra: sessions are listed there');
-  }
-  if (roaming && cluster !== undefined) {
-    report(
-      ['regions', 'roaming'],
-      'is for regions of one node so far, without the section cluster; with regions.directory and steering.home clients go to their session instead',
-    );
   }
   if (store === 'memory' && links.length > 0) {
     report(['regions', 'links'], 'needs store: embedded: what has come over a link is kept there');

@@ -1,21 +1,19 @@
 // Sessions that move between two datacenters of two nodes each (ADR 0023), over a real Cassandra and a Redis in
 // each of them: to every node, with traffic at every node, while the home stands still, and while nodes are killed.
-// No test of `npm test`: the configuration refuses it until it passes (docs/internals/regions-open.md, row 3). By hand,
-// with that check taken out of config/cross-check.ts: npx tap --disable-coverage test/chaos/datacenter-moves.ts
 import t, { type Test } from 'tap';
+import type { SiteNode } from '../chaos/cluster-site.ts';
+import { DatacenterRegions } from '../chaos/moving-regions.ts';
+import { Prng } from '../chaos/prng.ts';
+import { type Leave, RoamingDevice } from '../chaos/roaming-device.ts';
+import { RoamingLedger } from '../chaos/roaming-ledger.ts';
+import { RoamingTraffic } from '../chaos/roaming-traffic.ts';
 import { Client, connectClient, openSocket } from '../conformance/client.ts';
 import { ack } from '../conformance/packets.ts';
-import { ADMIN_TOKEN } from '../e2e/access-kit.ts';
-import { sleep, until } from '../e2e/cluster-kit.ts';
-import { drain } from '../e2e/link-kit.ts';
-import { roamingSection, startRoamingSite } from '../e2e/roaming-kit.ts';
 import { askRedis } from '../support/redis-ask.ts';
-import type { SiteNode } from './cluster-site.ts';
-import { DatacenterRegions } from './moving-regions.ts';
-import { Prng } from './prng.ts';
-import { type Leave, RoamingDevice } from './roaming-device.ts';
-import { RoamingLedger } from './roaming-ledger.ts';
-import { RoamingTraffic } from './roaming-traffic.ts';
+import { ADMIN_TOKEN } from './access-kit.ts';
+import { sleep, until } from './cluster-kit.ts';
+import { drain } from './link-kit.ts';
+import { roamingSection, startRoamingSite } from './roaming-kit.ts';
 
 t.setTimeout(300_000);
 
