@@ -3,11 +3,11 @@
  * takes, what is still elsewhere, and which packet identifiers its entries have. State only; `roaming.ts`
  * acts on it, stores keep it as part of the session's record. Data plane.
  */
-import { isSource, regionOfSource } from './link-names.ts';
 import type { Message } from './message.ts';
 import { EntryState, type QueueEntry, SentEntry } from './queue-entry.ts';
 import type { RegionMark } from './region-mark.ts';
-import type { Leaving, RoamingRecord, Source, Stream, Taken, Turn } from './roaming-record.ts';
+import type { Leaving, RoamingRecord, Source, Taken, Turn } from './roaming-record.ts';
+import { RoamingStreams } from './roaming-streams.ts';
 
 /** A message that waits until what was published before it is here. */
 export interface Held {
@@ -17,6 +17,13 @@ export interface Held {
   readonly retain: boolean;
   /** Of its note; null: it has none. */
   readonly key: string | null;
+}
+
+/** What a region has said of where its messages belong, or one life of a node there. */
+export interface HeardWord {
+  readonly origin: string;
+  readonly to: string;
+  readonly epoch: number;
 }
 
 interface Doubtful {
@@ -47,10 +54,11 @@ export class RoamingState {
   sources: Source[] = [];
   /** Where messages of regions belong that have not said otherwise. */
   rest: string;
-  /** What regions have said, and lives of their nodes that have said something later. */
-  readonly #streams: Map<string, Stream> = new Map();
-  /** How many of them are of lives of nodes. */
-  #sourceStreams = 0;
+  /** By which messages are judged. */
+  #streams: RoamingStreams = new RoamingStreams();
+  /** Without words of others that may not be kept yet; null: there is none. */
+  #kept: RoamingStreams | null = null;
+  #unkept: readonly HeardWord[] = [];
   /** By position: identifiers that a client knows from another region. */
   readonly #ids: Map<number, { readonly id: number; readonly isReleased: boolean }> = new Map();
   /** Positions that may have been sent before the last start. */
@@ -109,7 +117,7 @@ export class RoamingState {
     state.skipTo = record.skipTo;
     if (record.leaving !== null) state.givenSeq = tailSeq;
     state.rest = record.rest;
-    for (const [origin, to, epoch] of record.streams) state.#say(origin, to, epoch);
+    for (const [origin, to, epoch] of record.streams) state.#streams.say(origin, to, epoch);
     for (const [seq, id, isReleased] of record.ids) {
       if (seq >= headSeq) state.#ids.set(seq, { id, isReleased });
     }
@@ -172,7 +180,8 @@ export class RoamingState {
     this.sources = [];
     this.taken.clear();
     this.#streams.clear();
-    this.#sourceStreams = 0;
+    this.#kept = null;
+    this.#unkept = [];
     this.arrived = 0;
   }
 
@@ -189,7 +198,7 @@ export class RoamingState {
       doubtOf: this.doubtOf,
       skipTo: this.skipTo,
       rest: this.rest,
-      streams: [...this.#streams].map(([origin, { to, epoch }]) => [origin, to, epoch] as const),
+      streams: (this.#kept ?? this.#streams).all(),
       ids: [...this.#ids].map(([seq, { id, isReleased }]) => [seq, id, isReleased] as const),
     };
   }
@@ -201,23 +210,18 @@ export class RoamingState {
     const id = mark?.origin?.id ?? null;
     if (id === null) return this.homeOf(this.source === '' ? this.own : this.source) === this.own;
     const regionEnd = id.indexOf('.');
-    const end = this.#sourceStreams === 0 ? regionEnd : id.indexOf('.', regionEnd + 1);
+    const end = this.#streams.hasSources ? id.indexOf('.', regionEnd + 1) : regionEnd;
     return this.homeOf(id.slice(0, end)) === this.own;
   }
 
   /** Where messages of a region belong, or of one life of a node there. */
   homeOf(origin: string): string {
-    const said = this.#streams.get(origin);
-    if (said !== undefined) return said.to;
-    return this.#streams.get(regionOfSource(origin))?.to ?? this.rest;
+    return this.#streams.homeOf(origin) ?? this.rest;
   }
 
   /** Where messages of a region belong that has nodes which change one after the other. */
   homesOf(region: string): Set<string> {
-    const homes = new Set([this.homeOf(region)]);
-    if (this.#sourceStreams === 0) return homes;
-    for (const [origin, { to }] of this.#streams) if (isOf(origin, region)) homes.add(to);
-    return homes;
+    return new Set([this.homeOf(region), ...this.#streams.homesOfSources(region)]);
   }
 
   /**
@@ -226,50 +230,65 @@ export class RoamingState {
    */
   redirect(origin: string, to: string, epoch: number): boolean {
     if (epoch < this.born) return false;
-    const known = this.#streams.get(origin);
-    if (known !== undefined && known.epoch >= epoch) return false;
-    const region = regionOfSource(origin);
-    const whole = region === origin ? undefined : this.#streams.get(region);
-    if (whole !== undefined && isIn(to, epoch, whole)) return false;
-    this.#say(origin, to, epoch);
-    if (region === origin)
-      this.#dropSources((stream) => isIn(stream.to, stream.epoch, { to, epoch }), region);
-    return true;
+    this.#kept?.redirect(origin, to, epoch);
+    return this.#streams.redirect(origin, to, epoch);
+  }
+
+  /**
+   * The same of another region, which may not be kept before all is that was published before it: until then
+   * messages alone are judged by it. Null: it is nothing new.
+   */
+  hear(origin: string, to: string, epoch: number): HeardWord | null {
+    if (epoch < this.born) return null;
+    const kept = this.#kept ?? this.#streams.copy();
+    if (!this.#streams.redirect(origin, to, epoch)) {
+      // Said again, as its link broke: this one may be kept first.
+      const isThis = (one: HeardWord): boolean =>
+        one.origin === origin && one.to === to && one.epoch === epoch;
+      return this.#unkept.find(isThis) ?? null;
+    }
+    const word = { origin, to, epoch };
+    this.#kept = kept;
+    this.#unkept = [...this.#unkept, word];
+    return word;
+  }
+
+  /** It may be kept; `failed`: something before it comes again, and is to be judged as if it had not been said. */
+  keep(word: HeardWord, failed: boolean): void {
+    if (this.#kept === null || !this.#unkept.includes(word)) return;
+    this.#unkept = this.#unkept.filter((one) => one !== word);
+    const { origin, to, epoch } = word;
+    if (!failed) this.#kept.redirect(origin, to, epoch);
+    if (this.#unkept.length === 0) {
+      this.#streams = this.#kept;
+      this.#kept = null;
+    } else if (failed) {
+      this.#streams = this.#kept.copy();
+      for (const one of this.#unkept) this.#streams.redirect(one.origin, one.to, one.epoch);
+    }
   }
 
   /** All that is published in a region is for here, whatever has been said there. */
   claim(region: string, epoch: number): void {
-    this.#say(region, this.own, epoch);
-    this.#dropSources(() => true, region);
+    this.#kept?.claim(region, this.own, epoch);
+    this.#streams.claim(region, this.own, epoch);
   }
 
   /** Epoch of what was said last; 0: nothing was. */
   saidOf(origin: string): number {
-    return this.#streams.get(origin)?.epoch ?? 0;
+    return this.#streams.saidOf(origin)?.epoch ?? 0;
   }
 
   /** Of this node alone, whatever it has said before. */
   place(to: string, epoch: number): void {
-    this.#say(this.source, to, epoch);
+    this.#kept?.say(this.source, to, epoch);
+    this.#streams.say(this.source, to, epoch);
   }
 
   /** This node says nothing of its own. */
   unplace(): void {
-    if (this.#streams.delete(this.source)) this.#sourceStreams--;
-  }
-
-  #say(origin: string, to: string, epoch: number): void {
-    if (!this.#streams.has(origin) && isSource(origin)) this.#sourceStreams++;
-    this.#streams.set(origin, { to, epoch });
-  }
-
-  #dropSources(isOver: (stream: Stream) => boolean, region: string): void {
-    if (this.#sourceStreams === 0) return;
-    for (const [origin, stream] of this.#streams) {
-      if (!isOf(origin, region) || !isOver(stream)) continue;
-      this.#streams.delete(origin);
-      this.#sourceStreams--;
-    }
+    this.#kept?.unsay(this.source);
+    this.#streams.unsay(this.source);
   }
 
   /** This region has said of this stay that its messages belong here. */
@@ -279,13 +298,14 @@ export class RoamingState {
 
   /** That region has: also of what it published before, all is either here or where the session was. */
   isHeard(origin: string): boolean {
-    if (this.homeOf(origin) !== this.own) return false;
-    return this.arrived === 0 || (this.#streams.get(origin)?.epoch ?? 0) >= this.arrived;
+    const kept = this.#kept ?? this.#streams;
+    if ((kept.homeOf(origin) ?? this.rest) !== this.own) return false;
+    return this.arrived === 0 || (kept.saidOf(origin)?.epoch ?? 0) >= this.arrived;
   }
 
   /** Nothing of that region comes here any more: it has said so since the last CONNECT here. */
   isOver(origin: string): boolean {
-    const said = this.#streams.get(origin);
+    const said = (this.#kept ?? this.#streams).saidOf(origin);
     return said !== undefined && said.to !== this.own && said.epoch > this.epoch;
   }
 
@@ -387,14 +407,4 @@ export class RoamingState {
     for (let seq = firstSeq; seq <= lastSeq; seq++) if (this.idOf(seq) === packetId) return true;
     return false;
   }
-}
-
-/** What a life of a node says is in what its region says as a whole, as late or later. */
-function isIn(to: string, epoch: number, whole: Stream): boolean {
-  return whole.epoch > epoch || (whole.epoch === epoch && whole.to === to);
-}
-
-/** Whether it is a life of a node of that region. */
-function isOf(origin: string, region: string): boolean {
-  return isSource(origin) && regionOfSource(origin) === region;
 }

@@ -536,8 +536,8 @@ export class Roaming implements MovingSessions {
   }
 
   /**
-   * Another region has said so, or `by`, one life of a node there. The ticket that makes it durable; 0: it is
-   * nothing new.
+   * Another region has said so, or `by`, one life of a node there. What is given back is called when all that was
+   * published before it is kept, or is not: the ticket that makes it durable; 0: it is nothing new.
    */
   redirected(
     origin: string,
@@ -545,14 +545,19 @@ export class Roaming implements MovingSessions {
     to: string,
     epoch: number,
     by: string | null = null,
-  ): Ticket {
+  ): (failed: boolean) => Ticket {
     const session = this.session(clientId);
     const roam = session?.roam ?? null;
-    if (session === null || roam === null || !session.durable) return 0;
-    if (!roam.redirect(by ?? origin, to, epoch)) return 0;
+    if (session === null || roam === null || !session.durable) return nothingNew;
+    const word = roam.hear(by ?? origin, to, epoch);
+    if (word === null) return nothingNew;
     // A later CONNECT there, which this region could not be asked about.
     const isLater = to !== this.own && roam.leaving === null && epoch > roam.epoch;
-    return isLater ? this.letGo(session, to, epoch) : this.save(session);
+    if (isLater) this.letGo(session, to, epoch);
+    return (failed) => {
+      roam.keep(word, failed);
+      return session.ended ? 0 : this.save(session);
+    };
   }
 
   /** To a region that has a link up; false: it has none. What is lost is asked for again. */
@@ -678,6 +683,10 @@ export class Roaming implements MovingSessions {
 
 export function isLeaving({ roam }: Session): boolean {
   return roam !== null && roam.leaving !== null;
+}
+
+function nothingNew(): Ticket {
+  return 0;
 }
 
 const NO_LISTING = { epoch: 0, timeUs: 0, expiryIntervalS: 0 };

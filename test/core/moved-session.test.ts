@@ -174,10 +174,10 @@ t.test('a region says that its messages belong to a later home', async (t) => {
   const { roam } = roaming.session('one')!;
   const epoch = directory.nextEpoch();
   roam!.epoch = epoch;
-  roaming.redirected('far', 'one', 'far', epoch);
+  roaming.redirected('far', 'one', 'far', epoch)(false);
   t.equal(roam!.leaving, null, 'that is no later one');
   t.notOk(client.sink.gone);
-  roaming.redirected('far', 'one', 'far', epoch + 1);
+  roaming.redirected('far', 'one', 'far', epoch + 1)(false);
   world.settle();
   t.match(roam!.leaving, { to: 'far', epoch: epoch + 1 });
   t.match(client.receive().at(-1), { type: 'disconnect', reasonCode: 0x8e });

@@ -242,3 +242,54 @@ t.test('what another node may have sent: as many as its window has, wherever the
   t.notOk(state.isDoubtful(2001, 2, 3), 'behind what that one could have');
   t.end();
 });
+
+t.test('a word of another region is kept behind what was published before it', (t) => {
+  const state = new RoamingState('eu', 0);
+  const first = state.hear('us', 'us', 5)!;
+  t.equal(state.homeOf('us'), 'us', 'messages are judged by it at once');
+  t.notOk(state.isOver('us'), 'and nothing else is');
+  t.same(state.record().streams, [], 'nor may it be stored');
+  const second = state.hear('ap', 'us', 5)!;
+  t.equal(state.hear('us', 'us', 5), first, 'said again it is the same one');
+  state.place('us', 9);
+  state.keep(second, false);
+  t.ok(state.isOver('ap'));
+  t.notOk(state.isOver('us'));
+  t.same(
+    state.record().streams.map(([origin]) => origin),
+    ['', 'ap'],
+  );
+  state.keep(first, true);
+  t.equal(state.homeOf('us'), 'eu', 'what was before it comes again, and is judged as it was');
+  t.equal(state.homeOf('ap'), 'us');
+  const again = state.hear('us', 'us', 5)!;
+  state.keep(again, false);
+  state.keep(again, false);
+  t.ok(state.isOver('us'));
+  t.equal(state.hear('us', 'us', 5), null, 'nothing new');
+  t.same(
+    new Map(state.record().streams.map(([origin, to]) => [origin, to])),
+    new Map([
+      ['', 'us'],
+      ['us', 'us'],
+      ['ap', 'us'],
+    ]),
+  );
+  t.end();
+});
+
+t.test('own words and claims hold whatever becomes of a word that is not kept', (t) => {
+  const state = new RoamingState('eu', 0);
+  const word = state.hear('us', 'us', 5)!;
+  t.ok(state.redirect('eu', 'us', 6));
+  state.claim('ap', 6);
+  state.keep(word, true);
+  t.equal(state.homeOf('eu'), 'us');
+  t.equal(state.homeOf('ap'), 'eu');
+  t.equal(state.homeOf('us'), 'eu');
+  const late = state.hear('us', 'us', 7)!;
+  state.claim('us', 8);
+  state.keep(late, false);
+  t.equal(state.homeOf('us'), 'eu', 'what was claimed since');
+  t.end();
+});

@@ -189,13 +189,14 @@ export class RegionMover implements Mover, RoamingEars {
     const { roaming } = this.#parts;
     try {
       const { client, to, epoch, by } = decodeMoved(region, payload);
-      const ticket = roaming.redirected(region, client, to, epoch, by);
+      const keep = roaming.redirected(region, client, to, epoch, by);
       earlier((failed) => {
+        const ticket = keep(failed);
         if (failed) done(false);
         else roaming.whenDurable(ticket, (isLost) => done(!isLost));
+        for (const pull of this.#pullsOf(client)) if (pull.n === '') pull.dueMs = 0;
       });
       this.#letGone(client);
-      for (const pull of this.#pullsOf(client)) if (pull.n === '') pull.dueMs = 0;
     } catch (error) {
       if (!(error instanceof FrameDamage)) throw error;
       this.#say(region, error.message);
