@@ -33,6 +33,8 @@ const UNOPENED_MS = 600_000;
 const TOLD_MAX = 10_000;
 /** A node that has its client has said so by then. */
 const OPENED_MS = 5000;
+/** A region has said by then what it has to, also after a node of it has died. */
+const AGAIN_MS = 15_000;
 const READ_MESSAGES = 256;
 const READ_BYTES = 64 * 1024;
 const NEVER_EXPIRES = 0xffffffff;
@@ -727,6 +729,10 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     this.#shared.place(clientId, placement, () => {}, sure);
   }
 
+  protected override repeat(clientId: string, to: string, epoch: number): void {
+    this.#shared.announceRegion(clientId, to, epoch);
+  }
+
   override tell(region: string, topic: string, payload: Buffer): boolean {
     return this.#shared.tellRegion(region, topic, payload);
   }
@@ -845,6 +851,33 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     for (const moving of this.#moving.all()) this.#look(moving, nowMs);
   }
 
+  /**
+   * What a region says lies in the queue of its link, which may drop it over its budget, or be emptied with its
+   * Redis: this one would wait for ever, or take nothing of what is published there.
+   */
+  #askAgain(moving: Moving, nowMs: number): void {
+    const { clientId, state, isOpened } = moving;
+    const { leaving } = state;
+    const isWaiting =
+      leaving === null
+        ? isOpened && state.isCut && state.sources.length === 0
+        : state.isOver(this.own);
+    const missing = isWaiting
+      ? [...this.regions()].filter((region) =>
+          leaving === null ? !state.isHeard(region) : !state.isOver(region),
+        )
+      : [];
+    if (missing.length === 0) {
+      moving.againMs = 0;
+      return;
+    }
+    if (moving.againMs === 0) moving.againMs = nowMs + AGAIN_MS;
+    if (nowMs < moving.againMs) return;
+    moving.againMs = nowMs + AGAIN_MS;
+    const { to, epoch } = leaving ?? { to: this.own, epoch: state.epoch };
+    for (const region of missing) this.mover?.askAgain(clientId, region, to, epoch);
+  }
+
   #look(moving: Moving, nowMs: number): void {
     const { clientId, state } = moving;
     const session = super.session(clientId);
@@ -852,6 +885,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       if (moving.coming === null || nowMs - moving.sinceMs > UNOPENED_MS) this.#drop(moving);
       return;
     }
+    this.#askAgain(moving, nowMs);
     if (state.leaving !== null) {
       const { expiryIntervalS } = session;
       const isOver = nowMs - moving.sinceMs > expiryIntervalS * US_PER_MS;

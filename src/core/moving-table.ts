@@ -38,6 +38,8 @@ export interface Moving {
   taking: Ticket;
   /** Nodes that wait until what is published here is for the session here. */
   whenCut: (() => void)[];
+  /** A region that has not said anything is asked then (monotonic ms); 0: all have. */
+  againMs: number;
   isListed: boolean;
   isLooking: boolean;
   /** Monotonic ms. */
@@ -82,7 +84,7 @@ export class MovingTable {
     const moving: Moving = {
       ...{ clientId, state, coming: null, isOpened: false, sid: '', isCutAtOnce: false, placement },
       ...{ doubts: [], leaving: 0, settling: 0, taking: 0, isListed: false, isLooking: false },
-      ...{ isRestored: false, whenCut: [] },
+      ...{ isRestored: false, againMs: 0, whenCut: [] },
       sinceMs: nowMs,
     };
     this.#moving.set(clientId, moving);

@@ -274,6 +274,11 @@ export class RoamingState {
     this.#streams.claim(region, this.own, epoch);
   }
 
+  /** What was said last. */
+  wordOf(origin: string): Stream | null {
+    return this.#streams.get(origin) ?? null;
+  }
+
   /** Epoch of what was said last; 0: nothing was. */
   saidOf(origin: string): number {
     return this.#streams.saidOf(origin)?.epoch ?? 0;

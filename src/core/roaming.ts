@@ -535,6 +535,18 @@ export class Roaming implements MovingSessions {
     if (payload !== undefined) this.voice.announce(payload);
   }
 
+  /** A region has not heard what this one has said: the queue that word was in may have lost it. */
+  sayAgain(clientId: string, session: Session | null, to: string, epoch: number): void {
+    const said = session?.roam?.wordOf(this.own) ?? null;
+    if (said !== null) this.repeat(clientId, said.to, said.epoch);
+    else if (session === null) this.tellMoved(clientId, to, epoch);
+    else if (to === this.own) this.repeat(clientId, to, epoch);
+  }
+
+  protected repeat(clientId: string, to: string, epoch: number): void {
+    this.tellMoved(clientId, to, epoch);
+  }
+
   /**
    * Another region has said so, or `by`, one life of a node there. What is given back is called when all that was
    * published before it is kept, or is not: the ticket that makes it durable; 0: it is nothing new.

@@ -49,6 +49,7 @@ class FakeMover implements Mover {
     this.begun.push(session);
   }
 
+  askAgain(): void {}
   endElsewhere(): void {}
 
   asked(): void {}

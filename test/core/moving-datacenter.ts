@@ -25,6 +25,7 @@ const terms = {
 /** Answers at once, as it was told to. */
 class FakeMover implements Mover {
   answer: FetchAnswer = { kind: 'silent' };
+  readonly asksAgain: string[] = [];
 
   fetch(
     _clientId: string,
@@ -49,6 +50,11 @@ class FakeMover implements Mover {
 
   begin(): void {}
   endElsewhere(): void {}
+
+  askAgain(clientId: string, region: string, to: string, epoch: number): void {
+    this.asksAgain.push(`${region} of ${clientId}: to ${to} ${epoch}`);
+  }
+
   asked(): void {}
 }
 

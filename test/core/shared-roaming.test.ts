@@ -198,3 +198,31 @@ t.test(
     t.strictSame(idsOf(), [2, 3]);
   },
 );
+
+t.test('a word that was lost with the queue it was in is said once more', async (t) => {
+  const { eu } = await setUp();
+  eu.holder.regions = () => ['us'];
+  const session = eu.session('dev');
+  eu.holder.letGo(session, 'us', 5e15);
+  eu.settle();
+  eu.site.time.pass(20_000);
+  t.strictSame(eu.mover.asksAgain, [], 'its own region has not said so either');
+  eu.holder.redirectOwn(session, 'us', 5e15);
+  eu.settle();
+  const words = ['node to us', 'node to us', 'region to us'];
+  t.strictSame(eu.queueOf('$link/us'), words);
+  eu.site.time.pass(10_000);
+  t.strictSame(eu.mover.asksAgain, [], 'it may be on its way');
+  eu.site.time.pass(10_000);
+  t.strictSame(eu.mover.asksAgain, ['us of dev: to us 5000000000000000']);
+  eu.holder.redirected('us', 'dev', 'us', 5e15);
+  eu.site.time.pass(40_000);
+  t.equal(eu.mover.asksAgain.length, 1, 'it has come');
+
+  eu.holder.sayAgain('dev', session, 'us', 5e15);
+  eu.settle();
+  t.strictSame(eu.queueOf('$link/us'), [...words, 'region to us']);
+  eu.holder.sayAgain('gone', null, 'us', 6e15);
+  eu.settle();
+  t.strictSame(eu.queueOf('$link/us').slice(4), words, 'all say so of one that nobody knows here');
+});

@@ -11,8 +11,11 @@ export class FrameDamage extends Error {}
 
 /** What the new home asks of whoever has something of the session. */
 export interface Ask {
-  /** `offer`: whoever asks has something, and is not asked for it. */
-  readonly kind: 'pull' | 'forget' | 'end' | 'moved' | 'where' | 'offer';
+  /**
+   * `offer`: whoever asks has something, and is not asked for it. `again`: what the region asked has said of where
+   * its messages belong has not come; it belongs to `to`.
+   */
+  readonly kind: 'pull' | 'forget' | 'end' | 'moved' | 'where' | 'offer' | 'again';
   /** Comes back in the answer. */
   readonly n: string;
   readonly client: string;
@@ -27,6 +30,7 @@ export interface Ask {
   /** The session itself is wanted, before what waits in it. */
   readonly isFirst?: boolean;
   readonly identity?: string | null;
+  readonly to?: string;
 }
 
 export interface Answer {

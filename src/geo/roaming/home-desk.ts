@@ -55,6 +55,7 @@ export class HomeDesk {
     roaming.directory.observe(ask.epoch);
     const session = roaming.session(ask.client);
     if (ask.kind === 'moved') this.#moved(from, ask, session);
+    else if (ask.kind === 'again') this.#again(ask, session);
     else if (session === null || session.ended || !session.durable)
       this.#absent(from, ask, session);
     else if (ask.kind === 'where') this.#tellHome(from, ask, session);
@@ -79,6 +80,12 @@ export class HomeDesk {
     const { roaming } = this.#parts;
     if (session === null || session.roam === null) roaming.tellMoved(client, from, epoch);
     else if (session.roam.epoch < epoch) roaming.redirectOwn(session, from, epoch);
+  }
+
+  /** Behind what it says is all that it had said of the session before. */
+  #again({ client, epoch, to }: Ask, session: Session | null): void {
+    const { roaming } = this.#parts;
+    if (to !== undefined) roaming.sayAgain(client, session?.durable ? session : null, to, epoch);
   }
 
   #absent(from: string, ask: Ask, session: Session | null): void {

@@ -304,6 +304,18 @@ export class RegionMover implements Mover, RoamingEars {
     return this.#desk.goneTo(clientId);
   }
 
+  askAgain(clientId: string, region: string, to: string, epoch: number): void {
+    const { links, log } = this.#parts;
+    // What this one wants is subscribed to there before that region says that it keeps nothing.
+    if (!links.isUp(region) || !links.sync(region)) return;
+    log.info(
+      { clientId, region },
+      'what that region says of a session has not come: it is asked again',
+    );
+    const ask: Ask = { kind: 'again', client: clientId, epoch, to, n: '' };
+    links.ask(region, encodeFrame(ask));
+  }
+
   endElsewhere(clientId: string, home: string, epoch: number, identity: string | null): void {
     const nowMs = this.#parts.clock.monotonicMs();
     const untilMs = nowMs + ENDING_MS_MAX;

@@ -5,6 +5,7 @@
  * a moment goes to the journal besides, and stays in its lane (docs/adr/0017). Used by redis-store.ts.
  */
 import type { Incarnation, SharedEvents } from '../../core/cluster-ports.ts';
+import { isRoamTopic } from '../../core/link-names.ts';
 import type { Scheduler } from '../../core/ports.ts';
 import type { QueueBudget } from '../../core/queue-budget.ts';
 import type { SharedAppend } from '../../core/shared-append.ts';
@@ -126,7 +127,8 @@ export class AppendWriter {
   }
 
   enqueue(lane: AppendLane, append: SharedAppend): void {
-    if (this.isFull) {
+    // A word about a session that moves counts here already (docs/adr/0023): it is one for each move.
+    if (this.isFull && !isRoamTopic(append.message.topic)) {
       this.#refuse(lane, append);
       return;
     }
