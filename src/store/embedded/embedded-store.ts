@@ -212,7 +212,7 @@ export class EmbeddedStore implements Store {
     if (!entry.durable) return;
     const session = this.#sessions.get(sessionNumber);
     if (session === undefined) return;
-    session.changes.push(entry.seq, EntryState.SETTLED, entry.message.bytes);
+    session.settle(entry.seq, entry.message.bytes);
     this.#changed(session, false);
   }
 
@@ -513,7 +513,7 @@ export class EmbeddedStore implements Store {
         events.entryDurable(entry, session.number);
         // Settled while the commit was under way: stored all the same, and to be removed again.
         if (wasSettled && !session.isDeleted) {
-          session.changes.push(entry.seq, EntryState.SETTLED, entry.message.bytes);
+          session.settle(entry.seq, entry.message.bytes);
           this.#changed(session, false);
         }
       }

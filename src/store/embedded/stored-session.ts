@@ -1,6 +1,6 @@
 /** What the embedded store holds in memory of one session: what has changed and what is being read. */
 import type { SessionRecord } from '../../core/ports.ts';
-import type { QueueEntry } from '../../core/queue-entry.ts';
+import { EntryState, type QueueEntry } from '../../core/queue-entry.ts';
 import type { RunState } from './run-state.ts';
 
 export interface PendingRead {
@@ -46,6 +46,8 @@ export class StoredSession {
   readonly waiting: PendingRead[] = [];
   /** Runs whose progress has to be written. */
   #dirtyRuns: RunState[] = [];
+  /** The run of the last settled entry; the next one is mostly of the same. */
+  #settling: RunState | null = null;
 
   constructor(number: number, serial: number) {
     this.number = number;
@@ -97,6 +99,18 @@ export class StoredSession {
     if (this.runs[at] !== run) return;
     this.runs.splice(at, 1);
     this.removals++;
+    if (run === this.#settling) this.#settling = null;
+  }
+
+  /** Nothing more is owed for a durable entry: in its run at once, or when its run has come into memory. */
+  settle(seq: number, messageBytes: number): void {
+    let run = this.#settling;
+    if (run === null || seq < run.firstSeq || seq > run.lastSeq) {
+      run = this.runOf(seq);
+      this.#settling = run;
+    }
+    if (run === null) this.changes.push(seq, EntryState.SETTLED, messageBytes);
+    else this.mark(run, seq, EntryState.SETTLED, messageBytes);
   }
 
   /** Sets the state of an entry in its run. */
