@@ -145,6 +145,7 @@ export class Core {
   bound(session: Session): void {
     const { clientId } = session;
     session.link = this.links?.peerOf(clientId) ?? null;
+    if (session.link !== null) session.link.sentSeq = 0;
     session.budget = session.link ?? this.bridges?.of(clientId) ?? null;
   }
 

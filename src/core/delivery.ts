@@ -330,27 +330,13 @@ export class Delivery {
 
   /** A connection has taken the session: everything unsettled is sent again, in order. */
   resend(session: Session): void {
-    this.#requeueInflight(session);
+    this.#window.takeBack(session);
     this.pump(session);
-  }
-
-  /** In-flight messages go back to the head of the queue when the connection is gone. */
-  #requeueInflight(session: Session): void {
-    const inflight = session.inflight;
-    if (inflight === null) return;
-    const queue = (session.queue ??= new Ring());
-    for (let position = inflight.end - 1; position >= inflight.first; position--) {
-      if (inflight.stateAt(position) === InflightState.DONE) continue;
-      const entry = inflight.entryAt(position);
-      if (entry !== null) queue.unshift(entry);
-    }
-    this.#core.stats.inflightMessages -= inflight.open;
-    session.inflight = null;
   }
 
   /** The connection is gone; in-flight entries wait for the next one. */
   detach(session: Session): void {
-    this.#requeueInflight(session);
+    this.#window.takeBack(session);
   }
 
   /** Another queue has the entry by now, the session's connection of that epoch is gone. */
@@ -383,6 +369,17 @@ export class Delivery {
       core.stats.acksElided++;
       this.#safe(message, inFanout);
     }
+  }
+
+  /** The same of what is in flight without its entry. */
+  settleStored(session: Session, seq: number, messageBytes: number): void {
+    const { stats, store } = this.#core;
+    session.queuedMessages--;
+    session.queuedBytes -= messageBytes;
+    stats.queuedMessages--;
+    stats.queuedBytes -= messageBytes;
+    session.quota?.queued(-messageBytes);
+    store.settleStored(session.number, seq, messageBytes);
   }
 
   /** The store says that a crash cannot lose the entry any more, or that it could not keep it. */
@@ -429,7 +426,7 @@ export class Delivery {
 
   /** Drops everything of an ending session, or hands QoS 1 of shared groups to other members. */
   discardQueue(session: Session): void {
-    this.#requeueInflight(session);
+    this.#window.takeBack(session);
     const queue = session.queue;
     const why = session.link === null ? 'session_expired' : 'link_budget';
     if (queue !== null) {
@@ -499,7 +496,7 @@ export class Delivery {
     core.outbox.append(outlet, this.#encoder.start, this.#encoder.end);
     entry.state = EntryState.SENT;
     entry.sentBefore = true;
-    inflight.push(id, sequence, entry.qos, entry);
+    this.#window.sent(session, inflight, id, sequence, entry);
     core.stats.inflightMessages++;
     this.#countSent(session, publication, entry.qos);
   }

@@ -1,7 +1,8 @@
 /**
  * QoS 1 and 2 messages sent to one client and not settled, in sending order (data plane). Clients ack
  * in order [MQTT5-4.6.0-2], so the head nearly always matches; out of order costs a bounded scan.
- * Sessions that end with their connection keep only ids here: there is nothing to send again.
+ * Sessions that end with their connection keep only ids here: there is nothing to send again. What the store
+ * reads again should it have to be sent again is here without its entry, too.
  */
 import type { QueueEntry } from './queue-entry.ts';
 
@@ -24,6 +25,8 @@ export class Inflight {
   /** Rising numbers the ids were derived from; two ids collide only 65535 apart. */
   #sequences: Float64Array = new Float64Array(CAPACITY_MIN);
   #entries: (QueueEntry | null)[] | null = null;
+  /** Of messages without their entries; null: there was none yet. */
+  #bytes: Uint32Array | null = null;
   /** Ever-rising positions; slot = position & (capacity - 1). */
   #head = 0;
   #tail = 0;
@@ -69,6 +72,18 @@ export class Inflight {
     this.open++;
   }
 
+  /** The same without the entry: the store has it, at the position `sequence`. */
+  pushStored(id: number, sequence: number, state: number, messageBytes: number): void {
+    this.push(id, sequence, state, null);
+    this.#bytes ??= new Uint32Array(this.#ids.length);
+    this.#bytes[(this.#tail - 1) & (this.#ids.length - 1)] = messageBytes;
+  }
+
+  /** Some came, or come, without their entries, so that all that is open is read from the store again. */
+  get isStored(): boolean {
+    return this.#bytes !== null;
+  }
+
   /** Position of an open id, or -1. */
   find(id: number): number {
     const mask = this.#ids.length - 1;
@@ -85,6 +100,15 @@ export class Inflight {
 
   idAt(position: number): number {
     return this.#ids[position & (this.#ids.length - 1)]!;
+  }
+
+  sequenceAt(position: number): number {
+    return this.#sequences[position & (this.#ids.length - 1)]!;
+  }
+
+  /** Of a message without its entry. */
+  bytesAt(position: number): number {
+    return this.#bytes === null ? 0 : this.#bytes[position & (this.#ids.length - 1)]!;
   }
 
   entryAt(position: number): QueueEntry | null {
@@ -127,6 +151,7 @@ export class Inflight {
       this.#states[free] = this.#states[slot]!;
       this.#sequences[free] = this.#sequences[slot]!;
       if (this.#entries !== null) this.#entries[free] = this.#entries[slot]!;
+      if (this.#bytes !== null) this.#bytes[free] = this.#bytes[slot]!;
     }
     if (this.#entries !== null) {
       for (let position = to; position < this.#tail; position++) {
@@ -143,6 +168,7 @@ export class Inflight {
     const sequences = new Float64Array(capacity);
     const entries: (QueueEntry | null)[] | null =
       this.#entries === null ? null : new Array(capacity).fill(null);
+    const bytes = this.#bytes === null ? null : new Uint32Array(capacity);
     const mask = this.#ids.length - 1;
     for (let position = this.#head; position < this.#tail; position++) {
       const from = position & mask;
@@ -151,11 +177,13 @@ export class Inflight {
       states[to] = this.#states[from]!;
       sequences[to] = this.#sequences[from]!;
       if (entries !== null) entries[to] = this.#entries![from]!;
+      if (bytes !== null) bytes[to] = this.#bytes![from]!;
     }
     this.#ids = ids;
     this.#states = states;
     this.#sequences = sequences;
     this.#entries = entries;
+    this.#bytes = bytes;
   }
 
   /** A burst's arrays are not kept by a client that has gone quiet. */
@@ -166,5 +194,6 @@ export class Inflight {
     this.#states = new Uint8Array(CAPACITY_MIN);
     this.#sequences = new Float64Array(CAPACITY_MIN);
     this.#entries = null;
+    this.#bytes = null;
   }
 }

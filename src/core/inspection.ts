@@ -89,7 +89,7 @@ export class Inspection implements Admin {
     if (inflight !== null) {
       for (let at = inflight.first; at < inflight.end && found.length < messagesMax; at++) {
         const entry = inflight.entryAt(at);
-        // Sessions that end with their connection keep no entry, only its packet id.
+        // Sessions that end with their connection, and links, keep no entry, only its packet id.
         if (entry === null || inflight.stateAt(at) === InflightState.DONE) continue;
         found.push(queuedState(entry, true));
       }

@@ -363,6 +363,8 @@ export interface SessionStore {
   append(sessionNumber: number, entry: QueueEntry): Ticket;
   /** The core has set `entry.state` to SETTLED. Needs no durability of its own. */
   settle(sessionNumber: number, entry: QueueEntry): void;
+  /** The same of a durable entry that memory has let go of. */
+  settleStored(sessionNumber: number, seq: number, messageBytes: number): void;
   /** QoS 2: PUBREC came; PUBREL leaves when the ticket is durable. */
   release(sessionNumber: number, entry: QueueEntry): Ticket;
   /**

@@ -4,6 +4,7 @@
  */
 import { Ring } from '../util/ring.ts';
 import type { Core } from './core.ts';
+import { type Inflight, InflightState } from './inflight.ts';
 import { type QueueEntry, SentEntry } from './queue-entry.ts';
 import { RoamingState } from './roaming-state.ts';
 import type { Session } from './session.ts';
@@ -93,6 +94,53 @@ export class QueueWindow {
     session.queuedBytes = 0;
   }
 
+  /**
+   * An entry is on the wire. Of what is on its way to another region memory keeps identifiers alone: the store
+   * has it, and is read should it have to be sent again.
+   */
+  sent(
+    session: Session,
+    inflight: Inflight,
+    id: number,
+    sequence: number,
+    entry: QueueEntry,
+  ): void {
+    const { link } = session;
+    const { qos } = entry;
+    if (link !== null && entry.seq > link.sentSeq) link.sentSeq = entry.seq;
+    const isStored = session.ownership === null && session.durable && entry.durable;
+    if (link !== null && qos === 1 && isStored && this.#core.store.keepsQueues) {
+      inflight.pushStored(id, sequence, qos, entry.message.bytes);
+    } else {
+      inflight.push(id, sequence, qos, entry);
+    }
+  }
+
+  /** In-flight messages go back to the head of the queue when the connection is gone. */
+  takeBack(session: Session): void {
+    const { inflight } = session;
+    if (inflight === null) return;
+    session.inflight = null;
+    this.#core.stats.inflightMessages -= inflight.open;
+    if (inflight.isStored) {
+      if (inflight.open > 0) this.#readFrom(session, inflight.oldestSequence);
+      return;
+    }
+    const queue = (session.queue ??= new Ring());
+    for (let position = inflight.end - 1; position >= inflight.first; position--) {
+      if (inflight.stateAt(position) === InflightState.DONE) continue;
+      const entry = inflight.entryAt(position);
+      if (entry !== null) queue.unshift(entry);
+    }
+  }
+
+  /** Memory lets go of all of a queue that the store has, and reads it from this position on. */
+  #readFrom(session: Session, seq: number): void {
+    session.queue = null;
+    session.reading = false;
+    session.loadedSeq = seq - 1;
+  }
+
   /** Reads the next entries from the store. */
   read(session: Session): void {
     if (session.reading || session.ended) return;
@@ -117,6 +165,7 @@ export class QueueWindow {
       const queue = (session.queue ??= new Ring());
       for (const entry of entries) {
         session.roam?.recall(entry);
+        if (session.link !== null && entry.seq <= session.link.sentSeq) entry.sentBefore = true;
         if (session.ownership !== null) {
           // Came from memory meanwhile.
           if (entry.seq <= session.loadedSeq) continue;

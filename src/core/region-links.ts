@@ -53,6 +53,8 @@ export class LinkPeer implements QueueBudget {
   handed = 0;
   /** Of those, dropped over the budget. */
   dropped = 0;
+  /** Up to this position of its queue all was on the wire: what is read again is a repetition. */
+  sentSeq = 0;
 
   constructor(region: string) {
     this.region = region;

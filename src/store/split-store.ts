@@ -88,6 +88,10 @@ export class SplitStore implements Store, SharedSessions {
     this.#sessions.settle(sessionNumber, entry);
   }
 
+  settleStored(sessionNumber: number, seq: number, messageBytes: number): void {
+    this.#sessions.settleStored(sessionNumber, seq, messageBytes);
+  }
+
   release(sessionNumber: number, entry: QueueEntry): Ticket {
     return this.#sessions.release(sessionNumber, entry);
   }

@@ -457,8 +457,12 @@ export class FakeNode implements Bus, SharedSessions, Store {
   }
 
   settle(sessionNumber: number, entry: QueueEntry): void {
+    this.settleStored(sessionNumber, entry.seq);
+  }
+
+  settleStored(sessionNumber: number, seq: number): void {
     this.#write(sessionNumber, (row) => {
-      row.queue = row.queue.filter(({ seq }) => seq !== entry.seq);
+      row.queue = row.queue.filter((queued) => queued.seq !== seq);
     });
   }
 

@@ -155,7 +155,11 @@ export class FakeStore implements Store {
   }
 
   settle(sessionNumber: number, entry: QueueEntry): void {
-    this.#add((disk) => disk.sessions.get(sessionNumber)?.entries.delete(entry.seq), sessionNumber);
+    this.settleStored(sessionNumber, entry.seq);
+  }
+
+  settleStored(sessionNumber: number, seq: number): void {
+    this.#add((disk) => disk.sessions.get(sessionNumber)?.entries.delete(seq), sessionNumber);
   }
 
   release(sessionNumber: number, entry: QueueEntry): Ticket {

@@ -259,6 +259,93 @@ t.test('and with others who keep the message, whoever is first', async (t) => {
   }
 });
 
+t.test('what was in flight when the connection ended comes again, and only that', async (t) => {
+  const world = await World.durable({ commitsAlone: true, links: linksWith({ budgetBytes: 1e9 }) });
+  let link = linked(world);
+  subscribe(world, link, 'a/#');
+  const publisher = world.connected(5, 'publisher');
+  const publish = (from: number, to: number): void => {
+    for (let i = from; i <= to; i++) {
+      publisher.publish('a/x', `${i}`, { qos: i % 10 === 0 ? 2 : 1, id: i });
+    }
+    world.settle();
+  };
+  publish(1, 100);
+  const ids = new Map<number, number>();
+  const take = (): (readonly [number, dup: boolean])[] =>
+    link.publishes().map(({ payload, packetId, dup }) => {
+      const number = Number(payload);
+      if (dup) t.equal(packetId, ids.get(number), 'under the same identifier');
+      ids.set(number, packetId);
+      return [number, dup];
+    });
+  const numbers = (from: number, to: number): number[] =>
+    Array.from({ length: to - from + 1 }, (_, i) => from + i);
+  t.strictSame(
+    take(),
+    numbers(1, 100).map((number) => [number, false]),
+  );
+  const acked = [1, 2, 5, 77];
+  for (const number of acked) link.ack('puback', ids.get(number)!);
+  link.ack('pubrec', ids.get(20)!);
+  world.settle();
+  t.match(world.stats, { inflightMessages: 96, queuedMessages: 96 });
+  for (let connections = 0; connections < 3; connections++) {
+    link.sink.close();
+    world.settle();
+    t.match(world.stats, { inflightMessages: 0 });
+    publish(101 + connections * 10, 110 + connections * 10);
+    link = linked(world);
+    world.settle();
+    const open = numbers(1, 100).filter((number) => number !== 20 && !acked.includes(number));
+    t.strictSame(take(), [
+      ...[...open, ...numbers(101, 100 + connections * 10)].map((number) => [number, true]),
+      ...numbers(101 + connections * 10, 110 + connections * 10).map((number) => [number, false]),
+    ]);
+  }
+  for (const [number, id] of ids) {
+    if (acked.includes(number)) continue;
+    if (number % 10 !== 0) link.ack('puback', id);
+    else link.ack(number === 20 ? 'pubcomp' : 'pubrec', id);
+  }
+  world.settle();
+  for (const number of ids.keys()) {
+    if (number % 10 === 0 && number !== 20) link.ack('pubcomp', ids.get(number)!);
+  }
+  world.settle();
+  t.match(world.stats, { inflightMessages: 0, queuedMessages: 0, queuedBytes: 0 });
+  const [stored] = [...world.store.disk.sessions.values()].filter(
+    ({ entries }) => entries.size > 0,
+  );
+  t.equal(stored, undefined, 'nothing is left in the store');
+});
+
+t.test('a session that began anew has sent nothing yet', async (t) => {
+  const world = await World.durable({ commitsAlone: true, links: linksWith() });
+  const publisher = world.connected(5, 'publisher');
+  const connect = (clean: boolean, receiveMaximum: number): FakeClient => {
+    const certificate = { subjectCommonName: 'us.example' } as PeerCertificate;
+    const sink = Object.assign(new FakeSink(), { certificate });
+    return world.connected(5, '$link/us', { clean, expiryS: 3600, receiveMaximum }, sink);
+  };
+  for (const receiveMaximum of [10, 1]) {
+    const link = connect(true, receiveMaximum);
+    subscribe(world, link, 'a/#');
+    for (const id of [1, 2, 3]) publisher.publish('a/x', `${id}`, { qos: 1, id });
+    world.settle();
+    t.equal(link.publishes().length, Math.min(3, receiveMaximum));
+    link.sink.close();
+    world.settle();
+  }
+  const again = connect(false, 10);
+  world.settle();
+  t.match(again.publishes(), [
+    { payload: '1', dup: true },
+    { payload: '2', dup: false },
+    { payload: '3', dup: false },
+  ]);
+});
+
 t.test('what is in flight is not counted to what waits in memory', async (t) => {
   const [inflight, waiting] = [2500, 2500];
   const world = await World.durable({ commitsAlone: true, links: linksWith({ budgetBytes: 1e9 }) });

@@ -49,8 +49,12 @@ function settle(connection: Connection, session: Session, expected: number): voi
     return;
   }
   const entry = inflight.entryAt(position);
-  inflight.settle(position);
   const { core, delivery } = connection.services;
+  if (entry === null && inflight.isStored) {
+    const sequence = inflight.sequenceAt(position);
+    delivery.settleStored(session, sequence, inflight.bytesAt(position));
+  }
+  inflight.settle(position);
   core.stats.inflightMessages--;
   if (entry !== null) delivery.settle(session, entry);
   connection.outlet.progress++;

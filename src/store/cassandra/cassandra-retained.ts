@@ -409,6 +409,10 @@ export class CassandraRetained implements Store {
     this.#parts.mirror.settle(sessionNumber, entry);
   }
 
+  settleStored(sessionNumber: number, seq: number, messageBytes: number): void {
+    this.#parts.mirror.settleStored(sessionNumber, seq, messageBytes);
+  }
+
   release(sessionNumber: number, entry: QueueEntry): Ticket {
     return this.#parts.mirror.release(sessionNumber, entry);
   }

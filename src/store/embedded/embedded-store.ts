@@ -209,10 +209,13 @@ export class EmbeddedStore implements Store {
 
   settle(sessionNumber: number, entry: QueueEntry): void {
     // Not durable yet: the commit leaves it out, or sees it when it is done.
-    if (!entry.durable) return;
+    if (entry.durable) this.settleStored(sessionNumber, entry.seq, entry.message.bytes);
+  }
+
+  settleStored(sessionNumber: number, seq: number, messageBytes: number): void {
     const session = this.#sessions.get(sessionNumber);
     if (session === undefined) return;
-    session.settle(entry.seq, entry.message.bytes);
+    session.settle(seq, messageBytes);
     this.#changed(session, false);
   }
 

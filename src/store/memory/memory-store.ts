@@ -28,6 +28,8 @@ export class MemoryStore implements Store {
 
   settle(): void {}
 
+  settleStored(): void {}
+
   release(): Ticket {
     return 0;
   }

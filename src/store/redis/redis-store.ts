@@ -453,6 +453,11 @@ export class RedisStore
     if (lane !== null) this.#settle(lane, entry.seq);
   }
 
+  settleStored(sessionNumber: number, seq: number): void {
+    const lane = this.#ownerLane(sessionNumber);
+    if (lane !== null) this.#settle(lane, seq);
+  }
+
   release(sessionNumber: number, entry: QueueEntry): Ticket {
     return this.#owned(sessionNumber, (lane) => lane.positions.release(entry.seq));
   }
