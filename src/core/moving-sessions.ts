@@ -42,6 +42,8 @@ export interface MovingSessions {
   arrive(arrival: Arrival): void;
   /** What waits for the CONNECT of that client; null: nothing. Of datacenters alone. */
   coming(clientId: string): Coming | null;
+  /** Another region has its client, and is given what waits here. */
+  isAway(clientId: string): boolean;
   /** Of the last CONNECT of that client in any region that is known here, microseconds; 0: none is. */
   epochOf(clientId: string): number;
   /** Puts that into the session, which is new here. The ticket that makes it durable. */

@@ -275,6 +275,10 @@ export class Roaming implements MovingSessions {
     return null;
   }
 
+  isAway(): boolean {
+    return false;
+  }
+
   epochOf(): number {
     return 0;
   }

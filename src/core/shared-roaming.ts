@@ -164,6 +164,10 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     return this.#coming.get(clientId) ?? null;
   }
 
+  isAway(clientId: string): boolean {
+    return (this.#table.get(clientId)?.away ?? null) !== null;
+  }
+
   epochOf(clientId: string): number {
     const placed = this.#table.get(clientId)?.epoch ?? 0;
     return Math.max(placed, this.#arriving.get(clientId) ?? 0);

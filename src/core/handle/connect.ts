@@ -531,7 +531,8 @@ function takenFromOthers(
   terms: Terms,
   { session, present }: { readonly session: Session; readonly present: boolean },
 ): void {
-  const { sessions } = connection.services;
+  const { core, sessions } = connection.services;
+  const { roaming, interests } = core;
   if (connection.closed) {
     // The client did not wait for the answer: nothing was agreed, its will neither. It must not take a
     // session that it never heard of for the one that this CONNECT has ended.
@@ -539,7 +540,13 @@ function takenFromOthers(
     sessions.tenure!.disconnected(session, false);
     return;
   }
-  const { roaming, interests } = connection.services.core;
+  if (present && roaming?.isAway(connection.clientId) === true) {
+    // Let go of while it was opened: what waits is given away already.
+    core.directory?.released(session);
+    sessions.tenure!.disconnected(session, false);
+    refuse(connection, 'session_unavailable');
+    return;
+  }
   const isComing = !present && session.durable && roaming?.coming(connection.clientId) != null;
   const ticket = isComing ? roaming!.moveIn(session) : 0;
   // What it subscribes to is wanted here from now on; CONNACK tells that every node knows.
