@@ -447,6 +447,8 @@ export class Cluster implements ReadyEvents {
     for (const gone of before.keys()) {
       if (now.has(gone)) continue;
       const peer = this.#peers.get(gone);
+      // Before anybody asks whether something of it is still to come.
+      this.#estates.died();
       this.#memberGone(gone);
       if (peer !== undefined) this.#passOn(peer);
     }
@@ -488,7 +490,6 @@ export class Cluster implements ReadyEvents {
     this.#reassertion.ownerDied(member.incarnation);
     this.#core.ownerDied(member.incarnation);
     this.#caretaker.died(member.incarnation);
-    this.#estates.died();
     this.#tails.hintsLost();
   }
 

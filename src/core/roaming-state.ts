@@ -6,7 +6,7 @@
 import type { Message } from './message.ts';
 import { EntryState, type QueueEntry, SentEntry } from './queue-entry.ts';
 import type { RegionMark } from './region-mark.ts';
-import type { Leaving, RoamingRecord, Source, Taken, Turn } from './roaming-record.ts';
+import type { Leaving, RoamingRecord, Source, Stream, Taken, Turn } from './roaming-record.ts';
 import { RoamingStreams } from './roaming-streams.ts';
 
 /** A message that waits until what was published before it is here. */
@@ -276,7 +276,7 @@ export class RoamingState {
 
   /** What was said last. */
   wordOf(origin: string): Stream | null {
-    return this.#streams.get(origin) ?? null;
+    return this.#streams.saidOf(origin) ?? null;
   }
 
   /** Epoch of what was said last; 0: nothing was. */

@@ -21,6 +21,7 @@ class Ear implements RoamListener {
   /** Called for each text. */
   onSaid: (text: string) => void = () => {};
   onLost: () => void = () => {};
+  onGone: () => void = () => {};
 
   constructor(node: SiteNode) {
     this.node = node;
@@ -41,6 +42,7 @@ class Ear implements RoamListener {
 
   gone(peer: Incarnation): void {
     this.heard.push(`gone ${peer}`);
+    this.onGone();
   }
 
   lost(): void {
@@ -317,9 +319,11 @@ t.test('a journal that has promises of a dead node', async (t) => {
   theirs.owes(incarnation, false);
   site.time.settle();
   t.equal(roam.isOwed, false);
+  const seen: boolean[] = [];
+  new Ear(b).onGone = () => seen.push(roam.isOwed);
   site.kill(c);
   site.bury(c.incarnation);
-  t.equal(roam.isOwed, true, 'what a dead one had on its way comes later');
+  t.strictSame(seen, [true], 'what a dead one had on its way comes later: at once');
   site.time.pass(5000);
   t.equal(roam.isOwed, true);
   site.time.pass(5000);

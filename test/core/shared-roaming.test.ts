@@ -215,7 +215,7 @@ t.test('a word that was lost with the queue it was in is said once more', async 
   t.strictSame(eu.mover.asksAgain, [], 'it may be on its way');
   eu.site.time.pass(10_000);
   t.strictSame(eu.mover.asksAgain, ['us of dev: to us 5000000000000000']);
-  eu.holder.redirected('us', 'dev', 'us', 5e15);
+  eu.holder.redirected('us', 'dev', 'us', 5e15)(false);
   eu.site.time.pass(40_000);
   t.equal(eu.mover.asksAgain.length, 1, 'it has come');
 
