@@ -82,7 +82,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       const session = this.session(moving.clientId);
       if (session === null || moving.state.leaving === null) continue;
       // Its owner is dead, or about to let go.
-      this.#own(moving, session, () => {});
+      this.#takeUp(moving, session);
     }
     this.#shared.inform();
   }
@@ -116,7 +116,21 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   }
 
   override pending(session: Session): Ticket {
-    return this.#moving.get(session.clientId)?.leaving ?? 0;
+    const moving = this.#moving.get(session.clientId);
+    if (moving === null) return 0;
+    const { isRestored, state, leaving } = moving;
+    if (isRestored && state.leaving !== null && leaving === 0) this.#takeUp(moving, session);
+    return moving.leaving;
+  }
+
+  /** One that leaves, of the holder before: nobody is told anything of it before it is owned. */
+  #takeUp(moving: Moving, session: Session): void {
+    const ticket = this.#tickets.open();
+    moving.leaving = ticket;
+    this.#own(moving, session, (owned) => {
+      if (moving.leaving === ticket) moving.leaving = 0;
+      this.#tickets.settle(ticket, owned === null);
+    });
   }
 
   override save(session: Session): Ticket {
@@ -171,8 +185,8 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   /** Takes it from whoever has it; its client's connection ends. */
   #own(moving: Moving, session: Session, done: (owned: Session | null) => void): void {
     const then = (owned: Session | null): void => {
-      if (owned !== null && moving.isRestored) this.#doubtAll(moving, owned);
-      done(owned);
+      if (owned === null || !moving.isRestored) done(owned);
+      else this.#recover(moving, owned, () => done(owned));
     };
     if (this.#isOwned(session) && session.owner === null) {
       then(session);
@@ -211,14 +225,29 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     );
   }
 
-  /** The holder before may have given away all that was in the queue until it died. */
-  #doubtAll(moving: Moving, { tailSeq }: Session): void {
+  /**
+   * The holder before may have given away all that was in the queue until it died, and have taken more than it
+   * noted: the queue knows.
+   */
+  #recover(moving: Moving, owned: Session, then: () => void): void {
+    moving.whenRecovered.push(then);
+    if (moving.whenRecovered.length > 1) return;
     const { state } = moving;
-    moving.isRestored = false;
-    if (state.leaving === null) return;
+    const recovered = (): void => {
+      moving.isRestored = false;
+      const waiting = moving.whenRecovered;
+      moving.whenRecovered = [];
+      for (const done of waiting) done();
+    };
+    if (state.leaving === null) {
+      recovered();
+      return;
+    }
+    const { tailSeq } = owned;
     state.givenSeq = Math.max(state.givenSeq, tailSeq);
     // What had been sent before it was let go of that one knew.
     if (state.restoredSeq === 0) state.doubtUpTo(tailSeq);
+    this.#learnTaken(moving, owned, recovered);
   }
 
   // ------------------------------------------------------------------ CONNECT

@@ -36,6 +36,8 @@ export interface Moving {
   settling: Ticket;
   /** A page on its way into the queue; 0: none is. */
   taking: Ticket;
+  /** Who waits until that is known. */
+  whenRecovered: (() => void)[];
   /** Nodes that wait until what is published here is for the session here. */
   whenCut: (() => void)[];
   /** A region that has not said anything is asked then (monotonic ms); 0: all have. */
@@ -84,7 +86,7 @@ export class MovingTable {
     const moving: Moving = {
       ...{ clientId, state, coming: null, isOpened: false, sid: '', isCutAtOnce: false, placement },
       ...{ doubts: [], leaving: 0, settling: 0, taking: 0, isListed: false, isLooking: false },
-      ...{ isRestored: false, againMs: 0, whenCut: [] },
+      ...{ isRestored: false, againMs: 0, whenRecovered: [], whenCut: [] },
       sinceMs: nowMs,
     };
     this.#moving.set(clientId, moving);

@@ -165,7 +165,7 @@ export class HomeDesk {
     const roam = session.roam!;
     const { to, epoch } = roam.leaving!;
     const source = roam.sourceOf(from);
-    let ticket = 0;
+    let ticket = roaming.pending(session);
     if (source !== null && ask.epoch > epoch) {
       // What that region still has is its own again.
       roam.dropSource(source);
