@@ -17,7 +17,7 @@ import type { PublishEncoder } from './publish-encoder.ts';
 import { QueueBounds } from './queue-bounds.ts';
 import { DatedEntry, EntryState, QueueEntry, SentEntry } from './queue-entry.ts';
 import { hasEntryRoom, hasRoom, LINK_READ_AHEAD, QueueWindow } from './queue-window.ts';
-import { ALL_IDS, QUARTER_IDS } from './roaming-state.ts';
+import { ALL_IDS, SHARE_IDS } from './roaming-state.ts';
 import type { Session, Subscription } from './session.ts';
 import { SharedAppend } from './shared-append.ts';
 
@@ -547,7 +547,7 @@ export class Delivery {
     if (inflight === null || inflight.span === 0) return false;
     const { roam } = session;
     if (roam === null) return seq - inflight.oldestSequence >= PACKET_IDS;
-    if (seq - inflight.oldestSequence >= QUARTER_IDS) return true;
+    if (seq - inflight.oldestSequence >= SHARE_IDS) return true;
     return roam.hasForeignIds && inflight.find(roam.idOf(seq)) !== -1;
   }
 

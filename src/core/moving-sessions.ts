@@ -25,7 +25,7 @@ export interface Coming {
   readonly record: SessionRecord;
   /** QoS 2 messages of the client that are between PUBREC and PUBREL. */
   readonly inboundIds: readonly number[];
-  /** Of packet identifiers: position, and quarter. */
+  /** Of packet identifiers: position, and share. */
   readonly turns: readonly (readonly [number, number])[];
 }
 

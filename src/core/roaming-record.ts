@@ -31,7 +31,7 @@ export interface Stream {
   readonly epoch: number;
 }
 
-/** Position from which on, and which quarter of the packet identifiers; -1: all of them. */
+/** Position from which on, and which share of the packet identifiers; -1: all of them. */
 export type Turn = readonly [number, number];
 
 /** As stored with the session. */

@@ -33,8 +33,8 @@ interface Doubtful {
 
 export const ALL_IDS = 65_535;
 /** So many homes in a row have packet identifiers of their own; turns go on rising. */
-export const QUARTERS = 4;
-export const QUARTER_IDS = 16_383;
+export const ID_SHARES = 16;
+export const SHARE_IDS = 4095;
 /** Of a session from before it roamed: all of them. */
 const WHOLE = -1;
 
@@ -358,7 +358,7 @@ export class RoamingState {
     return Math.max(0, this.#turns.at(-1)![1]);
   }
 
-  /** Entries from `fromSeq` on have identifiers of that quarter. */
+  /** Entries from `fromSeq` on have identifiers of that share. */
   beginTurn(fromSeq: number, turn: number): void {
     this.#turns = this.#turns.filter(([seq]) => seq < fromSeq);
     this.#turns.push([fromSeq, turn]);
@@ -372,7 +372,7 @@ export class RoamingState {
     while (i > 0 && this.#turns[i]![0] > seq) i--;
     const turn = this.#turns[i]![1];
     if (turn === WHOLE) return (seq % ALL_IDS) + 1;
-    return (turn % QUARTERS) * QUARTER_IDS + (seq % QUARTER_IDS) + 1;
+    return (turn % ID_SHARES) * SHARE_IDS + (seq % SHARE_IDS) + 1;
   }
 
   /** It was sent under this identifier by another region. */
@@ -408,7 +408,7 @@ export class RoamingState {
   awaitsTurn(packetId: number, firstSeq: number, tailSeq: number): boolean {
     if (this.sources.length > 0 || this.isComing) return true;
     for (const { id } of this.#ids.values()) if (id === packetId) return true;
-    const lastSeq = Math.min(tailSeq, firstSeq + QUARTER_IDS - 1);
+    const lastSeq = Math.min(tailSeq, firstSeq + SHARE_IDS - 1);
     for (let seq = firstSeq; seq <= lastSeq; seq++) if (this.idOf(seq) === packetId) return true;
     return false;
   }

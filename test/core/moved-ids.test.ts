@@ -5,7 +5,7 @@
  */
 import t from 'tap';
 import { makeMessage } from '../../src/core/message.ts';
-import { QUARTER_IDS, RoamingState } from '../../src/core/roaming-state.ts';
+import { RoamingState, SHARE_IDS } from '../../src/core/roaming-state.ts';
 import { moveIdentity, type SentAs, SharedAppend } from '../../src/core/shared-append.ts';
 import type { FakeClient, Received } from './fake-client.ts';
 import { FakeDatacenter, type FakeNode } from './fake-datacenter.ts';
@@ -189,7 +189,7 @@ t.test('turns of identifiers hold for every owner, and are saved with the sessio
   t.strictSame(shown(first.receive()), ['1@2'], 'all identifiers, of a session that stays');
   gone(scene, first);
   saveTurns(scene, 2, 2);
-  const own = 2 * QUARTER_IDS + 3;
+  const own = 2 * SHARE_IDS + 3;
   const second = connect(scene, a);
   a.takeOver('sub', moved(2, null));
   site.time.settle();

@@ -4,7 +4,7 @@ import t from 'tap';
 import { nameText } from '../../src/core/link-names.ts';
 import { Message } from '../../src/core/message.ts';
 import { EntryState, QueueEntry } from '../../src/core/queue-entry.ts';
-import { ALL_IDS, QUARTER_IDS, QUARTERS, RoamingState } from '../../src/core/roaming-state.ts';
+import { ALL_IDS, ID_SHARES, RoamingState, SHARE_IDS } from '../../src/core/roaming-state.ts';
 
 function entryOf(seq: number): QueueEntry {
   const bytes = Buffer.from([0, 1, 0x61]);
@@ -159,16 +159,16 @@ t.test('how far it has come with a queue is known when it is asked for again', (
 
 t.test('homes in a row have identifiers of their own, and those before keep theirs', (t) => {
   const state = new RoamingState('eu', 0);
-  const quarters = new Set<number>();
-  for (let turn = 0; turn < QUARTERS; turn++) {
+  const shares = new Set<number>();
+  for (let turn = 0; turn < ID_SHARES; turn++) {
     state.beginTurn(turn * 10 + 1, turn);
-    quarters.add(Math.floor((state.idOf(turn * 10 + 5) - 1) / QUARTER_IDS));
+    shares.add(Math.floor((state.idOf(turn * 10 + 5) - 1) / SHARE_IDS));
   }
-  t.equal(quarters.size, QUARTERS);
-  state.beginTurn(100, QUARTERS);
-  t.equal(state.turn, QUARTERS, 'turns rise: after the last comes none that is lower');
-  t.equal(state.idOf(100), (100 % QUARTER_IDS) + 1);
-  t.equal(state.idOf(35), 3 * QUARTER_IDS + 35 + 1);
+  t.equal(shares.size, ID_SHARES);
+  state.beginTurn(100, ID_SHARES);
+  t.equal(state.turn, ID_SHARES, 'turns rise: after the last comes none that is lower');
+  t.equal(state.idOf(100), (100 % SHARE_IDS) + 1);
+  t.equal(state.idOf(35), 3 * SHARE_IDS + 35 + 1);
   t.equal(again(state, 1, 200).idOf(35), state.idOf(35));
   const whole = new RoamingState('eu', 40_000);
   t.equal(whole.idOf(40_000), (40_000 % ALL_IDS) + 1, 'of before it roamed: all of them');

@@ -2,7 +2,7 @@
 import type { RegionCase } from './hard-case-region.ts';
 import type { SimRegion } from './region-life.ts';
 import type { RegionScene } from './region-scene.ts';
-import { asksNobody, fetchesNothing, oneQuarter } from './roaming-planting.ts';
+import { asksNobody, fetchesNothing, oneShare } from './roaming-planting.ts';
 import { standingsOf } from './roaming-watch.ts';
 import type { SimClient } from './sim-client.ts';
 
@@ -81,8 +81,8 @@ export const roamingCases: readonly RegionCase[] = [
       await scene.pass(1000);
       return once(reader.taken, ['us 1', 'eu 1']);
     },
-    without: 'every home gives identifiers of one quarter',
-    sabotage: oneQuarter,
+    without: 'every home gives identifiers of one share',
+    sabotage: oneShare,
   },
   {
     number: 21,

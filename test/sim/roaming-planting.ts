@@ -10,8 +10,8 @@ import type { RegionLife } from './region-life.ts';
 const HAD_LATE_MS = 1500;
 const FENCE_LATE_MS = 60_000;
 
-/** Identifiers of every home are of the first quarter. */
-export function oneQuarter({ roaming }: RegionLife): void {
+/** Identifiers of every home are of the first share. */
+export function oneShare({ roaming }: RegionLife): void {
   const { core } = roaming!;
   const arrive = core.arrive.bind(core);
   core.arrive = (arrival) =>

@@ -11,7 +11,7 @@ import {
   forgetsEarly,
   hadLater,
   neverResolves,
-  oneQuarter,
+  oneShare,
   saysNothingTaken,
   saysWordEarly,
 } from './roaming-planting.ts';
@@ -64,9 +64,9 @@ export const roamingPlants: readonly RoamingPlant[] = [
     sabotage: forgetsEarly,
   },
   {
-    name: 'every home gives packet identifiers of one quarter',
+    name: 'every home gives packet identifiers of one share',
     ...{ kinds: CUTS, faults: 4, delayMaxMs: 100, seed: 1 },
-    sabotage: oneQuarter,
+    sabotage: oneShare,
   },
   {
     name: 'a home answers before it is on its disk that it has let go',

@@ -7,7 +7,7 @@
  * A session that goes from region to region (docs/adr/0023) has the turns of its packet identifiers behind
  * them, and a version of its own, as an older release would give its entries other identifiers:
  *
- *   … · count · (position · quarter + 1)… · checksum
+ *   … · count · (position · share + 1)… · checksum
  */
 import type { SubscriptionRecord } from '../../core/ports.ts';
 import type { Turn } from '../../core/roaming-record.ts';
