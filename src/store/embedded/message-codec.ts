@@ -53,39 +53,35 @@ export function writeMessage(
   return pos;
 }
 
-interface Header {
-  readonly flags: number;
-  readonly sequence: number;
-  readonly expiresAtMs: number;
-  readonly bodyBytes: number;
-  readonly propertyBytes: number;
-}
+/** Of the message that is being read: thousands are read in one go. */
+const header = { flags: 0, sequence: 0, expiresAtMs: 0, bodyBytes: 0, propertyBytes: 0 };
 
-function readHeader(cursor: Cursor, previousSequence: number): Header {
+function readHeader(cursor: Cursor, previousSequence: number): void {
   const flags = cursor.u8();
   if ((flags & QOS_BITS) === 3 || (flags & ~KNOWN_BITS) !== 0) {
     throw new RecordDamage('message flags are unknown');
   }
   const distance = cursor.varint();
-  const sequence = (flags & SEQUENCE_FOLLOWS) !== 0 ? previousSequence + distance : distance;
-  const expiresAtMs = (flags & EXPIRES) !== 0 ? cursor.varint() : 0;
-  const bodyBytes = cursor.varint();
-  const propertyBytes = (flags & HAS_PROPERTIES) !== 0 ? cursor.varint() : 0;
-  return { flags, sequence, expiresAtMs, bodyBytes, propertyBytes };
+  header.flags = flags;
+  header.sequence = (flags & SEQUENCE_FOLLOWS) !== 0 ? previousSequence + distance : distance;
+  header.expiresAtMs = (flags & EXPIRES) !== 0 ? cursor.varint() : 0;
+  header.bodyBytes = cursor.varint();
+  header.propertyBytes = (flags & HAS_PROPERTIES) !== 0 ? cursor.varint() : 0;
 }
 
-/** Where the payload begins; throws when the topic does not fit the body. */
-function payloadStartOf(body: Buffer, bodyBytes: number): number {
-  const payloadStart = bodyBytes < 2 ? bodyBytes + 1 : 2 + readU16(body, 0);
+/** Where the payload begins in a body; throws when the topic does not fit the body. */
+function payloadStartOf(buffer: Buffer, bodyStart: number, bodyBytes: number): number {
+  const payloadStart = bodyBytes < 2 ? bodyBytes + 1 : 2 + readU16(buffer, bodyStart);
   if (payloadStart > bodyBytes) throw new RecordDamage('topic is longer than the message');
   return payloadStart;
 }
 
 /** Walks over a message and returns its sequence. */
 export function skipMessage(cursor: Cursor, previousSequence: number): number {
-  const { sequence, bodyBytes, propertyBytes } = readHeader(cursor, previousSequence);
-  payloadStartOf(cursor.bytes(bodyBytes), bodyBytes);
-  cursor.bytes(propertyBytes);
+  readHeader(cursor, previousSequence);
+  const { sequence, bodyBytes, propertyBytes } = header;
+  payloadStartOf(cursor.buffer, cursor.skip(bodyBytes), bodyBytes);
+  cursor.skip(propertyBytes);
   return sequence;
 }
 
@@ -98,6 +94,11 @@ export class MessageMemory {
   #fill = 0;
   /** Where the last `take` begins in what it returned. */
   start = 0;
+  /** Of the last message; those of one publisher follow each other. Its bytes lie in the slab of then. */
+  #topic = '';
+  #topicSlab: Buffer = EMPTY_BUFFER;
+  #topicStart = 0;
+  #topicEnd = 0;
 
   take(byteCount: number): Buffer {
     if (byteCount > SLAB_BYTES / 4) {
@@ -112,6 +113,27 @@ export class MessageMemory {
     this.#fill += byteCount;
     return this.#slab;
   }
+
+  /** What is taken last has this topic, which begins there. */
+  tookTopic(topic: string, slab: Buffer, start: number, end: number): void {
+    // A large message has a slab of its own, which this must not keep alive.
+    if (slab !== this.#slab) return;
+    this.#topic = topic;
+    this.#topicSlab = slab;
+    this.#topicStart = start;
+    this.#topicEnd = end;
+  }
+
+  /** The text of these bytes; the same string as before, if they are the same. */
+  topicIn(record: Buffer, start: number, end: number): string {
+    const bytes = this.#topicEnd - this.#topicStart;
+    if (bytes !== end - start) return record.utf8Slice(start, end);
+    const known = this.#topicSlab;
+    for (let i = 0; i < bytes; i++) {
+      if (known[this.#topicStart + i] !== record[start + i]) return record.utf8Slice(start, end);
+    }
+    return this.#topic;
+  }
 }
 
 /** The message keeps nothing of the record alive. */
@@ -120,18 +142,20 @@ export function readMessage(
   previousSequence: number,
   memory: MessageMemory,
 ): Message {
-  const { flags, sequence, expiresAtMs, bodyBytes, propertyBytes } = readHeader(
-    cursor,
-    previousSequence,
-  );
-  const record = cursor.bytes(bodyBytes + propertyBytes);
-  const payloadStart = payloadStartOf(record, bodyBytes);
-  const slab = memory.take(record.length);
+  readHeader(cursor, previousSequence);
+  const { flags, sequence, expiresAtMs, bodyBytes, propertyBytes } = header;
+  const bytes = bodyBytes + propertyBytes;
+  const record = cursor.buffer;
+  const at = cursor.skip(bytes);
+  const payloadStart = payloadStartOf(record, at, bodyBytes);
+  const topic = memory.topicIn(record, at + 2, at + payloadStart);
+  const slab = memory.take(bytes);
   const { start } = memory;
-  const end = copyRange(slab, start, record, 0, record.length);
+  const end = copyRange(slab, start, record, at, at + bytes);
+  memory.tookTopic(topic, slab, start + 2, start + payloadStart);
   return new Message(
     sequence,
-    record.utf8Slice(2, payloadStart),
+    topic,
     slab,
     start,
     start + payloadStart,

@@ -235,18 +235,21 @@ export function readRunFooter(value: Buffer, lastSeq: number): RunFooter {
 }
 
 export function readRunEntries(value: Buffer, footer: RunFooter): RunEntries {
-  const cursor = new Cursor(value, 0, footer.entriesEnd);
-  const seqs: number[] = [];
-  const qos: (1 | 2)[] = [];
-  const retain: boolean[] = [];
-  const subscriptionIds: (readonly number[] | null)[] = [];
-  const blocks: number[] = [];
-  const ordinals: number[] = [];
+  const { count, entriesEnd } = footer;
+  // Each has a byte at least.
+  if (count > entriesEnd) throw new RecordDamage('run has fewer entries than it says');
+  const cursor = new Cursor(value, 0, entriesEnd);
+  const seqs: number[] = new Array(count);
+  const qos: (1 | 2)[] = new Array(count);
+  const retain: boolean[] = new Array(count);
+  const subscriptionIds: (readonly number[] | null)[] = new Array(count);
+  const blocks: number[] = new Array(count);
+  const ordinals: number[] = new Array(count);
   let seq = footer.firstSeq - 1;
   let ids: readonly number[] | null = null;
   let block = 0;
   let ordinal = -1;
-  for (let i = 0; i < footer.count; i++) {
+  for (let i = 0; i < count; i++) {
     const flags = cursor.u8();
     if ((flags & ~KNOWN_BITS) !== 0) throw new RecordDamage('entry flags are unknown');
     seq += (flags & SEQ_JUMPS) !== 0 ? cursor.varint() : 1;
@@ -259,12 +262,12 @@ export function readRunEntries(value: Buffer, footer: RunFooter): RunEntries {
     } else {
       ordinal++;
     }
-    seqs.push(seq);
-    qos.push((flags & QOS_2) !== 0 ? 2 : 1);
-    retain.push((flags & RETAIN) !== 0);
-    subscriptionIds.push((flags & HAS_SUBSCRIPTION_IDS) !== 0 ? ids : null);
-    blocks.push(block);
-    ordinals.push(ordinal);
+    seqs[i] = seq;
+    qos[i] = (flags & QOS_2) !== 0 ? 2 : 1;
+    retain[i] = (flags & RETAIN) !== 0;
+    subscriptionIds[i] = (flags & HAS_SUBSCRIPTION_IDS) !== 0 ? ids : null;
+    blocks[i] = block;
+    ordinals[i] = ordinal;
   }
   cursor.expectEnd();
   if (seq !== footer.lastSeq) throw new RecordDamage('run does not end at its last position');

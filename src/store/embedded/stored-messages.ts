@@ -7,22 +7,21 @@ import { type MessageMemory, readMessage, skipMessage } from './message-codec.ts
 import { Cursor } from './varint.ts';
 
 export class StoredMessages {
-  readonly #buffer: Buffer;
+  /** For all that are asked for, one after the other. */
+  readonly #cursor: Cursor;
   readonly #starts: number[] = [];
   /** Sequence of the message before; the first has 0. */
   readonly #previous: number[] = [];
-  readonly #end: number;
 
   /** Reads `count` messages from the cursor on; what follows them is the caller's. */
   constructor(cursor: Cursor, count: number) {
-    this.#buffer = cursor.buffer;
     let sequence = 0;
     for (let i = 0; i < count; i++) {
       this.#starts.push(cursor.pos);
       this.#previous.push(sequence);
       sequence = skipMessage(cursor, sequence);
     }
-    this.#end = cursor.pos;
+    this.#cursor = new Cursor(cursor.buffer, 0, cursor.pos);
   }
 
   get count(): number {
@@ -33,7 +32,7 @@ export class StoredMessages {
   at(ordinal: number, memory: MessageMemory): Message | undefined {
     const start = this.#starts[ordinal];
     if (start === undefined) return undefined;
-    const cursor = new Cursor(this.#buffer, start, this.#end);
-    return readMessage(cursor, this.#previous[ordinal]!, memory);
+    this.#cursor.pos = start;
+    return readMessage(this.#cursor, this.#previous[ordinal]!, memory);
   }
 }

@@ -56,19 +56,22 @@ export class Cursor {
     throw new RecordDamage('integer is too long');
   }
 
-  /** A view of the next bytes, not a copy. */
-  bytes(byteCount: number): Buffer {
+  /** Goes on behind the next bytes, and returns where they begin. */
+  skip(byteCount: number): number {
     const start = this.pos;
     if (byteCount > this.end - start) throw new RecordDamage('record is cut off');
     this.pos = start + byteCount;
+    return start;
+  }
+
+  /** A view of the next bytes, not a copy. */
+  bytes(byteCount: number): Buffer {
+    const start = this.skip(byteCount);
     return this.buffer.subarray(start, this.pos);
   }
 
   string(): string {
-    const byteCount = this.varint();
-    const start = this.pos;
-    if (byteCount > this.end - start) throw new RecordDamage('record is cut off');
-    this.pos = start + byteCount;
+    const start = this.skip(this.varint());
     return this.buffer.utf8Slice(start, this.pos);
   }
 
