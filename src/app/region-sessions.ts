@@ -130,8 +130,7 @@ export class RegionSessions {
       waitMs: this.#waitMs,
     });
     roaming.mover = this.mover;
-    roaming.announce = (client, to, epoch, by) =>
-      encodeFrame(by === null ? { client, to, epoch } : { client, to, epoch, by });
+    roaming.announce = roamCodec.word;
     this.mover.start();
   }
 

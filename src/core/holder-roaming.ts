@@ -56,6 +56,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     notes: RoamNotes,
   ) {
     super(services, encoder, shared.own, directory);
+    this.announce = shared.codec.word;
     this.#shared = shared;
     this.#moving = new MovingTable(shared.own, notes, shared.codec, this.#tickets);
   }
@@ -273,7 +274,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   #answerFor(client: string): ArrivalAnswer {
     const { coming = null, state = null } = this.#moving.get(client) ?? {};
     // Whoever has it elsewhere is to end it, and has an epoch that is not known here.
-    const begunUs = this.beginning.has(client) ? this.directory.nextEpoch() : 0;
+    const begunUs = this.beginnings.has(client) ? this.directory.nextEpoch() : 0;
     const epoch = Math.max(state?.epoch ?? 0, begunUs);
     const { record = null, inboundIds = [], turns = [] } = coming ?? {};
     return { client, epoch, record, inboundIds, turns };
@@ -404,14 +405,12 @@ export class HolderRoaming extends Roaming implements RoamHolder {
 
   /** Its client has it, at some node, which has told all what it subscribes to. */
   openedAt(clientId: string, identity: string | null, settled: () => void): void {
-    this.isOpen(clientId);
+    this.beginnings.ended(clientId);
     const session = this.session(clientId);
-    const home = this.beginning.get(clientId);
-    if (home !== undefined) {
-      this.beginning.delete(clientId);
+    const anew = this.beginnings.take(clientId);
+    if (anew !== null) {
       const epoch = session?.roam?.epoch ?? this.directory.nextEpoch();
-      this.mover?.endElsewhere(clientId, home, epoch, identity);
-      if (session === null) this.directory.forget(clientId);
+      this.tellBegun(clientId, epoch, anew, identity, session !== null);
     }
     const moving = this.#moving.get(clientId);
     if (moving === null || session === null) {
@@ -760,6 +759,10 @@ export class HolderRoaming extends Roaming implements RoamHolder {
 
   protected override repeat(clientId: string, to: string, epoch: number): void {
     this.#shared.announceRegion(clientId, to, epoch);
+  }
+
+  protected override tellHere(clientId: string, epoch: number): void {
+    this.#shared.announceRegion(clientId, this.own, epoch);
   }
 
   override tell(region: string, topic: string, payload: Buffer): boolean {

@@ -56,6 +56,8 @@ export interface MovingSessions {
   awaitMove(session: Session, awaited: Awaited): void;
   /** Where messages of this node belong that are for the session; null: it is not on its way. Of datacenters alone. */
   placeOf(clientId: string): Place | null;
+  /** A CONNECT has made a session, in the turn it did so. The ticket that makes durable what others are told of it. */
+  begun(session: Session): Ticket;
   /** The client has its session. */
   opened(session: Session): void;
   /** Text of a region with a link here, which its client may not have said. */

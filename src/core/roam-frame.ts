@@ -4,6 +4,7 @@
  * the peer links see to. Types only.
  */
 
+import type { Anew } from './beginnings.ts';
 import type { MovedEntry } from './moved-entry.ts';
 import type { Coming } from './moving-sessions.ts';
 import type { SessionRecord } from './ports.ts';
@@ -86,6 +87,13 @@ export interface MovingNote {
   readonly placement: Placement;
 }
 
+/** What goes with a word when a session has begun anew. */
+export interface AnewWord {
+  readonly anew: Anew;
+  /** Whose it is: nobody else's ends, or is handed over. */
+  readonly identity: string | null;
+}
+
 /** How all of it is written. Implemented by geo/roaming. */
 export interface RoamCodec {
   frame(head: RoamFrame, body?: Buffer): Buffer;
@@ -96,5 +104,11 @@ export interface RoamCodec {
   entries(clientId: string, entries: readonly MovedEntry[]): Buffer;
   readEntries(bytes: Buffer, nextSequence: () => number): readonly MovedEntry[];
   /** What one node (`by`), or the region, says to other regions: where its messages belong. */
-  word(clientId: string, to: string, epoch: number, by: string | null): Buffer;
+  word(
+    clientId: string,
+    to: string,
+    epoch: number,
+    by: string | null,
+    anew: AnewWord | null,
+  ): Buffer;
 }

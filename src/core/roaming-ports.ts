@@ -45,8 +45,6 @@ export interface Mover {
   goneTo(clientId: string): { readonly to: string; readonly epoch: number } | null;
   /** Goes for what other regions still have of it. */
   begin(session: Session): void;
-  /** It begins anew here: its home is to end it. */
-  endElsewhere(clientId: string, home: string, epoch: number, identity: string | null): void;
   /** Its word about the session has not come: it is to say once more where its messages belong, or say that of `to`. */
   askAgain(clientId: string, region: string, to: string, epoch: number): void;
   /** A region with a link to this one has asked. */

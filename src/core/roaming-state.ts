@@ -279,6 +279,12 @@ export class RoamingState {
     return this.#streams.saidOf(origin) ?? null;
   }
 
+  /** All that is published in a region is for the session there, until it says so. */
+  concede(region: string, epoch: number): void {
+    this.#kept?.claim(region, region, epoch);
+    this.#streams.claim(region, region, epoch);
+  }
+
   /** Epoch of what was said last; 0: nothing was. */
   saidOf(origin: string): number {
     return this.#streams.saidOf(origin)?.epoch ?? 0;
@@ -294,6 +300,11 @@ export class RoamingState {
   unplace(): void {
     this.#kept?.unsay(this.source);
     this.#streams.unsay(this.source);
+  }
+
+  /** It has begun here, and its client with it: what older ones of it have elsewhere that does not know. */
+  get isAnew(): boolean {
+    return this.arrived < this.born;
   }
 
   /** This region has said of this stay that its messages belong here. */

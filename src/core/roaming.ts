@@ -5,6 +5,7 @@
  * sessions stay where they are has none.
  */
 
+import { type Anew, Beginnings } from './beginnings.ts';
 import { linkIdOf } from './link-names.ts';
 import type { MovedEntry } from './moved-entry.ts';
 import type { Arrival, Coming, MovingSessions, Place } from './moving-sessions.ts';
@@ -12,6 +13,7 @@ import type { SessionRecord, Ticket } from './ports.ts';
 import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import { EntryState, QueueEntry } from './queue-entry.ts';
+import type { AnewWord, RoamCodec } from './roam-frame.ts';
 import { RoamVoice } from './roam-voice.ts';
 import type { FetchAnswer, HandedSession, Mover } from './roaming-ports.ts';
 import type { Source } from './roaming-record.ts';
@@ -27,11 +29,6 @@ const HELD_BYTES_MAX = 16 * 1024 * 1024;
 /** Entries read at once while those are settled that are safe elsewhere. */
 const READ_MESSAGES = 256;
 const READ_BYTES = 64 * 1024;
-/** Homes that are to be told of clean starts whose CONNECT is under way. */
-const BEGINNING_MAX = 10_000;
-const OPENING_MAX = 10_000;
-/** Whether a client may come takes no longer, or its CONNECT is waited for no more. */
-const OPENING_MS = 2000;
 
 /** Of notes of what waits for a move. */
 export const HELD_PREFIX = 'roam/';
@@ -40,7 +37,7 @@ export const HELD_PREFIX = 'roam/';
 export type PageReader = (entries: readonly MovedEntry[], more: boolean, isAll: boolean) => void;
 
 /** A region, or one life of a node (`by`), says from where on its messages belong to another home. */
-export type Announce = (clientId: string, to: string, epoch: number, by: string | null) => Buffer;
+export type Announce = RoamCodec['word'];
 
 export class Roaming implements MovingSessions {
   readonly own: string;
@@ -55,10 +52,7 @@ export class Roaming implements MovingSessions {
   protected readonly voice: RoamVoice;
   readonly #publication: Publication = new Publication();
   readonly #tickets: TicketLine;
-  /** By client: where a session is that its CONNECT under way has ended. */
-  protected readonly beginning: Map<string, string> = new Map();
-  /** By client: CONNECTs for which other regions were asked, and whose session is not open yet. */
-  readonly #opening: Map<string, { readonly epoch: number; readonly untilMs: number }> = new Map();
+  protected readonly beginnings: Beginnings = new Beginnings();
 
   constructor(
     services: Services,
@@ -85,44 +79,31 @@ export class Roaming implements MovingSessions {
     const local = this.session(clientId);
     const home = this.#homeOf(clientId, found, local);
     if (home !== null || isSure || this.mover === null) {
-      this.#arriveFrom(home, arrival);
+      this.#arriveFrom(home, true, arrival);
       return;
     }
     const epoch = this.directory.nextEpoch();
-    const untilMs = this.services.core.clock.monotonicMs() + OPENING_MS;
-    if (this.#opening.size >= OPENING_MAX) this.#opening.clear();
-    this.#opening.set(clientId, { epoch, untilMs });
-    this.mover.locate(clientId, epoch, (located) => {
-      if (arrival.isWanted()) this.#arriveFrom(located, arrival);
-      else if (this.#opening.get(clientId)?.epoch === epoch) this.#opening.delete(clientId);
+    this.beginnings.asking(clientId, epoch, this.services.core.clock.monotonicMs());
+    this.mover.locate(clientId, epoch, (located, isKnown) => {
+      if (arrival.isWanted()) this.#arriveFrom(located, isKnown, arrival);
+      else this.beginnings.ended(clientId, epoch);
     });
-  }
-
-  /** Its client has it: whoever asks finds it from here on. */
-  protected isOpen(clientId: string): void {
-    this.#opening.delete(clientId);
   }
 
   /** A CONNECT of a client that may be new is under way here: whoever asks for one of `epoch` is to wait for it. */
   comesBefore(clientId: string, epoch: number, region: string): boolean {
-    const opening = this.#opening.get(clientId);
-    if (opening === undefined) return false;
-    if (this.services.core.clock.monotonicMs() >= opening.untilMs) {
-      this.#opening.delete(clientId);
-      return false;
-    }
-    return opening.epoch < epoch || (opening.epoch === epoch && this.own < region);
+    const own = this.beginnings.epochOf(clientId, this.services.core.clock.monotonicMs());
+    if (own === null) return false;
+    return own < epoch || (own === epoch && this.own < region);
   }
 
-  #arriveFrom(home: string | null, { clientId, found, isClean, isWanted, done }: Arrival): void {
-    this.beginning.delete(clientId);
-    if (home === null) {
-      done();
-      return;
-    }
-    if (isClean) {
-      if (this.beginning.size >= BEGINNING_MAX) this.beginning.clear();
-      this.beginning.set(clientId, home);
+  /** `isSure`: no other region has it; nothing where a home is named. */
+  #arriveFrom(home: string | null, isSure: boolean, arrival: Arrival): void {
+    const { clientId, found, isClean, isWanted, done } = arrival;
+    const { beginnings } = this;
+    if (home === null || isClean) {
+      const anew = isClean ? 'clean' : 'unsure';
+      beginnings.expect(clientId, home === null && isSure ? null : anew);
       done();
       return;
     }
@@ -133,6 +114,8 @@ export class Roaming implements MovingSessions {
     }
     this.mover.fetch(clientId, home, epoch, (answer, known) => {
       if (!isWanted()) return;
+      const isLost = answer.kind === 'silent' && found === null && this.session(clientId) === null;
+      beginnings.expect(clientId, isLost ? 'unsure' : null);
       this.fetched(clientId, found, answer, home, known, done);
     });
   }
@@ -298,17 +281,39 @@ export class Roaming implements MovingSessions {
   admit(): void {}
   awaitMove(): void {}
 
+  /** What others have to know of it is in the commit that has the session. */
+  begun(session: Session): Ticket {
+    const { clientId, identity, durable, roam } = session;
+    const anew = this.beginnings.take(clientId);
+    if (anew === null) return 0;
+    const epoch = roam?.epoch ?? this.directory.nextEpoch();
+    this.tellBegun(clientId, epoch, anew, identity, durable);
+    if (anew === 'unsure') roam?.redirect(this.own, this.own, epoch);
+    return this.services.sessions.save(session);
+  }
+
+  /** It has begun anew here: older ones elsewhere end, or are handed over. */
+  protected tellBegun(
+    clientId: string,
+    epoch: number,
+    anew: Anew,
+    identity: string | null,
+    isLasting: boolean,
+  ): void {
+    if (isLasting || anew === 'clean') this.sayAnew(clientId, epoch, anew, identity);
+    if (!isLasting && anew === 'clean') this.directory.forget(clientId);
+  }
+
+  /** Into the queues of all links: a region that cannot be asked hears it when it is back. */
+  sayAnew(clientId: string, epoch: number, anew: Anew, identity: string | null): void {
+    const payload = this.announce?.(clientId, this.own, epoch, null, { anew, identity });
+    if (payload !== undefined) this.voice.announce(payload);
+  }
+
   /** The client has its session. */
   opened(session: Session): void {
-    const { clientId, identity, roam } = session;
-    this.isOpen(clientId);
-    const home = this.beginning.get(clientId);
-    if (home !== undefined) {
-      this.beginning.delete(clientId);
-      const epoch = roam?.epoch ?? this.directory.nextEpoch();
-      this.mover?.endElsewhere(clientId, home, epoch, identity);
-      if (!session.durable) this.directory.forget(clientId);
-    }
+    const { clientId, roam } = session;
+    this.beginnings.ended(clientId);
     if (roam !== null && roam.sources.length > 0) this.mover?.begin(session);
   }
 
@@ -535,7 +540,7 @@ export class Roaming implements MovingSessions {
 
   /** The same of a session that is not here. */
   tellMoved(clientId: string, to: string, epoch: number, by: string | null = null): void {
-    const payload = this.announce?.(clientId, to, epoch, by);
+    const payload = this.announce?.(clientId, to, epoch, by, null);
     if (payload !== undefined) this.voice.announce(payload);
   }
 
@@ -565,6 +570,8 @@ export class Roaming implements MovingSessions {
     const session = this.session(clientId);
     const roam = session?.roam ?? null;
     if (session === null || roam === null || !session.durable) return nothingNew;
+    const isBehind = to !== this.own && epoch < roam.epoch;
+    if (isBehind && roam.saidOf(this.own) < roam.epoch) this.#insist(session);
     const word = roam.hear(by ?? origin, to, epoch);
     if (word === null) return nothingNew;
     // A later CONNECT there, which this region could not be asked about.
@@ -574,6 +581,49 @@ export class Roaming implements MovingSessions {
       roam.keep(word, failed);
       return session.ended ? 0 : this.save(session);
     };
+  }
+
+  /**
+   * Its client has begun anew in that region. `keep` as of `redirected`; `outcome`: it has ended here, or what is
+   * there is to be fetched.
+   */
+  begunElsewhere(
+    region: string,
+    clientId: string,
+    epoch: number,
+    { anew, identity }: AnewWord,
+  ): BegunElsewhere {
+    const session = this.session(clientId);
+    if (session === null || session.ended || !session.durable) return NOTHING_BEGUN;
+    // What is somebody else's is nobody's to end, or to have.
+    if (session.identity !== null && session.identity !== identity) return NOTHING_BEGUN;
+    if (isNewer(session, region, epoch)) {
+      this.#insist(session);
+      const keep = (): Ticket => (session.ended ? 0 : this.save(session));
+      if (anew === 'clean' || isLeaving(session)) return { keep, outcome: null };
+      // What is published there from here on is in that one's queue.
+      session.roam!.concede(region, epoch);
+      return { keep, outcome: 'fetch' };
+    }
+    if (anew === 'unsure') {
+      return { keep: this.redirected(region, clientId, region, epoch), outcome: null };
+    }
+    this.end(session, identity);
+    return { keep: () => this.services.sessions.endTicket, outcome: 'ended' };
+  }
+
+  /** A home elsewhere with an earlier CONNECT is to let go. Once what is published here is for the session here. */
+  #insist(session: Session): void {
+    const roam = session.roam!;
+    if (roam.leaving !== null || roam.homeOf(this.own) !== this.own) return;
+    roam.redirect(this.own, this.own, roam.epoch);
+    this.tellHere(session.clientId, roam.epoch);
+    this.save(session);
+  }
+
+  /** All regions are told that its home is here. */
+  protected tellHere(clientId: string, epoch: number): void {
+    this.tellMoved(clientId, this.own, epoch);
   }
 
   /** To a region that has a link up; false: it has none. What is lost is asked for again. */
@@ -697,12 +747,28 @@ export class Roaming implements MovingSessions {
   }
 }
 
+/** What the word of a session that has begun anew elsewhere comes to. */
+export interface BegunElsewhere {
+  readonly keep: (failed: boolean) => Ticket;
+  readonly outcome: 'ended' | 'fetch' | null;
+}
+
 export function isLeaving({ roam }: Session): boolean {
   return roam !== null && roam.leaving !== null;
 }
 
 function nothingNew(): Ticket {
   return 0;
+}
+
+const NOTHING_BEGUN: BegunElsewhere = { keep: nothingNew, outcome: null };
+
+/** Its client has been here since that CONNECT in another region, or in a third one. */
+export function isNewer({ roam }: Session, region: string, epoch: number): boolean {
+  if (roam === null) return false;
+  const { leaving } = roam;
+  if (leaving !== null && leaving.to !== region && leaving.epoch > epoch) return true;
+  return roam.epoch > epoch;
 }
 
 const NO_LISTING = { epoch: 0, timeUs: 0, expiryIntervalS: 0 };

@@ -218,6 +218,11 @@ export class SharedRoaming implements MovingSessions, RoamListener {
 
   opened(): void {}
 
+  /** The holder tells others, once the client has it. */
+  begun(): Ticket {
+    return 0;
+  }
+
   changed({ clientId: client }: Session): void {
     const placement = this.#table.get(client);
     if (placement === undefined || placement.isSaid || placement.away !== null) return;
@@ -298,7 +303,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
 
   /** Regions' own words are the holder's to say. */
   announceRegion(clientId: string, to: string, epoch: number): void {
-    this.#voice.announce(this.codec.word(clientId, to, epoch, null));
+    this.#voice.announce(this.codec.word(clientId, to, epoch, null, null));
   }
 
   /**
@@ -515,7 +520,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     if (session !== undefined) this.known(session);
     let words: readonly Message[] = [];
     if (isSaid && !isSame) {
-      words = this.#voice.announce(this.codec.word(clientId, to, epoch, this.#source));
+      words = this.#voice.announce(this.codec.word(clientId, to, epoch, this.#source, null));
     }
     this.#whenSafe(words, () => {
       const told = (): void => this.#say(from, { k: 'placed', client: clientId, to, epoch });

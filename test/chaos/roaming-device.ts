@@ -38,11 +38,17 @@ export class RoamingDevice {
   #nextId = 1;
   #visit: Visit | null = null;
   #isFirst = true;
+  #isSubscribed = false;
 
   constructor(id: string, ledger: RoamingLedger, prng: Prng) {
     this.id = id;
     this.#ledger = ledger;
     this.#prng = prng;
+  }
+
+  /** It has been told so. */
+  get isSubscribed(): boolean {
+    return this.#isSubscribed;
   }
 
   get region(): string | null {
@@ -82,12 +88,13 @@ export class RoamingDevice {
       if (!this.#isFirst) this.#ledger.sessionLost(this.id, region);
       this.#received.clear();
       this.#open.clear();
+      this.#isSubscribed = false;
     }
     const visit: Visit = { region, client, socket, ended, isLeft: false };
     this.#visit = visit;
     if (before !== null && leave === 'stay')
       void this.#watch(before, wasBlind || this.#ledger.isBlind);
-    if (this.#isFirst || !first.sessionPresent) {
+    if (!this.#isSubscribed) {
       const subscriptions = [{ filter: `to/${this.id}/#`, qos: 2 }];
       client.send(subscribe({ version: 5, packetId: 60_000, subscriptions }));
     }
@@ -160,6 +167,8 @@ export class RoamingDevice {
     } else if (packet.type === 'PUBREL') {
       this.#received.delete(packetId);
       client.send(ack('PUBCOMP', packetId));
+    } else if (packet.type === 'SUBACK') {
+      this.#isSubscribed = true;
     } else if (packet.type === 'PUBLISH') {
       this.#message(visit, packet);
     }

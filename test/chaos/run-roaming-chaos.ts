@@ -21,6 +21,8 @@ export interface RoamingChaosOptions {
   /** Of those that the regions can suffer; all unless told. */
   readonly kinds?: readonly MovingFault[] | undefined;
   readonly devices: number;
+  /** So many more come one after the other, and go on at once. */
+  readonly newcomers?: number | undefined;
   /** Messages a second of each node's publisher. */
   readonly ratePerS: number;
   /** Devices publish, too. */
@@ -46,6 +48,8 @@ const STAY_MS_MAX = 60;
 /** Moves that take longer are told of. */
 const SLOW_MS = 1000;
 const SETTLE_MS = 90_000;
+/** Links have subscribed to what a device wants. */
+const LINKED_MS = 1500;
 /** A device of a datacenter goes to another node of it as often. */
 const NEXT_DOOR_ONE_IN = 5;
 
@@ -91,11 +95,11 @@ class Run {
       await device.move(region, this.#port(region, this.#prng)!, 'stay');
     }
     await regions.linksUp();
-    // Links have subscribed to what devices want.
-    await sleep(1500);
+    await sleep(LINKED_MS);
     this.#traffic.begin();
     const moving = this.#devices.map((device, i) => this.#wander(device, new Prng(seed * 7 + i)));
     const killing = this.#kill();
+    await this.#welcome(ids, moving);
     await Promise.all(moving);
     const stopping = this.#traffic.stop();
     await killing;
@@ -113,6 +117,28 @@ class Run {
       medianMs: Math.round(tookMs[tookMs.length >> 1] ?? 0),
       p99Ms: Math.round(tookMs[Math.floor(tookMs.length * 0.99)] ?? 0),
     };
+  }
+
+  /** Devices that come while the others move; somebody publishes to each once that is owed to it. */
+  async #welcome(ids: string[], moving: Promise<void>[]): Promise<void> {
+    const { newcomers = 0, moves, seed, names, visited = names } = this.#options;
+    const first = ids.length;
+    for (let i = first; i < first + newcomers; i++) {
+      while (this.#moves < ((i - first) * moves) / newcomers) await sleep(10);
+      const id = `${seed}-${i}`;
+      const device = new RoamingDevice(id, this.#ledger, new Prng(seed + i));
+      const port = this.#port(visited[i % visited.length]!, this.#prng);
+      if (port === null) continue;
+      this.#devices.push(device);
+      await device.move(visited[i % visited.length]!, port, 'stay');
+      moving.push(this.#wander(device, new Prng(seed * 7 + i)));
+      void this.#known(device).then(() => ids.push(id));
+    }
+  }
+
+  async #known(device: RoamingDevice): Promise<void> {
+    while (!device.isSubscribed) await sleep(10);
+    await sleep(LINKED_MS);
   }
 
   /** Of some node; null: all of the region is down. */

@@ -1,5 +1,5 @@
 /**
- * `npm run chaos:roaming -- [--moves 10000] [--kills 10] [--devices 12] [--rate 60] [--stay 60] [--seed S]
+ * `npm run chaos:roaming -- [--moves 10000] [--kills 10] [--devices 12] [--newcomers 0] [--rate 60] [--stay 60] [--seed S]
  * [--regions eu:2,us:2] [--visited eu,us] [--wait 5000] [--kinds node,holder,redis,region] [--logs FOLDER]`: the
  * long form of the ledger of moves between regions, two of one node each unless told; devices go among those
  * `visited`, all unless told. Ends with 1 when the books do not balance.
@@ -20,6 +20,7 @@ const { values } = parseArgs({
     moves: { type: 'string', default: '10000' },
     kills: { type: 'string', default: '10' },
     devices: { type: 'string', default: '12' },
+    newcomers: { type: 'string', default: '0' },
     rate: { type: 'string', default: '60' },
     seed: { type: 'string' },
     stay: { type: 'string', default: '60' },
@@ -66,6 +67,7 @@ try {
     moves,
     movesPerKill: kills === 0 ? 0 : Math.floor(moves / (kills + 1)),
     devices: Number(values.devices),
+    newcomers: Number(values.newcomers),
     ratePerS: Number(values.rate),
     stayMsMax: Number(values.stay),
     devicesPublish: values['devices-publish'],

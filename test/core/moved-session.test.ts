@@ -4,6 +4,7 @@ import t from 'tap';
 import type { MovedEntry } from '../../src/core/moved-entry.ts';
 import { RegionLinks } from '../../src/core/region-links.ts';
 import type { FetchAnswer, HandedSession, Mover } from '../../src/core/roaming-ports.ts';
+import { RoamingState } from '../../src/core/roaming-state.ts';
 import type { Session } from '../../src/core/session.ts';
 import { FakeDirectory } from './fake-directory.ts';
 import { World } from './world.ts';
@@ -12,6 +13,8 @@ const kept = { clean: false, expiryS: 100 };
 
 class FakeMover implements Mover {
   home: string | null = null;
+  /** All have said. */
+  isSure = true;
   answer: FetchAnswer = { kind: 'none' };
   /** What is asked for stays unanswered until the test says so. */
   isHeld = false;
@@ -36,9 +39,9 @@ class FakeMover implements Mover {
     done: (home: string | null, isSure: boolean) => void,
   ): void {
     this.located.push(clientId);
-    const { home } = this;
-    if (this.isHeld) this.held.push(() => done(home, true));
-    else done(home, true);
+    const { home, isSure } = this;
+    if (this.isHeld) this.held.push(() => done(home, isSure));
+    else done(home, isSure);
   }
 
   goneTo(): null {
@@ -50,7 +53,6 @@ class FakeMover implements Mover {
   }
 
   askAgain(): void {}
-  endElsewhere(): void {}
 
   asked(): void {}
 }
@@ -60,6 +62,11 @@ async function setUp() {
   const links = new RegionLinks('here', Buffer.alloc(16, 1));
   const world = await World.start({ directory, links, time: directory.time });
   const roaming = world.broker.roaming!;
+  const said: string[] = [];
+  roaming.announce = (client, to, _epoch, _by, anew) => {
+    said.push(`${client} ${to} ${anew?.anew ?? ''}`.trim());
+    return Buffer.alloc(0);
+  };
   const mover = new FakeMover();
   roaming.mover = mover;
   const noted: Map<string, MovedEntry> = new Map();
@@ -67,7 +74,7 @@ async function setUp() {
     if (entry === null) noted.delete(key);
     else noted.set(key, entry);
   };
-  return { directory, world, roaming, mover, noted };
+  return { directory, world, roaming, mover, noted, said };
 }
 
 function handed(directory: FakeDirectory, clientId: string): HandedSession {
@@ -182,4 +189,69 @@ t.test('a region says that its messages belong to a later home', async (t) => {
   world.settle();
   t.match(roam!.leaving, { to: 'far', epoch: epoch + 1 });
   t.match(client.receive().at(-1), { type: 'disconnect', reasonCode: 0x8e });
+});
+
+t.test('what other regions are told of a session that begins anew', async (t) => {
+  const { directory, world, mover, said } = await setUp();
+  const comes = (clientId: string, clean: boolean, expiryS: number): void => {
+    const client = world.client(5, clientId);
+    client.connect({ clean, expiryS });
+    world.settle();
+    t.notOk(client.accepted(), 'no session');
+    client.sink.close();
+  };
+  comes('new', false, 100);
+  t.strictSame(said.splice(0), [], 'all have said that they have none');
+  mover.isSure = false;
+  comes('unsure', false, 100);
+  t.strictSame(said.splice(0), ['unsure here unsure'], 'one that did not answer may have it');
+  comes('brief', true, 0);
+  t.strictSame(said.splice(0), [], 'nobody is asked about what does not last');
+  mover.home = 'far';
+  comes('clean', true, 100);
+  t.strictSame(said.splice(0), ['clean here clean']);
+  directory.isSure = false;
+  comes('gone', true, 0);
+  t.strictSame(said.splice(0), ['gone here clean']);
+  t.ok(directory.told.includes('forgot gone'));
+  mover.answer = { kind: 'silent' };
+  comes('silent', false, 100);
+  t.strictSame(said.splice(0), ['silent here unsure'], 'whoever has it did not answer');
+});
+
+t.test('another region says that it has begun a session anew', async (t) => {
+  const { directory, world, roaming, mover, said } = await setUp();
+  const home = (clientId: string) => {
+    const client = world.connected(5, clientId, { expiryS: 100 });
+    const roam = new RoamingState('here', 0);
+    roam.epoch = directory.nextEpoch();
+    roaming.session(clientId)!.roam = roam;
+    return { client, roam };
+  };
+  const hears = (clientId: string, epoch: number, anew: 'clean' | 'unsure', identity = null) =>
+    roaming.begunElsewhere('far', clientId, epoch, { anew, identity }).outcome === 'ended';
+  mover.isSure = true;
+
+  const one = home('one');
+  t.notOk(hears('one', one.roam.epoch - 1, 'clean'));
+  t.equal(one.roam.leaving, null, 'its client has been here since');
+  t.strictSame(said.splice(0), ['one here'], 'which that region has to know');
+  t.notOk(hears('one', one.roam.epoch + 1, 'unsure'));
+  t.match(one.roam.leaving, { to: 'far' }, 'what waits is handed over');
+  t.match(one.client.receive().at(-1), { type: 'disconnect', reasonCode: 0x8e });
+
+  const two = home('two');
+  t.ok(hears('two', two.roam.epoch + 1, 'clean'));
+  t.equal(roaming.session('two'), null, 'a clean start ends it');
+  t.notOk(hears('two', two.roam.epoch + 2, 'clean'));
+
+  const three = home('three');
+  three.client.sink.close();
+  const session = roaming.session('three')!;
+  Object.assign(session, { identity: 'somebody' });
+  t.notOk(hears('three', three.roam.epoch + 1, 'clean'));
+  t.notOk(hears('three', three.roam.epoch + 1, 'unsure'));
+  t.notOk(session.ended);
+  t.equal(three.roam.leaving, null, 'but not for anybody else');
+  t.strictSame(said, []);
 });

@@ -49,8 +49,6 @@ class FakeMover implements Mover {
   }
 
   begin(): void {}
-  endElsewhere(): void {}
-
   askAgain(clientId: string, region: string, to: string, epoch: number): void {
     this.asksAgain.push(`${region} of ${clientId}: to ${to} ${epoch}`);
   }

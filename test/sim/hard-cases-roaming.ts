@@ -2,7 +2,7 @@
 import type { RegionCase } from './hard-case-region.ts';
 import type { SimRegion } from './region-life.ts';
 import type { RegionScene } from './region-scene.ts';
-import { asksNobody, fetchesNothing, oneShare } from './roaming-planting.ts';
+import { asksNobody, fetchesNothing, oneShare, saysNothingOfAnew } from './roaming-planting.ts';
 import { standingsOf } from './roaming-watch.ts';
 import type { SimClient } from './sim-client.ts';
 
@@ -24,6 +24,11 @@ async function publishes(
     const packetId = writer.publish('a/1', text, 2);
     await scene.until(`${text} is taken`, () => writer.count('PUBREC', packetId) > 0);
   }
+}
+
+async function subscribes(scene: RegionScene, reader: SimClient<SimRegion>): Promise<void> {
+  const packetId = reader.subscribe('a/#', 2);
+  await scene.until('subscribed', () => reader.count('SUBACK', packetId) > 0);
 }
 
 function once(taken: readonly string[], texts: readonly string[]): boolean {
@@ -91,8 +96,7 @@ export const roamingCases: readonly RegionCase[] = [
     promise: async (scene) => {
       const [inEu, inUs] = [await scene.connected('one', 'eu'), await scene.connected('two', 'us')];
       const first = await scene.connected('reader', 'eu');
-      const packetId = first.subscribe('a/#', 2);
-      await scene.until('subscribed', () => first.count('SUBACK', packetId) > 0);
+      await subscribes(scene, first);
       const reader = await scene.connected('reader', 'us');
       if (reader.connack?.sessionPresent !== true) return false;
       if (!(await scene.comesTrue(() => !first.isOpen))) return false;
@@ -118,5 +122,52 @@ export const roamingCases: readonly RegionCase[] = [
     },
     without: 'nobody is asked who has it',
     sabotage: asksNobody,
+  },
+  {
+    number: 21,
+    title:
+      'a client that began anew, as its home could not be asked, has one home in the end, and what waited',
+    options: PAIR,
+    promise: async (scene) => {
+      const [inEu, inUs] = [await scene.connected('one', 'eu'), await scene.connected('two', 'us')];
+      const first = await scene.connected('reader', 'eu');
+      await subscribes(scene, first);
+      split(scene);
+      const reader = await scene.connected('reader', 'us');
+      if (reader.connack?.sessionPresent === true) return false;
+      await subscribes(scene, reader);
+      first.leave();
+      await scene.pass(1000);
+      await publishes(scene, inEu, ['eu 1']);
+      await publishes(scene, inUs, ['us 1']);
+      scene.site.network.unblockAll();
+      const isOne = (): boolean => isAt(scene, 'reader', 'us') || isAt(scene, 'reader', 'eu');
+      if (!(await scene.comesTrue(isOne, 120_000))) return false;
+      // The clocks of the regions have said which.
+      if (!reader.isOpen) await scene.again(reader, 'us');
+      if (!(await scene.comesTrue(() => isAt(scene, 'reader', 'us')))) return false;
+      await scene.pass(1000);
+      return once(reader.taken, ['us 1', 'eu 1']);
+    },
+    without: 'nobody is told that it has begun anew',
+    sabotage: saysNothingOfAnew,
+  },
+  {
+    number: 21,
+    title: 'a clean start that the home could not be told of ends its session, also after kill -9',
+    options: PAIR,
+    promise: async (scene) => {
+      const reader = await scene.subscriber('reader', 'eu', 'a/#', 2);
+      reader.leave();
+      await scene.pass(2000);
+      split(scene);
+      await scene.again(reader, 'us', { cleanStart: true });
+      scene.site.kill(scene.region('us'));
+      scene.site.network.unblockAll();
+      scene.site.start(scene.region('us'));
+      return scene.comesTrue(() => isAt(scene, 'reader', 'us'), 120_000);
+    },
+    without: 'nobody is told that it has begun anew',
+    sabotage: saysNothingOfAnew,
   },
 ];

@@ -9,6 +9,7 @@ import type { NoteKeeper } from '../../src/geo/identity-window.ts';
 import type { LinkHolder } from '../../src/geo/link-holder.ts';
 import { decodeFrame, encodeFrame, type Kept } from '../../src/geo/roaming/frame.ts';
 import { RegionMover } from '../../src/geo/roaming/mover.ts';
+import { roamCodec } from '../../src/geo/roaming/roam-codec.ts';
 import type { RoamingLinks } from '../../src/geo/roaming/roaming-links.ts';
 import { CassandraDirectory } from '../../src/store/cassandra/cassandra-directory.ts';
 import { DirectoryCounters } from '../../src/store/cassandra/directory-counters.ts';
@@ -87,7 +88,7 @@ export class RegionRoaming {
     }
     this.#held.clear();
     roaming.mover = this.mover;
-    roaming.announce = (client, to, epoch) => encodeFrame({ client, to, epoch });
+    roaming.announce = roamCodec.word;
     this.mover.start();
   }
 

@@ -84,7 +84,7 @@ export class RoamingClient {
   readonly options: RoamingClientOptions;
   /** CONNACKs with success, in another region than the one before. */
   moves = 0;
-  /** It begins no journey any more: what it had was lost with an excuse, and its session may be in two regions. */
+  /** It stays until its session is in one region: what it had was not found, with an excuse. */
   isForked = false;
   /** Where its last CONNACK came from. */
   region: string;

@@ -115,6 +115,11 @@ export function asksNobody({ roaming }: RegionLife): void {
   roaming!.mover.locate = (_clientId, _epoch, done) => done(null, true);
 }
 
+/** No other region hears that a session has begun anew. */
+export function saysNothingOfAnew({ roaming }: RegionLife): void {
+  roaming!.core.sayAnew = () => {};
+}
+
 /** Nobody goes for what is elsewhere. */
 export function fetchesNothing({ roaming }: RegionLife): void {
   roaming!.mover.begin = () => {};

@@ -292,9 +292,7 @@ class RoamingRun {
     }
     for (const device of this.#devices) {
       device.close();
-      // Of which it is not promised that only one region has it.
-      const where = device.isForked ? this.#site.regions : [this.#site.region(device.region)];
-      for (const region of where) this.#endSession(region, device.clientId);
+      this.#endSession(this.#site.region(device.region), device.clientId);
     }
     if (!this.#site.isReady) return;
     await flowUntil(this.#kernel, HEAL_MS, () => this.#left().length === 0, 250);

@@ -4,6 +4,7 @@
  * session has one home. Asks regions only through `standingsOf`, whatever a region is made of.
  */
 
+import { linkIdOf } from '../../src/core/link-names.ts';
 import { decodeFrame } from '../../src/geo/roaming/frame.ts';
 import type { RegionMover } from '../../src/geo/roaming/mover.ts';
 import { decodeListed } from '../../src/store/cassandra/listed-record.ts';
@@ -67,6 +68,16 @@ function standingInDatacenter(region: SimRegion, clientId: string): Standing | n
   };
 }
 
+/** A CONNECT that has left. */
+interface Connecting {
+  isTroubled: boolean;
+  /** Named by the row that can be read where it goes. */
+  readonly home: string | null;
+  /** Whoever had something of it could not be asked. */
+  readonly isParted: boolean;
+  readonly sinceMs: number;
+}
+
 export interface RoamingExcuses {
   /** Sessions that nobody who could be asked knew of. */
   unknown: number;
@@ -91,7 +102,7 @@ export class RoamingWatch {
   /** Whose order is not promised until its session is in one place. */
   readonly #disordered: Set<string> = new Set();
   /** By client: what was so when its CONNECT left, or at any time since. */
-  readonly #connecting: Map<string, { isTroubled: boolean; readonly sinceMs: number }> = new Map();
+  readonly #connecting: Map<string, Connecting> = new Map();
   /** Since when two regions serve it that see each other. */
   readonly #doubles: Map<string, number> = new Map();
   #orderGivenUp = 0;
@@ -193,6 +204,7 @@ export class RoamingWatch {
       const standings = standingsOf(site, clientId);
       this.#watchDoubles(nowMs, device, standings);
       const isSettled = standings.length === 1 && isSettledAt(standings[0]!);
+      if (device.isForked) this.#watchFork(device, isSettled);
       // A datacenter gives the order up while a session moves.
       const isShared = site.regions.some(({ datacenter }) => datacenter !== null);
       const isUnsure = this.#isTroubled || isGivenUp || isShared || !this.#isLinked;
@@ -201,6 +213,12 @@ export class RoamingWatch {
       this.#ledger.disordered(clientId);
       if (isSettled && site.isReady) this.#disordered.delete(clientId);
     }
+  }
+
+  /** What both of its sessions had taken by the time they met comes twice, and in another order. */
+  #watchFork(device: RoamingClient, isSettled: boolean): void {
+    this.#ledger.storeLost((reader) => reader === device.clientId);
+    if (isSettled && this.#site.isReady) device.isForked = false;
   }
 
   #watchDoubles(nowMs: number, device: RoamingClient, standings: readonly Standing[]): void {
@@ -228,7 +246,10 @@ export class RoamingWatch {
         const holder = holderOf(this.#site.region(from));
         if (holder === null || holder.node.pausedUntilMs >= 0) return false;
         if (network.isBlocked(from, to) || network.isBlocked(to, from)) return false;
-        return holder.holder.link(to)?.isUp === true;
+        if (holder.holder.link(to)?.isUp !== true) return false;
+        // One that is half open has no session there.
+        const there = readyOf(this.#site.region(to));
+        return there.some(({ broker }) => broker.admin.client(linkIdOf(from)) !== null);
       }),
     );
   }
@@ -242,13 +263,16 @@ export class RoamingWatch {
     // Back while it is moved.
     if (!isQuiet) this.#disordered.add(clientId);
     const isTroubled = this.#site.sessions!.isTroubled(region);
-    this.#connecting.set(clientId, { isTroubled, sinceMs: this.#site.kernel.nowMs });
+    const home = this.#listedHome(region, clientId);
+    const isParted = others.some((other) => !this.#areMutual([region, other.region]));
+    const { nowMs: sinceMs } = this.#site.kernel;
+    this.#connecting.set(clientId, { isTroubled, home, isParted, sinceMs });
   }
 
   excuses(device: RoamingClient, region: string): boolean {
     const { clientId } = device;
-    const { isTroubled } = this.#connecting.get(clientId)!;
-    const home = this.#listedHome(region, clientId);
+    // A row that has come since was not read.
+    const { isTroubled, home, isParted } = this.#connecting.get(clientId)!;
     const hasAnswer = !isTroubled && !this.#site.sessions!.isTroubled(region);
     if (hasAnswer && home !== null && home !== region) return false;
     const others = standingsOf(this.#site, clientId).filter((one) => one.region !== region);
@@ -257,6 +281,7 @@ export class RoamingWatch {
     const isAskable =
       this.#delayMaxMs <= SURE_DELAY_MS &&
       !isTroubled &&
+      !isParted &&
       others.some((other) => this.#areMutual([region, other.region]));
     if (isAskable) return false;
     if (hasAnswer && home === null && others.length > 0) this.excused.unlisted++;
@@ -288,7 +313,7 @@ export class RoamingWatch {
 
   /** Where a session is not in one place, in words. */
   *scattered(devices: readonly RoamingClient[]): Generator<string> {
-    for (const { clientId, region, isForked, isServed, isClaimed } of devices) {
+    for (const { clientId, region, isServed, isClaimed } of devices) {
       const standings = standingsOf(this.#site, clientId);
       const home = standings.find((one) => one.region === region);
       if (!isServed || home === undefined || !home.isConnected) {
@@ -296,7 +321,6 @@ export class RoamingWatch {
         continue;
       }
       if (!isClaimed) yield `${clientId} has subscriptions that are not known everywhere`;
-      if (isForked) continue;
       const left = standings.filter((one) => one !== home && !this.#isBetween(one, home));
       if (left.length === 0 && (isSettledAt(home) || this.#hasBetween(standings, home))) continue;
       yield `${clientId}: ${standings.map(describe).join('; ')}`;

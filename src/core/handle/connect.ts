@@ -576,12 +576,14 @@ interface OpenedSession {
 function attach(
   connection: Connection,
   { packet, decision, expiryIntervalS, keepAliveS }: Terms,
-  { session, present, ticket, awaited }: OpenedSession,
+  { session, present, ticket: opened, awaited }: OpenedSession,
 ): void {
   const { core, sessions, delivery } = connection.services;
   const { limits } = core;
   const { clientId } = connection;
   connection.session = session;
+  const begun = present ? 0 : (core.roaming?.begun(session) ?? 0);
+  const ticket = Math.max(opened, begun);
   const { stats } = core;
   stats.clientsConnected++;
   stats.clientsConnectedMaximum = Math.max(stats.clientsConnectedMaximum, stats.clientsConnected);

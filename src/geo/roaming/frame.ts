@@ -2,6 +2,7 @@
  * What regions say to one another about sessions that move (docs/adr/0023): a head of JSON, and behind it
  * the bodies of the messages it lists. Throws a FrameDamage for anything else. Pure.
  */
+import type { Anew } from '../../core/beginnings.ts';
 import { isSourceOf } from '../../core/link-names.ts';
 import { Message } from '../../core/message.ts';
 import type { MovedEntry } from '../../core/moved-entry.ts';
@@ -15,7 +16,7 @@ export interface Ask {
    * `offer`: whoever asks has something, and is not asked for it. `again`: what the region asked has said of where
    * its messages belong has not come; it belongs to `to`.
    */
-  readonly kind: 'pull' | 'forget' | 'end' | 'moved' | 'where' | 'offer' | 'again';
+  readonly kind: 'pull' | 'forget' | 'moved' | 'where' | 'offer' | 'again';
   /** Comes back in the answer. */
   readonly n: string;
   readonly client: string;
@@ -29,7 +30,6 @@ export interface Ask {
   readonly cuts?: boolean;
   /** The session itself is wanted, before what waits in it. */
   readonly isFirst?: boolean;
-  readonly identity?: string | null;
   readonly to?: string;
 }
 
@@ -58,6 +58,9 @@ export interface Moved {
   readonly epoch: number;
   /** `REGION.INCARNATION`: it is about messages of this life of a node there alone. */
   readonly by?: string;
+  /** The session has begun anew there: what is older ends (`clean`), or is handed over. */
+  readonly anew?: Anew;
+  readonly identity?: string | null;
 }
 
 /** Of a note: what waits for a move here. */

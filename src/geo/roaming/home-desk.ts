@@ -7,7 +7,7 @@
 import { ANSWER_TOPIC } from '../../core/link-names.ts';
 import type { MovedEntry } from '../../core/moved-entry.ts';
 import type { Log } from '../../core/ports.ts';
-import { handedRecord, type Roaming } from '../../core/roaming.ts';
+import { handedRecord, isNewer, type Roaming } from '../../core/roaming.ts';
 import type { HandedSession } from '../../core/roaming-ports.ts';
 import type { Session } from '../../core/session.ts';
 import { type Answer, type Ask, decodeFrame, encodeFrame, FrameDamage } from './frame.ts';
@@ -59,7 +59,6 @@ export class HomeDesk {
     else if (session === null || session.ended || !session.durable)
       this.#absent(from, ask, session);
     else if (ask.kind === 'where') this.#tellHome(from, ask, session);
-    else if (ask.kind === 'end') this.#end(from, ask, session);
     else if (ask.kind === 'forget') this.#forget(from, ask, session);
     else if (ask.kind === 'offer') this.#offered(from, ask, session);
     else if (ask.kind === 'pull') this.#pull(from, ask, session);
@@ -108,25 +107,6 @@ export class HomeDesk {
     const isHere = leaving === null || leaving.to === from;
     const epoch = (isHere ? roam?.epoch : leaving.epoch) ?? 0;
     this.#answer(from, ask, { kind: 'moved', to: isHere ? own : leaving.to, epoch });
-  }
-
-  /** It has begun anew there. */
-  #end(from: string, ask: Ask, session: Session): void {
-    const { roaming, counters } = this.#parts;
-    if (this.#isNewer(session, from, ask.epoch)) {
-      this.#answer(from, ask, { kind: 'newer', to: roaming.own });
-      return;
-    }
-    roaming.end(session, ask.identity ?? null);
-    counters.endedElsewhere++;
-    this.#answer(from, ask, { kind: 'none' });
-  }
-
-  #isNewer({ roam }: Session, from: string, epoch: number): boolean {
-    if (roam === null) return false;
-    const { leaving } = roam;
-    if (leaving !== null && leaving.to !== from && leaving.epoch > epoch) return true;
-    return roam.epoch > epoch;
   }
 
   #forget(from: string, ask: Ask, session: Session): void {
@@ -187,7 +167,7 @@ export class HomeDesk {
       this.#pointOn(from, ask, session);
       return;
     }
-    if (this.#isNewer(session, from, ask.epoch)) {
+    if (isNewer(session, from, ask.epoch)) {
       this.#answer(from, ask, { kind: 'newer', to: roaming.own, epoch: session.roam!.epoch });
       if (leaving === null) this.#parts.reclaim(session, from);
       return;

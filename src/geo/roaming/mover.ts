@@ -4,7 +4,7 @@
  * has elsewhere is in its record, so all of this goes on after a restart of either end.
  */
 import type { MovedEntry } from '../../core/moved-entry.ts';
-import type { Clock, Log, Random, Scheduler } from '../../core/ports.ts';
+import type { Clock, Log, Random, Scheduler, Ticket } from '../../core/ports.ts';
 import type { Roaming } from '../../core/roaming.ts';
 import type { FetchAnswer, Mover } from '../../core/roaming-ports.ts';
 import type { Source } from '../../core/roaming-record.ts';
@@ -16,6 +16,7 @@ import {
   decodeMoved,
   encodeFrame,
   FrameDamage,
+  type Moved,
 } from './frame.ts';
 import { HomeDesk } from './home-desk.ts';
 import { Offers } from './offers.ts';
@@ -63,17 +64,6 @@ interface Pull {
   othersDueMs: number;
 }
 
-/** A home that is to end a session. */
-interface Ending {
-  readonly clientId: string;
-  readonly home: string;
-  readonly epoch: number;
-  readonly identity: string | null;
-  readonly untilMs: number;
-  dueMs: number;
-  n: string;
-}
-
 const TICK_MS = 10;
 const ANSWER_MS = 3000;
 const WAIT_MS = 15;
@@ -82,9 +72,6 @@ const HELD_MS_MAX = 5000;
 const POLL_MS = 20;
 const POLL_MS_MAX = 5000;
 const DOWN_MS = 100;
-const ENDING_MS = 1000;
-const ENDING_MS_MAX = 3_600_000;
-const ENDINGS_MAX = 10_000;
 const OTHERS_MS = 1000;
 const LOG_EVERY_MS = 10_000;
 
@@ -96,7 +83,6 @@ export class RegionMover implements Mover, RoamingEars {
   readonly #fetches: Set<Fetch> = new Set();
   readonly #searches: Searches;
   readonly #pulls: Map<string, Pull> = new Map();
-  readonly #endings: Map<string, Ending> = new Map();
   /** Who waits for which answer. */
   readonly #asked: Map<string, (answer: Answer, entries: readonly MovedEntry[]) => void> =
     new Map();
@@ -188,8 +174,9 @@ export class RegionMover implements Mover, RoamingEars {
   ): void {
     const { roaming } = this.#parts;
     try {
-      const { client, to, epoch, by } = decodeMoved(region, payload);
-      const keep = roaming.redirected(region, client, to, epoch, by);
+      const word = decodeMoved(region, payload);
+      const { client } = word;
+      const keep = this.#heard(region, word);
       earlier((failed) => {
         const ticket = keep(failed);
         if (failed) done(false);
@@ -202,6 +189,18 @@ export class RegionMover implements Mover, RoamingEars {
       this.#say(region, error.message);
       done(true);
     }
+  }
+
+  #heard(
+    region: string,
+    { client, to, epoch, by, anew, identity = null }: Moved,
+  ): (failed: boolean) => Ticket {
+    const { roaming } = this.#parts;
+    if (anew === undefined) return roaming.redirected(region, client, to, epoch, by);
+    const begun = roaming.begunElsewhere(region, client, epoch, { anew, identity });
+    if (begun.outcome === 'ended') this.counters.endedElsewhere++;
+    else if (begun.outcome === 'fetch') this.#reclaim(roaming.session(client)!, region);
+    return begun.keep;
   }
 
   /** It may have let go of it: whoever has it now may not know what is here. */
@@ -316,25 +315,6 @@ export class RegionMover implements Mover, RoamingEars {
     links.ask(region, encodeFrame(ask));
   }
 
-  endElsewhere(clientId: string, home: string, epoch: number, identity: string | null): void {
-    const nowMs = this.#parts.clock.monotonicMs();
-    const untilMs = nowMs + ENDING_MS_MAX;
-    if (this.#endings.size >= ENDINGS_MAX) this.#endings.clear();
-    const ending: Ending = { clientId, home, epoch, identity, untilMs, dueMs: 0, n: '' };
-    this.#endings.set(clientId, ending);
-    this.#askToEnd(ending, nowMs);
-  }
-
-  #askToEnd(ending: Ending, nowMs: number): void {
-    const { clientId, home, epoch, identity } = ending;
-    this.#asked.delete(ending.n);
-    ending.dueMs = nowMs + ENDING_MS;
-    const ask = { kind: 'end', client: clientId, epoch, identity } as const;
-    ending.n = this.#ask(home, ask, () => {
-      if (this.#endings.get(clientId) === ending) this.#endings.delete(clientId);
-    });
-  }
-
   /** '': the link is down. */
   #ask(
     region: string,
@@ -398,10 +378,6 @@ export class RegionMover implements Mover, RoamingEars {
     this.#searches.tick(nowMs);
     for (const pull of this.#pulls.values()) this.#look(pull, nowMs);
     this.#offers.tick(nowMs);
-    for (const [clientId, ending] of this.#endings) {
-      if (nowMs >= ending.untilMs) this.#endings.delete(clientId);
-      else if (nowMs >= ending.dueMs) this.#askToEnd(ending, nowMs);
-    }
   }
 
   #look(pull: Pull, nowMs: number): void {
@@ -411,7 +387,7 @@ export class RegionMover implements Mover, RoamingEars {
     if (session.ended || roam === null || !roam.sources.includes(source)) {
       if (session.ended && roam !== null) {
         // With it ends what is left of it there.
-        this.endElsewhere(session.clientId, source.region, roam.epoch, session.identity);
+        roaming.sayAnew(session.clientId, roam.epoch, 'clean', session.identity);
       }
       this.#drop(pull);
       return;
@@ -549,15 +525,7 @@ export class RegionMover implements Mover, RoamingEars {
     }
     const fresh = entries.filter(({ seq }) => seq > source.had);
     if (fresh.length > 0) {
-      this.counters.takenIn += fresh.length;
-      pull.idle = 0;
-      pull.isTaking = true;
-      roaming.whenDurable(roaming.takeIn(session, source, fresh), (failed) => {
-        pull.isTaking = false;
-        // What could not be stored here is still there: the next start finds how far it came.
-        if (failed) pull.dueMs = this.#parts.clock.monotonicMs() + ANSWER_MS;
-        else this.#step(pull, this.#parts.clock.monotonicMs());
-      });
+      this.#take(pull, fresh);
       return;
     }
     if (answer.more === true) {
@@ -581,6 +549,30 @@ export class RegionMover implements Mover, RoamingEars {
       pull.idle++;
       pull.dueMs = nowMs + Math.min(POLL_MS_MAX, pull.idle < 100 ? POLL_MS : POLL_MS * pull.idle);
     }
+  }
+
+  #take(pull: Pull, fresh: readonly MovedEntry[]): void {
+    const { roaming, clock } = this.#parts;
+    const { session, source } = pull;
+    const roam = session.roam!;
+    const wanted = roam.isAnew ? unknownTo(fresh) : fresh;
+    this.counters.takenIn += wanted.length;
+    pull.idle = 0;
+    pull.isTaking = true;
+    const ticket = wanted.length === 0 ? 0 : roaming.takeIn(session, source, wanted);
+    roaming.whenDurable(ticket, (failed) => {
+      pull.isTaking = false;
+      // What could not be stored here is still there: the next start finds how far it came.
+      if (failed) {
+        pull.dueMs = clock.monotonicMs() + ANSWER_MS;
+        return;
+      }
+      if (wanted.length < fresh.length) {
+        roam.tookUpTo(source, fresh.at(-1)!.seq);
+        roaming.save(session);
+      }
+      this.#step(pull, clock.monotonicMs());
+    });
   }
 
   /** The client is at another region, which knows it by a later CONNECT. */
@@ -631,6 +623,11 @@ export class RegionMover implements Mover, RoamingEars {
     this.#drop(pull);
     roaming.save(session);
   }
+}
+
+/** For a client that knows nothing of that session: it has what it has acknowledged, and no packet identifier. */
+function unknownTo(entries: readonly MovedEntry[]): readonly MovedEntry[] {
+  return entries.filter(({ isReleased }) => !isReleased).map((entry) => ({ ...entry, id: 0 }));
 }
 
 function keyOf(clientId: string, region: string): string {

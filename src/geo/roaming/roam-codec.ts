@@ -27,6 +27,6 @@ export const roamCodec: RoamCodec = {
   readNote: (bytes) => JSON.parse(bytes.toString('utf8')) as MovingNote,
   entries: (client, entries) => encodeFrame({ client }, entries),
   readEntries: (bytes, nextSequence) => decodeFrame<Kept>(bytes, nextSequence).entries,
-  word: (client, to, epoch, by) =>
-    encodeFrame(by === null ? { client, to, epoch } : { client, to, epoch, by }),
+  word: (client, to, epoch, by, anew) =>
+    encodeFrame({ client, to, epoch, ...(by === null ? {} : { by }), ...anew }),
 };
