@@ -1,16 +1,12 @@
-/**
- * Sessions of a datacenter that go from region to region, at the node that has the links (docs/adr/0023): the
- * one that decides. What a node alone does in one turn takes a while here: all nodes have to know first, and
- * what must outlive this one is in the notes of the links. A session that leaves is owned here, without a
- * client, until it is forgotten.
- */
-import type { Message } from './message.ts';
 import { MoveTickets } from './move-tickets.ts';
+import { MovedDoubts } from './moved-doubts.ts';
 import type { MovedEntry } from './moved-entry.ts';
+import { MovedQueue } from './moved-queue.ts';
+import { MovingOwner } from './moving-owner.ts';
 import { type Moving, MovingTable, type RoamNotes } from './moving-table.ts';
 import type { Ticket } from './ports.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
-import { EntryState, type QueueEntry } from './queue-entry.ts';
+import type { QueueEntry } from './queue-entry.ts';
 import type { FoundElsewhere, Placement } from './roam-frame.ts';
 import type { ArrivalAnswer, AskedArrival, RoamHolder } from './roam-holder.ts';
 import { isLeaving, type PageReader, Roaming } from './roaming.ts';
@@ -21,9 +17,7 @@ import type { Services } from './services.ts';
 import type { Session } from './session.ts';
 import { type ListedSession, roams, type SessionDirectory } from './session-directory.ts';
 import { beganMs } from './session-life.ts';
-import { moveIdentity, SharedAppend } from './shared-append.ts';
 import type { SharedRoaming } from './shared-roaming.ts';
-import { whenSafe } from './tenure.ts';
 
 const US_PER_MS = 1000;
 const LOOK_MS = 250;
@@ -45,6 +39,9 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   readonly #shared: SharedRoaming;
   readonly #moving: MovingTable;
   readonly #tickets: MoveTickets = new MoveTickets();
+  readonly #queue: MovedQueue;
+  readonly #doubts: MovedDoubts;
+  readonly #owner: MovingOwner;
   readonly #told: Map<string, number> = new Map();
   #lookMs = 0;
 
@@ -59,6 +56,10 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     this.announce = shared.codec.word;
     this.#shared = shared;
     this.#moving = new MovingTable(shared.own, notes, shared.codec, this.#tickets);
+    this.#queue = new MovedQueue(services);
+    const parts = { services, table: this.#moving, tickets: this.#tickets };
+    this.#doubts = new MovedDoubts(parts, this.#queue);
+    this.#owner = new MovingOwner(parts, this.#doubts);
   }
 
   // ------------------------------------------------------------------ terms of the role
@@ -83,7 +84,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       const session = this.session(moving.clientId);
       if (session === null || moving.state.leaving === null) continue;
       // Its owner is dead, or about to let go.
-      this.#takeUp(moving, session);
+      this.#owner.takeUp(moving, session);
     }
     this.#shared.inform();
   }
@@ -120,18 +121,8 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const moving = this.#moving.get(session.clientId);
     if (moving === null) return 0;
     const { isRestored, state, leaving } = moving;
-    if (isRestored && state.leaving !== null && leaving === 0) this.#takeUp(moving, session);
+    if (isRestored && state.leaving !== null && leaving === 0) this.#owner.takeUp(moving, session);
     return moving.leaving;
-  }
-
-  /** One that leaves, of the holder before: nobody is told anything of it before it is owned. */
-  #takeUp(moving: Moving, session: Session): void {
-    const ticket = this.#tickets.open();
-    moving.leaving = ticket;
-    this.#own(moving, session, (owned) => {
-      if (moving.leaving === ticket) moving.leaving = 0;
-      this.#tickets.settle(ticket, owned === null);
-    });
   }
 
   override save(session: Session): Ticket {
@@ -176,79 +167,6 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     moving.isOpened = true;
     moving.sid = session.ownership!.sid;
     return moving;
-  }
-
-  #isOwned({ ownership }: Session): boolean {
-    const { bus } = this.services.core;
-    return ownership !== null && !ownership.isLost && ownership.owner === bus!.incarnation;
-  }
-
-  /** Takes it from whoever has it; its client's connection ends. */
-  #own(moving: Moving, session: Session, done: (owned: Session | null) => void): void {
-    const then = (owned: Session | null): void => {
-      if (owned === null || !moving.isRestored) done(owned);
-      else this.#recover(moving, owned, () => done(owned));
-    };
-    if (this.#isOwned(session) && session.owner === null) {
-      then(session);
-      return;
-    }
-    const { sessions } = this.services;
-    const { clientId, identity, tenant, version, expiryIntervalS } = session;
-    const { state } = moving;
-    sessions.tenure!.take(
-      {
-        ...{ clientId, identity, tenant, version, expiryIntervalS },
-        ...{ cleanStart: false, will: null, isClaimed: false },
-        isWanted: () => !this.#moving.isOver,
-      },
-      false,
-      (taken) => {
-        if (taken.kind !== 'opened') {
-          then(null);
-          return;
-        }
-        const owned = taken.session;
-        if (!taken.present || this.#moving.isOver) {
-          if (!taken.present) owned.expiryIntervalS = 0;
-          sessions.tenure!.disconnected(owned, false);
-          then(null);
-          return;
-        }
-        if (owned.roam === null) state.adopt([], 0);
-        else if (owned.roam !== state) state.takeTurns(owned.roam);
-        owned.roam = state;
-        // What came until the owner before had let go it may have sent: it had read on.
-        const { inflightMessagesMax } = this.services.core.limits;
-        state.doubtUpTo(Math.max(owned.tailSeq, owned.loadedSeq) + inflightMessagesMax);
-        then(owned);
-      },
-    );
-  }
-
-  /**
-   * The holder before may have given away all that was in the queue until it died, and have taken more than it
-   * noted: the queue knows.
-   */
-  #recover(moving: Moving, owned: Session, then: () => void): void {
-    moving.whenRecovered.push(then);
-    if (moving.whenRecovered.length > 1) return;
-    const { state } = moving;
-    const recovered = (): void => {
-      moving.isRestored = false;
-      const waiting = moving.whenRecovered;
-      moving.whenRecovered = [];
-      for (const done of waiting) done();
-    };
-    if (state.leaving === null) {
-      recovered();
-      return;
-    }
-    const { tailSeq } = owned;
-    state.givenSeq = Math.max(state.givenSeq, tailSeq);
-    // What had been sent before it was let go of that one knew.
-    if (state.restoredSeq === 0) state.doubtUpTo(tailSeq);
-    this.#learnTaken(moving, owned, recovered);
   }
 
   // ------------------------------------------------------------------ CONNECT
@@ -344,7 +262,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const { core, sessions } = this.services;
     const moving = this.#movingOf(local);
     const roam = moving.state;
-    this.#own(moving, local, (session) => {
+    this.#owner.own(moving, local, (session) => {
       // Without an answer its client is refused, and comes again: opened as it is, it would be had twice.
       if (session === null) return;
       if (roam.leaving === null) {
@@ -394,7 +312,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
           if (!failed) this.#placed(moving, then);
         });
       };
-      const aside = (): void => this.#keepDoubts(moving, session, store);
+      const aside = (): void => this.#doubts.keep(moving, session, store);
       this.whenDurable(moving.settling, () => {
         if (roam.doubtSeq > 0 || moving.doubts.length === 0) aside();
         // That region has said what it has of it, or that it has nothing.
@@ -490,7 +408,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   }
 
   #letGo(moving: Moving, session: Session, ticket: Ticket, stays: () => void): void {
-    this.#own(moving, session, (owned) => {
+    this.#owner.own(moving, session, (owned) => {
       if (owned === null) {
         // Its client has come again meanwhile, to a node of this region.
         stays();
@@ -502,7 +420,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
         .map(({ fullFilter }) => fullFilter);
       for (const filter of shared) this.services.sessions.unsubscribe(owned, filter);
       if (shared.length > 0) this.services.sessions.changed(owned, [], shared);
-      this.#learnTaken(moving, owned, () =>
+      this.#owner.learnTaken(moving, owned, () =>
         this.#placed(moving, () => {
           if (moving.leaving === ticket) moving.leaving = 0;
           this.#tickets.settle(ticket, false);
@@ -511,46 +429,8 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     });
   }
 
-  /** A holder that died may not have noted what it had put into the queue: that knows. */
-  #learnTaken(moving: Moving, session: Session, then: () => void): void {
-    const roam = moving.state;
-    const { bus } = this.services.core;
-    const known: Source[] = [...roam.sources];
-    for (const taken of roam.taken.values()) known.push({ ...taken, isDone: false });
-    let left = 1;
-    const one = (): void => {
-      left--;
-      if (left === 0) then();
-    };
-    for (const source of known) {
-      if (source.born === 0) continue;
-      left++;
-      const { publisherSid } = moveIdentity(source.born, 0);
-      bus!.sessions.tookUpTo(session.number, publisherSid!, (seq) => {
-        if (seq !== null && seq > source.had) roam.tookUpTo(source, seq);
-        one();
-      });
-    }
-    if (moving.doubts.length > 0) {
-      left++;
-      const { publisherSid } = moveIdentity(roam.born, 0);
-      bus!.sessions.tookUpTo(session.number, publisherSid!, (seq) => {
-        // Some it had put back.
-        this.#keepDoubtsBehind(moving, seq ?? 0);
-        one();
-      });
-    }
-    one();
-  }
-
   protected override settleMoved(session: Session, entry: QueueEntry): void {
-    const { core } = this.services;
-    if (entry.state === EntryState.SETTLED) return;
-    entry.state = EntryState.SETTLED;
-    session.queuedMessages--;
-    core.stats.queuedMessages--;
-    session.roam?.settled(entry.seq);
-    core.store.settle(session.number, entry);
+    this.#queue.settle(session, entry);
   }
 
   override readPage(
@@ -561,35 +441,12 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     done: PageReader,
   ): void {
     const moving = this.#movingOf(session);
-    this.#own(moving, session, (owned) => {
+    this.#owner.own(moving, session, (owned) => {
       if (owned === null) return;
-      const page = this.#pageOfDoubts(moving, had, bytesMax);
+      const page = this.#doubts.page(moving, had, bytesMax);
       if (page.length === 0) super.readPage(owned, had, bytesMax, to, done);
       else done(page, true, false);
     });
-  }
-
-  /** What was put aside comes before all that is in the queue. */
-  #pageOfDoubts(moving: Moving, had: number, bytesMax: number): readonly MovedEntry[] {
-    if (moving.doubts.length === 0) return [];
-    this.#keepDoubtsBehind(moving, had);
-    const { doubts, state } = moving;
-    let bytes = 0;
-    let count = 0;
-    while (count < doubts.length && count < READ_MESSAGES && bytes < bytesMax) {
-      bytes += doubts[count]!.message.bytes;
-      count++;
-    }
-    const page = doubts.slice(0, count);
-    state.givenSeq = Math.max(state.givenSeq, page.at(-1)?.seq ?? 0);
-    return page;
-  }
-
-  #keepDoubtsBehind(moving: Moving, had: number): void {
-    const owed = moving.doubts.filter(({ seq }) => seq > had);
-    if (owed.length === moving.doubts.length) return;
-    moving.doubts = owed;
-    this.#moving.noteDoubts(moving);
   }
 
   /** It is owned here again only when its client comes. */
@@ -617,7 +474,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const { clientId } = session;
     const ticket = this.#tickets.open();
     const moving = this.#movingOf(session);
-    this.#own(moving, session, (owned) => {
+    this.#owner.own(moving, session, (owned) => {
       if (owned === null) {
         this.#tickets.settle(ticket, true);
         return;
@@ -657,7 +514,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const moving = this.#movingOf(session);
     const ticket = this.#tickets.open();
     moving.taking = ticket;
-    this.#append(session, source.born, entries, (failed) => {
+    this.#queue.append(session, source.born, entries, (failed) => {
       if (moving.taking === ticket) moving.taking = 0;
       if (failed) {
         this.#tickets.settle(ticket, true);
@@ -667,33 +524,6 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       this.whenDurable(this.#moving.note(moving), (isLost) => this.#tickets.settle(ticket, isLost));
     });
     return ticket;
-  }
-
-  /** Under names that rise with their positions there: the queue drops what it had. */
-  #append(
-    session: Session,
-    born: number,
-    entries: readonly MovedEntry[],
-    done: (failed: boolean) => void,
-  ): void {
-    const { bus } = this.services.core;
-    let left = entries.length + 1;
-    let isFailed = false;
-    const one = (message: Message | null): void => {
-      if (message?.failed === true) isFailed = true;
-      left--;
-      // A journal may have it, which a later holder would be overtaken by: it counts once the queue has it.
-      if (left === 0) bus!.sessions.whenAppended(session.number, () => done(isFailed));
-    };
-    for (const { seq, message, qos, retain, subscriptionIds, id, isReleased } of entries) {
-      const name = moveIdentity(born, seq);
-      const append = new SharedAppend(message, qos, retain, subscriptionIds, null, name);
-      if (id !== 0) append.sentAs = { packetId: id, isReleased };
-      message.unsafeCount++;
-      bus!.sessions.enqueue(session.number, append);
-      whenSafe(message, () => one(message));
-    }
-    one(null);
   }
 
   override cut(session: Session): void {
@@ -784,59 +614,12 @@ export class HolderRoaming extends Roaming implements RoamHolder {
 
   // ------------------------------------------------------------------ doubts
 
-  /** What was given to a region that cannot be asked is put aside: that one says what it has. */
-  #keepDoubts(moving: Moving, session: Session, then: () => void): void {
-    const { core } = this.services;
-    const roam = moving.state;
-    const { doubtSeq } = roam;
-    if (doubtSeq === 0 || doubtSeq <= roam.skipTo) {
-      roam.doubtSeq = moving.doubts.length === 0 ? 0 : doubtSeq;
-      then();
-      return;
-    }
-    const kept = new Map(moving.doubts.map((entry) => [entry.seq, entry]));
-    const read: QueueEntry[] = [];
-    const step = (fromSeq: number): void => {
-      core.store.read(session.number, fromSeq, READ_MESSAGES, READ_BYTES, (entries, error) => {
-        const last = entries.at(-1)?.seq ?? doubtSeq;
-        for (const entry of entries) if (entry.seq <= doubtSeq) read.push(entry);
-        if (error === null && last < doubtSeq) step(last + 1);
-        else put();
-      });
-    };
-    const put = (): void => {
-      for (const entry of read) {
-        const { seq, message, qos, retain, subscriptionIds } = entry;
-        roam.recall(entry);
-        const isReleased = entry.state === EntryState.RELEASED;
-        kept.set(seq, {
-          seq,
-          message,
-          qos,
-          retain,
-          subscriptionIds,
-          id: roam.idOf(seq),
-          isReleased,
-        });
-      }
-      moving.doubts = [...kept.values()].sort((a, b) => a.seq - b.seq);
-      const noted = this.#moving.noteDoubts(moving);
-      this.whenDurable(noted, (failed) => {
-        if (failed) return;
-        for (const entry of read) this.settleMoved(session, entry);
-        roam.skipTo = Math.max(roam.skipTo, doubtSeq);
-        then();
-      });
-    };
-    step(Math.max(1, roam.skipTo + 1));
-  }
-
   override resolveDoubt(session: Session, had: number): void {
     const moving = this.#movingOf(session);
     const roam = moving.state;
     // While it leaves, what was put aside goes where it goes.
     if (roam.doubtSeq === 0 || roam.isResolving || roam.leaving !== null) return;
-    this.#putBack(moving, session, had, (failed) => {
+    this.#doubts.putBack(moving, session, had, (failed) => {
       if (failed) return;
       roam.doubtSeq = 0;
       this.save(session);
@@ -851,27 +634,8 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     then: () => void,
   ): void {
     const had = taken?.born === moving.state.born ? taken.had : 0;
-    this.#putBack(moving, session, had, (failed) => {
+    this.#doubts.putBack(moving, session, had, (failed) => {
       if (!failed) then();
-    });
-  }
-
-  /** What was put aside and is not had elsewhere goes to the end of the queue; not twice, by its name. */
-  #putBack(moving: Moving, session: Session, had: number, done: (failed: boolean) => void): void {
-    const roam = moving.state;
-    const ticket = this.#tickets.open();
-    moving.taking = ticket;
-    roam.isResolving = true;
-    const owed = moving.doubts.filter(({ seq }) => seq > had);
-    this.#append(session, roam.born, owed, (failed) => {
-      roam.isResolving = false;
-      if (moving.taking === ticket) moving.taking = 0;
-      if (!failed) {
-        moving.doubts = [];
-        this.#moving.noteDoubts(moving);
-      }
-      this.#tickets.settle(ticket, failed);
-      done(failed);
     });
   }
 
@@ -921,12 +685,12 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     if (state.leaving !== null) {
       const { expiryIntervalS } = session;
       const isOver = nowMs - moving.sinceMs > expiryIntervalS * US_PER_MS;
-      if (expiryIntervalS === NEVER_EXPIRES || !isOver || !this.#isOwned(session)) return;
+      if (expiryIntervalS === NEVER_EXPIRES || !isOver || !this.#owner.isOwned(session)) return;
       this.services.core.stats.sessionsExpired++;
       this.forget(session);
       return;
     }
-    const isThere = session.ownership?.owner != null && !this.#isOwned(session);
+    const isThere = session.ownership?.owner != null && !this.#owner.isOwned(session);
     if (!moving.isOpened && isThere && nowMs - moving.sinceMs > OPENED_MS) {
       // The node that has told so has told the holder before.
       this.openedAt(clientId, session.identity, () => {});
