@@ -316,6 +316,13 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     done: () => void,
     sure: () => void = nothing,
   ): void {
+    const known = this.#table.get(clientId);
+    const isEarlier = known !== undefined && known.epoch > placement.epoch;
+    if (isEarlier && known.away !== null && known.away === placement.away) {
+      // Nodes pass over what is earlier, and answer nothing: what they have stands for it.
+      this.place(clientId, known, done, sure);
+      return;
+    }
     const { roam } = this.#bus;
     const before = this.#placing.get(clientId);
     const placing: Placing = {
