@@ -453,10 +453,11 @@ export class RegionLink {
     this.#goodTopic = '';
     const nowMs = this.#parts.clock.monotonicMs();
     const over: string[] = [];
-    for (const [filter, { dueMs }] of this.#held) {
-      if (dueMs === 0 || dueMs > nowMs) continue;
+    for (const [filter, { dueMs, isServed }] of this.#held) {
+      // What covers the others may not be there yet.
+      if (dueMs === 0 && !isServed) return;
+      if (dueMs === 0 || dueMs > nowMs || over.length === FILTERS_AT_ONCE) continue;
       over.push(filter);
-      if (over.length === FILTERS_AT_ONCE) break;
     }
     if (over.length === 0) return;
     for (const filter of over) {
