@@ -319,6 +319,13 @@ export class RoamingState {
     return this.arrived === 0 || (kept.saidOf(origin)?.epoch ?? 0) >= this.arrived;
   }
 
+  /** The latest CONNECT that is known here, or has been spoken of. */
+  get latest(): number {
+    let epoch = Math.max(this.epoch, this.leaving?.epoch ?? 0);
+    for (const [, , said] of this.#streams.all()) epoch = Math.max(epoch, said);
+    return epoch;
+  }
+
   /** Nothing of that region comes here any more: it has said so since the last CONNECT here. */
   isOver(origin: string): boolean {
     const said = (this.#kept ?? this.#streams).saidOf(origin);

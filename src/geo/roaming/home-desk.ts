@@ -121,6 +121,11 @@ export class HomeDesk {
       this.#answer(from, ask, { kind: 'wait' });
       return;
     }
+    if (!this.#isEmptied(session)) {
+      // Its client was here since all of it was fetched.
+      this.#answer(from, ask, { kind: 'wait', more: true });
+      return;
+    }
     this.#gone.delete(clientId);
     this.#gone.set(clientId, { to: from, epoch: ask.epoch });
     for (const oldest of this.#gone.keys()) {

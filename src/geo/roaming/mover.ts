@@ -288,7 +288,8 @@ export class RegionMover implements Mover, RoamingEars {
     if (done === null) return;
     fetch.done = null;
     if (answer.kind === 'silent') this.counters.servedAway++;
-    done(answer, epoch);
+    // Of other regions more may have been heard, and said of this one, since it was asked.
+    done(answer, answer.kind === 'silent' ? this.#parts.roaming.directory.nextEpoch() : epoch);
   }
 
   locate(
@@ -504,6 +505,7 @@ export class RegionMover implements Mover, RoamingEars {
         this.#isOver(pull);
         return;
       default:
+        if (answer.more === true) source.isDone = false;
         pull.dueMs = nowMs + WAIT_MS;
     }
   }
