@@ -127,7 +127,7 @@ export const plants: readonly Plant[] = [
     hardCase: 6,
     kinds: ['link_block', 'suspend', 'kill', 'redis_slow'],
     faults: 5,
-    seed: 92,
+    seed: 539,
     planted: inNodes(({ broker }) => {
       const remote = broker.remote!;
       const apply = remote.applySession.bind(remote);
