@@ -591,6 +591,18 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     this.#shared.announceRegion(clientId, to, epoch);
   }
 
+  /** What nodes say is not changed for it: one that has just come is cut when what waited is here. */
+  protected override insist(session: Session): void {
+    const moving = this.#moving.get(session.clientId);
+    if (moving === null) {
+      super.insist(session);
+      return;
+    }
+    const { placement, state, isOpened } = moving;
+    if (placement.to !== this.own || !isOpened || state.leaving !== null) return;
+    this.#redirect(moving, session, this.own, Math.max(state.epoch, state.born), null);
+  }
+
   protected override tellHere(clientId: string, epoch: number): void {
     this.#shared.announceRegion(clientId, this.own, epoch);
   }

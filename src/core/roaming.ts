@@ -571,7 +571,7 @@ export class Roaming implements MovingSessions {
     const roam = session?.roam ?? null;
     if (session === null || roam === null || !session.durable) return nothingNew;
     const isBehind = to !== this.own && epoch < roam.epoch;
-    if (isBehind && roam.saidOf(this.own) < roam.epoch) this.#insist(session);
+    if (isBehind && roam.saidOf(this.own) < roam.epoch) this.insist(session);
     const word = roam.hear(by ?? origin, to, epoch);
     if (word === null) return nothingNew;
     // A later CONNECT there, which this region could not be asked about.
@@ -598,7 +598,7 @@ export class Roaming implements MovingSessions {
     // What is somebody else's is nobody's to end, or to have.
     if (session.identity !== null && session.identity !== identity) return NOTHING_BEGUN;
     if (isNewer(session, region, epoch)) {
-      this.#insist(session);
+      this.insist(session);
       const keep = (): Ticket => (session.ended ? 0 : this.save(session));
       if (anew === 'clean' || isLeaving(session)) return { keep, outcome: null };
       // What is published there from here on is in that one's queue.
@@ -613,7 +613,7 @@ export class Roaming implements MovingSessions {
   }
 
   /** A home elsewhere with an earlier CONNECT is to let go. Once what is published here is for the session here. */
-  #insist(session: Session): void {
+  protected insist(session: Session): void {
     const roam = session.roam!;
     if (roam.leaving !== null || roam.homeOf(this.own) !== this.own) return;
     roam.redirect(this.own, this.own, roam.epoch);

@@ -226,3 +226,32 @@ t.test('a word that was lost with the queue it was in is said once more', async 
   eu.settle();
   t.strictSame(eu.queueOf('$link/us').slice(4), words, 'all say so of one that nobody knows here');
 });
+
+t.test(
+  'a late word of the other region does not make this one say more than its nodes',
+  async (t) => {
+    const { eu, one, two } = await setUp();
+    const session = eu.session('dev');
+    eu.holder.letGo(session, 'us', 5e15);
+    eu.settle();
+    // That node does not answer, so the region as a whole has not said that messages belong there.
+    two.roam.listener = null;
+    eu.holder.redirectOwn(session, 'us', 5e15);
+    eu.settle();
+    const { identity } = session;
+    const record = { ...session.record(), identity, will: null };
+    const handed = { record, inboundIds: [], born: 4, turn: 1, taken: null };
+    eu.mover.answer = { kind: 'handed', home: 'us', handed };
+    const asked = { client: 'dev', found: null, isSure: false, isClean: false };
+    eu.holder.arriveAt(asked, () => {});
+    eu.settle();
+    const said = eu.queueOf('$link/us');
+    eu.holder.redirected('us', 'dev', 'us', 5e15)(false);
+    eu.settle();
+    t.strictSame(eu.queueOf('$link/us'), said, 'it says nothing of a stay that has just begun');
+    const publisher = one.world.connected(5, 'publisher', kept);
+    publisher.publish('to/dev', 'there', { qos: 1, id: 1 });
+    eu.settle();
+    t.strictSame(eu.queueOf('dev'), [], 'and its nodes go on as they have said');
+  },
+);
