@@ -206,6 +206,12 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     epoch: number,
     then: () => void,
   ): void {
+    const forgetting = this.#moving.get(clientId)?.forgetting ?? 0;
+    if (forgetting !== 0) {
+      // All of it is where it comes from; what is here is on its way out.
+      this.whenDurable(forgetting, () => this.fetched(clientId, found, answer, home, epoch, then));
+      return;
+    }
     const local = this.session(clientId);
     if (local !== null && isLeaving(local)) {
       this.#fetchedBack(local, found, answer, home, epoch, then);
@@ -474,20 +480,25 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const { clientId } = session;
     const ticket = this.#tickets.open();
     const moving = this.#movingOf(session);
+    moving.forgetting = ticket;
+    const ended = (failed: boolean): void => {
+      if (moving.forgetting === ticket) moving.forgetting = 0;
+      this.#tickets.settle(ticket, failed);
+    };
     this.#owner.own(moving, session, (owned) => {
       if (owned === null) {
-        this.#tickets.settle(ticket, true);
+        ended(true);
         return;
       }
       const removed = core.store.deleteSession(owned.number);
       super.whenDurable(removed, (failed) => {
         if (failed) {
-          this.#tickets.settle(ticket, true);
+          ended(true);
           return;
         }
         sessions.tenure!.end(owned);
         if (this.#moving.get(clientId) === moving) this.#drop(moving);
-        this.#tickets.settle(ticket, false);
+        ended(false);
       });
     });
     return ticket;

@@ -32,6 +32,8 @@ export interface Moving {
   doubts: readonly MovedEntry[];
   /** Letting go; 0: it is not under way. */
   leaving: Ticket;
+  /** Being forgotten; 0: it is not. */
+  forgetting: Ticket;
   /** Of what another region has taken. */
   settling: Ticket;
   /** A page on its way into the queue; 0: none is. */
@@ -85,7 +87,15 @@ export class MovingTable {
   make(clientId: string, state: RoamingState, placement: Placement, nowMs: number): Moving {
     const moving: Moving = {
       ...{ clientId, state, coming: null, isOpened: false, sid: '', isCutAtOnce: false, placement },
-      ...{ doubts: [], leaving: 0, settling: 0, taking: 0, isListed: false, isLooking: false },
+      ...{
+        doubts: [],
+        leaving: 0,
+        forgetting: 0,
+        settling: 0,
+        taking: 0,
+        isListed: false,
+        isLooking: false,
+      },
       ...{ isRestored: false, againMs: 0, whenRecovered: [], whenCut: [] },
       sinceMs: nowMs,
     };
