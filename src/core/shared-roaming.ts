@@ -528,6 +528,10 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     let words: readonly Message[] = [];
     if (isSaid && !isSame) {
       words = this.#voice.announce(this.codec.word(clientId, to, epoch, this.#source, null));
+    } else if (before === undefined && !this.#isInformed) {
+      // Lives of nodes have said so. This one has just begun, and the region may have said nothing since: it is
+      // judged by its own word, which is older than the next one.
+      words = this.#voice.announce(this.codec.word(clientId, to, epoch - 1, this.#source, null));
     }
     this.#whenSafe(words, () => {
       const told = (): void => this.#say(from, { k: 'placed', client: clientId, to, epoch });
