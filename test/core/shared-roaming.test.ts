@@ -255,3 +255,30 @@ t.test(
     t.strictSame(eu.queueOf('dev'), [], 'and its nodes go on as they have said');
   },
 );
+
+t.test('a node that begins while a session is on its way says what others have', async (t) => {
+  const { eu, one, two } = await setUp();
+  const session = eu.session('dev');
+  eu.holder.letGo(session, 'us', 5e15);
+  eu.settle();
+  two.roam.listener = null;
+  eu.holder.redirectOwn(session, 'us', 5e15);
+  eu.settle();
+  const { identity } = session;
+  const record = { ...session.record(), identity, will: null };
+  const handed = { record, inboundIds: [], born: 4, turn: 1, taken: null };
+  eu.mover.answer = { kind: 'handed', home: 'us', handed };
+  eu.holder.arriveAt({ client: 'dev', found: null, isSure: false, isClean: false }, () => {});
+  eu.settle();
+  const said = eu.queueOf('$link/us');
+  const join = async (): Promise<void> => {
+    const { incarnation } = await eu.node();
+    // With the tables.
+    one.roam.listener!.tell(incarnation);
+    eu.settle();
+  };
+  await join();
+  t.strictSame(eu.queueOf('$link/us').slice(said.length), ['node to us'], 'its region has not');
+  await join();
+  t.equal(eu.queueOf('$link/us').length, said.length + 2, 'each says so for itself');
+});
