@@ -227,24 +227,28 @@ t.test('a word that was lost with the queue it was in is said once more', async 
   t.strictSame(eu.queueOf('$link/us').slice(4), words, 'all say so of one that nobody knows here');
 });
 
+/** Its client was elsewhere, and is here again; `silent` has not said so, and so its region has not. */
+function thereAndBack(eu: MovingDatacenter, silent: FakeNode): void {
+  const session = eu.session('dev');
+  eu.holder.letGo(session, 'us', 5e15);
+  eu.settle();
+  silent.roam.listener = null;
+  eu.holder.redirectOwn(session, 'us', 5e15);
+  eu.settle();
+  const { identity } = session;
+  const record = { ...session.record(), identity, will: null };
+  const handed = { record, inboundIds: [], born: 4, turn: 1, taken: null };
+  eu.mover.answer = { kind: 'handed', home: 'us', handed };
+  const asked = { client: 'dev', found: null, isSure: false, isClean: false };
+  eu.holder.arriveAt(asked, () => {});
+  eu.settle();
+}
+
 t.test(
   'a late word of the other region does not make this one say more than its nodes',
   async (t) => {
     const { eu, one, two } = await setUp();
-    const session = eu.session('dev');
-    eu.holder.letGo(session, 'us', 5e15);
-    eu.settle();
-    // That node does not answer, so the region as a whole has not said that messages belong there.
-    two.roam.listener = null;
-    eu.holder.redirectOwn(session, 'us', 5e15);
-    eu.settle();
-    const { identity } = session;
-    const record = { ...session.record(), identity, will: null };
-    const handed = { record, inboundIds: [], born: 4, turn: 1, taken: null };
-    eu.mover.answer = { kind: 'handed', home: 'us', handed };
-    const asked = { client: 'dev', found: null, isSure: false, isClean: false };
-    eu.holder.arriveAt(asked, () => {});
-    eu.settle();
+    thereAndBack(eu, two);
     const said = eu.queueOf('$link/us');
     eu.holder.redirected('us', 'dev', 'us', 5e15)(false);
     eu.settle();
@@ -258,18 +262,7 @@ t.test(
 
 t.test('a node that begins while a session is on its way says what others have', async (t) => {
   const { eu, one, two } = await setUp();
-  const session = eu.session('dev');
-  eu.holder.letGo(session, 'us', 5e15);
-  eu.settle();
-  two.roam.listener = null;
-  eu.holder.redirectOwn(session, 'us', 5e15);
-  eu.settle();
-  const { identity } = session;
-  const record = { ...session.record(), identity, will: null };
-  const handed = { record, inboundIds: [], born: 4, turn: 1, taken: null };
-  eu.mover.answer = { kind: 'handed', home: 'us', handed };
-  eu.holder.arriveAt({ client: 'dev', found: null, isSure: false, isClean: false }, () => {});
-  eu.settle();
+  thereAndBack(eu, two);
   const said = eu.queueOf('$link/us');
   const join = async (): Promise<void> => {
     const { incarnation } = await eu.node();
