@@ -3,6 +3,7 @@
 import t from 'tap';
 import { makeMessage } from '../../src/core/message.ts';
 import { Publication } from '../../src/core/publication.ts';
+import type { Session } from '../../src/core/session.ts';
 import type { FakeNode } from './fake-datacenter.ts';
 import { kept, MovingDatacenter } from './moving-datacenter.ts';
 
@@ -16,6 +17,17 @@ async function setUp() {
   device.subscribe('to/dev', 2);
   eu.settle();
   return { eu, one, two, device };
+}
+
+/** The other region hands it back. */
+function comesBack(eu: MovingDatacenter, session: Session): void {
+  const { identity } = session;
+  const record = { ...session.record(), identity, will: null };
+  const handed = { record, inboundIds: [], born: 4, turn: 1, taken: null };
+  eu.mover.answer = { kind: 'handed', home: 'us', handed };
+  const asked = { client: 'dev', found: null, isSure: false, isClean: false };
+  eu.holder.arriveAt(asked, () => {});
+  eu.settle();
 }
 
 t.test('the holder has said more than its region, and its client comes back', async (t) => {
@@ -37,13 +49,7 @@ t.test('the holder has said more than its region, and its client comes back', as
   publisher.publish('to/dev', 'there', { qos: 1, id: 1 });
   eu.settle();
 
-  const { identity } = session;
-  const record = { ...session.record(), identity, will: null };
-  const handed = { record, inboundIds: [], born: 4, turn: 1, taken: null };
-  eu.mover.answer = { kind: 'handed', home: 'us', handed };
-  const asked = { client: 'dev', found: null, isSure: false, isClean: false };
-  eu.holder.arriveAt(asked, () => {});
-  eu.settle();
+  comesBack(eu, session);
   t.equal(eu.session('dev').roam!.leaving, null, 'it is here again');
   publisher.publish('to/dev', 'still there', { qos: 1, id: 2 });
   eu.settle();
@@ -235,13 +241,7 @@ function thereAndBack(eu: MovingDatacenter, silent: FakeNode): void {
   silent.roam.listener = null;
   eu.holder.redirectOwn(session, 'us', 5e15);
   eu.settle();
-  const { identity } = session;
-  const record = { ...session.record(), identity, will: null };
-  const handed = { record, inboundIds: [], born: 4, turn: 1, taken: null };
-  eu.mover.answer = { kind: 'handed', home: 'us', handed };
-  const asked = { client: 'dev', found: null, isSure: false, isClean: false };
-  eu.holder.arriveAt(asked, () => {});
-  eu.settle();
+  comesBack(eu, session);
 }
 
 t.test(
