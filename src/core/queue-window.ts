@@ -13,13 +13,16 @@ import type { Session } from './session.ts';
 export const WINDOW_ENTRIES = 256;
 export const WINDOW_BYTES: number = 256 * 1024;
 /** Read at a time for another region: there are few of them, and each is to catch up at line rate. */
-const LINK_READ_ENTRIES = 4096;
+const LINK_READ_ENTRIES = 8192;
 const LINK_READ_BYTES = 2 * 1024 * 1024;
 /** The next piece is asked for when so many of the last one are left. */
 export const LINK_READ_AHEAD: number = LINK_READ_ENTRIES / 2;
-/** Kept in memory for one, beside what is in flight: a moment of congestion costs no reading back. */
-const LINK_WINDOW_ENTRIES = 16_384;
-const LINK_WINDOW_BYTES = 4 * 1024 * 1024;
+/**
+ * Kept in memory for one, beside what is in flight: publishers at line rate outrun a link, and what is read
+ * back costs as much again as what is sent from memory. 26 MiB and the payloads at most.
+ */
+const LINK_WINDOW_ENTRIES = 65_536;
+const LINK_WINDOW_BYTES = 16 * 1024 * 1024;
 
 /** Of `Delivery`. */
 export interface PumpedQueues {

@@ -67,7 +67,7 @@ t.test('bytes: the oldest go, whatever queueOverflow says', async (t) => {
 });
 
 t.test('what waited is read back in large pieces, and comes in order', async (t) => {
-  const count = 25_000;
+  const count = 90_000;
   const links = linksWith({ budgetBytes: 1e9 });
   const world = await World.durable({ commitsAlone: true, links });
   const link = linked(world);
@@ -89,14 +89,14 @@ t.test('what waited is read back in large pieces, and comes in order', async (t)
   const read = world.store.read.bind(world.store);
   world.store.read = (session, fromSeq, messagesMax, ...rest) => {
     pieces.push(fromSeq);
-    t.equal(messagesMax, 4096);
+    t.equal(messagesMax, 8192);
     read(session, fromSeq, messagesMax, ...rest);
   };
   const again = linked(world);
   const seen: number[] = [];
   const numbers: number[] = [];
   const properties = new LinkProperties();
-  for (let i = 0; i < 2000 && seen.length < count; i++) {
+  for (let i = 0; i < 8000 && seen.length < count; i++) {
     world.settle();
     for (const publish of again.publishes()) {
       seen.push(Number(publish.payload));
