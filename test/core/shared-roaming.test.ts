@@ -275,3 +275,19 @@ t.test('a node that begins while a session is on its way says what others have',
   await join();
   t.equal(eu.queueOf('$link/us').length, said.length + 2, 'each says so for itself');
 });
+
+t.test('a client that comes back waits until its session is forgotten', async (t) => {
+  const { eu, one } = await setUp();
+  const session = eu.session('dev');
+  eu.holder.letGo(session, 'us', 5e15);
+  eu.settle();
+  // All of it is elsewhere, and its client is on its way back.
+  eu.holder.forget(session);
+  comesBack(eu, session);
+  t.notOk(eu.site.rows.has('dev'), 'what was here is out of the way');
+  const back = one.world.client(5, 'dev');
+  back.connect(kept);
+  eu.settle();
+  t.ok(back.accepted(), 'session present');
+  t.strictSame([...eu.session('dev').subscriptions!.keys()], ['to/dev']);
+});

@@ -46,6 +46,7 @@ t.test('a node speaks for itself, within its region', async (t) => {
     world.settle();
   };
   hear({ by: ONE });
+  t.ok(directory.nextEpoch() > roam.born + 60, 'a CONNECT now is above those that were heard of');
   t.equal(roam.homeOf(ONE), 'eu');
   t.equal(roam.homeOf('us'), 'us');
   for (const by of ['ap.AAAAAAAAAAAAAAAAAAAAAA', 'us', 'us.', `${ONE}.x`, 7, null]) {

@@ -196,6 +196,8 @@ export class RegionMover implements Mover, RoamingEars {
     { client, to, epoch, by, anew, identity = null }: Moved,
   ): (failed: boolean) => Ticket {
     const { roaming } = this.#parts;
+    // A client that comes back has a CONNECT above the one it was known by there.
+    roaming.directory.observe(epoch);
     if (anew === undefined) return roaming.redirected(region, client, to, epoch, by);
     const begun = roaming.begunElsewhere(region, client, epoch, { anew, identity });
     if (begun.outcome === 'ended') this.counters.endedElsewhere++;
