@@ -180,7 +180,7 @@ export class Datacenter {
     };
     this.#cluster = new Cluster({
       record: this.#record,
-      ledger: this.#shared,
+      ledger: this.#shared.ledger,
       // Not the store of sessions itself: the core knows one line of tickets.
       sessions: this.#store,
       mesh,

@@ -368,6 +368,12 @@ export type LookAnswer =
   | { readonly kind: 'gone' }
   | { readonly kind: 'unavailable' };
 
+/** Sessions that were a dead node's; `isMore`: it may have more. */
+export interface Orphans {
+  readonly clientIds: readonly string[];
+  readonly isMore: boolean;
+}
+
 /**
  * Who owns which session, and what becomes of sessions nobody owns (ADR 0013). Implemented by
  * store/redis, called by cluster/. Every `done` is called once, later; a null answer: Redis was not
@@ -404,14 +410,8 @@ export interface SessionLedger {
     epoch: number,
     expiryIntervalS: number,
   ): void;
-  /** Takes some of a dead node's sessions from it; `isMore`: call again. */
-  orphan(
-    dead: Incarnation,
-    countMax: number,
-    done: (
-      answer: { readonly clientIds: readonly string[]; readonly isMore: boolean } | null,
-    ) => void,
-  ): void;
+  /** Takes some of a dead node's sessions from it. Null: Redis did not answer. */
+  orphan(dead: Incarnation, countMax: number, done: (orphans: Orphans | null) => void): void;
   /** Clients whose will or expiry may be due. */
   due(countMax: number, done: (clientIds: readonly string[] | null) => void): void;
   /** What is to be done for a session nobody owns; a will is handed to one caller. */

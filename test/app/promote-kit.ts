@@ -215,7 +215,7 @@ export class Reader {
   images(): Promise<SessionImage[]> {
     return new Promise((resolve, reject) => {
       const found: SessionImage[] = [];
-      this.store.load(
+      this.store.ledger.load(
         (image) => found.push(image),
         (isComplete) => (isComplete ? resolve(found) : reject(new Error('not all'))),
       );
@@ -238,15 +238,21 @@ export class Reader {
       will: null,
     };
     return new Promise((resolve, reject) => {
-      this.store.open(this.#incarnation, Date.now(), '00000000000000aa', request, (answer) => {
-        if (answer.kind !== 'opened') {
-          reject(new Error(answer.kind));
-          return;
-        }
-        const { record } = answer;
-        this.store.bind(number, clientId, record.sid, record.epoch);
-        resolve({ record, number });
-      });
+      this.store.ledger.open(
+        this.#incarnation,
+        Date.now(),
+        '00000000000000aa',
+        request,
+        (answer) => {
+          if (answer.kind !== 'opened') {
+            reject(new Error(answer.kind));
+            return;
+          }
+          const { record } = answer;
+          this.store.bind(number, clientId, record.sid, record.epoch);
+          resolve({ record, number });
+        },
+      );
     });
   }
 

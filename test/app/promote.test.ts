@@ -160,12 +160,12 @@ t.test('wills and ends of sessions come when they were to come', async (t) => {
   t.match(promoted, { isEqual: true, removed: 4, stored: { wills: 3 } });
   const reader = await Reader.start(t, url, prefix);
   const due = await new Promise<readonly string[] | null>((resolve) => {
-    reader.store.due(100, resolve);
+    reader.store.ledger.due(100, resolve);
   });
   t.strictSame([...(due ?? [])].sort(), ['due', 'over']);
   const look = (clientId: string) =>
     new Promise<unknown>((resolve) => {
-      reader.store.look(clientId, 'feed'.repeat(8), resolve);
+      reader.store.ledger.look(clientId, 'feed'.repeat(8), resolve);
     });
   t.match(await look('due'), {
     kind: 'will',

@@ -7,6 +7,7 @@ import type {
   LedgerAnswer,
   LedgerRequest,
   LookAnswer,
+  Orphans,
   SessionImage,
   SessionLedger,
 } from '../../src/core/cluster-ports.ts';
@@ -197,13 +198,7 @@ export class FakeLedger implements SessionLedger {
     this.close(clientId, sid, epoch, expiryIntervalS, -1, () => {});
   }
 
-  orphan(
-    dead: Incarnation,
-    countMax: number,
-    done: (
-      answer: { readonly clientIds: readonly string[]; readonly isMore: boolean } | null,
-    ) => void,
-  ): void {
+  orphan(dead: Incarnation, countMax: number, done: (orphans: Orphans | null) => void): void {
     this.calls.push(`orphan ${dead}`);
     if (this.isAway) {
       this.#later(() => done(null));

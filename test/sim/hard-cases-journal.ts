@@ -64,8 +64,8 @@ export const journalCases: readonly HardCase[] = [
     },
     without: 'it opens the session before what it has promised is written',
     planted: inNodes(({ store }) => {
-      const open = store.open.bind(store);
-      store.open = (owner, hlcMs, newSid, request, done) =>
+      const open = store.ledger.open.bind(store.ledger);
+      store.ledger.open = (owner, hlcMs, newSid, request, done) =>
         open(owner, hlcMs, newSid, request, (answer) =>
           done(
             answer.kind === 'opened'
@@ -142,7 +142,7 @@ export const journalCases: readonly HardCase[] = [
         const { clientId, sid } = record;
         const left = leftOf(record);
         if (left === null) replay(record, answered);
-        else store.close(clientId, sid, left.epoch, left.expiryIntervalS, -1, answered);
+        else store.ledger.close(clientId, sid, left.epoch, left.expiryIntervalS, -1, answered);
       };
     }),
   },

@@ -70,7 +70,7 @@ export const sessionCases: readonly HardCase[] = [
     },
     without: 'nobody looks',
     planted: inNodes(({ store }) => {
-      store.tailOf = (_clientId, done) => done(null, 0);
+      store.ledger.tailOf = (_clientId, done) => done(null, 0);
     }),
   },
   {
@@ -314,7 +314,7 @@ export const sessionCases: readonly HardCase[] = [
     },
     without: 'Redis hears of the goodbye only when the links have all that was sent before',
     planted: inNodes(({ store }) => {
-      store.oldWillSettled = () => {};
+      store.ledger.oldWillSettled = () => {};
     }),
   },
   {

@@ -24,8 +24,8 @@ export function inRedis(name: string, bad: (twin: Twin) => Twin): Planted {
 /** What a node is told of a session that it has opened. */
 export function openedAs(change: (record: OpenedRecord) => OpenedRecord): Planted {
   return inNodes(({ store }) => {
-    const open = store.open.bind(store);
-    store.open = (owner, hlcMs, newSid, request, done) =>
+    const open = store.ledger.open.bind(store.ledger);
+    store.ledger.open = (owner, hlcMs, newSid, request, done) =>
       open(owner, hlcMs, newSid, request, (answer: LedgerAnswer) =>
         done(answer.kind === 'opened' ? { ...answer, record: change(answer.record) } : answer),
       );

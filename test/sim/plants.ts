@@ -168,7 +168,7 @@ export const plants: readonly Plant[] = [
     faults: 4,
     seed: 14,
     planted: inNodes(({ store }) => {
-      store.tailOf = (_clientId, done) => done(null, 0);
+      store.ledger.tailOf = (_clientId, done) => done(null, 0);
     }),
   },
   {
@@ -260,7 +260,7 @@ export const plants: readonly Plant[] = [
     faults: 2,
     seed: 1,
     planted: inNodes(({ store }) => {
-      store.look = (_clientId, _by, done) => done({ kind: 'gone' });
+      store.ledger.look = (_clientId, _by, done) => done({ kind: 'gone' });
     }),
   },
   {

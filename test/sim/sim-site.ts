@@ -240,7 +240,7 @@ export class SimSite {
     const split = new SplitStore(store, around?.local ?? machine.disk);
     const cluster: Cluster = new Cluster({
       record,
-      ledger: store,
+      ledger: store.ledger,
       sessions: split,
       mesh,
       membership: ({ events, askPeer }) => {

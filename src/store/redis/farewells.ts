@@ -1,6 +1,7 @@
 /**
  * What the journal says of connections that went while Redis was away: that no will of theirs is owed
- * (docs/adr/0017). Each goes when Redis has heard of it, or could have. Used by redis-store.ts.
+ * (docs/adr/0017). Each goes when Redis has heard of it, or could have. Said by
+ * redis-store.ts, heard by session-ledger.ts.
  */
 import type { JournalEntry } from '../journal/journal-entry.ts';
 import type { AppendJournal } from '../journal/journal-ports.ts';

@@ -23,6 +23,8 @@ const RETRY_MS = 100;
 /** The same where repetition does not promise anything. */
 const RETRY_REFUSED_MS = 1000;
 const COMPLAINT_MS = 10_000;
+/** How long whoever asks for a session waits for a Redis that may have lost the question. */
+export const ASK_PATIENCE_MS = 2000;
 
 /** First words of errors that pass: Redis is full, loading, read-only, without its replicas. */
 const PASSING: ReadonlySet<string> = new Set([

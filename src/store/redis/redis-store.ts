@@ -1,17 +1,12 @@
 /**
  * Durable sessions that all nodes of a datacenter share, in Redis (ADR 0013): the core's `SessionStore` and
- * `SharedSessions`, and cluster/'s `SessionLedger`. It gives each call to whoever writes it: append-writer.ts
- * (any node), owner-writer.ts (fenced), session-ledger.ts (ownership). Everything is callbacks; time and
- * turns are handed in. It does not listen to its RedisPort: whoever does tells it `redisUp`.
+ * `SharedSessions`. It gives each call to whoever writes it: append-writer.ts (any node), owner-writer.ts
+ * (fenced), journal-replay.ts; who owns what is its `ledger`, for cluster/. Everything is callbacks; time
+ * and turns are handed in. It does not listen to its RedisPort: whoever does tells it `redisUp`.
  */
 import type {
   Awaited,
   Incarnation,
-  LedgerAnswer,
-  LookAnswer,
-  OpenRequest,
-  SessionImage,
-  SessionLedger,
   SharedEvents,
   SharedSessions,
 } from '../../core/cluster-ports.ts';
@@ -31,25 +26,22 @@ import type { GroupChoices, SharedAppend } from '../../core/shared-append.ts';
 import type { RedisPort, RedisPortEvents } from '../../drivers/redis/redis-port.ts';
 import type { AppendJournal, JournalSink } from '../journal/journal-ports.ts';
 import type { JournalRecord } from '../journal/journal-record.ts';
-import { AppendLane } from './append-lane.ts';
 import { type AppendLimits, AppendWriter } from './append-writer.ts';
 import { Farewells } from './farewells.ts';
 import { sessionTook, tookCall, tookReply } from './functions/session-queue.ts';
-import { listCall, listReply, sessionList } from './functions/session-record.ts';
-import { InboundChange, inboundOf, isInbound, leftOf } from './inbound-change.ts';
+import { InboundChange } from './inbound-change.ts';
 import { InboundRecall } from './inbound-recall.ts';
+import { JournalReplay } from './journal-replay.ts';
 import { checkPrefix, sessionKeys } from './keys.ts';
 import { encodePending } from './message-value.ts';
-import { type Quarantine, soundOrNull } from './opened-record.ts';
-import { OwnerLane } from './owner-lane.ts';
+import type { Quarantine } from './opened-record.ts';
+import type { OwnerLane } from './owner-lane.ts';
 import { OwnerWriter } from './owner-writer.ts';
 import { QueueReader } from './queue-reader.ts';
 import { NewerRecord } from './record-version.ts';
 import { RedisCalls } from './redis-calls.ts';
-import { ReplayOrder } from './replay-order.ts';
-import { SessionIndexes } from './session-indexes.ts';
-import { type OpenedSession, RedisLedger } from './session-ledger.ts';
-import { imageOf, SessionLoader } from './session-loader.ts';
+import { SessionBindings } from './session-bindings.ts';
+import { RedisLedger } from './session-ledger.ts';
 import { StoreCounters } from './store-counters.ts';
 import { TicketLine } from './ticket-line.ts';
 
@@ -85,8 +77,6 @@ const DEFAULTS: RedisStoreLimits = {
   absentMsMax: 10_000,
 };
 
-/** Opened and not bound yet; what is beyond is settled position by position. */
-const OPENED_MAX = 10_000;
 /** A stop waits for Redis for so long. */
 const STOP_MS_MAX = 3000;
 const STOP_TICK_MS = 10;
@@ -94,31 +84,9 @@ const STOP_TICK_MS = 10;
 const APPENDED_TICK_MS = 5;
 const QUARANTINE_LOG_MS = 1000;
 
-/** Nothing of it is told to the core. */
-const NO_SESSION = -1;
-
-/** Appends of a journal to one session. */
-interface ReplayLane {
-  readonly lane: AppendLane;
-  waiting: number;
-}
-
-/** What a session number of the core stands for. */
-interface Binding {
-  readonly sessionNumber: number;
-  readonly clientId: string;
-  readonly sid: string;
-  readonly epoch: number;
-  /** Null: never used; most sessions of a datacenter are elsewhere. */
-  append: AppendLane | null;
-  owner: OwnerLane | null;
-  opened: OpenedSession | null;
-}
-
-export class RedisStore
-  implements SessionStore, SharedSessions, SessionLedger, JournalSink, RedisPortEvents
-{
+export class RedisStore implements SessionStore, SharedSessions, JournalSink, RedisPortEvents {
   readonly keepsQueues = true;
+  readonly ledger: RedisLedger;
   readonly counters: StoreCounters = new StoreCounters();
   readonly #options: RedisStoreOptions;
   readonly #calls: RedisCalls;
@@ -127,15 +95,8 @@ export class RedisStore
   readonly #owners: OwnerWriter;
   readonly #recall: InboundRecall;
   readonly #reader: QueueReader;
-  readonly #indexes: SessionIndexes;
-  readonly #ledger: RedisLedger;
-  readonly #bindings: Map<number, Binding> = new Map();
-  /** Sessions bound under an epoch this node may own, by client id. */
-  readonly #byClient: Map<string, Binding> = new Map();
-  readonly #opened: Map<string, OpenedSession> = new Map();
-  /** Of journals that are replayed, by client id and sid. */
-  readonly #replays: Map<string, ReplayLane> = new Map();
-  readonly #replayed: ReplayOrder = new ReplayOrder();
+  readonly #bindings: SessionBindings;
+  readonly #replay: JournalReplay;
   readonly #farewells: Farewells;
   #storeEvents: StoreEvents | null = null;
   #isStopped = false;
@@ -187,18 +148,36 @@ export class RedisStore
       quarantine,
       settle: (lane, seq) => this.#settle(lane, seq),
     });
-    this.#indexes = new SessionIndexes(calls, options.keyPrefix);
-    this.#ledger = new RedisLedger({
+    const prefix = options.keyPrefix;
+    const bindings = new SessionBindings({
+      prefix,
       calls,
-      indexes: this.#indexes,
-      prefix: options.keyPrefix,
+      appends: this.#appends,
+      owners: this.#owners,
+    });
+    this.#bindings = bindings;
+    this.ledger = new RedisLedger({
+      calls,
+      prefix,
       clock,
-      log,
       quarantine,
-      onOpened: (opened) => this.#onOpened(opened),
-      flushed: (clientId, sid, epoch, then) => this.#flushed(clientId, sid, epoch, then),
+      farewells: this.#farewells,
+      onOpened: (opened) => bindings.keepOpened(opened),
+      flushed: (clientId, sid, epoch, then) => {
+        const lane = bindings.writtenOf(clientId, sid, epoch);
+        if (lane === null) then();
+        else this.#owners.whenIdle(lane, then);
+      },
       recalled: (clientId, then) => this.#recall.whenIdle(clientId, then),
-      opened: (clientId, sid) => this.#openedOf(clientId, sid),
+      opened: (clientId, sid) => bindings.openedOf(clientId, sid),
+    });
+    this.#replay = new JournalReplay({
+      prefix,
+      calls,
+      appends: this.#appends,
+      recall: this.#recall,
+      ledger: this.ledger,
+      quarantine,
     });
   }
 
@@ -311,45 +290,23 @@ export class RedisStore
   }
 
   bind(sessionNumber: number, clientId: string, sid: string, epoch: number): void {
-    const before = this.#bindings.get(sessionNumber);
-    if (before?.sid === sid && before.epoch === epoch && before.clientId === clientId) return;
-    let append: AppendLane | null = null;
-    if (before !== undefined) {
-      if (before.sid === sid && before.clientId === clientId) append = before.append;
-      else if (before.append !== null) this.#appends.unbind(before.append);
-      if (before.owner !== null) this.#owners.unbind(before.owner);
-      if (this.#byClient.get(before.clientId) === before) this.#byClient.delete(before.clientId);
-    }
-    let opened = this.#opened.get(clientId) ?? null;
-    if (opened !== null && opened.sid === sid && opened.epoch === epoch) {
-      this.#opened.delete(clientId);
-    } else {
-      opened = null;
-    }
-    const binding = { sessionNumber, clientId, sid, epoch, append, owner: null, opened };
-    this.#bindings.set(sessionNumber, binding);
-    if (opened !== null) this.#byClient.set(clientId, binding);
+    this.#bindings.bind(sessionNumber, clientId, sid, epoch);
   }
 
   unbind(sessionNumber: number): void {
-    const binding = this.#bindings.get(sessionNumber);
-    if (binding === undefined) return;
-    this.#bindings.delete(sessionNumber);
-    if (this.#byClient.get(binding.clientId) === binding) this.#byClient.delete(binding.clientId);
-    if (binding.append !== null) this.#appends.unbind(binding.append);
-    if (binding.owner !== null) this.#owners.unbind(binding.owner);
+    this.#bindings.unbind(sessionNumber);
   }
 
   enqueue(sessionNumber: number, append: SharedAppend): void {
-    const binding = this.#bindings.get(sessionNumber);
-    if (binding === undefined) {
-      this.#options.scheduler.nextTurn(() => {
-        this.counters.gone++;
-        this.#appends.events!.enqueueFailed(sessionNumber, append, 'gone');
-      });
+    const lane = this.#bindings.appendLane(sessionNumber);
+    if (lane !== null) {
+      this.#appends.enqueue(lane, append);
       return;
     }
-    this.#appends.enqueue(this.#appendLane(binding), append);
+    this.#options.scheduler.nextTurn(() => {
+      this.counters.gone++;
+      this.#appends.events!.enqueueFailed(sessionNumber, append, 'gone');
+    });
   }
 
   tookUpTo(sessionNumber: number, publisherSid: string, done: (seq: number | null) => void): void {
@@ -406,7 +363,7 @@ export class RedisStore
   }
 
   #changeInbound(sessionNumber: number, numbered: (number: number) => InboundChange): void {
-    const lane = this.#ownerLane(sessionNumber);
+    const lane = this.#bindings.ownerLane(sessionNumber);
     const change = numbered(lane === null ? 0 : lane.nextChange++);
     if (lane === null || lane.isOver) {
       this.#options.scheduler.nextTurn(() => change.tell(true));
@@ -439,7 +396,7 @@ export class RedisStore
       lane.isRemoving = true;
     });
     const { clientId, epoch, owner } = binding;
-    this.#ledger.removing(clientId, epoch, (then) => this.#owners.whenIdle(owner!, then));
+    this.ledger.removing(clientId, epoch, (then) => this.#owners.whenIdle(owner!, then));
     return ticket;
   }
 
@@ -449,12 +406,12 @@ export class RedisStore
   }
 
   settle(sessionNumber: number, entry: QueueEntry): void {
-    const lane = this.#ownerLane(sessionNumber);
+    const lane = this.#bindings.ownerLane(sessionNumber);
     if (lane !== null) this.#settle(lane, entry.seq);
   }
 
   settleStored(sessionNumber: number, seq: number): void {
-    const lane = this.#ownerLane(sessionNumber);
+    const lane = this.#bindings.ownerLane(sessionNumber);
     if (lane !== null) this.#settle(lane, seq);
   }
 
@@ -469,7 +426,7 @@ export class RedisStore
     bytesMax: number,
     done: (entries: QueueEntry[], error: Error | null) => void,
   ): void {
-    const lane = this.#ownerLane(sessionNumber);
+    const lane = this.#bindings.ownerLane(sessionNumber);
     if (lane === null) this.#options.scheduler.nextTurn(() => done([], null));
     else this.#reader.read(lane, fromSeq, messagesMax, bytesMax, done);
   }
@@ -482,117 +439,6 @@ export class RedisStore
     return this.#inbound(sessionNumber, 'remove', packetId);
   }
 
-  // ------------------------------------------------------------------ SessionLedger
-
-  open(
-    owner: Incarnation,
-    hlcMs: number,
-    newSid: string,
-    request: OpenRequest,
-    done: (answer: LedgerAnswer) => void,
-  ): void {
-    this.#ledger.open(owner, hlcMs, newSid, request, done);
-  }
-
-  adopted(clientId: string, sid: string, epoch: number): void {
-    this.#ledger.adopted(clientId, sid, epoch);
-  }
-
-  oldWillSettled(clientId: string, sid: string, epoch: number): void {
-    this.#ledger.oldWillSettled(clientId, sid, epoch);
-  }
-
-  close(
-    clientId: string,
-    sid: string,
-    epoch: number,
-    expiryIntervalS: number,
-    willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
-  ): void {
-    this.#ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, (outcome) => {
-      this.#farewells.heard(clientId, epoch);
-      done(outcome);
-    });
-  }
-
-  leftHeard(clientId: string, epoch: number): void {
-    this.#farewells.heard(clientId, epoch);
-  }
-
-  giveBack(
-    owner: Incarnation,
-    clientId: string,
-    sid: string,
-    epoch: number,
-    expiryIntervalS: number,
-  ): void {
-    this.#ledger.giveBack(owner, clientId, sid, epoch, expiryIntervalS);
-  }
-
-  set isDead(isDead: (incarnation: Incarnation) => boolean) {
-    this.#ledger.isDead = isDead;
-  }
-
-  set onSuperseded(told: (owner: Incarnation, clientId: string, epoch: number) => void) {
-    this.#ledger.onSuperseded = told;
-  }
-
-  set onGivenBack(told: (image: SessionImage) => void) {
-    this.#ledger.onGivenBack = told;
-  }
-
-  set mayOpen(mayOpen: (incarnation: Incarnation) => boolean) {
-    this.#ledger.mayOpen = mayOpen;
-  }
-
-  orphan(
-    dead: Incarnation,
-    countMax: number,
-    done: (
-      answer: { readonly clientIds: readonly string[]; readonly isMore: boolean } | null,
-    ) => void,
-  ): void {
-    this.#ledger.orphan(dead, countMax, done);
-  }
-
-  due(countMax: number, done: (clientIds: readonly string[] | null) => void): void {
-    this.#ledger.due(countMax, done);
-  }
-
-  look(clientId: string, by: Incarnation, done: (answer: LookAnswer) => void): void {
-    this.#ledger.look(clientId, by, done);
-  }
-
-  willDone(clientId: string, sid: string, epoch: number, done: (isDone: boolean) => void): void {
-    this.#ledger.willDone(clientId, sid, epoch, done);
-  }
-
-  unclaim(clientId: string, dead: Incarnation, done: (isDone: boolean) => void): void {
-    this.#ledger.unclaim(clientId, dead, done);
-  }
-
-  load(each: (image: SessionImage) => void, done: (isComplete: boolean) => void): void {
-    const { keyPrefix } = this.#options;
-    const none = (clientId: string): void => this.#indexes.remove(clientId);
-    new SessionLoader(this.#calls, keyPrefix, this.#quarantine, each, none, done).start();
-  }
-
-  assert(image: SessionImage, headSeq: number, done: (isWritten: boolean | null) => void): void {
-    this.#ledger.assert(image, headSeq, done);
-  }
-
-  // ------------------------------------------------------------------ QueueTails
-
-  /** The session in Redis, and the highest position given there; null: none, or nobody can say. */
-  tailOf(clientId: string, done: (image: SessionImage | null, tailSeq: number) => void): void {
-    const call = listCall(sessionKeys(this.#options.keyPrefix, clientId));
-    this.#calls.call(sessionList, call, listReply, (_failure, listed) => {
-      if (listed === null) done(null, 0);
-      else done(imageOf(clientId, listed, this.#quarantine), listed.tail);
-    });
-  }
-
   // ------------------------------------------------------------------ JournalSink
 
   get isUp(): boolean {
@@ -601,83 +447,10 @@ export class RedisStore
 
   /** In the order of the calls, for each session. */
   replay(record: JournalRecord, answered: () => void): void {
-    const { clientId, sid, writer, seq, value } = record;
-    if (isInbound(record)) {
-      if (this.#recallLeft(record, answered)) return;
-      const found = soundOrNull(() => inboundOf(record), this.#quarantine, clientId, 'journal');
-      if (found === null) {
-        answered();
-        return;
-      }
-      const written = this.#replayed.begin();
-      const told = (): void => {
-        written();
-        answered();
-      };
-      this.#recall.add({ clientId, sid, ...found, answered: told });
-      return;
-    }
-    const name = `${sid} ${clientId}`;
-    let replay = this.#replays.get(name);
-    if (replay === undefined) {
-      const keys = sessionKeys(this.#options.keyPrefix, clientId);
-      const shard = this.#calls.shardOf(clientId);
-      replay = { lane: new AppendLane(NO_SESSION, clientId, sid, keys, shard), waiting: 0 };
-      this.#replays.set(name, replay);
-    }
-    const { lane } = replay;
-    replay.waiting++;
-    const written = this.#replayed.begin();
-    this.#appends.replay(lane, writer, seq, value, () => {
-      replay.waiting--;
-      if (replay.waiting === 0) this.#replays.delete(name);
-      written();
-      answered();
-    });
+    this.#replay.replay(record, answered);
   }
 
-  /**
-   * That a client has left a node without a will: survivors must not find one. Nobody's session has nobody to be
-   * asked for what that client had sent (hard case 11): first it is in the queues.
-   */
-  #recallLeft(record: JournalRecord, answered: () => void): boolean {
-    const { clientId, sid } = record;
-    const left = soundOrNull(() => leftOf(record), this.#quarantine, clientId, 'journal');
-    if (left === null) return false;
-    const { epoch, expiryIntervalS } = left;
-    this.#replayed.afterAll(() =>
-      this.#ledger.close(clientId, sid, epoch, expiryIntervalS, -1, (outcome) => {
-        if (outcome === 'fenced') this.#ledger.oldWillSettled(clientId, sid, epoch);
-        answered();
-      }),
-    );
-    return true;
-  }
-
-  // ------------------------------------------------------------------ lanes
-
-  #appendLane(binding: Binding): AppendLane {
-    if (binding.append === null) {
-      const { sessionNumber, clientId, sid } = binding;
-      const keys = sessionKeys(this.#options.keyPrefix, clientId);
-      const shard = this.#calls.shardOf(clientId);
-      binding.append = new AppendLane(sessionNumber, clientId, sid, keys, shard);
-    }
-    return binding.append;
-  }
-
-  #ownerLane(sessionNumber: number): OwnerLane | null {
-    const binding = this.#bindings.get(sessionNumber);
-    if (binding === undefined) return null;
-    if (binding.owner === null) {
-      const { clientId, sid, epoch, opened } = binding;
-      const keys = sessionKeys(this.#options.keyPrefix, clientId);
-      const lane = new OwnerLane(sessionNumber, clientId, sid, epoch, keys);
-      if (opened !== null) lane.positions.begin(opened.head, opened.settledSeqs);
-      binding.owner = lane;
-    }
-    return binding.owner;
-  }
+  // ------------------------------------------------------------------ what its owner writes
 
   #settle(lane: OwnerLane, seq: number): void {
     if (lane.isOver || !lane.positions.settle(seq)) return;
@@ -695,7 +468,7 @@ export class RedisStore
   /** A change that somebody waits for. */
   #owned(sessionNumber: number, change: (lane: OwnerLane) => void): Ticket {
     const ticket = this.#tickets.take();
-    const lane = this.#ownerLane(sessionNumber);
+    const lane = this.#bindings.ownerLane(sessionNumber);
     if (lane === null || lane.isOver) {
       const error = new Error('the session is not this node’s');
       this.#options.scheduler.nextTurn(() => this.#tickets.settle(ticket, error));
@@ -705,32 +478,6 @@ export class RedisStore
     lane.tickets.push(ticket);
     this.#owners.touch(lane);
     return ticket;
-  }
-
-  // ------------------------------------------------------------------ what the ledger asks
-
-  #onOpened(opened: OpenedSession): void {
-    this.#opened.delete(opened.clientId);
-    this.#opened.set(opened.clientId, opened);
-    if (this.#opened.size <= OPENED_MAX) return;
-    for (const oldest of this.#opened.keys()) {
-      this.#opened.delete(oldest);
-      return;
-    }
-  }
-
-  #openedOf(clientId: string, sid: string): OpenedSession | null {
-    const binding = this.#byClient.get(clientId);
-    const opened = binding?.opened ?? this.#opened.get(clientId) ?? null;
-    return opened?.sid === sid ? opened : null;
-  }
-
-  /** What the session's owner has settled is written before it gives the session up. */
-  #flushed(clientId: string, sid: string, epoch: number, then: () => void): void {
-    const binding = this.#byClient.get(clientId);
-    const isIt = binding !== undefined && binding.sid === sid && binding.epoch === epoch;
-    if (!isIt || binding.owner === null) then();
-    else this.#owners.whenIdle(binding.owner, then);
   }
 
   readonly #quarantine: Quarantine = (clientId, what, error) => {

@@ -1,6 +1,6 @@
 /**
  * What journals have handed over and Redis has not answered, in its order: some of it must not be written
- * before all that came earlier is. Used by redis-store.ts.
+ * before all that came earlier is. Used by journal-replay.ts.
  */
 import { Ring } from '../../util/ring.ts';
 

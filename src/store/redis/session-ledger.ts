@@ -1,34 +1,21 @@
 /**
- * Who owns which session, and what becomes of those nobody owns (`SessionLedger`, ADR 0013). Called by
- * cluster/ through redis-store.ts. Every answer that may have been lost is asked for again; what was taken
- * and is not wanted any more is given back.
+ * Who owns which session (`SessionLedger`, ADR 0013); what becomes of those nobody owns is in
+ * unowned-sessions.ts. Called by cluster/. Every answer that may have been lost is asked for again; what was
+ * taken and is not wanted any more is given back.
  */
 import type {
   Incarnation,
   LedgerAnswer,
   LedgerRequest,
   LookAnswer,
+  Orphans,
   SessionImage,
+  SessionLedger,
 } from '../../core/cluster-ports.ts';
-import type { Clock, Log } from '../../core/ports.ts';
-import type { Turn } from '../../core/roaming-record.ts';
+import type { Clock } from '../../core/ports.ts';
 import { ClientLine } from './client-line.ts';
-import {
-  indexCall,
-  indexRemove,
-  indexScan,
-  scanCall,
-  scanReply,
-} from './functions/client-index.ts';
-import { dueTake, dueTakeCall, dueTakeReply } from './functions/due.ts';
-import {
-  closeCall,
-  closeReply,
-  orphanCall,
-  orphanReply,
-  sessionClose,
-  sessionOrphan,
-} from './functions/session-end.ts';
+import type { Farewells } from './farewells.ts';
+import { closeCall, closeReply, sessionClose } from './functions/session-end.ts';
 import {
   adoptCall,
   type OpenArguments,
@@ -38,45 +25,35 @@ import {
   sessionAdopt,
   sessionOpen,
 } from './functions/session-open.ts';
-import { assertCall, sessionAssert } from './functions/session-record.ts';
 import {
-  type LookReply,
-  lookCall,
-  lookReply,
-  sessionLook,
+  assertCall,
+  listCall,
+  listReply,
+  sessionAssert,
+  sessionList,
+} from './functions/session-record.ts';
+import {
   sessionUnclaim,
   sessionWillDone,
   unclaimCall,
   willDoneCall,
 } from './functions/session-will.ts';
-import { DUE_INDEXES, dueKeyAt, ownedKey, sessionKeys } from './keys.ts';
-import { decodeMessage, encodeMessage } from './message-value.ts';
-import { openedRecord, type Quarantine, soundOrNull } from './opened-record.ts';
-import type { RedisCalls } from './redis-calls.ts';
-import type { SessionIndexes } from './session-indexes.ts';
+import { ownedKey, sessionKeys } from './keys.ts';
+import { encodeMessage } from './message-value.ts';
+import { openedRecord, type Quarantine } from './opened-record.ts';
+import { ASK_PATIENCE_MS, type RedisCalls } from './redis-calls.ts';
+import type { OpenedSession } from './session-bindings.ts';
+import { SessionIndexes } from './session-indexes.ts';
+import { imageOf, SessionLoader } from './session-loader.ts';
 import { encodeSubscriptions } from './subscriptions-codec.ts';
-
-/** What the store keeps of a session from its opening on. */
-export interface OpenedSession {
-  readonly clientId: string;
-  readonly sid: string;
-  readonly epoch: number;
-  readonly head: number;
-  readonly settledSeqs: readonly number[];
-  readonly version: number;
-  readonly will: Buffer | null;
-  readonly willDelayS: number;
-  /** As they were read or saved last: a Redis that was emptied gets them again. */
-  turns: readonly Turn[];
-}
+import { DEAD_OWNER_MS, UnownedSessions } from './unowned-sessions.ts';
 
 export interface LedgerOptions {
   readonly calls: RedisCalls;
-  readonly indexes: SessionIndexes;
   readonly prefix: string;
   readonly clock: Clock;
-  readonly log: Log;
   readonly quarantine: Quarantine;
+  readonly farewells: Farewells;
   readonly onOpened: (opened: OpenedSession) => void;
   /** Calls back when what its owner has written before is written. */
   readonly flushed: (clientId: string, sid: string, epoch: number, then: () => void) => void;
@@ -90,17 +67,12 @@ export interface LedgerOptions {
 const OPEN_PATIENCE_MS = 5000;
 const BUSY_RETRY_MS = 25;
 const BUSY_RETRIES_MAX = 80;
-const ASK_PATIENCE_MS = 2000;
-/** A session in the name of a node that may be dead is looked at again then. */
-const DEAD_OWNER_MS = 1000;
-/** A will is being published: whoever does it is asked again then. */
-const WILL_MS = 5000;
-const SEEN_MAX = 10_000;
-const ORPHANS_PER_SCAN_MAX = 1000;
 
 const nothing = (): void => {};
 
-export class RedisLedger {
+type Closing = 'closed' | 'ended' | 'fenced' | 'gone';
+
+export class RedisLedger implements SessionLedger {
   /** Who will never do any more what it has claimed. */
   isDead: (incarnation: Incarnation) => boolean = () => false;
   /** May have sessions in Redis: a node that has lost its lease must not take one from a live one. */
@@ -110,13 +82,23 @@ export class RedisLedger {
   /** What such a session is like when it was given back. */
   onGivenBack: (image: SessionImage) => void = () => {};
   readonly #options: LedgerOptions;
+  readonly #indexes: SessionIndexes;
   readonly #line: ClientLine = new ClientLine();
-  /** When the index says that the client should have been looked at, as `due` found it. */
-  readonly #seen: Map<string, number> = new Map();
-  #nextDueIndex = 0;
+  readonly #unowned: UnownedSessions;
 
   constructor(options: LedgerOptions) {
+    const { calls, prefix, clock, quarantine } = options;
     this.#options = options;
+    this.#indexes = new SessionIndexes(calls, prefix);
+    this.#unowned = new UnownedSessions({
+      calls,
+      indexes: this.#indexes,
+      prefix,
+      clock,
+      quarantine,
+      line: this.#line,
+      ledger: this,
+    });
   }
 
   /** About what Redis' clock says: what is too early is looked at twice, too late a little later. */
@@ -133,7 +115,8 @@ export class RedisLedger {
     request: LedgerRequest,
     done: (answer: LedgerAnswer) => void,
   ): void {
-    const { calls, indexes } = this.#options;
+    const { calls } = this.#options;
+    const indexes = this.#indexes;
     const unavailable: LedgerAnswer = { kind: 'unavailable' };
     if (!calls.isUp) {
       calls.after(0, () => done(unavailable));
@@ -177,7 +160,8 @@ export class RedisLedger {
     answer: (what: LedgerAnswer) => void,
     finished: () => void,
   ): void {
-    const { calls, indexes, prefix } = this.#options;
+    const { calls, prefix } = this.#options;
+    const indexes = this.#indexes;
     const keys = sessionKeys(prefix, clientId);
     let busyLeft = BUSY_RETRIES_MAX;
     let isDue = false;
@@ -244,9 +228,9 @@ export class RedisLedger {
     open: OpenArguments,
     reply: Extract<OpenReply, { kind: 'opened' }>,
   ): OpenedSession {
-    this.#options.indexes.keep(clientId, reply.epoch);
+    this.#indexes.keep(clientId, reply.epoch);
     // Behind the opening: whoever removes an earlier session's entry looks for a new one afterwards.
-    if (open.expiryIntervalS > 0 || reply.present) this.#options.indexes.add(clientId);
+    if (open.expiryIntervalS > 0 || reply.present) this.#indexes.add(clientId);
     const opened: OpenedSession = {
       clientId,
       sid: reply.sid,
@@ -301,7 +285,39 @@ export class RedisLedger {
     epoch: number,
     expiryIntervalS: number,
     willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
+    done: (outcome: Closing) => void,
+  ): void {
+    this.#closeInLine(clientId, sid, epoch, expiryIntervalS, willDelayS, (outcome) => {
+      this.#options.farewells.heard(clientId, epoch);
+      done(outcome);
+    });
+  }
+
+  leftHeard(clientId: string, epoch: number): void {
+    this.#options.farewells.heard(clientId, epoch);
+  }
+
+  /** A journal says that the client has left without a will: survivors must not find one. */
+  left(
+    clientId: string,
+    sid: string,
+    epoch: number,
+    expiryIntervalS: number,
+    done: () => void,
+  ): void {
+    this.#closeInLine(clientId, sid, epoch, expiryIntervalS, -1, (outcome) => {
+      if (outcome === 'fenced') this.oldWillSettled(clientId, sid, epoch);
+      done();
+    });
+  }
+
+  #closeInLine(
+    clientId: string,
+    sid: string,
+    epoch: number,
+    expiryIntervalS: number,
+    willDelayS: number,
+    done: (outcome: Closing) => void,
   ): void {
     this.#line.run(clientId, (finished) => {
       this.#options.flushed(clientId, sid, epoch, () =>
@@ -316,10 +332,11 @@ export class RedisLedger {
     epoch: number,
     expiryIntervalS: number,
     willDelayS: number,
-    done: (outcome: 'closed' | 'ended' | 'fenced' | 'gone') => void,
+    done: (outcome: Closing) => void,
     finished: () => void,
   ): void {
-    const { calls, indexes, prefix } = this.#options;
+    const { calls, prefix } = this.#options;
+    const indexes = this.#indexes;
     const call = closeCall(sessionKeys(prefix, clientId), sid, epoch, expiryIntervalS, willDelayS);
     calls.until(sessionClose, call, closeReply, (reply) => {
       if (reply.kind === 'ended') indexes.remove(clientId);
@@ -362,181 +379,21 @@ export class RedisLedger {
 
   // ------------------------------------------------------------------ sessions nobody owns
 
-  orphan(
-    dead: Incarnation,
-    countMax: number,
-    done: (
-      answer: { readonly clientIds: readonly string[]; readonly isMore: boolean } | null,
-    ) => void,
-  ): void {
-    const { calls, prefix } = this.#options;
-    const key = ownedKey(prefix, dead);
-    const count = Math.max(1, Math.min(countMax, ORPHANS_PER_SCAN_MAX));
-    const scan = (cursor: string): void => {
-      calls.ask(
-        indexScan,
-        scanCall(key, cursor, count),
-        scanReply,
-        ASK_PATIENCE_MS,
-        (failure, reply) => {
-          if (failure !== null) done(null);
-          else if (reply!.clientIds.length > 0)
-            this.#orphanAll(dead, reply!.clientIds, count, reply!.cursor !== '0', done);
-          else if (reply!.cursor === '0') done({ clientIds: [], isMore: false });
-          else scan(reply!.cursor);
-        },
-      );
-    };
-    scan('0');
-  }
-
-  #orphanAll(
-    dead: Incarnation,
-    found: readonly string[],
-    countMax: number,
-    isMoreThere: boolean,
-    done: (
-      answer: { readonly clientIds: readonly string[]; readonly isMore: boolean } | null,
-    ) => void,
-  ): void {
-    const { calls, indexes, prefix } = this.#options;
-    const taken = [...new Set(found)].slice(0, countMax);
-    const orphaned: string[] = [];
-    let left = taken.length;
-    let hasFailed = false;
-    const one = (): void => {
-      left--;
-      if (left > 0) return;
-      if (hasFailed) {
-        done(null);
-        return;
-      }
-      // They are in the index of what is due by now.
-      const call = indexCall(ownedKey(prefix, dead), taken);
-      calls.call(indexRemove, call, nothing, (failure) => {
-        const isMore = isMoreThere || taken.length < found.length || failure !== null;
-        done({ clientIds: orphaned, isMore });
-      });
-    };
-    for (const clientId of taken) {
-      const call = orphanCall(sessionKeys(prefix, clientId), dead);
-      calls.ask(sessionOrphan, call, orphanReply, ASK_PATIENCE_MS, (failure, reply) => {
-        if (failure !== null) {
-          hasFailed = true;
-          one();
-          return;
-        }
-        if (reply!.isOrphaned) {
-          orphaned.push(clientId);
-          // Its owner may have died just before it did that.
-          indexes.add(clientId);
-        }
-        indexes.due(clientId, reply!.nextLookMs, one);
-      });
-    }
+  orphan(dead: Incarnation, countMax: number, done: (orphans: Orphans | null) => void): void {
+    this.#unowned.orphan(dead, countMax, done);
   }
 
   due(countMax: number, done: (clientIds: readonly string[] | null) => void): void {
-    const { calls, prefix } = this.#options;
-    const count = Math.max(1, Math.ceil(countMax / DUE_INDEXES));
-    const found: string[] = [];
-    let left = DUE_INDEXES;
-    let answers = 0;
-    const first = this.#nextDueIndex++;
-    for (let i = 0; i < DUE_INDEXES; i++) {
-      const call = dueTakeCall(dueKeyAt(prefix, (first + i) % DUE_INDEXES), count);
-      calls.call(dueTake, call, dueTakeReply, (failure, entries) => {
-        if (failure === null) {
-          answers++;
-          for (const { clientId, ms } of entries!) {
-            if (this.#seen.size >= SEEN_MAX) this.#seen.clear();
-            this.#seen.set(clientId, ms);
-            found.push(clientId);
-          }
-        }
-        left--;
-        if (left === 0) done(answers === 0 ? null : found);
-      });
-    }
+    this.#unowned.due(countMax, done);
   }
 
   look(clientId: string, by: Incarnation, done: (answer: LookAnswer) => void): void {
-    const { calls, indexes, prefix } = this.#options;
-    this.#line.run(clientId, (finished) => {
-      const answer = (what: LookAnswer): void => {
-        finished();
-        done(what);
-      };
-      // A will may be handed out by this: when this node dies, others must know that it had it.
-      indexes.own(by, clientId, (failure) => {
-        if (failure !== null) {
-          answer({ kind: 'unavailable' });
-          return;
-        }
-        const call = lookCall(sessionKeys(prefix, clientId), by);
-        calls.ask(sessionLook, call, lookReply, ASK_PATIENCE_MS, (refused, reply) => {
-          if (refused !== null) answer({ kind: 'unavailable' });
-          else answer(this.#looked(clientId, reply!));
-        });
-      });
-    });
-  }
-
-  #looked(clientId: string, reply: LookReply): LookAnswer {
-    const { indexes, quarantine } = this.#options;
-    const seenMs = this.#seen.get(clientId) ?? 0;
-    this.#seen.delete(clientId);
-    const next = (ms: number): void => {
-      if (seenMs > 0) indexes.looked(clientId, seenMs, ms);
-      else indexes.due(clientId, ms);
-    };
-    if (reply.kind === 'will') {
-      const { sid, epoch, identity, tenant } = reply;
-      const message = soundOrNull(() => decodeMessage(reply.will), quarantine, clientId, 'will');
-      if (message !== null) {
-        next(this.#wallMs + WILL_MS);
-        return { kind: 'will', will: { clientId, identity, tenant, sid, epoch, message }, epoch };
-      }
-      this.oldWillSettled(clientId, sid, epoch);
-      next(this.#wallMs + 1);
-      indexes.disown(clientId, 0);
-      return { kind: 'wait', untilMs: this.#wallMs + 1 };
-    }
-    indexes.disown(clientId, 0);
-    switch (reply.kind) {
-      case 'claimed': {
-        // Its claim came to Redis when survivors had been through with what it left.
-        const isDead = this.isDead(reply.by);
-        if (isDead) this.unclaim(clientId, reply.by, nothing);
-        const untilMs = this.#wallMs + (isDead ? 1 : WILL_MS);
-        next(untilMs);
-        return { kind: 'wait', untilMs };
-      }
-      case 'owned':
-        if (!this.isDead(reply.owner)) {
-          next(0);
-          return { kind: 'wait', untilMs: 0 };
-        }
-        // It was written in its owner's name when survivors had been through with what that one left.
-        next(this.#wallMs + DEAD_OWNER_MS);
-        this.#orphanAll(reply.owner, [clientId], 1, false, nothing);
-        return { kind: 'wait', untilMs: this.#wallMs + DEAD_OWNER_MS };
-      case 'wait':
-        next(reply.untilMs);
-        return reply;
-      case 'ended':
-        next(0);
-        indexes.remove(clientId);
-        return reply;
-      default:
-        next(0);
-        indexes.remove(clientId);
-        return { kind: 'gone' };
-    }
+    this.#unowned.look(clientId, by, done);
   }
 
   willDone(clientId: string, sid: string, epoch: number, done: (isDone: boolean) => void): void {
-    const { calls, indexes, prefix } = this.#options;
+    const { calls, prefix } = this.#options;
+    const indexes = this.#indexes;
     const call = willDoneCall(sessionKeys(prefix, clientId), sid, epoch);
     calls.ask(sessionWillDone, call, nothing, ASK_PATIENCE_MS, (failure) => {
       if (failure === null) indexes.disown(clientId, 0);
@@ -550,10 +407,28 @@ export class RedisLedger {
     calls.ask(sessionUnclaim, call, nothing, ASK_PATIENCE_MS, (failure) => done(failure === null));
   }
 
+  // ------------------------------------------------------------------ what there is
+
+  load(each: (image: SessionImage) => void, done: (isComplete: boolean) => void): void {
+    const { calls, prefix, quarantine } = this.#options;
+    const none = (clientId: string): void => this.#indexes.remove(clientId);
+    new SessionLoader(calls, prefix, quarantine, each, none, done).start();
+  }
+
+  /** The session in Redis, and the highest position given there; null: none, or nobody can say. */
+  tailOf(clientId: string, done: (image: SessionImage | null, tailSeq: number) => void): void {
+    const { calls, prefix, quarantine } = this.#options;
+    calls.call(sessionList, listCall(sessionKeys(prefix, clientId)), listReply, (_why, listed) => {
+      if (listed === null) done(null, 0);
+      else done(imageOf(clientId, listed, quarantine), listed.tail);
+    });
+  }
+
   // ------------------------------------------------------------------ after Redis lost everything
 
   assert(image: SessionImage, headSeq: number, done: (isWritten: boolean | null) => void): void {
-    const { calls, indexes, prefix } = this.#options;
+    const { calls, prefix } = this.#options;
+    const indexes = this.#indexes;
     const { clientId, sid, epoch, owner, identity, tenant, expiryIntervalS } = image;
     const known = owner === null ? null : this.#options.opened(clientId, sid);
     const call = assertCall(sessionKeys(prefix, clientId), {
@@ -614,8 +489,8 @@ export class RedisLedger {
   removing(clientId: string, epoch: number, written: (then: () => void) => void): void {
     this.#line.run(clientId, (finished) => {
       written(() => {
-        this.#options.indexes.remove(clientId);
-        this.#options.indexes.disown(clientId, epoch);
+        this.#indexes.remove(clientId);
+        this.#indexes.disown(clientId, epoch);
         finished();
       });
     });

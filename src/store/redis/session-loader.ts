@@ -13,13 +13,12 @@ import {
 } from './functions/session-record.ts';
 import { CLIENT_INDEXES, clientIndexKeyAt, sessionKeys } from './keys.ts';
 import { type Quarantine, soundOrNull } from './opened-record.ts';
-import type { RedisCalls } from './redis-calls.ts';
+import { ASK_PATIENCE_MS, type RedisCalls } from './redis-calls.ts';
 import { decodeSubscriptions } from './subscriptions-codec.ts';
 
 const WALKS = 8;
 /** About so many ids come at a time. */
 const PAGE = 128;
-const PATIENCE_MS = 2000;
 
 export class SessionLoader {
   readonly #calls: RedisCalls;
@@ -64,7 +63,7 @@ export class SessionLoader {
 
   #page(key: string, cursor: string): void {
     const call = scanCall(key, cursor, PAGE);
-    this.#calls.ask(indexScan, call, scanReply, PATIENCE_MS, (failure, reply) => {
+    this.#calls.ask(indexScan, call, scanReply, ASK_PATIENCE_MS, (failure, reply) => {
       if (failure !== null) this.#failed();
       else this.#sessions(key, reply!.cursor, reply!.clientIds);
     });
@@ -87,7 +86,7 @@ export class SessionLoader {
     }
     for (const clientId of clientIds) {
       const call = listCall(sessionKeys(this.#prefix, clientId));
-      this.#calls.ask(sessionList, call, listReply, PATIENCE_MS, (failure, session) => {
+      this.#calls.ask(sessionList, call, listReply, ASK_PATIENCE_MS, (failure, session) => {
         if (failure !== null) isLost = true;
         else if (session === null) this.#none(clientId);
         else this.#listed(clientId, session);

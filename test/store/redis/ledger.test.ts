@@ -37,22 +37,24 @@ function close(
   willDelayS = -1,
 ): string {
   return world.ask(node, (done) =>
-    node.store.close(clientId, sid, epoch, expiryIntervalS, willDelayS, done),
+    node.store.ledger.close(clientId, sid, epoch, expiryIntervalS, willDelayS, done),
   );
 }
 
 function look(world: World, node: WorldNode, clientId: string): LookAnswer {
-  return world.ask(node, (done) => node.store.look(clientId, node.node.incarnation, done));
+  return world.ask(node, (done) => node.store.ledger.look(clientId, node.node.incarnation, done));
 }
 
 function due(world: World, node: WorldNode): readonly string[] {
-  return world.ask<readonly string[] | null>(node, (done) => node.store.due(100, done)) ?? [];
+  return (
+    world.ask<readonly string[] | null>(node, (done) => node.store.ledger.due(100, done)) ?? []
+  );
 }
 
 function load(world: World, node: WorldNode): SessionImage[] {
   const images: SessionImage[] = [];
   const isComplete = world.ask<boolean>(node, (done) =>
-    node.store.load((image) => images.push(image), done),
+    node.store.ledger.load((image) => images.push(image), done),
   );
   if (!isComplete) throw new Error('the load was broken off');
   return images.toSorted((a, b) => (a.clientId < b.clientId ? -1 : 1));
@@ -154,7 +156,7 @@ t.test('what was opened for nobody is given back', async (t) => {
   node.port.loseReplies(2);
   const answers: string[] = [];
   node.act(() =>
-    node.store.open('node', 1, 'ffff', { ...request, clientId: 'c' }, ({ kind }) =>
+    node.store.ledger.open('node', 1, 'ffff', { ...request, clientId: 'c' }, ({ kind }) =>
       answers.push(kind),
     ),
   );
@@ -188,7 +190,9 @@ t.test('without Redis a CONNECT is told so at once, a close waits', async (t) =>
   t.equal(world.answer(node, 'd').kind, 'unavailable');
   const outcomes: string[] = [];
   node.act(() =>
-    node.store.close('c', opened.sid, opened.epoch, 3600, -1, (outcome) => outcomes.push(outcome)),
+    node.store.ledger.close('c', opened.sid, opened.epoch, 3600, -1, (outcome) =>
+      outcomes.push(outcome),
+    ),
   );
   world.pass(1000);
   t.same(outcomes, []);
@@ -205,8 +209,10 @@ t.test('a session is not opened before its close is through', async (t) => {
   const kinds: unknown[] = [];
   node.act(() => {
     // DISCONNECT, and at once a new CONNECT.
-    node.store.close('c', opened.sid, opened.epoch, 3600, -1, (outcome) => kinds.push(outcome));
-    node.store.open('node', 1, 'aaaa', request, (answer) => {
+    node.store.ledger.close('c', opened.sid, opened.epoch, 3600, -1, (outcome) =>
+      kinds.push(outcome),
+    );
+    node.store.ledger.open('node', 1, 'aaaa', request, (answer) => {
       kinds.push(answer.kind === 'opened' && answer.record.oldWill);
     });
   });
@@ -223,7 +229,7 @@ t.test('a takeover gives back the will of the open connection, by its name', asy
   const second = world.take(b, 1, 'c');
   t.match(second.oldWill, { isDue: true, sid: first.sid, epoch: first.epoch });
   t.equal(textOf(second.oldWill!.message), 'gone');
-  b.act(() => b.store.oldWillSettled('c', second.oldWill!.sid, second.oldWill!.epoch));
+  b.act(() => b.store.ledger.oldWillSettled('c', second.oldWill!.sid, second.oldWill!.epoch));
   world.pass(20);
   t.equal(world.take(a, 2, 'c').oldWill, null);
 });
@@ -249,7 +255,7 @@ t.test('a delayed will is published once, when it is due, by whoever looks', asy
   t.same(members(world, ownedKey('cw:', 'b')), ['c'], 'should it die, others know');
   const { sid, epoch } = found.will;
   t.equal(
-    world.ask(b, (done) => b.store.willDone('c', sid, epoch, done)),
+    world.ask(b, (done) => b.store.ledger.willDone('c', sid, epoch, done)),
     true,
   );
   t.match(look(world, b, 'c'), { kind: 'wait' });
@@ -294,7 +300,7 @@ t.test('a dead node’s sessions are taken from it in parts, with their wills', 
   for (let isMore = true, rounds = 0; isMore && rounds < 50; rounds++) {
     const answer = world.ask<{ clientIds: readonly string[]; isMore: boolean } | null>(
       survivor,
-      (done) => survivor.store.orphan('dead', 8, done),
+      (done) => survivor.store.ledger.orphan('dead', 8, done),
     );
     taken.push(...answer!.clientIds);
     isMore = answer!.isMore;
@@ -322,7 +328,7 @@ t.test('a will its publisher died with is published by another', async (t) => {
   t.equal(look(world, a, 'c').kind, 'will');
   world.kernel.kill(a.sim);
   t.equal(look(world, b, 'c').kind, 'wait');
-  world.ask(b, (done) => b.store.orphan('a', 100, done));
+  world.ask(b, (done) => b.store.ledger.orphan('a', 100, done));
   t.equal(look(world, b, 'c').kind, 'will');
 });
 
@@ -344,9 +350,9 @@ t.test('S7: what is written late does not give a session back to who has left it
     expiryIntervalS: 3600,
     subscriptions: [],
   };
-  node.act(() => node.store.assert(image, 0, () => {}));
+  node.act(() => node.store.ledger.assert(image, 0, () => {}));
   world.pass(50);
-  node.act(() => node.store.close('c', sid, epoch, 3600, -1, () => {}));
+  node.act(() => node.store.ledger.close('c', sid, epoch, 3600, -1, () => {}));
   world.pass(200);
   world.redis.refuse(null);
   world.pass(3000);
@@ -361,7 +367,9 @@ t.test('B7: a close waits for what its owner writes, and that for the session', 
   node.act(() => node.store.saveSession(sessionRecord(1, 'c', { counter: 4 })));
   world.pass(50);
   const outcomes: string[] = [];
-  node.act(() => node.store.close('c', sid, epoch, 3600, -1, (outcome) => outcomes.push(outcome)));
+  node.act(() =>
+    node.store.ledger.close('c', sid, epoch, 3600, -1, (outcome) => outcomes.push(outcome)),
+  );
   const image: SessionImage = {
     clientId: 'c',
     sid,
@@ -375,7 +383,7 @@ t.test('B7: a close waits for what its owner writes, and that for the session', 
   };
   let isWritten: boolean | null = null;
   node.act(() =>
-    node.store.assert(image, -1, (answer) => {
+    node.store.ledger.assert(image, -1, (answer) => {
       isWritten = answer;
     }),
   );
@@ -393,17 +401,19 @@ t.test('S8: an open that has waited is not made for a node that may not serve', 
   const { sid, epoch } = world.take(a, 1, 'c');
   // Behind something that takes long: meanwhile the lease of b is over.
   let mayOpen = true;
-  b.store.mayOpen = () => mayOpen;
+  b.store.ledger.mayOpen = () => mayOpen;
   b.port.partition();
   const answers: string[] = [];
-  b.act(() => b.store.close('c', 'ffff', 1, 3600, -1, () => {}));
-  b.act(() => b.store.open('b', 1, 'eeee', { ...request, clientId: 'c' }, () => {}));
+  b.act(() => b.store.ledger.close('c', 'ffff', 1, 3600, -1, () => {}));
+  b.act(() => b.store.ledger.open('b', 1, 'eeee', { ...request, clientId: 'c' }, () => {}));
   world.pass(100);
   mayOpen = false;
   b.port.heal();
   world.until(() => b.port.isUp);
   b.act(() =>
-    b.store.open('b', 1, 'eeef', { ...request, clientId: 'c' }, ({ kind }) => answers.push(kind)),
+    b.store.ledger.open('b', 1, 'eeef', { ...request, clientId: 'c' }, ({ kind }) =>
+      answers.push(kind),
+    ),
   );
   world.pass(1000);
   t.same(answers, ['unavailable']);
@@ -424,8 +434,8 @@ t.test('S7: a close does not wait for a session that Redis has lost', async (t) 
   const answers: (boolean | null)[] = [];
   node.act(() => {
     node.store.saveSession(sessionRecord(1, 'c', { counter: 1 }));
-    node.store.close('c', sid, epoch, 3600, -1, (outcome) => outcomes.push(outcome));
-    node.store.assert(image, 0, (isWritten) => answers.push(isWritten));
+    node.store.ledger.close('c', sid, epoch, 3600, -1, (outcome) => outcomes.push(outcome));
+    node.store.ledger.assert(image, 0, (isWritten) => answers.push(isWritten));
   });
   world.pass(500);
   t.same([outcomes, answers], [['gone'], [true]]);
@@ -440,13 +450,13 @@ t.test('S15: nothing is written in the name of a node whose lease is over', asyn
   const { sid, epoch } = opened;
   // Survivors are through with what it had: to them it is dead.
   let mayServe = true;
-  node.store.mayOpen = () => mayServe;
+  node.store.ledger.mayOpen = () => mayServe;
   const image = {
     ...{ clientId: 'c', sid, epoch, counter: 0, owner: 'a' },
     ...{ identity: null, tenant: '', expiryIntervalS: 3600, subscriptions: [] },
   };
   const answers: (boolean | null)[] = [];
-  node.act(() => node.store.assert(image, 0, (isWritten) => answers.push(isWritten)));
+  node.act(() => node.store.ledger.assert(image, 0, (isWritten) => answers.push(isWritten)));
   mayServe = false;
   world.pass(200);
   t.same(answers, [null]);
@@ -462,7 +472,7 @@ t.test('S15: whoever looks at a session that a dead node has takes it from it', 
   t.equal(look(world, b, 'c').kind, 'wait');
   world.pass(2000);
   t.match(load(world, b), [{ owner: 'a' }], 'it may be alive');
-  b.store.isDead = (incarnation) => incarnation === 'a';
+  b.store.ledger.isDead = (incarnation) => incarnation === 'a';
   t.equal(look(world, b, 'c').kind, 'wait');
   world.pass(100);
   t.match(load(world, b), [{ owner: null }]);
@@ -477,7 +487,7 @@ t.test('what is given back takes its claim of the old will along', async (t) => 
   const { sid, epoch, oldWill } = world.take(b, 2, 'c');
   t.match(oldWill, { isDue: true });
   // Its node may not serve any more: nobody publishes the will, and nobody may be kept out by that.
-  b.act(() => b.store.giveBack('b', 'c', sid, epoch, 3600));
+  b.act(() => b.store.ledger.giveBack('b', 'c', sid, epoch, 3600));
   world.pass(100);
   const record = world.take(a, 3, 'c');
   t.match(record, { present: true, oldWill: { sid: oldWill!.sid, epoch: oldWill!.epoch } });
@@ -489,7 +499,7 @@ t.test('a claim of a dead node that nobody found is in nobody’s way', async (t
     const world = new World(15);
     const a = world.join('a');
     const b = world.join('b');
-    if (isKnownDead) b.store.isDead = (incarnation) => incarnation === 'a';
+    if (isKnownDead) b.store.ledger.isDead = (incarnation) => incarnation === 'a';
     for (const clientId of ['c', 'd']) {
       const opened = world.take(a, 1, clientId, { will: will('last words', 1) });
       close(world, a, clientId, opened, 3600, 1);
@@ -538,7 +548,7 @@ t.test('a node that starts loads every durable session, and says when it could n
   t.match(opened, { present: false, subscriptions: [] }, 'its client has to subscribe anew');
   world.redis.down();
   world.pass(50);
-  const isComplete = world.ask<boolean>(joiner, (done) => joiner.store.load(() => {}, done));
+  const isComplete = world.ask<boolean>(joiner, (done) => joiner.store.ledger.load(() => {}, done));
   t.equal(isComplete, false);
 });
 
@@ -556,7 +566,7 @@ t.test('who removes a session does not take a new one out of the index', async (
     const again = seed % 2 === 0 ? a : b;
     again.act(
       () =>
-        again.store.open(again.node.incarnation, 1, 'bbbb', request, ({ kind }) => {
+        again.store.ledger.open(again.node.incarnation, 1, 'bbbb', request, ({ kind }) => {
           isOpen = kind === 'opened';
         }),
       world.kernel.chance.next() * 20,
@@ -623,7 +633,7 @@ t.test('after Redis was emptied sessions are asserted, their wills with them', a
     subscriptions: [subscription],
   };
   t.equal(
-    world.ask(a, (done) => a.store.assert(image, 41, done)),
+    world.ask(a, (done) => a.store.ledger.assert(image, 41, done)),
     true,
   );
   t.match(load(world, b), [{ clientId: 'c', owner: 'a', counter: 7 }]);
@@ -641,16 +651,18 @@ t.test(
     const b = world.join('b');
     const { sid, epoch } = world.take(a, 1, 'c');
     const told: string[] = [];
-    b.store.onSuperseded = (owner, clientId, later) => {
+    b.store.ledger.onSuperseded = (owner, clientId, later) => {
       told.push(`${owner} ${clientId} ${later > epoch}`);
     };
     const left: SessionImage[] = [];
-    b.store.onGivenBack = (image) => left.push(image);
+    b.store.ledger.onGivenBack = (image) => left.push(image);
     const answers: string[] = [];
     // It is executed, its answer is lost, and nothing else comes through for a while.
     b.port.loseReplies(2);
     b.act(() =>
-      b.store.open('b', 2, 'eeee', { ...request, clientId: 'c' }, ({ kind }) => answers.push(kind)),
+      b.store.ledger.open('b', 2, 'eeee', { ...request, clientId: 'c' }, ({ kind }) =>
+        answers.push(kind),
+      ),
     );
     world.until(() => !b.port.isUp);
     b.port.partition();
@@ -672,11 +684,11 @@ for (const why of ['its node may not serve', 'nobody waits for it'] as const) {
     const b = world.join('b');
     const { sid, epoch } = world.take(a, 1, 'c');
     let isOver = false;
-    if (why === 'its node may not serve') b.store.mayOpen = () => !isOver;
+    if (why === 'its node may not serve') b.store.ledger.mayOpen = () => !isOver;
     const isWanted = (): boolean => why !== 'nobody waits for it' || !isOver;
     const wanted = { ...request, clientId: 'c', isWanted };
     const told: string[] = [];
-    b.store.onSuperseded = (owner) => told.push(owner);
+    b.store.ledger.onSuperseded = (owner) => told.push(owner);
     const answers: string[] = [];
     // It does not arrive, and nobody knows: it is asked for again.
     let opens = 0;
@@ -687,7 +699,7 @@ for (const why of ['its node may not serve', 'nobody waits for it'] as const) {
       opens++;
       if (opens === 1) b.port.reset('gone');
     };
-    b.act(() => b.store.open('b', 2, 'eeee', wanted, ({ kind }) => answers.push(kind)));
+    b.act(() => b.store.ledger.open('b', 2, 'eeee', wanted, ({ kind }) => answers.push(kind)));
     world.until(() => opens === 1 && !b.port.isUp);
     b.port.partition();
     isOver = true;

@@ -218,7 +218,7 @@ t.test('an owner writes turns again into a Redis that was emptied', async (t) =>
     ...{ clientId: 'c', sid, epoch, counter, owner: 'a', identity: null },
     ...{ tenant: '', expiryIntervalS: 3600, subscriptions: [] },
   };
-  const isWritten = await new Promise((resolve) => node.store.assert(image, 7, resolve));
+  const isWritten = await new Promise((resolve) => node.store.ledger.assert(image, 7, resolve));
   t.equal(isWritten, true);
   const b = await join(t, server, 'b');
   t.same((await b.node.take(1, 'c')).turns, state.record().turns);

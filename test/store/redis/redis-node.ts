@@ -152,7 +152,7 @@ export class RedisNode implements SharedEvents {
 
   open(clientId: string, fields: Partial<OpenRequest> = {}): Promise<LedgerAnswer> {
     return new Promise((resolve) => {
-      this.store.open(this.incarnation, 1, newSid(), openRequest(clientId, fields), resolve);
+      this.store.ledger.open(this.incarnation, 1, newSid(), openRequest(clientId, fields), resolve);
     });
   }
 
@@ -172,7 +172,7 @@ export class RedisNode implements SharedEvents {
   load(): Promise<SessionImage[]> {
     const images: SessionImage[] = [];
     return new Promise((resolve, reject) => {
-      this.store.load(
+      this.store.ledger.load(
         (image) => images.push(image),
         (isComplete) => (isComplete ? resolve(images) : reject(new Error('Redis went away'))),
       );

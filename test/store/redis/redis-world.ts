@@ -110,7 +110,7 @@ export class World {
 
   answer(node: WorldNode, clientId: string, fields: Partial<OpenRequest> = {}): LedgerAnswer {
     return this.ask(node, (done) =>
-      node.store.open(
+      node.store.ledger.open(
         node.node.incarnation,
         Math.floor(node.sim.clock.wallMs()),
         newSid(),

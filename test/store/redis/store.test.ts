@@ -289,7 +289,7 @@ t.test(
       subscriptions: [],
     };
     t.equal(
-      world.ask(owner, (done) => owner.store.assert(image, 1, done)),
+      world.ask(owner, (done) => owner.store.ledger.assert(image, 1, done)),
       true,
     );
     world.until(() => writer.node.told.length === 3 && owner.node.events.committedTicket >= ticket);
@@ -301,7 +301,7 @@ t.test(
     );
     t.same(world.texts(owner, 1), ['after', 'flush']);
     t.equal(
-      world.ask(owner, (done) => owner.store.assert(image, 1, done)),
+      world.ask(owner, (done) => owner.store.ledger.assert(image, 1, done)),
       false,
     );
   },
