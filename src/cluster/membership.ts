@@ -7,13 +7,19 @@
  * from when an answer that showed it alive *came*: so a lease ends here before it ends for the others.
  */
 import type { Incarnation } from '../core/cluster-ports.ts';
-import type { Clock, Log, Random, Scheduler } from '../core/ports.ts';
-import type { RedisFailure, RedisPort, RedisReply } from '../drivers/redis/redis-port.ts';
+import type { RedisFailure, RedisReply } from '../drivers/redis/redis-port.ts';
+import { Asserter } from './asserter.ts';
 import { evictsNow } from './broken-links.ts';
+import { Burials } from './burials.ts';
 import { HeardPeers } from './heard-peers.ts';
 import { MemberWatch } from './member-watch.ts';
+import type {
+  MembershipListener,
+  MembershipOptions,
+  MembershipParts,
+  MembershipWorld,
+} from './membership-parts.ts';
 import {
-  buryCall,
   deadCall,
   deadReply,
   forgetCall,
@@ -22,8 +28,6 @@ import {
   type ListedNode,
   leaveCall,
   type NodeKeys,
-  type NodeRecord,
-  nodeBury,
   nodeDead,
   nodeForget,
   nodeJoin,
@@ -35,59 +39,8 @@ import {
   renewReply,
 } from './node-functions.ts';
 import { OwnLease } from './own-lease.ts';
-import type { Heartbeat, Member, Membership, MembershipEvents, MembershipState } from './ports.ts';
+import type { Heartbeat, Member, Membership, MembershipState } from './ports.ts';
 import { RedisReach } from './redis-reach.ts';
-
-export interface MembershipOptions {
-  readonly record: NodeRecord;
-  /** Of all keys in Redis. */
-  readonly prefix: string;
-  readonly leaseMs: number;
-  readonly marginMs: number;
-  readonly linkGraceMs: number;
-  /**
-   * How long a node waits that finds Redis empty: whoever was a member before it was emptied may still
-   * serve, and comes back meanwhile. Less than lease + margin is only for a Redis that is known to be new.
-   */
-  readonly emptyWaitMs: number;
-  /**
-   * Without Redis the lease of a node that knows of no other goes on (`cluster.degraded: local`): whoever
-   * joins meanwhile and does not reach it takes it for dead.
-   */
-  readonly goesOnAlone?: boolean;
-}
-
-export interface MembershipWorld {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly scheduler: Scheduler;
-  readonly redis: RedisPort;
-  readonly log: Log;
-  /**
-   * Asks a peer over its link to call node_renew (RENEW_FOR). `reply`: what Redis answered it; null:
-   * it could not, or nobody knows. May never be called.
-   */
-  readonly askPeer: (
-    peer: Incarnation,
-    incarnation: Incarnation,
-    generation: string,
-    done: (reply: RedisReply | null) => void,
-  ) => void;
-}
-
-export interface MembershipListener extends MembershipEvents {
-  /** Follows `becomeReady`, once Redis has confirmed that nobody else has to be heard first. */
-  ready(): void;
-  /** Redis was empty, and this node's lease was over before it was there again: `lost` follows. */
-  forgotten(): void;
-}
-
-/** What may be replaced by a test that has to see it break. */
-export interface MembershipParts {
-  readonly lease: OwnLease;
-  readonly watch: MemberWatch;
-  readonly peers: HeardPeers;
-}
 
 /** A renewal is due every sixth of a lease; the rest is looked at more often. */
 const RENEWALS_PER_LEASE = 6;
@@ -97,8 +50,6 @@ const WAITING_MAX = 4;
 /** Of a proof that was not asked for: an echo. */
 const NO_ERA = -1;
 const nothing = (): void => {};
-/** A death so long after Redis was emptied leaves nothing to be asserted. */
-const ASSERT_MS = 60_000;
 
 export class ClusterMembership implements Membership {
   readonly #options: MembershipOptions;
@@ -109,6 +60,8 @@ export class ClusterMembership implements Membership {
   readonly #watch: MemberWatch;
   readonly #peers: HeardPeers;
   readonly #reach: RedisReach;
+  readonly #asserter: Asserter = new Asserter();
+  readonly #burials: Burials;
   #incarnation: Incarnation = '';
   #generation = '';
   #secret = '';
@@ -130,13 +83,8 @@ export class ClusterMembership implements Membership {
   #nextRenewMs = 0;
   #nextAskMs = 0;
   #peersAsked = 0;
-  #isBurying = false;
   #redisTimeMs = 0;
   #redisTimeAtMs = 0;
-  /** Who asserts what nobody owns after Redis was emptied: one that was there before. */
-  #asserter: Incarnation | null = null;
-  #witnesses: ReadonlySet<Incarnation> = new Set();
-  #emptiedMs = 0;
   #stopTicks: (() => void) | null = null;
 
   constructor(
@@ -154,6 +102,17 @@ export class ClusterMembership implements Membership {
     this.#watch = parts.watch ?? new MemberWatch(leaseMs + marginMs);
     this.#peers = parts.peers ?? new HeardPeers(leaseMs);
     this.#reach = new RedisReach(world.clock, leaseMs / 3);
+    this.#burials = new Burials({
+      redis: world.redis,
+      keys: this.#keys,
+      watch: this.#watch,
+      self: () => this.#incarnation,
+      leaseMs,
+      marginMs,
+      askSoon: () => {
+        this.#nextRenewMs = 0;
+      },
+    });
   }
 
   // ------------------------------------------------------------------------------ Membership
@@ -261,7 +220,7 @@ export class ClusterMembership implements Membership {
     const isAlive = this.#nowMs() - this.#watch.movedMs(peer) < leaseMs / 2;
     if (!isAlive || !this.#reach.isThere || !this.#lease.isValid()) return;
     this.#world.log.warn({ peer }, 'no link to a live member: evicted');
-    this.#bury(peer, this.#watch.counter(peer), true);
+    this.#burials.evict(peer);
   }
 
   // ------------------------------------------------------------------------------ besides
@@ -388,7 +347,7 @@ export class ClusterMembership implements Membership {
     this.#readyAskedMs = -1;
     this.#isFenced = false;
     this.#isRegistered = false;
-    this.#asserter = null;
+    this.#asserter.clear();
     this.#lease.end();
     this.#watch.clear();
     this.#peers.clear();
@@ -458,14 +417,12 @@ export class ClusterMembership implements Membership {
     const nowMs = this.#nowMs();
     // It may have been emptied once more before this was executed.
     this.#watch.hold(nowMs);
-    this.#witnesses = new Set(this.#watch.members.map(({ incarnation }) => incarnation));
+    this.#asserter.remember(this.#watch.members.map(({ incarnation }) => incarnation));
     this.#registered(nodes, nowMs);
     this.#listed(nodes, askedMs);
-    this.#emptiedMs = nowMs;
     // Nobody waits for one that may not come back: who is the first to do so asserts, and a lower one again.
     const isBack = new Set(nodes.map(({ incarnation }) => incarnation));
-    this.#asserter = this.#lowest((witness) => isBack.has(witness));
-    const isLowest = this.#asserter === this.#incarnation;
+    const isLowest = this.#asserter.begin(this.#incarnation, (one) => isBack.has(one), nowMs);
     this.#world.log.warn({ generation: this.#generation }, 'Redis was empty: registered again');
     this.#events.emptied(this.#generation, isLowest);
     this.#renew();
@@ -476,15 +433,6 @@ export class ClusterMembership implements Membership {
     this.#registeredMs = nowMs;
     const own = nodes.find((node) => node.incarnation === this.#incarnation);
     this.#ownCounter = own?.counter ?? -1;
-  }
-
-  /** Of this node and those who know what there was. */
-  #lowest(isCandidate: (witness: Incarnation) => boolean): Incarnation {
-    let lowest = this.#incarnation;
-    for (const witness of this.#witnesses) {
-      if (witness < lowest && isCandidate(witness)) lowest = witness;
-    }
-    return lowest;
   }
 
   // ------------------------------------------------------------------------------ renewing
@@ -559,7 +507,7 @@ export class ClusterMembership implements Membership {
     // there, this node waits for what may come after it, until that one is buried.
     const isAlone = !this.#watch.hasRevenants;
     if (isAlone && this.#readyAskedMs >= 0 && askedMs >= this.#readyAskedMs) this.#ready();
-    this.#buryDead(askedMs);
+    this.#burials.buryDead(askedMs);
   }
 
   #ready(): void {
@@ -613,40 +561,10 @@ export class ClusterMembership implements Membership {
 
   /** Who was to assert what nobody owns has died: the next one does. */
   #assertInstead(): void {
-    if (this.#asserter === null) return;
-    if (this.#nowMs() - this.#emptiedMs > ASSERT_MS) {
-      this.#asserter = null;
-    } else if (this.#asserter !== this.#incarnation && !this.#watch.has(this.#asserter)) {
-      this.#asserter = this.#lowest((witness) => this.#watch.has(witness));
-      if (this.#asserter === this.#incarnation) this.#events.emptied(this.#generation, true);
+    const isMember = (witness: Incarnation): boolean => this.#watch.has(witness);
+    if (this.#asserter.passes(this.#incarnation, isMember, this.#nowMs())) {
+      this.#events.emptied(this.#generation, true);
     }
-  }
-
-  /** The lowest of the living at once, the others a little later, in case that one is busy. */
-  #buryDead(askedMs: number): void {
-    if (this.#isBurying) return;
-    const silent = this.#watch.silent(askedMs);
-    const dead = new Set(silent.map((one) => one.incarnation));
-    let rank = 0;
-    for (const { incarnation } of this.#watch.members) {
-      if (incarnation < this.#incarnation && !dead.has(incarnation)) rank++;
-    }
-    const patienceMs = (Math.min(rank, 3) * this.#options.marginMs) / 5;
-    const overdueMs = this.#options.leaseMs + this.#options.marginMs + patienceMs;
-    for (const { incarnation, counter, forMs } of silent) {
-      if (forMs >= overdueMs) this.#bury(incarnation, counter, false);
-    }
-    for (const incarnation of this.#watch.revenants()) this.#bury(incarnation, 0, true);
-  }
-
-  #bury(dead: Incarnation, counter: number, force: boolean): void {
-    this.#isBurying = true;
-    const { keys, args } = buryCall(this.#keys, dead, counter, force, this.#incarnation);
-    this.#world.redis.call(nodeBury, keys, args, () => {
-      this.#isBurying = false;
-      // Done or not, the next list tells what is true; soon when somebody may be gone.
-      if (!force) this.#nextRenewMs = 0;
-    });
   }
 
   // ------------------------------------------------------------------------------ leaving

@@ -5,12 +5,12 @@
  */
 import { HeardPeers } from '../../src/cluster/heard-peers.ts';
 import { MemberWatch } from '../../src/cluster/member-watch.ts';
-import {
-  ClusterMembership,
-  type MembershipListener,
-  type MembershipOptions,
-  type MembershipParts,
-} from '../../src/cluster/membership.ts';
+import { ClusterMembership } from '../../src/cluster/membership.ts';
+import type {
+  MembershipListener,
+  MembershipOptions,
+  MembershipParts,
+} from '../../src/cluster/membership-parts.ts';
 import { OwnLease } from '../../src/cluster/own-lease.ts';
 import type { Member } from '../../src/cluster/ports.ts';
 import { RoleLease } from '../../src/cluster/role-lease.ts';

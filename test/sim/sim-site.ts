@@ -6,7 +6,8 @@
 import { Cluster } from '../../src/cluster/cluster.ts';
 import { JournalLinks } from '../../src/cluster/journal-links.ts';
 import { PeerMesh } from '../../src/cluster/link/mesh.ts';
-import { ClusterMembership, type MembershipParts } from '../../src/cluster/membership.ts';
+import { ClusterMembership } from '../../src/cluster/membership.ts';
+import type { MembershipParts } from '../../src/cluster/membership-parts.ts';
 import type { ReadyEvents, RetainedRounds } from '../../src/cluster/ports-local.ts';
 import { RoleLease } from '../../src/cluster/role-lease.ts';
 import { Broker } from '../../src/core/broker.ts';
