@@ -146,6 +146,12 @@ export const linkMetricTable: readonly LinkMetric[] = [
     Number(isHolder),
   ),
   ofNode(
+    'causeway_links_missing',
+    'gauge',
+    'Regions that are heard of without a link to them, where sessions roam: each two have to be linked.',
+    ({ unlinked }) => unlinked.length,
+  ),
+  ofNode(
     'causeway_links_waiting_messages',
     'gauge',
     'Messages of other regions that are not safe here yet.',

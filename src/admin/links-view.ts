@@ -51,6 +51,8 @@ export interface LinksReport {
   /** This node has the links of its region. */
   readonly isHolder: boolean;
   readonly links: readonly LinkReport[];
+  /** Sessions roam, and these regions are heard of without a link to them. */
+  readonly unlinked: readonly string[];
   readonly fetchers: readonly FetcherReport[];
   /** Messages of other regions that are not safe here yet. */
   readonly waiting: number;

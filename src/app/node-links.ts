@@ -103,7 +103,10 @@ export class NodeLinks implements LinksView {
     return {
       regions: () => this.#holder?.regions ?? [],
       isUp: (region) => link(region)?.isUp === true,
-      ask: (region, payload) => link(region)?.ask(payload) === true,
+      ask: (region, payload) => {
+        this.#holder?.unlinked.heard(region);
+        return link(region)?.ask(payload) === true;
+      },
       sync: (region) => link(region)?.sync() === true,
     };
   }
@@ -122,6 +125,7 @@ export class NodeLinks implements LinksView {
       region,
       isHolder: holder?.isHolder === true,
       links: [...(holder?.links ?? [])].map(linkReport),
+      unlinked: holder?.unlinked.names ?? [],
       fetchers: [...peers].map((peer) => this.#fetcherReport(peer)),
       waiting: this.#around?.inlet.waiting ?? 0,
       windowPages: holder?.window.pages ?? 0,

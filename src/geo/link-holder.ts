@@ -14,6 +14,7 @@ import type { LinkNotes } from './link-notes.ts';
 import { type LinkWorld, systemWorld } from './link-world.ts';
 import { type LinkSettings, RegionLink } from './region-link.ts';
 import type { RoamingEars } from './roaming/roaming-links.ts';
+import { UnlinkedRegions } from './roaming/unlinked-regions.ts';
 
 /** What goes with the role, and has its notes among those of the links: sessions on their way. */
 export interface NotedMoves {
@@ -59,6 +60,8 @@ const WINDOW_SLACK_MS = 3_600_000;
 export class LinkHolder {
   /** Names of messages; a new one with each taking of the notes. */
   window: IdentityWindow;
+  /** Only where sessions roam. */
+  readonly unlinked: UnlinkedRegions;
   #line: ArrivalLine;
   readonly #parts: LinksParts;
   readonly #links: Map<string, RegionLink> = new Map();
@@ -83,6 +86,9 @@ export class LinkHolder {
     this.#world = parts.world ?? systemWorld;
     this.window = new IdentityWindow(parts.notes, parts.clock);
     this.#line = this.#newLine();
+    this.unlinked = new UnlinkedRegions(parts.clock, parts.log, (name) =>
+      this.#settings.some(({ region }) => region === name),
+    );
   }
 
   #newLine(): ArrivalLine {
@@ -170,6 +176,7 @@ export class LinkHolder {
         missed: this.#parts.missed,
         ears: this.#parts.ears ?? null,
         linkTo: (name) => this.link(name),
+        unlinked: this.unlinked,
         clock,
         log,
         world: this.#world,

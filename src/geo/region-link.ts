@@ -41,6 +41,7 @@ import {
 import type { LinkNotes } from './link-notes.ts';
 import type { LinkWorld } from './link-world.ts';
 import type { RoamingEars } from './roaming/roaming-links.ts';
+import type { UnlinkedRegions } from './roaming/unlinked-regions.ts';
 import { SlicedWork } from './sliced-work.ts';
 
 /** Of one entry of `regions.links`, files read. */
@@ -76,6 +77,7 @@ export interface LinkParts {
   readonly ears: RoamingEars | null;
   /** The link to a region; null: there is none. */
   readonly linkTo: (region: string) => RegionLink | null;
+  readonly unlinked: Pick<UnlinkedRegions, 'heard'>;
   readonly clock: Clock;
   readonly log: Log;
   readonly world: LinkWorld;
@@ -520,6 +522,8 @@ export class RegionLink {
       this.#goodPath = path;
       const end = path.indexOf(',');
       this.#relayedFrom = end === -1 ? null : path.slice(0, end);
+      const { ears, unlinked } = this.#parts;
+      if (this.#relayedFrom !== null && ears !== null) unlinked.heard(this.#relayedFrom);
     }
     if (!isGood) {
       if (inlet.refusal(topic) !== null || !this.#mayBring(topic)) {

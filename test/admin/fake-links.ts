@@ -28,6 +28,7 @@ export class FakeLinks implements LinksView {
         lagMs: 130,
       },
     ],
+    unlinked: ['af', 'sa'],
     fetchers: [
       {
         region: 'ap',

@@ -23,6 +23,7 @@ t.test('both directions as tables for people, the answer for programs', async (t
   t.equal(shown.code, 0, shown.stderr);
   t.notMatch(shown.stdout, '\x1b');
   t.match(shown.stdout, /^region +eu$/m);
+  t.match(shown.stdout, /^unlinked +af,? sa$/m);
   t.match(shown.stdout, /^us +yes +3 +50 +7 +8 +9 +12 +130 +-$/m);
   t.match(shown.stdout, /^sa +no /m);
   t.match(shown.stdout, /^ap +no +13 +17 +14 +15 +16 +20 +19$/m);

@@ -1,9 +1,12 @@
-// What a link does with what another region says of sessions that move: in a datacenter it has a place among the
-// messages, and is acknowledged when it is kept (ADR 0023).
+// What a link does where sessions move: with what another region says of them, which in a datacenter has a place among
+// the messages and is acknowledged when it is kept, and with messages of regions it has no link to (ADR 0023).
 import t from 'tap';
 import type { TransportHandler } from '../../src/client/transport.ts';
+import { LinkBlocks } from '../../src/core/link-properties.ts';
+import { makeMessage } from '../../src/core/message.ts';
 import type { Log } from '../../src/core/ports.ts';
-import { REGION_PROPERTY } from '../../src/core/region-links.ts';
+import { Publication } from '../../src/core/publication.ts';
+import { REGION_PROPERTY, RegionLinks } from '../../src/core/region-links.ts';
 import type { SayWord } from '../../src/geo/applied-words.ts';
 import { type LinkParts, RegionLink } from '../../src/geo/region-link.ts';
 import type { RoamingEars } from '../../src/geo/roaming/roaming-links.ts';
@@ -13,18 +16,35 @@ import { PacketType } from '../../src/wire/packet-type.ts';
 const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 const clock = { monotonicMs: () => 0, wallMs: () => 0 };
 
-/** Of QoS 1, without properties. */
-function publish(topic: string, packetId: number, payload: string): Buffer {
+/** Of QoS 1. */
+function publish(
+  topic: string,
+  packetId: number,
+  payload: string,
+  properties: Buffer = Buffer.alloc(0),
+): Buffer {
   const text = Buffer.from(topic);
-  const body = Buffer.alloc(2 + text.length + 3);
+  const body = Buffer.alloc(2 + text.length + 2);
   body.writeUInt16BE(text.length, 0);
   text.copy(body, 2);
   body.writeUInt16BE(packetId, 2 + text.length);
-  const rest = Buffer.concat([body, Buffer.from(payload)]);
+  const size = Buffer.from([properties.length]);
+  const rest = Buffer.concat([body, size, properties, Buffer.from(payload)]);
   return Buffer.concat([Buffer.from([0x32, rest.length]), rest]);
 }
 
-function world(isAtomic: boolean) {
+/** What `us` sends of a message that came to it over this path. */
+function relayed(path: string): Buffer {
+  const publication = new Publication();
+  const id = 'ap._____________________w.AAAAAAAB.AYvP5Wh7';
+  publication.setMessage(makeMessage(1, 'a/b', Buffer.from('x'), { qos: 1 }), 1);
+  publication.mark = { origin: path === '' ? null : { id, path }, version: null };
+  const blocks = new LinkBlocks(new RegionLinks('us', Buffer.alloc(16, 0xff)));
+  blocks.write(publication, 1_700_000_000_123);
+  return Buffer.from(blocks.bytes.subarray(0, blocks.end));
+}
+
+function world(isAtomic: boolean, more: Partial<LinkParts> = {}) {
   const handlers: TransportHandler[] = [];
   const acknowledged: number[] = [];
   const heard: string[] = [];
@@ -59,6 +79,7 @@ function world(isAtomic: boolean) {
     isHolder: () => true,
     missed: () => {},
     linkTo: () => null,
+    unlinked: { heard: () => {} },
     ears,
     clock,
     log,
@@ -80,6 +101,7 @@ function world(isAtomic: boolean) {
       },
     },
     unsubscribeAfterMs: 1000,
+    ...more,
   };
   const link = new RegionLink(parts);
   link.start();
@@ -130,4 +152,28 @@ t.test('on a node alone it is heard at once', async (t) => {
   ends[0]!(true);
   await bytes();
   t.strictSame(acknowledged, [7]);
+});
+
+t.test('regions are noted whose messages come by way of another one', async (t) => {
+  const unlinked: string[] = [];
+  const more: Partial<LinkParts> = {
+    inlet: { refusal: () => null } as unknown as LinkParts['inlet'],
+    notes: {
+      isAtomic: true,
+      putNote: () => 0,
+      whenDurable: () => {},
+    } as unknown as LinkParts['notes'],
+    // All of them have come before.
+    window: { seen: () => 1 } as unknown as LinkParts['window'],
+    unlinked: { heard: (region) => unlinked.push(region) },
+  };
+  const { bytes } = world(true, more);
+  await bytes(publish('a/b', 1, 'x', relayed('')));
+  t.strictSame(unlinked, []);
+  await bytes(publish('a/b', 2, 'x', relayed('ap')), publish('a/b', 3, 'x', relayed('ap')));
+  t.strictSame(unlinked, ['ap'], 'once for a path that stays');
+  unlinked.length = 0;
+  const staying = world(true, { ...more, ears: null });
+  await staying.bytes(publish('a/b', 1, 'x', relayed('ap')));
+  t.strictSame(unlinked, [], 'sessions stay: all is well');
 });

@@ -33,8 +33,10 @@ const fetcherColumns: readonly Column[] = [
 async function links(call: Call): Promise<void> {
   const answer = (await call.api.get('/links')) as Fields | undefined;
   if (call.isJson) return call.json(answer ?? null);
-  const { region, isHolder, waiting, refusedConnects } = answer ?? {};
+  const { region, isHolder, waiting, refusedConnects, unlinked = [] } = answer ?? {};
   const pairs = Object.entries({ region, isHolder, waiting, refusedConnects });
+  // Nobody looks for what is as it should be.
+  if ((unlinked as string[]).length > 0) pairs.push(['unlinked', unlinked]);
   process.stdout.write(renderPairs(pairs.map(([name, value]) => [name, valueText(name, value)])));
   for (const [field, columns] of [
     ['links', linkColumns],

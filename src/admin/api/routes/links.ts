@@ -32,6 +32,10 @@ const shape = object('Links between this region and others.', {
       lagMs: integer('Of a message that came lately, from its publication to its arrival here.'),
     }),
   ),
+  unlinked: list(
+    'Regions that are heard of without a link to them, where sessions roam: each two have to be linked.',
+    string('Its name.'),
+  ),
   fetchers: list(
     'Regions that fetch messages here.',
     object('Another region as a receiver.', {
