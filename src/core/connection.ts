@@ -10,12 +10,13 @@ import { encodeDisconnect } from '../wire/disconnect.ts';
 import { PacketType } from '../wire/packet-type.ts';
 import type { ProtocolVersion } from '../wire/protocol-version.ts';
 import { ReasonCode } from '../wire/reason-code.ts';
+import { AudiencePause, releaseWaiters } from './audience-pause.ts';
 import type { Awaited } from './awaited.ts';
 import { type CloseReason, closeTable } from './close-reason.ts';
+import { DeferredLine, type DeferringPublisher } from './deferred-line.ts';
 import type { DeferredPublish } from './deferred-publish.ts';
-import { releaseWaiters } from './delivery.ts';
 import { Lingering } from './lingering.ts';
-import { Message, type MessageWaiter } from './message.ts';
+import { Message } from './message.ts';
 import { type Audience, Outlet, type OutletOwner, type PausedPublisher } from './outlet.ts';
 import type {
   AuthExchange,
@@ -74,11 +75,6 @@ export const Hold = {
 /** A client that does not know Receive Maximum is read on until this many acks are parked. */
 const PARKED_ACKS_MAX = 8192;
 
-/** What an audience must take within PAUSE_MAX_MS to be waited for on (Outlet.progress). */
-const PROGRESS_MIN = 64;
-/** How long a publisher waits for an audience that makes no progress before it counts as slow. */
-const PAUSE_MAX_MS = 250;
-
 /** An ack that must not leave before something is durable. */
 export interface ParkedAck {
   readonly type: number;
@@ -95,7 +91,7 @@ export interface ParkedAck {
 }
 
 export class Connection
-  implements OutletOwner, SessionOwner, MessageWaiter, TimerOwner, PausedPublisher, GateWaiter
+  implements OutletOwner, SessionOwner, DeferringPublisher, TimerOwner, PausedPublisher, GateWaiter
 {
   readonly services: Services;
   readonly sink: ByteSink;
@@ -139,10 +135,10 @@ export class Connection
   lastActivityMs: number;
   /** CONNECT deadline, then keep-alive. */
   readonly timer: Timer = new Timer(this);
-  #pause: PauseTimer | null = null;
+  #pause: AudiencePause | null = null;
   #parked: Ring<ParkedAck> | null = null;
   /** QoS 1 and 2 messages behind one that must be stored before it is handed on; null: none. */
-  #deferred: Ring<DeferredPublish> | null = null;
+  #deferred: DeferredLine | null = null;
   /** QoS 1 messages that are not safe everywhere yet. */
   #parkedPubacks = 0;
 
@@ -274,7 +270,7 @@ export class Connection
 
   /** Hands the message on once it is stored, in order. */
   defer(deferred: DeferredPublish): void {
-    this.#deferred ??= new Ring();
+    this.#deferred ??= new DeferredLine(this);
     this.#deferred.push(deferred);
     this.services.parked.add(this);
     if (this.#deferred.length >= PARKED_ACKS_MAX) this.hold(Hold.PARKED);
@@ -282,37 +278,11 @@ export class Connection
   }
 
   #releaseDeferred(): void {
-    const deferred = this.#deferred;
-    while (deferred !== null && deferred.length > 0 && !this.closed) {
-      // It is matched now.
-      if (!this.mayServe()) return;
-      const first = deferred.at(0)!;
-      if (!first.hasBegun) {
-        if (this.#parkedPubacks > 0) return;
-        first.begin(this);
-      }
-      if (first.awaited.unsafeCount > 0) {
-        this.#beginDeferred(deferred);
-        return;
-      }
-      if (!first.isReady) {
-        first.begin(this);
-        continue;
-      }
-      deferred.shift();
-      first.go();
-    }
-    this.#deferred = null;
+    if (this.#deferred === null || this.#deferred.release()) this.#deferred = null;
   }
 
-  /** Those behind the first that need not wait for it: QoS 2 that follows QoS 2. */
-  #beginDeferred(deferred: Ring<DeferredPublish>): void {
-    if (this.#parkedPubacks > 0) return;
-    for (let i = 1; i < deferred.length; i++) {
-      const next = deferred.at(i)!;
-      if (!next.isStored) return;
-      if (!next.hasBegun) next.begin(this);
-    }
+  get hasUnsafePubacks(): boolean {
+    return this.#parkedPubacks > 0;
   }
 
   #unsafeMessages(): readonly Message[] {
@@ -425,18 +395,11 @@ export class Connection
     const { core } = this.services;
     core.stats.publishersPaused++;
     this.hold(Hold.AUDIENCE);
-    receiver.waiters ??= [];
-    receiver.waiters.push(this);
-    this.#pause ??= new PauseTimer(this);
+    this.#pause ??= new AudiencePause(core, this);
     this.#pause.begin(receiver);
-    core.wheel.set(this.#pause.timer, core.clock.monotonicMs() + PAUSE_MAX_MS);
   }
 
   audienceReady(): void {
-    if (this.#pause !== null) {
-      this.services.core.wheel.cancel(this.#pause.timer);
-      this.#pause.receiver = null;
-    }
     this.release(Hold.AUDIENCE);
   }
 
@@ -588,12 +551,7 @@ export class Connection
   #finish(reason: CloseReason): void {
     const { core, parked, sessions, connections, connectionsByListener } = this.services;
     core.wheel.cancel(this.timer);
-    if (this.#pause !== null) {
-      core.wheel.cancel(this.#pause.timer);
-      const waiters = this.#pause.receiver?.waiters;
-      const index = waiters ? waiters.indexOf(this) : -1;
-      if (index !== -1) waiters!.splice(index, 1);
-    }
+    this.#pause?.end();
     const ownership = this.session?.ownership ?? null;
     if (ownership !== null) {
       const unsafe = this.#unsafeMessages();
@@ -629,36 +587,4 @@ export class Connection
  */
 function saysWhoIsThere(type: number): boolean {
   return type === PacketType.SUBACK || type === PacketType.UNSUBACK || type === PacketType.CONNACK;
-}
-
-/** The bound on a pause; apart from the connection so that idle ones do without. */
-class PauseTimer implements TimerOwner {
-  readonly timer: Timer = new Timer(this);
-  receiver: Audience | null = null;
-  /** The receiver's progress when the pause, or its last extension, began. */
-  #progress = 0;
-  readonly #connection: Connection;
-
-  constructor(connection: Connection) {
-    this.#connection = connection;
-  }
-
-  begin(receiver: Audience): void {
-    this.receiver = receiver;
-    this.#progress = receiver.progress;
-  }
-
-  onTimer(timer: Timer, nowMs: number): void {
-    const receiver = this.receiver;
-    if (receiver === null) {
-      this.#connection.release(Hold.AUDIENCE);
-    } else if (receiver.progress - this.#progress >= PROGRESS_MIN) {
-      this.#progress = receiver.progress;
-      this.#connection.services.core.wheel.set(timer, nowMs + PAUSE_MAX_MS);
-    } else {
-      receiver.slow = true;
-      // All who wait go on: this audience cannot keep up.
-      releaseWaiters(receiver);
-    }
-  }
 }

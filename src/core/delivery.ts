@@ -6,10 +6,11 @@
 import { Ring } from '../util/ring.ts';
 import { writeAck } from '../wire/ack.ts';
 import { PacketType } from '../wire/packet-type.ts';
+import { releaseWaiters } from './audience-pause.ts';
 import type { Core } from './core.ts';
 import { Inflight, InflightState } from './inflight.ts';
 import type { Message, MessageWaiter } from './message.ts';
-import type { Audience, Outlet } from './outlet.ts';
+import type { Outlet } from './outlet.ts';
 import type { Ownership } from './ownership.ts';
 import type { SessionQuota } from './ports.ts';
 import { Publication } from './publication.ts';
@@ -585,12 +586,4 @@ function tellRoom(session: Session): void {
   const waiter = session.roomWaiter;
   session.roomWaiter = null;
   waiter?.pump();
-}
-
-/** Lets the publishers go on that waited for this receiver. */
-export function releaseWaiters(outlet: Audience): void {
-  const waiters = outlet.waiters;
-  if (waiters === null) return;
-  outlet.waiters = null;
-  for (const waiter of waiters) waiter.audienceReady();
 }

@@ -3,10 +3,9 @@
  * path they have, and told when they are safe. Called by geo/; knows no connection. Data plane.
  */
 import { Ring } from '../util/ring.ts';
-import { Timer, type TimerOwner } from '../util/timer-wheel.ts';
 import type { PublishView } from '../wire/publish.ts';
 import { topicLevelCount } from '../wire/topic.ts';
-import { releaseWaiters } from './delivery.ts';
+import { AudiencePause } from './audience-pause.ts';
 import type { Message } from './message.ts';
 import type { Audience, PausedPublisher } from './outlet.ts';
 import type { Ticket } from './ports.ts';
@@ -16,28 +15,23 @@ import type { RegionMark } from './region-mark.ts';
 import type { ParkedOwner, Services } from './services.ts';
 import { type AppendIdentity, type GroupChoices, OWN_IDENTITY } from './shared-append.ts';
 
-/** What audiences may take before they count as slow; as for clients that publish. */
-const PAUSE_MAX_MS = 250;
-const PROGRESS_MIN = 64;
-
 interface Parked {
   readonly ticket: Ticket;
   readonly message: Message | null;
   readonly settled: (failed: boolean) => void;
 }
 
-export class LinkInlet implements ParkedOwner, PausedPublisher, TimerOwner {
+export class LinkInlet implements ParkedOwner, PausedPublisher {
   /** Reading from other regions stops and goes on. */
   onPause: (isPaused: boolean) => void = () => {};
   readonly #services: Services;
   readonly #publication: Publication = new Publication();
   readonly #parked: Ring<Parked> = new Ring();
-  readonly #timer: Timer = new Timer(this);
-  #audience: Audience | null = null;
-  #progress = 0;
+  readonly #pause: AudiencePause;
 
   constructor(services: Services) {
     this.#services = services;
+    this.#pause = new AudiencePause(services.core, this);
   }
 
   /** Messages that are not safe yet. */
@@ -189,34 +183,14 @@ export class LinkInlet implements ParkedOwner, PausedPublisher, TimerOwner {
   // ------------------------------------------------------------------ audience
 
   #waitFor(audience: Audience): void {
-    if (this.#audience !== null || audience.closed) return;
-    const { core } = this.#services;
-    core.stats.publishersPaused++;
-    this.#audience = audience;
-    this.#progress = audience.progress;
-    audience.waiters ??= [];
-    audience.waiters.push(this);
-    core.wheel.set(this.#timer, core.clock.monotonicMs() + PAUSE_MAX_MS);
+    if (this.#pause.isOn || audience.closed) return;
+    this.#services.core.stats.publishersPaused++;
+    this.#pause.begin(audience);
     this.onPause(true);
   }
 
   audienceReady(): void {
-    if (this.#audience === null) return;
-    this.#services.core.wheel.cancel(this.#timer);
-    this.#audience = null;
     this.onPause(false);
-  }
-
-  onTimer(timer: Timer, nowMs: number): void {
-    const audience = this.#audience;
-    if (audience === null) return;
-    if (audience.progress - this.#progress >= PROGRESS_MIN) {
-      this.#progress = audience.progress;
-      this.#services.core.wheel.set(timer, nowMs + PAUSE_MAX_MS);
-      return;
-    }
-    audience.slow = true;
-    releaseWaiters(audience);
   }
 }
 
