@@ -145,6 +145,8 @@ export interface SharedSessions {
   /** Positions of the queue are given by the store; see `enqueue`. */
   bind(sessionNumber: number, clientId: string, sid: string, epoch: number): void;
   unbind(sessionNumber: number): void;
+  /** So much waits that `enqueue` fails. */
+  readonly isFull: boolean;
   /**
    * Queues for any bound session, owned here or not. `queued` or `enqueueFailed` follows, once; `kept` may
    * come before.

@@ -139,10 +139,9 @@ export class Delivery {
     message.unsafeCount++;
     const ids = receiver.subscriptionIds;
     const { identity, fromId } = publication;
-    this.#core.bus!.sessions.enqueue(
-      session.number,
-      new SharedAppend(message, qos, retain, ids, sharedFilter, identity, fromId),
-    );
+    const append = new SharedAppend(message, qos, retain, ids, sharedFilter, identity, fromId);
+    append.comesAgain = publication.comesAgain;
+    this.#core.bus!.sessions.enqueue(session.number, append);
     return Outcome.DONE;
   }
 
@@ -154,6 +153,7 @@ export class Delivery {
     const { retain } = view;
     const append = new SharedAppend(message, qos, retain, null, sharedFilter, identity, fromId);
     append.isForGroup = true;
+    append.comesAgain = publication.comesAgain;
     this.#core.stats.groupQueuedMessages++;
     this.#core.bus!.sessions.enqueue(queue.number, append);
   }

@@ -102,6 +102,7 @@ export class LinkFanout {
     linked.fromId = publication.fromId;
     linked.isRemote = publication.isRemote;
     linked.identity = publication.identity;
+    linked.comesAgain = publication.comesAgain;
     const { view } = publication;
     const to = linked.view;
     to.qos = isRaised(publication) ? 1 : view.qos;

@@ -39,6 +39,11 @@ export class LinkInlet implements ParkedOwner, PausedPublisher {
     return this.#parked.length;
   }
 
+  /** So much waits for Redis that nothing more would be kept. */
+  get isFull(): boolean {
+    return this.#services.core.bus?.sessions.isFull === true;
+  }
+
   /** Why this topic is not taken from anybody; null: it is. */
   refusal(topic: string): 'reserved' | 'too_long' | null {
     if (topic.charCodeAt(0) === 0x24) return 'reserved';
@@ -73,6 +78,7 @@ export class LinkInlet implements ParkedOwner, PausedPublisher {
     publication.identity = identity;
     publication.choices = choices;
     publication.mark = mark;
+    publication.comesAgain = true;
     publication.topic = topic;
     publication.from = null;
     publication.fromId = '';

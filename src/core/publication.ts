@@ -36,6 +36,8 @@ export class Publication {
   identity: AppendIdentity = OWN_IDENTITY;
   /** What links to other regions tell of it besides; null: nothing. */
   mark: RegionMark | null = null;
+  /** Another region has it until a queue does: what only a journal has is not safe, as it may be late. */
+  comesAgain = false;
   /** Members of shared subscriptions that were chosen before; null: they are chosen now. */
   choices: GroupChoices | null = null;
   /** Hash of the topic, for shared subscriptions that choose by topic. */
@@ -54,6 +56,7 @@ export class Publication {
     this.identity = OWN_IDENTITY;
     this.choices = null;
     this.mark = null;
+    this.comesAgain = false;
     this.#message = null;
     this.#linked = null;
   }
@@ -116,6 +119,7 @@ export class Publication {
     this.identity = OWN_IDENTITY;
     this.choices = null;
     this.mark = null;
+    this.comesAgain = false;
     this.#message = null;
     this.#linked = null;
   }

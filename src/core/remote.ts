@@ -372,6 +372,8 @@ export class Remote implements RemoteSide, SharedEvents {
   }
 
   kept(_sessionNumber: number, append: SharedAppend): void {
+    // Whoever has the links next would let what is behind it overtake it.
+    if (append.comesAgain) return;
     append.isKept = true;
     append.isUnqueued = true;
     this.#tenure.unqueued.kept(append.fromId);

@@ -78,6 +78,8 @@ export class SharedAppend {
   sentAs: SentAs | null = null;
   /** For the queue of the shared subscription itself. */
   isForGroup = false;
+  /** Another region has it until this queue does: in a journal it is not safe. */
+  comesAgain = false;
   /** A journal has it: it counts as safe. */
   isKept = false;
   /** A journal has it and no queue. */
@@ -101,5 +103,10 @@ export class SharedAppend {
     this.sharedFilter = sharedFilter;
     this.identity = identity;
     this.fromId = fromId;
+  }
+
+  /** Noted under its name, those behind it too: given up, it would be known when that name comes again. */
+  get isNoted(): boolean {
+    return this.comesAgain && this.identity.publisherSid !== null;
   }
 }

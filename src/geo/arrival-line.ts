@@ -19,7 +19,7 @@ import { type IdentityWindow, NEW } from './identity-window.ts';
 import type { LinkNotes } from './link-notes.ts';
 
 export interface LineParts {
-  readonly inlet: Pick<LinkInlet, 'publish' | 'choose'>;
+  readonly inlet: Pick<LinkInlet, 'publish' | 'choose' | 'isFull'>;
   readonly window: IdentityWindow;
   readonly notes: LinkNotes;
   /** A node that was stopped while it noted something may be the holder no longer (hard case 2). */
@@ -58,7 +58,7 @@ export class ArrivalLine {
   /** By key of their note: what an earlier holder may or may not have published. */
   readonly #left: Map<string, { readonly identity: AppendIdentity; readonly bytes: Buffer }> =
     new Map();
-  /** Published without a note, and not safe yet; and words that count and are not kept. */
+  /** Published without a note, and not safe yet; and words that count and are not kept. Then all that waits is held. */
   #unsafe = 0;
   #isClosed = false;
 
@@ -66,11 +66,16 @@ export class ArrivalLine {
     this.#parts = parts;
   }
 
+  /** Nothing more is taken: what is noted is for whoever takes the notes next, also this node. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
   /** `done`: it is safe here, and its name too; or it is to come again. */
   add(view: PublishView, topic: string, properties: LinkProperties, done: Done): void {
     const { window, notes, clock, inlet } = this.#parts;
     const { source, number } = properties;
-    if (this.#isClosed) {
+    if (this.#isClosed || inlet.isFull) {
       done(true);
       return;
     }
@@ -148,7 +153,7 @@ export class ArrivalLine {
     for (let first = waiting.at(0); first !== undefined; first = waiting.at(0)) {
       if (first.state === 'held' || first.state === 'noting') return;
       if (first.state === 'failed' || !this.#parts.isHolder()) {
-        this.#drop();
+        this.close();
         return;
       }
       waiting.shift();
@@ -164,11 +169,10 @@ export class ArrivalLine {
   }
 
   /**
-   * All that waits comes again, as nothing may overtake what does. Notes go: published later, behind names
-   * that are younger, queues would take these messages for known.
+   * All that waits comes again, as nothing may overtake what does. Notes stay: taken back one by one, those
+   * behind would be left when their holder ends, and be published before what comes again.
    */
   #drop(): void {
-    const { notes } = this.#parts;
     const waiting = this.#waiting;
     for (let count = waiting.length; count > 0; count--) {
       const dropped = waiting.shift()!;
@@ -177,11 +181,9 @@ export class ArrivalLine {
         dropped.done(true);
         continue;
       }
-      const { state, identity, arrival, done } = dropped;
+      const { arrival, done } = dropped;
       dropped.state = 'failed';
       const { source, number } = arrival.properties;
-      const isNoted = state === 'noting' || state === 'noted';
-      if (isNoted && !this.#isClosed) notes.putNote(keyOf(identity), null);
       this.#end(source, number, true, done);
     }
     // One that came meanwhile has nothing before it that would bring its turn.
@@ -209,14 +211,16 @@ export class ArrivalLine {
         ended(true);
         return;
       }
-      if (identity === OWN_IDENTITY) this.#safe(failed);
-      // The name of the message first, then what would bring it again.
-      const ticket = failed ? 0 : window.mark(source, number, true);
-      if (identity !== OWN_IDENTITY) notes.putNote(keyOf(identity), null);
+      const isNoted = identity !== OWN_IDENTITY;
+      if (!isNoted) this.#safe(failed);
       if (failed) {
         ended(true);
+        if (isNoted) this.#giveUp();
         return;
       }
+      // The name of the message first, then what would bring it again.
+      const ticket = window.mark(source, number, true);
+      if (isNoted) notes.putNote(keyOf(identity), null);
       notes.whenDurable(ticket, (unnamed) => {
         // It is to come again, and must not be known if Redis has lost the message, too.
         if (unnamed) window.unmark(source, number);
@@ -224,6 +228,15 @@ export class ArrivalLine {
       });
     };
     inlet.publish(view, topic, end, mark, 0, settled, identity, choices);
+  }
+
+  /**
+   * What is noted comes by its note, under its name, before all that was noted behind it: some queues may have
+   * it, and those behind it.
+   */
+  #giveUp(): void {
+    this.#parts.log.warn({}, 'a message of another region could not be kept: links are taken anew');
+    this.close();
   }
 
   #end(source: string, number: number, failed: boolean, done: Done): void {
@@ -271,7 +284,7 @@ export class ArrivalLine {
     return count;
   }
 
-  /** Somebody else has the notes, or soon will: nothing more is published or noted. */
+  /** Notes are to be taken anew, here or elsewhere: nothing more is published or noted. */
   close(): void {
     this.#isClosed = true;
     this.#drop();

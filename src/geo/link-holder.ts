@@ -190,7 +190,8 @@ export class LinkHolder {
   #tick(): void {
     const { notes, log } = this.#parts;
     const isAsked = this.#parts.isHolder();
-    if (this.#isHolder && !(isAsked && notes.isTaken)) {
+    const mayGoOn = isAsked && notes.isTaken && !this.#line.isClosed;
+    if (this.#isHolder && !mayGoOn) {
       this.#isHolder = false;
       log.info({}, 'links of this region are no longer held here');
       this.#line.close();

@@ -112,6 +112,8 @@ export interface SharedNotesParts {
   readonly epoch: () => number;
   readonly scheduler: Scheduler;
   readonly log: Log;
+  /** Fewer in the simulation. */
+  readonly notesPerCall?: number | undefined;
 }
 
 interface Waiter {
@@ -257,7 +259,7 @@ export class SharedNotes implements LinkNotes {
       return;
     }
     const args: RedisArgument[] = [this.#epoch];
-    const last = Math.min(notes.length, from + NOTES_PER_CALL);
+    const last = Math.min(notes.length, from + (this.#parts.notesPerCall ?? NOTES_PER_CALL));
     let to = from;
     for (let bytes = 0; to < last && bytes < NOTE_BYTES_PER_CALL; to++) {
       const [key, value] = notes[to]!;

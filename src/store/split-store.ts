@@ -120,6 +120,10 @@ export class SplitStore implements Store, SharedSessions {
     this.#sessions.unbind(sessionNumber);
   }
 
+  get isFull(): boolean {
+    return this.#sessions.isFull;
+  }
+
   enqueue(sessionNumber: number, append: SharedAppend): void {
     this.#sessions.enqueue(sessionNumber, append);
   }

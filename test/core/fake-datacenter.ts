@@ -124,6 +124,11 @@ export class FakeNode implements Bus, SharedSessions, Store {
     this.roam = new FakeRoam(site, this);
   }
 
+  /** What becomes of appends is said to them. */
+  get events(): SharedEvents {
+    return this.#events;
+  }
+
   get remote(): RemoteSide {
     return this.world.broker.remote!;
   }
@@ -383,6 +388,9 @@ export class FakeNode implements Bus, SharedSessions, Store {
   whenAppended(_sessionNumber: number, then: () => void): void {
     this.#site.later(then);
   }
+
+  /** Nothing more is taken for queues. */
+  isFull = false;
 
   enqueue(sessionNumber: number, append: SharedAppend): void {
     const { clientId, sid } = this.#bound.get(sessionNumber)!;

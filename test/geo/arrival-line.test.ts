@@ -6,7 +6,7 @@ import type { Log } from '../../src/core/ports.ts';
 import type { AppendIdentity, GroupChoices } from '../../src/core/shared-append.ts';
 import { decodeArrival, encodeArrival } from '../../src/geo/arrival.ts';
 import { ArrivalLine } from '../../src/geo/arrival-line.ts';
-import { IdentityWindow, PENDING } from '../../src/geo/identity-window.ts';
+import { IdentityWindow, NEW, PENDING } from '../../src/geo/identity-window.ts';
 import type { LinkNotes } from '../../src/geo/link-notes.ts';
 import { PublishView } from '../../src/wire/publish.ts';
 
@@ -80,8 +80,9 @@ class Notes implements LinkNotes {
     else this.#waiting.push(settled);
   }
 
-  commit(failed = false): void {
-    for (const [key, value] of failed ? [] : this.#open) {
+  /** `only`: of what waits, Redis gets so many. */
+  commit(failed = false, only = Number.POSITIVE_INFINITY): void {
+    for (const [key, value] of failed ? [] : [...this.#open].slice(0, only)) {
       if (value === null) this.kept.delete(key);
       else this.kept.set(key, Buffer.from(value));
     }
@@ -105,6 +106,7 @@ function world(kept: ReadonlyMap<string, Buffer> = new Map()) {
   const settle: ((failed: boolean) => void)[] = [];
   const state = { isHolder: true };
   const inlet = {
+    isFull: false,
     choose: () => CHOICES,
     publish: (...args: Parameters<ArrivalInlet['publish']>) => {
       const [view, topic, start, mark, , settled, identity, choices] = args;
@@ -144,7 +146,7 @@ function world(kept: ReadonlyMap<string, Buffer> = new Map()) {
       (failed) => ended.push(`${name} ${failed}`),
     );
   };
-  return { notes, window, line, published, settle, ended, add, word, state };
+  return { notes, window, line, inlet, published, settle, ended, add, word, state };
 }
 
 type ArrivalInlet = ConstructorParameters<typeof ArrivalLine>[0]['inlet'];
@@ -171,11 +173,69 @@ t.test('noted, published in order, its name noted, acknowledged', async (t) => {
   notes.commit();
   t.strictSame(ended.slice(1), ['2 false']);
   t.equal(notes.messages.length, 2);
-  settle[3]!(true);
+  settle[2]!(false);
+  settle[3]!(false);
   notes.commit();
-  t.strictSame(ended.slice(1), ['2 false', '4 true'], 'what could not be stored comes again');
-  t.equal(notes.messages.length, 1);
-  t.equal(window.seen(SOURCE, 4), -1);
+  t.strictSame(ended.slice(1), ['2 false', '3 false', '4 false']);
+  t.equal(notes.messages.length, 0);
+});
+
+t.test('what could not be kept comes by its note, before what was noted behind it', async (t) => {
+  const first = world();
+  for (const number of [1, 2, 3, 4]) first.add(number, 2);
+  first.notes.commit();
+  first.settle[0]!(false);
+  first.settle[1]!(true);
+  t.ok(first.line.isClosed, 'this line takes nothing more');
+  first.settle[2]!(false);
+  first.add(5, 2);
+  first.notes.commit();
+  t.strictSame(first.ended, ['2 true', '3 true', '5 true', '1 false']);
+  t.equal(first.notes.messages.length, 3);
+  const next = world(first.notes.kept);
+  t.equal(next.line.replay(), 3);
+  t.strictSame(next.published, [named(2, 2), named(3, 3), named(4, 4)], 'under the same names');
+  t.equal(next.window.seen(SOURCE, 5), NEW);
+});
+
+t.test('who ends in the midst of its notes leaves none that is to be behind another', async (t) => {
+  for (const how of ['stopped', 'failed', 'closed'] as const) {
+    for (let only = 0; only <= 4; only++) {
+      const first = world();
+      first.add(0, 2);
+      first.notes.commit();
+      for (const number of [1, 2, 3, 4]) first.add(number, 2);
+      if (how === 'stopped') first.state.isHolder = false;
+      if (how === 'failed') first.settle[0]!(true);
+      if (how === 'closed') first.line.close();
+      first.notes.commit();
+      first.notes.commit(false, only);
+      first.line.close();
+      const next = world(first.notes.kept);
+      next.line.replay();
+      for (let number = 0; number <= 4; number++) {
+        if (next.window.seen(SOURCE, number) === NEW) next.add(number, 2);
+      }
+      next.notes.commit();
+      const came = next.published.map((one) => one.slice(0, 2));
+      t.strictSame(came, ['m0', 'm1', 'm2', 'm3', 'm4'], `${how}, ${only} of the last notes`);
+    }
+  }
+});
+
+t.test('nothing is noted that the queues would not take', async (t) => {
+  const { line, inlet, notes, window, published, ended, add } = world();
+  inlet.isFull = true;
+  add(1, 2);
+  add(2, 1);
+  notes.commit();
+  t.strictSame(ended, ['1 true', '2 true'], 'it is for the other region to keep');
+  t.strictSame([published, notes.messages, line.isClosed], [[], [], false]);
+  t.equal(window.seen(SOURCE, 1), NEW);
+  inlet.isFull = false;
+  add(1, 2);
+  notes.commit();
+  t.strictSame(published, [named(1, 1)]);
 });
 
 t.test('QoS 1 is not overtaken by what a later holder publishes', async (t) => {
@@ -299,13 +359,14 @@ t.test(
     add(2, 2);
     state.isHolder = false;
     notes.commit();
-    t.strictSame(ended, ['1 true', '2 true'], 'both come again');
-    t.strictSame(published, []);
-    add(1, 2);
-    add(2, 2);
+    add(3, 2);
     notes.commit();
-    t.strictSame(published, [named(1, 3), named(2, 4)]);
-    t.equal(notes.messages.length, 2, 'no older name is left, which queues would take for known');
+    t.strictSame(ended, ['1 true', '2 true', '3 true'], 'all come again');
+    t.strictSame(published, []);
+    t.ok(line.isClosed, 'notes are to be taken anew');
+    const next = world(notes.kept);
+    t.equal(next.line.replay(), 2);
+    t.strictSame(next.published, [named(1, 1), named(2, 2)]);
   },
 );
 
@@ -447,8 +508,7 @@ t.test('who is the holder no longer has no word count', async (t) => {
     t.strictSame(ended, ['1 true', 'W true'], how);
     word('X');
     notes.commit();
-    const isHolder = how === 'refused';
-    t.strictSame([ended.slice(2), published], isHolder ? [['X false'], ['X']] : [['X true'], []]);
+    t.strictSame([ended.slice(2), published], [['X true'], []]);
   }
   const { notes, line, settle, ended, add, word } = world();
   add(1, 1);

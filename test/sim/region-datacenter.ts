@@ -18,6 +18,8 @@ import { PREFIX, type SimLife, SimSite, type SimSurroundings } from './sim-site.
 
 const LINKS_ROLE = 'links';
 const RETAINED_ROLE = 'retained';
+/** Of Redis: so few that a holder ends between two calls now and then. */
+const NOTES_PER_CALL = 2;
 
 /** `region`: asked when a node starts. */
 export function datacenterOf(
@@ -111,6 +113,7 @@ class Member {
       epoch: () => roles.epoch(LINKS_ROLE),
       scheduler: node,
       log,
+      notesPerCall: NOTES_PER_CALL,
     });
     const moves =
       this.#directory === null

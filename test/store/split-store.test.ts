@@ -28,6 +28,7 @@ class SlowStore extends MemoryStore implements SharedSessions {
   listen(): void {}
   bind(): void {}
   unbind(): void {}
+  isFull = false;
   enqueue(): void {}
   whenAppended(): void {}
   tookUpTo(): void {}

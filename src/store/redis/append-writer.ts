@@ -63,7 +63,7 @@ const VALUES_PER_SESSION = 1024;
 const REFUSALS_MAX = 5;
 const ABSENT_RETRY_MS = 200;
 const HELD_RETRY_MS = 100;
-/** What was acknowledged is never given up: it is tried again so often. */
+/** What was acknowledged, or noted under its name, is never given up: it is tried again so often. */
 const ACKED_RETRY_MS = 1000;
 /** An append that Redis has not answered for so long goes to the journal; at once when Redis is away. */
 export const JOURNAL_AFTER_MS = 250;
@@ -128,7 +128,7 @@ export class AppendWriter {
 
   enqueue(lane: AppendLane, append: SharedAppend): void {
     // A word about a session that moves counts here already (docs/adr/0023): it is one for each move.
-    if (this.isFull && !isRoamTopic(append.message.topic)) {
+    if (this.isFull && !append.isNoted && !isRoamTopic(append.message.topic)) {
       this.#refuse(lane, append);
       return;
     }
@@ -279,8 +279,8 @@ export class AppendWriter {
       for (const slice of open.slices) {
         if (slice.lane === lane) for (const append of slice.appends) appends.push(append);
       }
-      const isAcked = lane.journaled > 0;
-      if (!isPassing && ++lane.refusals >= REFUSALS_MAX && !isAcked) {
+      const isOwed = lane.journaled > 0 || appends.some(({ append }) => append?.isNoted === true);
+      if (!isPassing && ++lane.refusals >= REFUSALS_MAX && !isOwed) {
         lane.refusals = 0;
         lane.answered([]);
         told.push({ kind: 'failed', lane, appends, why: 'failed' });
@@ -288,7 +288,7 @@ export class AppendWriter {
       } else {
         this.#options.counters.retries++;
         lane.answered(appends);
-        this.#hold(lane, isAcked && !isPassing ? ACKED_RETRY_MS : HELD_RETRY_MS);
+        this.#hold(lane, isOwed && !isPassing ? ACKED_RETRY_MS : HELD_RETRY_MS);
       }
     }
     for (const each of told) this.#tell(each);

@@ -297,6 +297,10 @@ export class RedisStore implements SessionStore, SharedSessions, JournalSink, Re
     this.#bindings.unbind(sessionNumber);
   }
 
+  get isFull(): boolean {
+    return this.#appends.isFull;
+  }
+
   enqueue(sessionNumber: number, append: SharedAppend): void {
     const lane = this.#bindings.appendLane(sessionNumber);
     if (lane !== null) {
