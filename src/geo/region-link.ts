@@ -455,9 +455,11 @@ export class RegionLink {
     this.#goodTopic = '';
     const nowMs = this.#parts.clock.monotonicMs();
     const over: string[] = [];
-    for (const [filter, { dueMs, isServed }] of this.#held) {
+    for (const [filter, { dueMs, isServed, isGranted }] of this.#held) {
       // What covers the others may not be there yet.
       if (dueMs === 0 && !isServed) return;
+      // Its SUBSCRIBE may be yet to leave, and must not come behind the UNSUBSCRIBE.
+      if (isGranted && !isServed) continue;
       if (dueMs === 0 || dueMs > nowMs || over.length === FILTERS_AT_ONCE) continue;
       over.push(filter);
     }

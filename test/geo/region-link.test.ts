@@ -1,5 +1,6 @@
 // What a link does where sessions move: with what another region says of them, which in a datacenter has a place among
-// the messages and is acknowledged when it is kept, and with messages of regions it has no link to (ADR 0023).
+// the messages and is acknowledged when it is kept, and with messages of regions it has no link to (ADR 0023). And what
+// it has subscribed to there.
 import t from 'tap';
 import type { TransportHandler } from '../../src/client/transport.ts';
 import { LinkBlocks } from '../../src/core/link-properties.ts';
@@ -14,7 +15,6 @@ import { encodeConnack } from '../../src/wire/connack.ts';
 import { PacketType } from '../../src/wire/packet-type.ts';
 
 const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
-const clock = { monotonicMs: () => 0, wallMs: () => 0 };
 
 /** Of QoS 1. */
 function publish(
@@ -44,9 +44,22 @@ function relayed(path: string): Buffer {
   return Buffer.from(blocks.bytes.subarray(0, blocks.end));
 }
 
+/** To one filter. */
+function answer(type: number, packetId: number, code: number): Buffer {
+  return Buffer.from([type << 4, 4, packetId >> 8, packetId & 0xff, 0, code]);
+}
+
 function world(isAtomic: boolean, more: Partial<LinkParts> = {}) {
   const handlers: TransportHandler[] = [];
   const acknowledged: number[] = [];
+  /** SUBSCRIBE and UNSUBSCRIBE, with their packet identifiers. */
+  const asked: [type: number, packetId: number][] = [];
+  const wanted: Set<string> = new Set();
+  /** Of what is noted: told when Redis has it. */
+  const noted: ((failed: boolean) => void)[] = [];
+  const notes: Map<string, Buffer | null> = new Map();
+  const time = { nowMs: 1000 };
+  const clock = { monotonicMs: () => time.nowMs, wallMs: () => 0 };
   const heard: string[] = [];
   const ends: ((isTaken: boolean) => void)[] = [];
   const words: { readonly say: SayWord; readonly done: (failed: boolean) => void }[] = [];
@@ -70,10 +83,14 @@ function world(isAtomic: boolean, more: Partial<LinkParts> = {}) {
     line: {
       addWord: (say: SayWord, done: (failed: boolean) => void) => words.push({ say, done }),
     } as unknown as LinkParts['line'],
-    notes: { isAtomic, putNote: () => 0 } as unknown as LinkParts['notes'],
+    notes: {
+      isAtomic,
+      putNote: (key: string, value: Buffer | null) => notes.set(key, value).size,
+      whenDurable: (_ticket: number, settled: (failed: boolean) => void) => noted.push(settled),
+    } as unknown as LinkParts['notes'],
     *interest() {
       yield;
-      return new Set<string>();
+      return new Set(wanted);
     },
     memory: { hadSession: true, startsClean: false, filters: new Set() },
     isHolder: () => true,
@@ -91,8 +108,11 @@ function world(isAtomic: boolean, more: Partial<LinkParts> = {}) {
         return {
           write: (bytes) => {
             for (let at = 0; at < bytes.length; at += 2 + bytes[at + 1]!) {
-              if (bytes[at]! >> 4 === PacketType.PUBACK)
-                acknowledged.push(bytes.readUInt16BE(at + 2));
+              const type = bytes[at]! >> 4;
+              const packetId = bytes.readUInt16BE(at + 2);
+              if (type === PacketType.PUBACK) acknowledged.push(packetId);
+              if (type === PacketType.SUBSCRIBE || type === PacketType.UNSUBSCRIBE)
+                asked.push([type, packetId]);
             }
           },
           ...{ unsentBytes: () => 0, pause: () => {}, resume: () => {} },
@@ -121,7 +141,7 @@ function world(isAtomic: boolean, more: Partial<LinkParts> = {}) {
     chunk.fill(0);
     await new Promise(setImmediate);
   };
-  return { bytes, acknowledged, heard, ends, words };
+  return { link, bytes, acknowledged, heard, ends, words, asked, wanted, noted, notes, time };
 }
 
 t.test('in a datacenter a word is put into the line', async (t) => {
@@ -177,3 +197,35 @@ t.test('regions are noted whose messages come by way of another one', async (t) 
   await staying.bytes(publish('a/b', 1, 'x', relayed('ap')));
   t.strictSame(unlinked, [], 'sessions stay: all is well');
 });
+
+t.test(
+  'what is not wanted any more is given up when its SUBSCRIBE is answered, not before',
+  async (t) => {
+    const { link, bytes, asked, wanted, noted, notes, time } = world(false);
+    wanted.add('a/#');
+    link.sync();
+    t.strictSame(asked, [], 'its note is not in Redis');
+    wanted.clear();
+    link.sync();
+    time.nowMs += 5000;
+    link.tick();
+    t.strictSame(asked, [], 'it would come behind the UNSUBSCRIBE, and nobody would know of it');
+    for (const settled of noted) settled(false);
+    link.tick();
+    await bytes();
+    t.strictSame(
+      asked.map(([type]) => type),
+      [PacketType.SUBSCRIBE],
+    );
+    await bytes(answer(PacketType.SUBACK, asked[0]![1], 2));
+    link.tick();
+    await bytes();
+    t.strictSame(
+      asked.map(([type]) => type),
+      [PacketType.SUBSCRIBE, PacketType.UNSUBSCRIBE],
+    );
+    t.ok(notes.get('s/us/a/#'), 'it is known for as long as it may be there');
+    await bytes(answer(PacketType.UNSUBACK, asked[1]![1], 0));
+    t.equal(notes.get('s/us/a/#'), null);
+  },
+);
