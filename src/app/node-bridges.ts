@@ -22,6 +22,11 @@ export interface BridgeSurroundings {
   readonly roles: Datacenter['roles'] | null;
 }
 
+/** 100 ms at 160,000 messages a second. */
+const IN_FLIGHT = 16_384;
+/** MQTT 3 has no Receive Maximum, and clouds take so many: what is more they refuse or forget. */
+const IN_FLIGHT_OLD = 100;
+
 const VERSIONS = { '3.1': 3, '3.1.1': 4, '5': 5 } as const;
 
 export class NodeBridges implements BridgesView {
@@ -108,10 +113,12 @@ async function bridgeOf(bridge: BridgeConfig): Promise<BridgeSettings> {
   const { name, url, protocolVersion, username, passwordFile, cleanStart, keepaliveS } = bridge;
   const { tls, tryPrivate, topics, clientId = `causeway-${name}` } = bridge;
   const { budgetAgeS, budgetBytes } = bridge;
+  const version = VERSIONS[protocolVersion];
+  const { inFlightMax = version === 5 ? IN_FLIGHT : IN_FLIGHT_OLD } = bridge;
   const password = passwordFile === undefined ? undefined : await readSecret(passwordFile);
   return {
     ...{ name, url, clientId, username, password, cleanStart, keepaliveS, tryPrivate },
-    version: VERSIONS[protocolVersion],
+    ...{ version, inFlightMax },
     budgetAgeMs: budgetAgeS * 1000,
     budgetBytes,
     tls: await tlsOf(tls),

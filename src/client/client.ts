@@ -16,11 +16,11 @@ import { Connection } from './connection.ts';
 import type { Endpoint } from './endpoint.ts';
 import { parseEndpoint } from './endpoint.ts';
 import { Inbound } from './inbound.ts';
-import type { MessageProperties, Qos } from './message.ts';
+import type { MessageProperties, OutgoingMessage, Qos } from './message.ts';
 import { checkMessage } from './message.ts';
 import type { ClientOptions } from './options.ts';
 import { clientDefaults } from './options.ts';
-import type { PublishResult } from './outbound.ts';
+import type { PublishDone, PublishResult } from './outbound.ts';
 import { Outbound } from './outbound.ts';
 import { PACKET_ID_MAX, PacketIds } from './packet-ids.ts';
 import type { SubscribeOptions, SubscribeResult, Subscription } from './subscriptions.ts';
@@ -83,6 +83,8 @@ export class Client {
       messagesMax: options.queueMessagesMax ?? clientDefaults.queueMessagesMax,
       bytesMax: options.queueBytesMax ?? clientDefaults.queueBytesMax,
       packetIdMax: options.packetIdMax ?? PACKET_ID_MAX,
+      resendsLost: options.resendsLost ?? false,
+      version: options.version ?? clientDefaults.version,
     });
     this.#inbound = new Inbound(options.onMessage ?? ((): void => {}));
     this.#subscriptions = new Subscriptions(
@@ -135,10 +137,25 @@ export class Client {
   ): Promise<PublishResult> {
     const { qos = 0, retain = false, properties = {} } = options;
     const bytes = typeof payload === 'string' ? Buffer.from(payload) : asBuffer(payload);
-    const message = { topic, payload: bytes, qos, retain, properties };
-    checkMessage(message);
-    this.#needOpen();
-    return this.#outbound.add(message);
+    const { promise, resolve, reject } = Promise.withResolvers<PublishResult>();
+    this.post({ topic, payload: bytes, qos, retain, properties }, (result) => {
+      if (result instanceof ClientError) reject(result);
+      else resolve(result);
+    });
+    return promise;
+  }
+
+  /** The same for many: without a promise for each, and the payload is only lent. */
+  post(message: OutgoingMessage, done: PublishDone): void {
+    try {
+      checkMessage(message);
+      this.#needOpen();
+    } catch (error) {
+      if (!(error instanceof ClientError)) throw error;
+      done(error);
+      return;
+    }
+    this.#outbound.add(message, done);
   }
 
   /** One SUBSCRIBE; the server's answer per filter, errors as values. */

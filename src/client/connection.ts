@@ -60,6 +60,7 @@ export class Connection
 {
   readonly version: ProtocolVersion;
   window = 1;
+  qos2Window = 1;
   packetBytesMax = 0;
   maximumQos = 2;
   retainAvailable = true;
@@ -199,6 +200,7 @@ export class Connection
     const inflightMax = this.#options.inflightMax ?? clientDefaults.inflightMax;
     this.#isConnected = true;
     this.window = Math.min(connack.receiveMaximum ?? RECEIVE_MAXIMUM_DEFAULT, inflightMax);
+    this.qos2Window = Math.min(this.window, this.#options.inflightQos2Max ?? this.window);
     this.packetBytesMax = connack.maximumPacketSize ?? 0;
     this.maximumQos = connack.maximumQos ?? 2;
     this.retainAvailable = connack.retainAvailable ?? true;

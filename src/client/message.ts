@@ -3,7 +3,8 @@
  * back. Copies what it reads, because callers keep it.
  */
 import { Buffer } from 'node:buffer';
-import { EMPTY_BUFFER } from '../util/bytes.ts';
+import { EMPTY_BUFFER, readU16 } from '../util/bytes.ts';
+import { bodyStart } from '../wire/framing.ts';
 import { PacketType } from '../wire/packet-type.ts';
 import type { UserProperty } from '../wire/properties.ts';
 import { encodeProperties, PropertyId, propertyEnd } from '../wire/properties.ts';
@@ -83,31 +84,42 @@ export function checkField(what: string, value: string | Buffer | undefined): vo
   }
 }
 
-/** The whole PUBLISH. The message has been checked. */
-export function encodeMessage(
-  version: ProtocolVersion,
-  message: OutgoingMessage,
-  packetId: number,
-  dup: boolean,
-): Buffer {
+/** The whole PUBLISH; its packet identifier, if it has one, is 0. The message has been checked. */
+export function encodeMessage(version: ProtocolVersion, message: OutgoingMessage): Buffer {
   const writer = new Writer();
   writer.string(message.topic);
-  if (message.qos > 0) writer.u16(packetId);
+  if (message.qos > 0) writer.u16(0);
   if (version === 5) encodeProperties(writer, PacketType.PUBLISH, message.properties);
   writer.bytes(message.payload);
-  const flags = (dup ? DUP : 0) | (message.qos << 1) | (message.retain ? 1 : 0);
+  const flags = (message.qos << 1) | (message.retain ? 1 : 0);
   return writer.finish((PacketType.PUBLISH << 4) | flags);
+}
+
+/** Where the identifier of a PUBLISH of QoS 1 or 2 stands. */
+export function packetIdOffset(publish: Buffer): number {
+  const topic = bodyStart(publish, 0);
+  return topic + 2 + readU16(publish, topic);
+}
+
+/** [MQTT5-3.3.1-1] */
+export function markRepeated(publish: Buffer, isRepeated: boolean = true): void {
+  publish[0] = isRepeated ? publish[0]! | DUP : publish[0]! & ~DUP;
 }
 
 /** The message of a decoded PUBLISH, its topic resolved by the caller. */
 export function readMessage(view: PublishView, topic: string): ReceivedMessage {
+  const message = lentMessage(view, topic);
+  const { payload } = message;
+  return payload.length === 0 ? message : { ...message, payload: Buffer.from(payload) };
+}
+
+/** The same for now: its payload is that of the view, which is overwritten by what comes next. */
+export function lentMessage(view: PublishView, topic: string): ReceivedMessage {
   const { payloadBuffer, payloadStart, payloadEnd } = view;
   return {
     topic,
     payload:
-      payloadStart === payloadEnd
-        ? EMPTY_BUFFER
-        : Buffer.from(payloadBuffer.subarray(payloadStart, payloadEnd)),
+      payloadStart === payloadEnd ? EMPTY_BUFFER : payloadBuffer.subarray(payloadStart, payloadEnd),
     qos: view.qos,
     retain: view.retain,
     dup: view.dup,

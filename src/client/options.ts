@@ -70,6 +70,8 @@ export interface ClientOptions {
   readonly resubscribe?: boolean | undefined;
   /** QoS 1 and 2 messages sent and not acknowledged (the server's receive maximum if lower). */
   readonly inflightMax?: number | undefined;
+  /** Of these, how many may be of QoS 2; omitted: all. */
+  readonly inflightQos2Max?: number | undefined;
   readonly queueMessagesMax?: number | undefined;
   readonly queueBytesMax?: number | undefined;
   readonly onMessage?: MessageHandler | undefined;
@@ -88,6 +90,11 @@ export interface ClientOptions {
    * exchanges of that first: their identifiers would swallow messages of this one [MQTT5-4.3.3-10].
    */
   readonly completesStale?: boolean | undefined;
+  /**
+   * Where the server has lost the session, messages of QoS 2 begin again as those of QoS 1 do, in order: it may
+   * have them twice then. Otherwise they end with `session_lost`.
+   */
+  readonly resendsLost?: boolean | undefined;
   readonly onConnected?: ((connack: ConnackPacket) => void) | undefined;
   /** The connection ended; `retryMs` until the next attempt, or null: there is none. */
   readonly onDisconnected?: ((error: ClientError, retryMs: number | null) => void) | undefined;

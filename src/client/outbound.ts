@@ -4,14 +4,15 @@
  * connections. [MQTT5-4.1.0-1] Driven by `client.ts`; it sends through the function it is given.
  */
 import { Buffer } from 'node:buffer';
+import { writeU16 } from '../util/bytes.ts';
 import { encodeAck } from '../wire/ack.ts';
 import { PacketType } from '../wire/packet-type.ts';
 import type { UserProperty } from '../wire/properties.ts';
 import type { ProtocolVersion } from '../wire/protocol-version.ts';
 import { ReasonCode } from '../wire/reason-code.ts';
 import { ClientError, reasonError } from './client-error.ts';
-import type { OutgoingMessage } from './message.ts';
-import { encodeMessage } from './message.ts';
+import type { OutgoingMessage, Qos } from './message.ts';
+import { encodeMessage, markRepeated, packetIdOffset } from './message.ts';
 import type { PacketIds } from './packet-ids.ts';
 
 /** How the server took a message. */
@@ -35,6 +36,8 @@ export interface OutboundConnection {
   readonly version: ProtocolVersion;
   /** The server's receive maximum, or ours when lower. */
   readonly window: number;
+  /** Of those in the window, how many may be of QoS 2. */
+  readonly qos2Window: number;
   /** 0: the server has set none. */
   readonly packetBytesMax: number;
   readonly maximumQos: number;
@@ -44,11 +47,17 @@ export interface OutboundConnection {
   isCongested(): boolean;
 }
 
-export interface OutboundLimits {
+export interface OutboundOptions {
+  readonly version: ProtocolVersion;
   readonly messagesMax: number;
   readonly bytesMax: number;
   readonly packetIdMax: number;
+  /** What is to become of QoS 2 exchanges of which the server knows nothing more. */
+  readonly resendsLost: boolean;
 }
+
+/** How it ended; called once, perhaps before the message is out of the hands of its caller. */
+export type PublishDone = (result: PublishResult | ClientError) => void;
 
 const WAITING = 0;
 const SENT = 1;
@@ -56,14 +65,16 @@ const SENT = 1;
 const RELEASED = 2;
 
 interface Item {
-  readonly message: OutgoingMessage;
-  readonly bytes: number;
+  readonly topic: string;
+  readonly qos: Qos;
+  readonly retain: boolean;
+  /** The whole PUBLISH, made at once: what it is made of may only be lent. Its identifier comes when it is sent. */
+  readonly packet: Buffer;
   state: number;
   packetId: number;
   /** Sent on the present connection, so it takes a place in the window. */
   isOpen: boolean;
-  readonly resolve: (result: PublishResult) => void;
-  readonly reject: (error: ClientError) => void;
+  readonly done: PublishDone;
 }
 
 const HANDED_OVER: PublishResult = Object.freeze({
@@ -72,12 +83,9 @@ const HANDED_OVER: PublishResult = Object.freeze({
   userProperties: [],
 });
 
-/** Longest fixed header, packet id and property length of a PUBLISH; for estimates of size. */
-const PUBLISH_OVERHEAD_BYTES = 5 + 2 + 4;
-
 export class Outbound {
   readonly #ids: PacketIds;
-  readonly #limits: OutboundLimits;
+  readonly #options: OutboundOptions;
   #connection: OutboundConnection | null = null;
   /** In order; those before `#head` are gone. */
   #waiting: Item[] = [];
@@ -85,12 +93,13 @@ export class Outbound {
   /** By packet id, in the order of first sending. */
   readonly #exchanges: Map<number, Item> = new Map();
   #openCount = 0;
+  #openQos2 = 0;
   #messages = 0;
   #bytes = 0;
 
-  constructor(ids: PacketIds, limits: OutboundLimits) {
+  constructor(ids: PacketIds, options: OutboundOptions) {
     this.#ids = ids;
-    this.#limits = limits;
+    this.#options = options;
   }
 
   /** Messages accepted and not done. */
@@ -102,31 +111,23 @@ export class Outbound {
     return this.#bytes;
   }
 
-  /** Queues a checked message and sends what may be sent. */
-  add(message: OutgoingMessage): Promise<PublishResult> {
-    const bytes = PUBLISH_OVERHEAD_BYTES + message.topic.length + message.payload.length;
+  /** Queues a checked message, of which it keeps nothing but a copy, and sends what may be sent. */
+  add(message: OutgoingMessage, done: PublishDone): void {
+    const { version, messagesMax, bytesMax } = this.#options;
+    const { topic, qos, retain } = message;
+    const packet = encodeMessage(version, message);
     if (
-      this.#messages >= this.#limits.messagesMax ||
-      (this.#messages > 0 && this.#bytes + bytes > this.#limits.bytesMax)
+      this.#messages >= messagesMax ||
+      (this.#messages > 0 && this.#bytes + packet.length > bytesMax)
     ) {
-      return Promise.reject(
-        new ClientError('queue_full', `${this.#messages} messages wait for the server already`),
-      );
+      done(new ClientError('queue_full', `${this.#messages} messages wait for the server already`));
+      return;
     }
-    const { promise, resolve, reject } = Promise.withResolvers<PublishResult>();
     this.#messages++;
-    this.#bytes += bytes;
-    this.#waiting.push({
-      message,
-      bytes,
-      state: WAITING,
-      packetId: 0,
-      isOpen: false,
-      resolve,
-      reject,
-    });
+    this.#bytes += packet.length;
+    const fresh = { state: WAITING, packetId: 0, isOpen: false };
+    this.#waiting.push({ topic, qos, retain, packet, ...fresh, done });
     this.pump();
-    return promise;
   }
 
   /** A connection is up: repeats what the session holds, or starts again without it. */
@@ -134,6 +135,7 @@ export class Outbound {
     this.#connection = connection;
     if (sessionPresent && hasStale) this.#completeStale(connection);
     this.#openCount = 0;
+    this.#openQos2 = 0;
     for (const item of this.#exchanges.values()) item.isOpen = false;
     if (!sessionPresent) this.#forgetSession();
     this.pump();
@@ -142,7 +144,7 @@ export class Outbound {
   /** Exchanges that an earlier life of this client may have left open, whatever their identifiers. */
   #completeStale(connection: OutboundConnection): void {
     const all: Buffer[] = [];
-    for (let packetId = 1; packetId <= this.#limits.packetIdMax; packetId++) {
+    for (let packetId = 1; packetId <= this.#options.packetIdMax; packetId++) {
       if (this.#exchanges.has(packetId)) continue;
       all.push(encodeAck(connection.version, PacketType.PUBREL, packetId, ReasonCode.SUCCESS));
     }
@@ -169,8 +171,8 @@ export class Outbound {
     if (this.#openCount < this.#exchanges.size && !this.#repeat(connection)) return;
     while (this.#head < this.#waiting.length && !connection.isCongested()) {
       const item = this.#waiting[this.#head]!;
-      if (item.message.qos > 0) {
-        if (this.#openCount >= connection.window) break;
+      if (item.qos > 0) {
+        if (!this.#hasWindow(connection, item)) break;
         item.packetId = this.#ids.take();
         if (item.packetId === 0) break;
       }
@@ -189,7 +191,7 @@ export class Outbound {
   /** PUBACK. */
   acknowledged(ack: Acknowledgement): void {
     const item = this.#exchanges.get(ack.packetId);
-    if (item === undefined || item.message.qos !== 1) return;
+    if (item === undefined || item.qos !== 1) return;
     this.#finish(item, outcome(item, ack));
     this.pump();
   }
@@ -197,7 +199,7 @@ export class Outbound {
   /** PUBREC; answers with PUBREL. */
   received(ack: Acknowledgement): void {
     const item = this.#exchanges.get(ack.packetId);
-    if (item === undefined || item.message.qos !== 2) {
+    if (item === undefined || item.qos !== 2) {
       // MQTT 5 has a reason for it, 3.1.1 only the release itself.
       this.#release(ack.packetId, ReasonCode.PACKET_IDENTIFIER_NOT_FOUND);
       return;
@@ -221,19 +223,17 @@ export class Outbound {
   }
 
   #sendFirst(connection: OutboundConnection, item: Item): void {
-    const { message, packetId } = item;
-    const error = refusedBefore(connection, message);
-    const packet =
-      error === null ? encodeMessage(connection.version, message, packetId, false) : null;
-    if (
-      packet === null ||
-      (connection.packetBytesMax > 0 && packet.length > connection.packetBytesMax)
-    ) {
-      this.#finish(item, error ?? tooLarge(connection.packetBytesMax));
+    const { packet, packetId, qos } = item;
+    const { packetBytesMax } = connection;
+    const isTooLarge = packetBytesMax > 0 && packet.length > packetBytesMax;
+    const error = refusedBefore(connection, item) ?? (isTooLarge ? tooLarge(packetBytesMax) : null);
+    if (error !== null) {
+      this.#finish(item, error);
       return;
     }
+    if (qos > 0) writeU16(packet, packetIdOffset(packet), packetId);
     connection.send(packet);
-    if (message.qos === 0) {
+    if (qos === 0) {
       this.#finish(item, HANDED_OVER);
       return;
     }
@@ -246,17 +246,32 @@ export class Outbound {
   #repeat(connection: OutboundConnection): boolean {
     for (const item of this.#exchanges.values()) {
       if (item.isOpen) continue;
-      if (this.#openCount >= connection.window || connection.isCongested()) return false;
+      if (!this.#hasWindow(connection, item) || connection.isCongested()) return false;
       this.#open(item);
       if (item.state === RELEASED) this.#release(item.packetId, ReasonCode.SUCCESS);
-      else connection.send(encodeMessage(connection.version, item.message, item.packetId, true));
+      else {
+        markRepeated(item.packet);
+        connection.send(item.packet);
+      }
     }
     return true;
+  }
+
+  #hasWindow({ window, qos2Window }: OutboundConnection, { qos }: Item): boolean {
+    if (this.#openCount >= window) return false;
+    return qos !== 2 || this.#openQos2 < qos2Window;
   }
 
   #open(item: Item): void {
     item.isOpen = true;
     this.#openCount++;
+    if (item.qos === 2) this.#openQos2++;
+  }
+
+  #close(item: Item): void {
+    item.isOpen = false;
+    this.#openCount--;
+    if (item.qos === 2) this.#openQos2--;
   }
 
   #release(packetId: number, reasonCode: number): void {
@@ -267,18 +282,21 @@ export class Outbound {
 
   /**
    * The server knows nothing of our exchanges. [MQTT5-3.2.2-5] QoS 1 starts again as new; for QoS 2
-   * that could be a second delivery, so the caller decides.
+   * that could be a second delivery, so the caller has to have said that it may.
    */
   #forgetSession(): void {
     const again: Item[] = [];
+    const lost: Item[] = [];
     for (const item of this.#exchanges.values()) {
-      if (item.message.qos === 2) {
-        this.#finish(item, new ClientError('session_lost', 'the server lost the session'));
+      if (item.qos === 2 && !this.#options.resendsLost) {
+        lost.push(item);
         continue;
       }
       this.#ids.release(item.packetId);
       item.state = WAITING;
       item.packetId = 0;
+      // A message of the new session is no repeated one [MQTT5-3.3.1-2].
+      markRepeated(item.packet, false);
       again.push(item);
     }
     this.#exchanges.clear();
@@ -286,39 +304,41 @@ export class Outbound {
       this.#waiting = [...again, ...this.#waiting.slice(this.#head)];
       this.#head = 0;
     }
+    // Last: whoever hears of it may publish something.
+    for (const item of lost) {
+      this.#finish(item, new ClientError('session_lost', 'the server lost the session'));
+    }
   }
 
   #finish(item: Item, result: PublishResult | ClientError): void {
     if (item.packetId !== 0) {
       this.#exchanges.delete(item.packetId);
       this.#ids.release(item.packetId);
-      if (item.isOpen) this.#openCount--;
+      if (item.isOpen) this.#close(item);
     }
     this.#messages--;
-    this.#bytes -= item.bytes;
-    if (result instanceof ClientError) item.reject(result);
-    else item.resolve(result);
+    this.#bytes -= item.packet.length;
+    item.done(result);
   }
 }
 
 function outcome(item: Item, ack: Acknowledgement): PublishResult | ClientError {
   const { reasonCode, reasonString, userProperties } = ack;
+  const isPlain = reasonCode === ReasonCode.SUCCESS && reasonString === null;
+  if (isPlain && userProperties.length === 0) return HANDED_OVER;
   if (reasonCode < 0x80) return { reasonCode, reasonString, userProperties };
-  return reasonError('publish_refused', `publish to "${item.message.topic}" refused`, reasonCode, {
+  return reasonError('publish_refused', `publish to "${item.topic}" refused`, reasonCode, {
     reasonString,
   });
 }
 
 /** What CONNACK has ruled out is not sent. [MQTT5-3.2.2-11] [MQTT5-3.2.2-14] */
-function refusedBefore(
-  connection: OutboundConnection,
-  message: OutgoingMessage,
-): ClientError | null {
-  if (message.qos > connection.maximumQos) {
+function refusedBefore(connection: OutboundConnection, { qos, retain }: Item): ClientError | null {
+  if (qos > connection.maximumQos) {
     const text = `the server takes QoS ${connection.maximumQos} at most`;
     return new ClientError('not_supported', text, { reasonCode: ReasonCode.QOS_NOT_SUPPORTED });
   }
-  if (message.retain && !connection.retainAvailable) {
+  if (retain && !connection.retainAvailable) {
     const text = 'the server does not retain messages';
     return new ClientError('not_supported', text, { reasonCode: ReasonCode.RETAIN_NOT_SUPPORTED });
   }

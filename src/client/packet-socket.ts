@@ -48,7 +48,7 @@ export interface PacketHandler {
 /** Generous: the server is who we chose to talk to, but its packets are bounded all the same. */
 const LIMITS: DecodeLimits = { userPropertiesMax: 10_000, filtersMax: 65_535 };
 
-/** Above this, writes are not joined: the copy would cost more than the calls. */
+/** Writes are joined up to this: beyond, the copy would cost more than the calls. */
 const JOIN_BYTES_MAX = 64 * 1024;
 const CONGESTED_BYTES = 1024 * 1024;
 /** Memory for acknowledgements, which are written one behind the other. */
@@ -198,7 +198,24 @@ export class PacketSocket {
       this.#transport.write(Buffer.concat(unsent, bytes));
       return;
     }
-    for (const one of unsent) this.#transport.write(one);
+    let from = 0;
+    let joined = 0;
+    for (const [at, { length }] of unsent.entries()) {
+      if (joined + length > JOIN_BYTES_MAX) {
+        this.#writeJoined(unsent, from, at, joined);
+        from = at;
+        joined = 0;
+      }
+      joined += length;
+    }
+    this.#writeJoined(unsent, from, unsent.length, joined);
+  }
+
+  /** Neighbours that are small enough together; a large one is alone. */
+  #writeJoined(unsent: readonly Buffer[], from: number, to: number, bytes: number): void {
+    if (to === from) return;
+    const isOne = to === from + 1;
+    this.#transport.write(isOne ? unsent[from]! : Buffer.concat(unsent.slice(from, to), bytes));
   }
 
   #onBytes(chunk: Buffer): void {

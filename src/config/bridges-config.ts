@@ -26,6 +26,8 @@ export interface BridgeConfig {
   readonly cleanStart: boolean;
   readonly keepaliveS: number;
   readonly tryPrivate: boolean;
+  /** Absent: as many as the other broker's MQTT suggests. */
+  readonly inFlightMax?: number | undefined;
   /** Of what waits here for the other broker. */
   readonly budgetAgeS: number;
   readonly budgetBytes: number;

@@ -17,6 +17,8 @@ const DAY_S = 86_400;
 const GIB = 1024 ** 3;
 export const BUDGET_BYTES_MIN: number = 64 * 1024;
 export const BUDGET_BYTES_MAX: number = 1024 * GIB;
+/** Packet identifiers end at 65,535, and subscriptions need some. */
+export const IN_FLIGHT_MAX: number = 65_000;
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const NAME_FORM = '1 to 64 of letters, digits, ., _ and -, a letter or digit first';
@@ -95,6 +97,12 @@ const bridge: z.ZodType<BridgeConfig> = z.strictObject({
       'MQTT 3.1 and 3.1.1: says that this is a bridge, so that a broker like mosquitto sends nothing back; tried again without when refused.',
     ),
   ),
+  inFlightMax: quantity(
+    { unit: 'count', min: 1, max: IN_FLIGHT_MAX },
+    reloaded(
+      'QoS 1 and 2 messages on the way to the other broker and not acknowledged (its Receive Maximum if lower), with MQTT 5 also from there; 16384 when absent, with MQTT 3.1 and 3.1.1 100.',
+    ),
+  ).optional(),
   budgetAgeS: quantity(
     { unit: 's', default: 30 * DAY_S, min: 1, max: 365 * DAY_S },
     reloaded('How long QoS 1 and 2 messages wait here for the other broker.'),

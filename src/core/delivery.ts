@@ -17,7 +17,7 @@ import { Publication } from './publication.ts';
 import type { PublishEncoder } from './publish-encoder.ts';
 import { QueueBounds } from './queue-bounds.ts';
 import { DatedEntry, EntryState, QueueEntry, SentEntry } from './queue-entry.ts';
-import { hasEntryRoom, hasRoom, LINK_READ_AHEAD, QueueWindow } from './queue-window.ts';
+import { hasEntryRoom, hasRoom, isWide, QueueWindow, WIDE_READ_AHEAD } from './queue-window.ts';
 import { ALL_IDS, SHARE_IDS } from './roaming-state.ts';
 import type { Session, Subscription } from './session.ts';
 import { SharedAppend } from './shared-append.ts';
@@ -289,9 +289,9 @@ export class Delivery {
     }
     const queue = session.queue;
     if (queue !== null) {
-      const isLow = queue.length <= LINK_READ_AHEAD;
+      const isLow = queue.length <= WIDE_READ_AHEAD;
       if (session.budget !== null) this.#bounds.pumpMs = core.clock.wallMs();
-      if (session.link !== null && isLow && session.spilled) this.#window.read(session);
+      if (isLow && session.spilled && isWide(session)) this.#window.read(session);
       while (queue.length > 0) {
         const entry = queue.at(0)!;
         if (!this.#hasWindow(session, outlet)) {

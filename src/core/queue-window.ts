@@ -12,17 +12,17 @@ import type { Session } from './session.ts';
 /** Entries per session kept in memory when the store keeps the queue. */
 export const WINDOW_ENTRIES = 256;
 export const WINDOW_BYTES: number = 256 * 1024;
-/** Read at a time for another region: there are few of them, and each is to catch up at line rate. */
-const LINK_READ_ENTRIES = 8192;
-const LINK_READ_BYTES = 2 * 1024 * 1024;
+/** Read at a time for another region or broker: there are few of them, and each is to catch up at line rate. */
+const WIDE_READ_ENTRIES = 8192;
+const WIDE_READ_BYTES = 2 * 1024 * 1024;
 /** The next piece is asked for when so many of the last one are left. */
-export const LINK_READ_AHEAD: number = LINK_READ_ENTRIES / 2;
+export const WIDE_READ_AHEAD: number = WIDE_READ_ENTRIES / 2;
 /**
- * Kept in memory for one, beside what is in flight: publishers at line rate outrun a link, and what is read
- * back costs as much again as what is sent from memory. 26 MiB and the payloads at most.
+ * Kept in memory for one, beside what is in flight: publishers at line rate outrun a link or a bridge, and what is
+ * read back costs as much again as what is sent from memory. 26 MiB and the payloads at most.
  */
-const LINK_WINDOW_ENTRIES = 65_536;
-const LINK_WINDOW_BYTES = 16 * 1024 * 1024;
+const WIDE_WINDOW_ENTRIES = 65_536;
+const WIDE_WINDOW_BYTES = 16 * 1024 * 1024;
 
 /** Of `Delivery`. */
 export interface PumpedQueues {
@@ -152,9 +152,9 @@ export class QueueWindow {
     const tailSeq = session.tailSeq;
     const epoch = session.ownership?.epoch;
     const store = this.#core.store;
-    const isLink = session.link !== null;
-    const messagesMax = isLink ? LINK_READ_ENTRIES : WINDOW_ENTRIES;
-    const bytesMax = isLink ? LINK_READ_BYTES : WINDOW_BYTES;
+    const wide = isWide(session);
+    const messagesMax = wide ? WIDE_READ_ENTRIES : WINDOW_ENTRIES;
+    const bytesMax = wide ? WIDE_READ_BYTES : WINDOW_BYTES;
     store.read(session.number, fromSeq, messagesMax, bytesMax, (entries, error) => {
       // Asked under another owner, or before the queue was let go of: its positions are nothing to this one.
       if (session.ownership?.epoch !== epoch || !session.reading) return;
@@ -202,11 +202,16 @@ export function hasRoom(session: Session, waiting: number): boolean {
   if (!hasEntryRoom(session, waiting)) return false;
   if (waiting === 0) return true;
   // Until something is spilled, all that is queued is in memory.
-  if (session.link === null) return session.queuedBytes <= WINDOW_BYTES;
+  if (!isWide(session)) return session.queuedBytes <= WINDOW_BYTES;
   // Most of it is in flight, at a long round trip: what waits is counted by the mean.
-  return (session.queuedBytes / session.queuedMessages) * waiting <= LINK_WINDOW_BYTES;
+  return (session.queuedBytes / session.queuedMessages) * waiting <= WIDE_WINDOW_BYTES;
 }
 
 export function hasEntryRoom(session: Session, waiting: number): boolean {
-  return waiting < (session.link === null ? WINDOW_ENTRIES : LINK_WINDOW_ENTRIES);
+  return waiting < (isWide(session) ? WIDE_WINDOW_ENTRIES : WINDOW_ENTRIES);
+}
+
+/** Of another region or broker that takes what it gets; what waits for long is for the store, which bounds it. */
+export function isWide({ budget }: Session): boolean {
+  return budget !== null && !budget.isHeld;
 }

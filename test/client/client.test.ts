@@ -381,6 +381,41 @@ t.test('without the session QoS 1 starts again and QoS 2 is the caller’s to de
   t.equal((await two).code, 'session_lost');
 });
 
+t.test(
+  'of QoS 2 fewer may be in flight; it begins again in order where that is wanted',
+  async (t) => {
+    const options = { reconnect: FAST, inflightQos2Max: 1, resendsLost: true };
+    const { server, client, peer } = await open(t, options);
+    const published = Promise.all(
+      ([2, 1, 2, 1] as const).map((qos, i) => client.publish('t', `${i}`, { qos })),
+    );
+    const before = [await peer.expect('PUBLISH'), await peer.expect('PUBLISH')];
+    t.strictSame(
+      before.map(({ payload }) => payload),
+      ['0', '1'],
+      'the third waits for the first',
+    );
+    peer.cut();
+    const again = await server.peer();
+    await again.accept();
+    for (const [i, qos] of [2, 1].entries()) {
+      const seen = await again.expect('PUBLISH');
+      t.match(seen, { payload: `${i}`, qos, dup: false });
+      again.ack(qos === 2 ? PacketType.PUBREC : PacketType.PUBACK, seen.packetId!);
+    }
+    const { packetId } = await again.expect('PUBREL');
+    again.ack(PacketType.PUBCOMP, packetId!);
+    const third = await again.expect('PUBLISH');
+    t.match(third, { payload: '2', qos: 2 });
+    const fourth = await again.expect('PUBLISH');
+    again.ack(PacketType.PUBREC, third.packetId!);
+    await again.expect('PUBREL');
+    again.ack(PacketType.PUBCOMP, third.packetId!);
+    again.ack(PacketType.PUBACK, fourth.packetId!);
+    t.equal((await published).length, 4);
+  },
+);
+
 t.test('messages published between two connections wait, within bounds', async (t) => {
   const { server, client, peer } = await open(t, { reconnect: FAST, queueMessagesMax: 2 });
   peer.cut();

@@ -11,6 +11,7 @@ import { ADMIN_TOKEN, passwordLines } from '../e2e/access-kit.ts';
 import { Broker } from '../e2e/broker.ts';
 import { until } from '../e2e/cluster-kit.ts';
 import { Certificates } from '../listeners/certificates.ts';
+import { TcpProxy } from '../support/tcp-proxy.ts';
 import { MosquittoServer } from './mosquitto-server.ts';
 
 t.setTimeout(240_000);
@@ -315,6 +316,97 @@ t.test('budgets: what is too old or too much goes, also over kill -9', async (t)
     await stage.broker.metric('causeway_messages_dropped_total{reason="bridge_budget"}'),
     over + 10,
   );
+  t.strictSame(stage.broker.errors, []);
+});
+
+t.test('MQTT 3.1.1: of QoS 2 no more is under way than a mosquitto takes', async (t) => {
+  // As it comes. What is more it acknowledges, and forgets.
+  const far = await MosquittoServer.start([], ['max_inflight_messages 20']);
+  const stage = await open(t, far, (port) => [
+    {
+      name: 'far',
+      url: `mqtt://127.0.0.1:${port}`,
+      protocolVersion: '3.1.1',
+      inFlightMax: 5000,
+      topics: [{ filter: 'out/#', qos: 2 }],
+    },
+  ]);
+  await stage.up();
+  const there = await stage.reader(far.port, [all('out/#')]);
+  const here = await stage.reader(stage.broker.port(), []);
+  const texts = Array.from({ length: 600 }, (_, i) => `${i}`);
+  const published = texts.map((text, i) => {
+    const qos = i % 3 === 0 ? 1 : 2;
+    return here.client.publish('out/a', text, { qos });
+  });
+  await Promise.all(published);
+  const isThere = (): boolean => there.messages.length >= texts.length;
+  await until('all are there', isThere, 20_000).catch(() => {});
+  // One QoS may overtake the other.
+  const came = [1, 2].flatMap((qos) =>
+    there.messages.filter((message) => message.qos === qos).map(({ payload }) => `${payload}`),
+  );
+  const sent = [1, 2].flatMap((qos) => texts.filter((_, i) => (i % 3 === 0 ? 1 : 2) === qos));
+  t.strictSame(came, sent, 'each once, in order');
+  t.strictSame(stage.broker.errors, []);
+});
+
+for (const { heading, url, expected } of [
+  { heading: 'inFlightMax', url: [], expected: 700 },
+  { heading: 'what the other broker says', url: ['max_inflight_messages 50'], expected: 50 },
+]) {
+  t.test(`the window is ${heading}, and what is in it comes again in order`, async (t) => {
+    const far = await MosquittoServer.start([], url);
+    const wire = await TcpProxy.start(far.port);
+    t.teardown(() => wire.close());
+    const stage = await open(t, far, () => [
+      {
+        name: 'far',
+        url: `mqtt://127.0.0.1:${wire.port}`,
+        inFlightMax: 700,
+        topics: [{ filter: 'out/#', qos: 1 }],
+      },
+    ]);
+    await stage.up();
+    const there = await stage.reader(far.port, [{ filter: 'out/#', qos: 1 }]);
+    const here = await stage.reader(stage.broker.port(), []);
+    const texts = Array.from({ length: 1500 }, (_, i) => `${i}`);
+    wire.pause('toClient');
+    await Promise.all(texts.map((text) => here.client.publish('out/a', text, { qos: 1 })));
+    await until('the window is full', () => there.messages.length >= expected, 20_000);
+    t.equal((await there.quiet()).length, expected);
+    wire.cut();
+    wire.resume();
+    const last = (): boolean => `${there.messages.at(-1)?.payload}` === texts.at(-1);
+    await until('the last has come', last, 30_000);
+    const came = there.messages.map(({ payload }) => `${payload}`);
+    t.strictSame(came, texts, 'what was under way, and then the rest');
+    t.strictSame(stage.broker.errors, []);
+  });
+}
+
+t.test('what is under way is bounded by bytes, too', async (t) => {
+  const far = await MosquittoServer.start([], ['max_inflight_messages 0']);
+  const wire = await TcpProxy.start(far.port);
+  t.teardown(() => wire.close());
+  const stage = await open(t, far, () => [
+    {
+      name: 'far',
+      url: `mqtt://127.0.0.1:${wire.port}`,
+      topics: [{ filter: 'out/#', qos: 1 }],
+    },
+  ]);
+  await stage.up();
+  const there = await stage.reader(far.port, [{ filter: 'out/#', qos: 1 }]);
+  const here = await stage.reader(stage.broker.port(), []);
+  const payload = Buffer.alloc(128 * 1024);
+  wire.pause('toClient');
+  for (let i = 0; i < 400; i++) await here.client.publish(`out/${i}`, payload, { qos: 1 });
+  const under = (await there.quiet()).length;
+  // 16 MiB, and what one read of the bridge brings.
+  t.ok(under >= 100 && under <= 140, `${under} of 400 are under way`);
+  wire.resume();
+  await until('all have come', () => there.messages.length === 400 - under, 30_000);
   t.strictSame(stage.broker.errors, []);
 });
 

@@ -593,7 +593,8 @@ function attach(
   const revoked = present ? sessions.revokeDenied(session) : 0;
   session.inflightMax = Math.min(
     packet.receiveMaximum,
-    session.link === null ? limits.inflightMessagesMax : LINK_INFLIGHT_MAX,
+    // Links and bridges say themselves how much they take.
+    session.budget === null ? limits.inflightMessagesMax : LINK_INFLIGHT_MAX,
     session.quota?.inflightMax ?? LINK_INFLIGHT_MAX,
   );
   core.wheel.cancel(connection.timer);

@@ -5,9 +5,9 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { Client } from '../../client/client.ts';
-import type { ClientError } from '../../client/client-error.ts';
+import { ClientError } from '../../client/client-error.ts';
 import { parseEndpoint } from '../../client/endpoint.ts';
-import { readMessage } from '../../client/message.ts';
+import { lentMessage } from '../../client/message.ts';
 import type { Subscription } from '../../client/subscriptions.ts';
 import type { TlsOptions } from '../../client/transport.ts';
 import type { BridgeBudget, BridgeTerms } from '../../core/bridge-budgets.ts';
@@ -33,6 +33,8 @@ export interface BridgeSettings extends BridgeTerms {
   readonly cleanStart: boolean;
   readonly keepaliveS: number;
   readonly tryPrivate: boolean;
+  /** QoS 1 and 2 messages on the way to the other broker and not acknowledged; with MQTT 5 also from there. */
+  readonly inFlightMax: number;
   readonly topics: readonly BridgeTopic[];
 }
 
@@ -54,22 +56,31 @@ const RECONNECT_MAX_MS = 30_000;
 const OWN_RECONNECT_MIN_MS = 100;
 const OWN_RECONNECT_MAX_MS = 2000;
 const NEVER_EXPIRES = 0xffff_ffff;
-/** QoS 1 and 2 messages on the way to the other broker, as far as it allows. */
-const INFLIGHT_MAX = 512;
-/** So few that all of them can be released at once; some are left for subscriptions. */
-const PACKET_ID_MAX = 640;
-/** MQTT 3 has no word for it, and brokers drop what is over their own bound. */
-const INFLIGHT_OLD_MAX = 100;
+/** On the way to this broker; what MQTT 5 brings is bounded by its own Receive Maximum. */
+const OWN_INFLIGHT_MAX = 16_384;
+/** MQTT 3 has no word for it: mosquitto takes 20 of QoS 2, and loses without a word what is more. */
+const INFLIGHT_OLD_QOS2_MAX = 16;
+/** Identifiers that are left for subscriptions. */
+const PACKET_IDS_SPARE = 128;
 /** On the way to an end, until reading from the other stops, and half of it until it goes on. */
-const PENDING_BYTES_MAX = 8 * 1024 * 1024;
-const PENDING_MESSAGES_MAX = 4096;
+const PENDING_BYTES_MAX = 16 * 1024 * 1024;
+/** Beside what may be in flight: those of QoS 0. */
+const PENDING_MESSAGES_SPARE = 4096;
+/** What memory has of a message beside topic and payload, about. */
+const PENDING_OVERHEAD_BYTES = 256;
 const FILTERS_AT_ONCE = 64;
 
 /** What is on the way to one end, and whether the other end has been told to wait. */
 interface Way {
+  readonly messagesMax: number;
   bytes: number;
   messages: number;
   isPaused: boolean;
+}
+
+function wayOf(inFlightMax: number): Way {
+  const messagesMax = inFlightMax + PENDING_MESSAGES_SPARE;
+  return { messagesMax, bytes: 0, messages: 0, isPaused: false };
 }
 
 export class Bridge {
@@ -81,8 +92,8 @@ export class Bridge {
   readonly #in: readonly TopicWay[];
   readonly #out: readonly TopicWay[];
   readonly #echoes: EchoSet;
-  readonly #toFar: Way = { bytes: 0, messages: 0, isPaused: false };
-  readonly #toOwn: Way = { bytes: 0, messages: 0, isPaused: false };
+  readonly #toFar: Way;
+  readonly #toOwn: Way;
   #own: Client | null = null;
   #far: Client | null = null;
   /** The other broker does not know the bit that says bridge. */
@@ -101,10 +112,12 @@ export class Bridge {
 
   constructor(parts: BridgeParts) {
     this.#parts = parts;
-    const { name, topics } = parts.settings;
+    const { name, topics, inFlightMax } = parts.settings;
     this.name = name;
     this.#in = waysOf(topics, 'in');
     this.#out = waysOf(topics, 'out');
+    this.#toFar = wayOf(inFlightMax);
+    this.#toOwn = wayOf(OWN_INFLIGHT_MAX);
     this.#echoes = new EchoSet(() => parts.clock.monotonicMs());
   }
 
@@ -140,7 +153,7 @@ export class Bridge {
     const listener: ListenerInfo = {
       name: `bridge ${settings.name}`,
       transport: 'tcp',
-      limits: { topicAliasMax: 0 },
+      limits: { topicAliasMax: 0, receiveMaximum: OWN_INFLIGHT_MAX },
       isOwn: true,
     };
     const own = new Client({
@@ -153,11 +166,11 @@ export class Bridge {
       keepAliveS: 0,
       properties: {
         sessionExpiryIntervalS: NEVER_EXPIRES,
-        receiveMaximum: INFLIGHT_MAX,
+        receiveMaximum: settings.inFlightMax,
         topicAliasMaximum: 0,
       },
-      inflightMax: INFLIGHT_MAX,
-      packetIdMax: PACKET_ID_MAX,
+      inflightMax: OWN_INFLIGHT_MAX,
+      packetIdMax: OWN_INFLIGHT_MAX + PACKET_IDS_SPARE,
       queueMessagesMax: Number.POSITIVE_INFINITY,
       queueBytesMax: Number.POSITIVE_INFINITY,
       completesStale: this.#in.some(({ qos }) => qos === 2),
@@ -232,6 +245,7 @@ export class Bridge {
     if (this.#far !== null || this.#isStopped) return;
     const { settings } = this.#parts;
     const { url, version, clientId, username, password, tls, cleanStart, keepaliveS } = settings;
+    const { inFlightMax } = settings;
     const isBridge = version !== 5 && settings.tryPrivate && !this.#isPrivateRefused;
     let far: Client;
     let wasUp = false;
@@ -241,13 +255,17 @@ export class Bridge {
         keepAliveS: keepaliveS,
         properties: {
           sessionExpiryIntervalS: cleanStart ? 0 : NEVER_EXPIRES,
-          receiveMaximum: INFLIGHT_MAX,
+          receiveMaximum: inFlightMax,
           topicAliasMaximum: 0,
         },
-        inflightMax: version === 5 ? INFLIGHT_MAX : INFLIGHT_OLD_MAX,
-        packetIdMax: PACKET_ID_MAX,
+        // At MQTT 5 also bound by what the other broker says in CONNACK [MQTT5-3.2.2.3.3].
+        inflightMax: inFlightMax,
+        inflightQos2Max: version === 5 ? undefined : INFLIGHT_OLD_QOS2_MAX,
+        packetIdMax: inFlightMax + PACKET_IDS_SPARE,
         queueMessagesMax: Number.POSITIVE_INFINITY,
         queueBytesMax: Number.POSITIVE_INFINITY,
+        // Nobody could say whether the other broker had it.
+        resendsLost: true,
         completesStale: this.#out.some(({ qos }) => qos === 2),
         reconnect: { minMs: RECONNECT_MIN_MS, maxMs: RECONNECT_MAX_MS, always: true },
         resubscribe: false,
@@ -355,29 +373,28 @@ export class Bridge {
       done(true);
       return;
     }
-    const message = readMessage(view, topic);
-    if (this.#mayEcho && this.#echoes.take(topic, message.payload)) {
+    const { qos, payload, properties, retain } = lentMessage(view, topic);
+    if (this.#mayEcho && this.#echoes.take(topic, payload)) {
       this.counters.echoes++;
       done(true);
       return;
     }
-    const { qos, payload } = message;
-    const retain = message.retain && mapped.way.retain !== 'clear';
-    this.#carry(this.#toOwn, this.#far, payload.length, () =>
-      own.publish(mapped.topic, payload, { qos, retain, properties: message.properties }),
-    ).then(
-      () => {
+    const { length } = payload;
+    const keeps = retain && mapped.way.retain !== 'clear';
+    const bytes = this.#departs(this.#toOwn, this.#far, mapped.topic.length + length);
+    own.post({ topic: mapped.topic, payload, qos, retain: keeps, properties }, (result) => {
+      this.#arrives(this.#toOwn, bytes);
+      if (!(result instanceof ClientError)) {
         this.counters.received++;
-        this.counters.receivedBytes += payload.length;
+        this.counters.receivedBytes += length;
         done(true);
-      },
-      (error: ClientError) => {
-        if (this.#isStopped || error.code === 'closed') return;
-        const isRefused = error.code !== 'session_lost';
-        if (isRefused) this.#tellRefused('refusedIn', mapped.topic, error);
-        done(isRefused);
-      },
-    );
+        return;
+      }
+      if (this.#isStopped || result.code === 'closed') return;
+      const isRefused = result.code !== 'session_lost';
+      if (isRefused) this.#tellRefused('refusedIn', mapped.topic, result);
+      done(isRefused);
+    });
   }
 
   /** From here to the other broker. */
@@ -390,8 +407,13 @@ export class Bridge {
       return;
     }
     if (!this.#parts.isHolder()) return;
-    const message = readMessage(view, topic);
-    const { payload } = message;
+    if (far === null) {
+      // Not dialled yet.
+      done(false);
+      return;
+    }
+    const message = lentMessage(view, topic);
+    const { payload, properties } = message;
     const qos = Math.min(message.qos, mapped.way.qos, this.#farQosMax) as 0 | 1 | 2;
     const retain = message.retain && this.#farRetains && mapped.way.retain !== 'clear';
     const isFull = this.#toFar.bytes > PENDING_BYTES_MAX;
@@ -400,36 +422,24 @@ export class Bridge {
       this.counters.dropped++;
       return;
     }
-    const options = { qos, retain, properties: message.properties };
-    const publish = async (): Promise<void> => {
-      for (;;) {
-        const now = this.#far ?? far;
-        if (now === null) throw new Error('the other broker is not dialled yet');
-        if (this.#mayEcho && mapTopic(this.#in, mapped.topic) !== null) {
-          this.#echoes.add(mapped.topic, payload);
-        }
-        try {
-          await now.publish(mapped.topic, payload, options);
-          return;
-        } catch (error) {
-          // QoS 2, and the other end has forgotten whether it had it.
-          if ((error as ClientError).code !== 'session_lost' || this.#isStopped) throw error;
-        }
-      }
-    };
-    this.#carry(this.#toFar, this.#own, payload.length, publish).then(
-      () => {
+    if (this.#mayEcho && mapTopic(this.#in, mapped.topic) !== null) {
+      this.#echoes.add(mapped.topic, payload);
+    }
+    const { length } = payload;
+    const bytes = this.#departs(this.#toFar, this.#own, mapped.topic.length + length);
+    far.post({ topic: mapped.topic, payload, qos, retain, properties }, (result) => {
+      this.#arrives(this.#toFar, bytes);
+      if (!(result instanceof ClientError)) {
         this.counters.sent++;
-        this.counters.sentBytes += payload.length;
+        this.counters.sentBytes += length;
         done(true);
-      },
-      (error: ClientError) => {
-        if (this.#isStopped) return;
-        const isOver = error.code === 'closed' || !REFUSALS.has(error.code);
-        if (!isOver) this.#tellRefused('refusedOut', mapped.topic, error);
-        done(!isOver);
-      },
-    );
+        return;
+      }
+      if (this.#isStopped) return;
+      const isRefused = REFUSALS.has(result.code);
+      if (isRefused) this.#tellRefused('refusedOut', mapped.topic, result);
+      done(isRefused);
+    });
   }
 
   /** No-local, or the bit that says bridge, is not in force. */
@@ -444,30 +454,25 @@ export class Bridge {
     log.warn({ bridge: this.name, topic, problem: error.message }, 'bridge: message refused');
   }
 
-  /** Counts what is on the way, and lets the end it comes from wait when that is much. */
-  async #carry<T>(
-    way: Way,
-    from: Client | null,
-    payloadBytes: number,
-    publish: () => Promise<T>,
-  ): Promise<T> {
-    way.bytes += payloadBytes;
+  /** Counts what is on the way, and lets the end it comes from wait when that is much; answers with its size. */
+  #departs(way: Way, from: Client | null, messageBytes: number): number {
+    const bytes = messageBytes + PENDING_OVERHEAD_BYTES;
+    way.bytes += bytes;
     way.messages++;
-    if (!way.isPaused && (way.bytes > PENDING_BYTES_MAX || way.messages > PENDING_MESSAGES_MAX)) {
+    if (!way.isPaused && (way.bytes > PENDING_BYTES_MAX || way.messages > way.messagesMax)) {
       way.isPaused = true;
       from?.pause();
     }
-    try {
-      return await publish();
-    } finally {
-      way.bytes -= payloadBytes;
-      way.messages--;
-      const isLow = way.bytes * 2 < PENDING_BYTES_MAX && way.messages * 2 < PENDING_MESSAGES_MAX;
-      if (way.isPaused && isLow) {
-        way.isPaused = false;
-        (way === this.#toFar ? this.#own : this.#far)?.resume();
-      }
-    }
+    return bytes;
+  }
+
+  #arrives(way: Way, bytes: number): void {
+    way.bytes -= bytes;
+    way.messages--;
+    const isLow = way.bytes * 2 < PENDING_BYTES_MAX && way.messages * 2 < way.messagesMax;
+    if (!way.isPaused || !isLow) return;
+    way.isPaused = false;
+    (way === this.#toFar ? this.#own : this.#far)?.resume();
   }
 }
 
