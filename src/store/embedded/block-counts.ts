@@ -6,23 +6,22 @@
 import type { Log } from '../../core/ports.ts';
 import { readU32 } from '../../util/bytes.ts';
 import { RecordDamage } from './damage.ts';
+import type { Batch, Database } from './database.ts';
 import { numberKey, Prefix } from './keys.ts';
-import type { Database, Quarantine } from './run-reader.ts';
+import type { MoveAside } from './quarantine.ts';
 import { decodeNumbers, encodeNumbers } from './session-codec.ts';
-
-type Batch = ReturnType<Database['batch']>;
 
 /** Counts in memory, so that the first losses need no read. */
 const KNOWN_MAX = 10_000;
 
 export class BlockCounts {
   readonly #db: Database;
-  readonly #quarantine: Quarantine;
+  readonly #quarantine: MoveAside;
   readonly #log: Log;
   readonly #known: Map<number, number> = new Map();
   #released: Map<number, number> = new Map();
 
-  constructor(db: Database, quarantine: Quarantine, log: Log) {
+  constructor(db: Database, quarantine: MoveAside, log: Log) {
     this.#db = db;
     this.#log = log;
     this.#quarantine = quarantine;

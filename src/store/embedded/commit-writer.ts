@@ -8,16 +8,14 @@ import type { Message } from '../../core/message.ts';
 import { EntryState } from '../../core/queue-entry.ts';
 import { BLOCK_OVERHEAD_BYTES, BlockWriter } from './block-codec.ts';
 import type { BlockCounts } from './block-counts.ts';
+import type { Batch } from './database.ts';
 import { bodiesKey, numberKey, Prefix, progressKey, runKey } from './keys.ts';
 import { messageBytesMax, writeMessage } from './message-codec.ts';
 import type { ResidentRuns } from './resident-runs.ts';
 import { OwnBodies, RunWriter } from './run-codec.ts';
-import type { Database } from './run-reader.ts';
 import { RunState } from './run-state.ts';
 import { SEAL_BYTES, seal } from './seal.ts';
 import type { StoredSession } from './stored-session.ts';
-
-type Batch = ReturnType<Database['batch']>;
 
 const BLOCK_BYTES = 256 * 1024;
 const RUN_ENTRIES_MAX = 512;

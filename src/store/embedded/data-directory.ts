@@ -6,8 +6,9 @@ import { chmod, mkdir, open, stat, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Log } from '../../core/ports.ts';
 import { RecordDamage } from './damage.ts';
+import type { Database } from './database.ts';
 import { Prefix, plainKey } from './keys.ts';
-import type { Database, Quarantine } from './run-reader.ts';
+import type { MoveAside } from './quarantine.ts';
 import { decodeNumbers, encodeNumbers } from './session-codec.ts';
 
 const SCHEMA_VERSION = 1;
@@ -49,7 +50,7 @@ async function closeToOthers(directory: string, log: Log): Promise<void> {
 export async function checkVersion(
   db: Database,
   directory: string,
-  quarantine: Quarantine,
+  quarantine: MoveAside,
 ): Promise<void> {
   const key = plainKey(Prefix.VERSION);
   const value = await db.get(key);

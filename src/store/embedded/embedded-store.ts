@@ -4,7 +4,6 @@
  * settled is written along, without a sync of its own. It implements the core's `Store` and knows
  * neither sockets nor sessions beyond their records.
  */
-import { ClassicLevel } from 'classic-level';
 import type { Message } from '../../core/message.ts';
 import type {
   Log,
@@ -19,19 +18,20 @@ import { EntryState, type QueueEntry } from '../../core/queue-entry.ts';
 import type { RetainedVersion } from '../../core/retained-version.ts';
 import { BlockCounts } from './block-counts.ts';
 import { CommitWriter, type Written } from './commit-writer.ts';
-import { checkVersion, openDirectory, probeSpace } from './data-directory.ts';
-import { numberKey, Prefix, plainKey, progressKey, quarantineKey, RunKeyView } from './keys.ts';
+import { checkVersion, openDirectory } from './data-directory.ts';
+import { type Batch, type Database, databaseIn } from './database.ts';
+import { numberKey, Prefix } from './keys.ts';
+import { Quarantine } from './quarantine.ts';
 import { recover } from './recovery.ts';
 import { ResidentRuns } from './resident-runs.ts';
 import { RetainedChanges } from './retained-changes.ts';
-import { type Database, RunReader } from './run-reader.ts';
+import { RunReader } from './run-reader.ts';
+import { SerialNumbers } from './serial-numbers.ts';
 import { encodeNumbers, encodeSession } from './session-codec.ts';
 import { writeDoom } from './state-records.ts';
 import { CHANGE_STRIDE, type PendingRead, StoredSession } from './stored-session.ts';
 import { sweepSome } from './sweeper.ts';
-import { NOTHING_WRITTEN, removeAdded, wasWritten } from './uncertain-commit.ts';
-
-type Batch = ReturnType<Database['batch']>;
+import { WriteOutage } from './write-outage.ts';
 
 export interface EmbeddedStoreOptions {
   /** Made when missing, mode 0700. */
@@ -59,38 +59,24 @@ interface Work {
   written: Written | null;
 }
 
-/** Numbers taken from the stored counter at a time. */
-const NUMBERS_RESERVED = 4096;
 /** Settled entries are on disk after this at the latest, without a sync. */
 const IDLE_FLUSH_MS = 1000;
-const PROBE_MS = 1000;
-const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
+const SIZES = {
+  writeBufferBytes: 4 * 1024 * 1024,
+  cacheBytes: 4 * 1024 * 1024,
+  openFilesMax: 48,
+};
 /** What a start writes of the log, twice: free space that makes another try worthwhile. */
-const PROBE_BYTES = 2 * WRITE_BUFFER_BYTES;
-const CACHE_BYTES = 4 * 1024 * 1024;
-/** Each open table is mapped into memory, 2 MiB at most. */
-const OPEN_FILES_MAX = 48;
-
-function levelIn(directory: string): Database {
-  return new ClassicLevel<Buffer, Buffer>(directory, {
-    keyEncoding: 'buffer',
-    valueEncoding: 'buffer',
-    writeBufferSize: WRITE_BUFFER_BYTES,
-    cacheSize: CACHE_BYTES,
-    maxOpenFiles: OPEN_FILES_MAX,
-  });
-}
+const PROBE_BYTES = 2 * SIZES.writeBufferBytes;
 
 export class EmbeddedStore implements Store {
   readonly keepsQueues = true;
-  writable = true;
 
   // Read by the metrics page.
   commits = 0;
   commitSecondsTotal = 0;
   lastCommitMs = 0;
   failedCommits = 0;
-  quarantined = 0;
 
   readonly #options: EmbeddedStoreOptions;
   readonly #db: Database;
@@ -98,6 +84,9 @@ export class EmbeddedStore implements Store {
   readonly #writer: CommitWriter;
   readonly #counts: BlockCounts;
   readonly #resident: ResidentRuns = new ResidentRuns();
+  readonly #numbers: SerialNumbers = new SerialNumbers();
+  readonly #quarantine: Quarantine;
+  readonly #outage: WriteOutage;
   readonly #sessions: Map<number, StoredSession> = new Map();
   #events: StoreEvents | null = null;
 
@@ -117,23 +106,36 @@ export class EmbeddedStore implements Store {
   #readsWaiting = 0;
   /** Serials of deleted sessions whose runs are still there. */
   readonly #sweeps: number[] = [];
-  /** What the last commit that failed may have left on the disk all the same. */
-  #uncertain: Written | null = null;
-  #reserved = 0;
-  #nextNumber = 0;
-  #areNumbersDirty = false;
   #stopTimers: (() => void)[] = [];
-  #stopProbe: (() => void) | null = null;
 
   constructor(options: EmbeddedStoreOptions) {
+    const { directory, scheduler, log } = options;
     this.#options = options;
-    this.#db = options.database ?? levelIn(options.directory);
-    this.#reader = new RunReader(this.#db, this.#resident, this.#quarantine, (session) => {
+    const db = options.database ?? databaseIn(directory, SIZES);
+    this.#db = db;
+    this.#quarantine = new Quarantine(db, log);
+    const { moveAside } = this.#quarantine;
+    const changed = (session: StoredSession): void => {
       this.#changed(session, false);
-    });
-    this.#counts = new BlockCounts(this.#db, this.#quarantine, options.log);
-    const nextNumber = (): number => this.#takeNumber();
+    };
+    this.#reader = new RunReader(db, this.#resident, moveAside, changed);
+    this.#counts = new BlockCounts(db, moveAside, log);
+    const nextNumber = (): number => this.#numbers.take();
     this.#writer = new CommitWriter(nextNumber, this.#resident, this.#counts);
+    this.#outage = new WriteOutage({
+      ...{ db, directory, resident: this.#resident, scheduler, log, changed },
+      probeBytes: PROBE_BYTES,
+      alone: (task) => this.#alone(task),
+      write: (batch) => this.#write(batch, true),
+    });
+  }
+
+  get writable(): boolean {
+    return !this.#outage.isOn;
+  }
+
+  get quarantined(): number {
+    return this.#quarantine.count;
   }
 
   get entriesWritten(): number {
@@ -156,11 +158,11 @@ export class EmbeddedStore implements Store {
     if (this.#options.database === undefined) await openDirectory(this.#db, directory, log);
     else await this.#db.open();
     try {
-      await checkVersion(this.#db, directory, this.#quarantine);
+      const { moveAside } = this.#quarantine;
+      await checkVersion(this.#db, directory, moveAside);
       const { onNote = (): void => {} } = this.#options;
-      const found = await recover(this.#db, restore, onNote, this.#quarantine, log);
-      this.#reserved = found.nextNumber;
-      this.#nextNumber = found.nextNumber;
+      const found = await recover(this.#db, restore, onNote, moveAside, log);
+      this.#numbers.begin(found.nextNumber);
       for (const session of found.sessions) this.#sessions.set(session.number, session);
       for (const serial of found.doomed) this.#sweeps.push(serial);
     } catch (error) {
@@ -173,7 +175,7 @@ export class EmbeddedStore implements Store {
   async stop(): Promise<void> {
     if (this.#isStopped) return;
     for (const stopTimer of this.#stopTimers) stopTimer();
-    this.#stopProbe?.();
+    this.#outage.stop();
     // One commit may leave another behind it; a failing disk must not keep us here.
     for (let i = 0; i < 3 && (this.#isCommitting || this.#hasChanges()); i++) {
       this.#commitNow();
@@ -326,18 +328,10 @@ export class EmbeddedStore implements Store {
   #sessionOf(sessionNumber: number): StoredSession {
     let session = this.#sessions.get(sessionNumber);
     if (session === undefined) {
-      session = new StoredSession(sessionNumber, this.#takeNumber());
+      session = new StoredSession(sessionNumber, this.#numbers.take());
       this.#sessions.set(sessionNumber, session);
     }
     return session;
-  }
-
-  #takeNumber(): number {
-    if (this.#nextNumber >= this.#reserved) {
-      this.#reserved = this.#nextNumber + NUMBERS_RESERVED;
-      this.#areNumbersDirty = true;
-    }
-    return this.#nextNumber++;
   }
 
   #changed(session: StoredSession, sync: boolean): Ticket {
@@ -381,6 +375,16 @@ export class EmbeddedStore implements Store {
     if (this.#isCommitting || this.#isStopped) return;
     this.#isCommitting = true;
     this.#idle = this.#commit();
+  }
+
+  /** Instead of a commit. */
+  #alone(task: () => Promise<void>): void {
+    if (this.#isCommitting || this.#isStopped) return;
+    this.#isCommitting = true;
+    this.#idle = task().then(() => {
+      this.#isCommitting = false;
+      this.#schedule();
+    });
   }
 
   async #commit(): Promise<void> {
@@ -438,10 +442,7 @@ export class EmbeddedStore implements Store {
       if (!session.isDeleted) this.#writeProgress(batch, session);
     }
     await this.#counts.write(batch);
-    if (this.#areNumbersDirty) {
-      batch.put(plainKey(Prefix.NUMBERS), encodeNumbers([this.#reserved], 1));
-      this.#areNumbersDirty = false;
-    }
+    this.#numbers.write(batch);
     if (batch.length === 0) await batch.close();
     else await this.#write(batch, sync);
   }
@@ -551,8 +552,7 @@ export class EmbeddedStore implements Store {
     if (written !== null) {
       for (const { session, run } of written.runs) this.#resident.remove(session, run);
       for (const { session, run } of written.progress) session.touch(run);
-      // Whether settled runs are gone is known when the database has been opened again.
-      this.#uncertain = written;
+      this.#outage.doubt(written);
     }
     for (const session of work.sessions) {
       for (const entry of session.pending.splice(0)) session.committing.push(entry);
@@ -564,79 +564,9 @@ export class EmbeddedStore implements Store {
     }
     for (const session of work.doomed) this.#doomed.push(session);
     this.#retained.takeBack(work.retained);
-    this.#areNumbersDirty = true;
-    if (this.writable) this.#refuseWrites(failure, 'commit failed; durable publishes are refused');
+    this.#numbers.touch();
+    this.#outage.begin(failure, 'commit failed; durable publishes are refused');
   }
-
-  #refuseWrites(failure: Error, what: string): void {
-    const { log, scheduler, directory } = this.#options;
-    this.writable = false;
-    log.error({ err: failure, directory }, what);
-    this.#stopProbe = scheduler.every(PROBE_MS, () => {
-      if (this.#isCommitting || this.#isStopped) return;
-      this.#isCommitting = true;
-      this.#idle = this.#tryAgain();
-    });
-  }
-
-  /**
-   * Opens the database again once the disk has room. After a write that failed LevelDB must not go on
-   * with the same log: what follows a torn record in it is lost when it is read.
-   */
-  async #tryAgain(): Promise<void> {
-    const { log, directory } = this.#options;
-    try {
-      await probeSpace(directory, PROBE_BYTES);
-      await this.#db.close();
-      await this.#db.open();
-      await this.#settleUncertain();
-      this.writable = true;
-      this.#stopProbe?.();
-      this.#stopProbe = null;
-      log.info({ directory }, 'the store takes writes again');
-    } catch (error) {
-      log.debug({ err: error, directory }, 'the store takes no writes yet');
-    }
-    this.#isCommitting = false;
-    this.#schedule();
-  }
-
-  /** What is on the disk of the commit that failed; what it had removed is gone, or goes again. */
-  async #settleUncertain(): Promise<void> {
-    const uncertain = this.#uncertain ?? NOTHING_WRITTEN;
-    const batch = this.#db.batch();
-    batch.put(plainKey(Prefix.PROBE), encodeNumbers([], 0));
-    const isOnDisk = await wasWritten(this.#db, uncertain);
-    if (isOnDisk) removeAdded(batch, uncertain);
-    await this.#write(batch, true);
-    this.#uncertain = null;
-    for (const { session, run } of uncertain.removed) {
-      if (isOnDisk) {
-        this.#resident.remove(session, run);
-      } else if (!session.isDeleted) {
-        session.touch(run);
-        this.#changed(session, false);
-      }
-    }
-  }
-
-  /** Moves a record that cannot be decoded aside, for people to look at. */
-  readonly #quarantine = async (key: Buffer, value: Buffer, why: string): Promise<void> => {
-    this.quarantined++;
-    const { log } = this.#options;
-    log.error({ key: key.toString('hex'), why }, 'damaged record moved aside');
-    try {
-      const batch = this.#db.batch().put(quarantineKey(key), value).del(key);
-      // What was settled of a run says nothing without it.
-      const view = new RunKeyView();
-      if (key[0] === Prefix.RUN && view.parseBytes(key)) {
-        batch.del(progressKey(view.serial, view.lastSeq));
-      }
-      await batch.write({ sync: true });
-    } catch (error) {
-      log.error({ err: error, key: key.toString('hex') }, 'it is still in its place');
-    }
-  };
 
   /** Removes some of what a deleted session has left. */
   async #sweep(): Promise<void> {
@@ -653,7 +583,7 @@ export class EmbeddedStore implements Store {
       const failure = error as Error;
       if (isWriting) {
         // It goes on when writes do.
-        this.#refuseWrites(failure, 'a write failed; durable publishes are refused');
+        this.#outage.begin(failure, 'a write failed; durable publishes are refused');
       } else {
         // What cannot be read stays, and its mark: the next start tries again.
         this.#sweeps.shift();

@@ -3,14 +3,16 @@
  * for the other. Calls are carried out one after the other; after a write that failed it is opened again
  * before the next one, as what follows a torn record in a log is lost. Opened and closed by app/.
  */
-import { ClassicLevel } from 'classic-level';
 import type { Log, Scheduler } from '../../core/ports.ts';
 import type { JournalDisk, JournalRow } from '../journal/journal-ports.ts';
 import { openDirectory } from './data-directory.ts';
+import { type Database, databaseIn } from './database.ts';
 
-const WRITE_BUFFER_BYTES = 4 * 1024 * 1024;
-const CACHE_BYTES = 1024 * 1024;
-const OPEN_FILES_MAX = 32;
+const SIZES = {
+  writeBufferBytes: 4 * 1024 * 1024,
+  cacheBytes: 1024 * 1024,
+  openFilesMax: 32,
+};
 
 export interface LevelJournalOptions {
   readonly directory: string;
@@ -20,20 +22,14 @@ export interface LevelJournalOptions {
 
 export class LevelJournal implements JournalDisk {
   readonly #options: LevelJournalOptions;
-  readonly #db: ClassicLevel<Buffer, Buffer>;
+  readonly #db: Database;
   #line: Promise<void> = Promise.resolve();
   #isBroken = false;
   #isClosed = false;
 
   constructor(options: LevelJournalOptions) {
     this.#options = options;
-    this.#db = new ClassicLevel<Buffer, Buffer>(options.directory, {
-      keyEncoding: 'buffer',
-      valueEncoding: 'buffer',
-      writeBufferSize: WRITE_BUFFER_BYTES,
-      cacheSize: CACHE_BYTES,
-      maxOpenFiles: OPEN_FILES_MAX,
-    });
+    this.#db = databaseIn(options.directory, SIZES);
   }
 
   /** Throws a StoreOpenError. */

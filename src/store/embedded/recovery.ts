@@ -9,6 +9,7 @@ import type { Principal } from '../../core/principal.ts';
 import { EntryState } from '../../core/queue-entry.ts';
 import type { RetainedVersion } from '../../core/retained-version.ts';
 import { RecordDamage } from './damage.ts';
+import type { Database } from './database.ts';
 import {
   afterPrefix,
   type KeyPrefix,
@@ -21,8 +22,9 @@ import {
   RunKeyView,
 } from './keys.ts';
 import { MessageMemory } from './message-codec.ts';
+import type { MoveAside } from './quarantine.ts';
 import { type RunFooter, readRunEntries, readRunFooter } from './run-codec.ts';
-import { type Database, type Quarantine, runStateOf } from './run-reader.ts';
+import { runStateOf } from './run-reader.ts';
 import { decodeNumbers, decodeSession } from './session-codec.ts';
 import { openedNote, readRetained } from './state-records.ts';
 import { StoredSession } from './stored-session.ts';
@@ -62,7 +64,7 @@ export async function recover(
   db: Database,
   visitor: RestoreVisitor,
   onNote: (key: string, value: Buffer) => void,
-  quarantine: Quarantine,
+  quarantine: MoveAside,
   log: Log,
 ): Promise<Recovered> {
   const queues = await countQueues(db, quarantine);
@@ -119,7 +121,7 @@ export async function recover(
 async function restoreRetained(
   db: Database,
   visitor: RestoreVisitor,
-  quarantine: Quarantine,
+  quarantine: MoveAside,
 ): Promise<void> {
   for await (const rows of rowsOf(db, Prefix.MARK)) {
     for (const [key] of rows) visitor.unconfirmed?.(key.toString('utf8', 1));
@@ -142,7 +144,7 @@ async function isSetAside(db: Database, serial: number): Promise<boolean> {
 }
 
 /** Above the reserved numbers, and above all in use should their record be damaged. */
-async function nextNumber(db: Database, quarantine: Quarantine): Promise<number> {
+async function nextNumber(db: Database, quarantine: MoveAside): Promise<number> {
   const key = plainKey(Prefix.NUMBERS);
   const value = await db.get(key);
   const numbers = value && (await decoded(key, value, decodeNumbers, quarantine));
@@ -161,7 +163,7 @@ async function nextNumber(db: Database, quarantine: Quarantine): Promise<number>
 async function numbersBySerial(
   db: Database,
   prefix: KeyPrefix,
-  quarantine: Quarantine,
+  quarantine: MoveAside,
 ): Promise<Map<number, number[]>> {
   const found: Map<number, number[]> = new Map();
   for await (const rows of rowsOf(db, prefix)) {
@@ -174,7 +176,7 @@ async function numbersBySerial(
 }
 
 /** Unsettled messages per session, from the keys of runs and from progress records. */
-async function countQueues(db: Database, quarantine: Quarantine): Promise<Map<number, QueueCount>> {
+async function countQueues(db: Database, quarantine: MoveAside): Promise<Map<number, QueueCount>> {
   const queues: Map<number, QueueCount> = new Map();
   const view = new RunKeyView();
   let lastSerial = -1;
@@ -246,7 +248,7 @@ async function decoded<T>(
   key: Buffer,
   value: Buffer,
   decode: (value: Buffer) => T,
-  quarantine: Quarantine,
+  quarantine: MoveAside,
 ): Promise<T | null> {
   try {
     return decode(value);

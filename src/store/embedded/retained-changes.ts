@@ -4,11 +4,9 @@
  */
 import { Message } from '../../core/message.ts';
 import type { RetainedVersion } from '../../core/retained-version.ts';
+import type { Batch } from './database.ts';
 import { markKey, noteKey } from './keys.ts';
-import type { Database } from './run-reader.ts';
 import { type RetainedState, sealedNote, writeRetained } from './state-records.ts';
-
-type Batch = ReturnType<Database['batch']>;
 
 const NOTHING = Buffer.alloc(0);
 

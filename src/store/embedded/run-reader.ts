@@ -3,12 +3,13 @@
  * are not in memory. A damaged record is moved aside and counted; the rest goes on. Reads run beside
  * commits: whatever was read before an `await` is checked against memory after it.
  */
-import type { ClassicLevel } from 'classic-level';
 import { EntryState, type QueueEntry, storedEntry } from '../../core/queue-entry.ts';
 import { decodeBlock } from './block-codec.ts';
 import { RecordDamage } from './damage.ts';
+import type { Database } from './database.ts';
 import { bodiesKey, numberKey, Prefix, progressKey, RunKeyView, runRange } from './keys.ts';
 import { MessageMemory } from './message-codec.ts';
+import type { MoveAside } from './quarantine.ts';
 import type { ResidentRuns } from './resident-runs.ts';
 import {
   OwnBodies,
@@ -21,10 +22,6 @@ import { RunState } from './run-state.ts';
 import { openSealed } from './seal.ts';
 import { StoredMessages } from './stored-messages.ts';
 import type { StoredSession } from './stored-session.ts';
-
-export type Database = ClassicLevel<Buffer, Buffer>;
-/** Moves a record aside. */
-export type Quarantine = (key: Buffer, value: Buffer, why: string) => Promise<void>;
 
 /** Shared blocks kept for the other sessions that read them. */
 const CACHE_BYTES_MAX = 4 * 1024 * 1024;
@@ -47,7 +44,7 @@ interface StoredRun {
 
 export class RunReader {
   readonly #db: Database;
-  readonly #quarantine: Quarantine;
+  readonly #quarantine: MoveAside;
   readonly #resident: ResidentRuns;
   /** Called when reading has changed what is to be written of a session. */
   readonly #touched: (session: StoredSession) => void;
@@ -61,7 +58,7 @@ export class RunReader {
   constructor(
     db: Database,
     resident: ResidentRuns,
-    quarantine: Quarantine,
+    quarantine: MoveAside,
     touched: (session: StoredSession) => void,
   ) {
     this.#db = db;

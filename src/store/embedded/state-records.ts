@@ -7,15 +7,13 @@ import type { Principal } from '../../core/principal.ts';
 import type { RetainedVersion } from '../../core/retained-version.ts';
 import { EMPTY_BUFFER } from '../../util/bytes.ts';
 import { RecordDamage } from './damage.ts';
+import type { Batch } from './database.ts';
 import { numberKey, Prefix, retainedKey } from './keys.ts';
 import { type MessageMemory, messageBytesMax, readMessage, writeMessage } from './message-codec.ts';
-import type { Database } from './run-reader.ts';
 import { checkSeal, openSealed, SEAL_BYTES, seal } from './seal.ts';
 import { encodeNumbers } from './session-codec.ts';
 import type { StoredSession } from './stored-session.ts';
 import { type Cursor, VARINT_BYTES_MAX, writeVarint } from './varint.ts';
-
-type Batch = ReturnType<Database['batch']>;
 
 /** The session is gone at once; its runs are swept behind commits. */
 export function writeDoom(batch: Batch, session: StoredSession): void {

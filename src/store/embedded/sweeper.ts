@@ -4,9 +4,9 @@
  */
 import type { BlockCounts } from './block-counts.ts';
 import { RecordDamage } from './damage.ts';
+import type { Batch, Database } from './database.ts';
 import { bodiesKey, numberKey, Prefix, RunKeyView, runRange } from './keys.ts';
 import { readRunFooter } from './run-codec.ts';
-import type { Database } from './run-reader.ts';
 
 const ROWS_AT_ONCE = 256;
 const ROWS_BYTES = 256 * 1024;
@@ -16,7 +16,7 @@ export async function sweepSome(
   db: Database,
   serial: number,
   counts: BlockCounts,
-  write: (batch: ReturnType<Database['batch']>) => Promise<void>,
+  write: (batch: Batch) => Promise<void>,
 ): Promise<boolean> {
   const rows = await db
     .iterator({

@@ -4,8 +4,8 @@
  * its publishers believe it lost.
  */
 import type { SessionRun, Written } from './commit-writer.ts';
+import type { Batch, Database } from './database.ts';
 import { bodiesKey, numberKey, Prefix, runKey } from './keys.ts';
-import type { Database } from './run-reader.ts';
 
 export const NOTHING_WRITTEN: Written = { runs: [], blocks: [], progress: [], removed: [] };
 
@@ -19,7 +19,7 @@ export async function wasWritten(db: Database, written: Written): Promise<boolea
 }
 
 /** Removes its runs and blocks; nothing else refers to them. */
-export function removeAdded(batch: ReturnType<Database['batch']>, written: Written): void {
+export function removeAdded(batch: Batch, written: Written): void {
   for (const { session, run } of written.runs) {
     batch.del(runKey(session.serial, run));
     batch.del(bodiesKey(session.serial, run.lastSeq));
