@@ -5,3 +5,9 @@ export interface Awaited {
   waiter: { messageSafe(): void } | null;
   failed: boolean;
 }
+
+/** Calls `then` when it is safe everywhere, at once when it is. */
+export function whenSafe(awaited: Awaited, then: () => void): void {
+  if (awaited.unsafeCount === 0) then();
+  else awaited.waiter = { messageSafe: then };
+}

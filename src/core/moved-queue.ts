@@ -2,13 +2,14 @@
  * Entries of a session of a datacenter on their way between regions, as its queue in Redis has them
  * (docs/adr/0023). Used by `holder-roaming.ts` and `moved-doubts.ts`.
  */
+
+import { whenSafe } from './awaited.ts';
 import type { Message } from './message.ts';
 import type { MovedEntry } from './moved-entry.ts';
 import { EntryState, type QueueEntry } from './queue-entry.ts';
 import type { Services } from './services.ts';
 import type { Session } from './session.ts';
 import { moveIdentity, SharedAppend } from './shared-append.ts';
-import { whenSafe } from './tenure.ts';
 
 export class MovedQueue {
   readonly #services: Services;

@@ -5,6 +5,7 @@
  */
 
 import { parseSharedFilter } from '../wire/topic.ts';
+import { whenSafe } from './awaited.ts';
 import type {
   Awaited,
   Bus,
@@ -26,7 +27,7 @@ import { Publication } from './publication.ts';
 import type { Services } from './services.ts';
 import { Session } from './session.ts';
 import { type SharedAppend, willIdentity } from './shared-append.ts';
-import { imageOf, type Tenure, whenSafe } from './tenure.ts';
+import { imageOf, type Tenure } from './tenure.ts';
 
 /** How long the end of a session outweighs late news of it; and how many ends are kept. */
 const TOMBSTONE_MS = 600_000;
@@ -341,7 +342,7 @@ export class Remote implements RemoteSide, SharedEvents {
     };
     const principal = { clientId, identity, tenant };
     const name = willIdentity(sid, will.epoch);
-    this.#services.sessions.publishWill(principal, null, message, name, settled);
+    this.#services.sessions.wills.publish(principal, null, message, name, settled);
   }
 
   // ------------------------------------------------------------------ SharedEvents

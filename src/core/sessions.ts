@@ -1,38 +1,35 @@
 /**
- * Sessions from birth to end: opening with clean start or resumption, takeover, expiry, wills and their
- * delay, restoring after a restart. Called by the CONNECT handler, by closing connections and by the
- * clock.
+ * Sessions from birth to end: opening with clean start or resumption, takeover, expiry, restoring after a
+ * restart; when their wills are due is said here, what becomes of those in wills.ts. Called by the CONNECT
+ * handler, by closing connections and by the clock.
  */
 import { Timer } from '../util/timer-wheel.ts';
 import { parseSharedFilter } from '../wire/topic.ts';
 import type { Awaited } from './awaited.ts';
+import { whenSafe } from './awaited.ts';
 import { isBridgeId } from './bridge-names.ts';
 import type { Core } from './core.ts';
 import type { Delivery } from './delivery.ts';
 import { parseLinkFilter } from './link-names.ts';
-import { type Message, makeMessage } from './message.ts';
-import {
-  type ClientGate,
-  type ConnectDecision,
-  type Gate,
-  type RestoredSession,
-  type SubscriptionRecord,
-  type Ticket,
-  WAIT,
+import type {
+  ClientGate,
+  ConnectDecision,
+  Gate,
+  RestoredSession,
+  SubscriptionRecord,
+  Ticket,
 } from './ports.ts';
-import type { Principal } from './principal.ts';
 import type { Publisher } from './publisher.ts';
 import { EntryState } from './queue-entry.ts';
 import { RoamingState } from './roaming-state.ts';
 import { Session, Subscription } from './session.ts';
 import { type ListedSession, roams } from './session-directory.ts';
-import type { AppendIdentity } from './shared-append.ts';
-import { type OpenOptions, Tenure, whenSafe } from './tenure.ts';
+import { type OpenOptions, Tenure } from './tenure.ts';
+import { setWallTimer } from './wall-timer.ts';
+import { Wills } from './wills.ts';
 
 /** Session Expiry Interval that means never [MQTT5-3.1.2.11.2]. */
 export const NEVER_EXPIRES = 0xffffffff;
-/** Longest single timer; longer waits are set again. */
-const TIMER_MS_MAX = 86_400_000;
 /** Sessions whose subscriptions are looked at again in one turn after a reload. */
 const RECHECKED_PER_TURN = 500;
 
@@ -50,12 +47,17 @@ export class Sessions {
   #endTicket: Ticket = 0;
   /** Sessions shared with other nodes; null: this one is alone. */
   readonly tenure: Tenure | null;
+  readonly wills: Wills;
 
   constructor(core: Core, delivery: Delivery, publisher: Publisher) {
     this.#core = core;
     this.#delivery = delivery;
     this.#publisher = publisher;
-    this.tenure = core.bus === null ? null : new Tenure(core, core.bus, delivery, publisher, this);
+    this.wills = new Wills(core, publisher, (session) => {
+      this.save(session);
+    });
+    this.tenure =
+      core.bus === null ? null : new Tenure(core, core.bus, delivery, publisher, this.wills, this);
   }
 
   /** The session that `clientId` may resume has another identity. */
@@ -144,10 +146,7 @@ export class Sessions {
 
   /** Its client goes on elsewhere: the will is not sent [MQTT5-3.1.3-9]. */
   voidWill(session: Session): void {
-    session.will = null;
-    session.willGate = null;
-    session.willDueAtMs = 0;
-    if (session.willTimer !== null) this.#core.wheel.cancel(session.willTimer);
+    this.wills.cancel(session);
   }
 
   /** Of the last session removed from the store. */
@@ -298,19 +297,8 @@ export class Sessions {
       this.tenure!.disconnected(session, publishesWill);
       return;
     }
-    const will = session.will;
-    if (will !== null && publishesWill) {
-      if (will.delayS === 0 || session.expiryIntervalS === 0) {
-        this.#fireWill(session);
-      } else {
-        session.willDueAtMs = session.disconnectedAtMs + will.delayS * 1000;
-        this.#armWill(session);
-      }
-    } else {
-      // [MQTT5-3.1.2-10]
-      session.will = null;
-      session.willGate = null;
-    }
+    if (publishesWill) this.wills.leave(session);
+    else this.wills.forget(session);
     if (session.expiryIntervalS === 0) {
       this.end(session);
       return;
@@ -331,7 +319,7 @@ export class Sessions {
     }
     if (session.roam !== null) core.roaming?.release(session);
     // The session ends before the delay is over: the will is due now [MQTT5-3.1.2-8].
-    if (session.will !== null && session.willDueAtMs !== 0) this.#fireWill(session);
+    if (session.will !== null && session.willDueAtMs !== 0) this.wills.fire(session);
     session.ended = true;
     this.#cancelTimers(session);
     if (session.subscriptions !== null) {
@@ -464,7 +452,7 @@ export class Sessions {
   startTimers(): void {
     for (const session of [...this.#core.sessions.values()]) {
       if (session.connected || session.ended) continue;
-      if (session.willDueAtMs !== 0) this.#armWill(session);
+      if (session.willDueAtMs !== 0) this.wills.arm(session);
       this.#armExpiry(session);
     }
   }
@@ -499,87 +487,6 @@ export class Sessions {
     }
   }
 
-  #fireWill(session: Session): void {
-    const { will, willGate } = session;
-    session.will = null;
-    session.willGate = null;
-    session.willDueAtMs = 0;
-    if (session.willTimer !== null) this.#core.wheel.cancel(session.willTimer);
-    if (will !== null)
-      this.#askForWill(session.principal, willGate, will.message, (message) => {
-        if (message !== null) this.#publisher.publish(message, session);
-      });
-  }
-
-  /**
-   * Publishes a will of a session that other nodes may know of too: queues take it once under this
-   * name. `settled` when it is safe, or must not be published.
-   */
-  publishWill(
-    principal: Principal,
-    willGate: ClientGate | null,
-    will: Message,
-    identity: AppendIdentity,
-    settled: (failed: boolean) => void,
-  ): void {
-    this.#askForWill(principal, willGate, will, (message) => {
-      if (message === null) {
-        settled(false);
-        return;
-      }
-      const from = this.#core.sessions.get(principal.clientId) ?? null;
-      this.#publisher.publishAs(message, from, identity);
-      whenSafe(message, () => settled(message.failed));
-    });
-  }
-
-  /** The right to a will may be gone since CONNECT (FIELD class 5). Null: it is not published. */
-  #askForWill(
-    principal: Principal,
-    willGate: ClientGate | null,
-    will: Message,
-    answer: (message: Message | null) => void,
-  ): void {
-    const core = this.#core;
-    const decided = (allowed: boolean): void => {
-      if (!allowed) core.drop('will_not_authorized', principal.clientId, will.topic);
-      else core.stats.willsPublished++;
-      answer(allowed ? this.#stamped(will) : null);
-    };
-    if (core.gate === null) {
-      decided(true);
-      return;
-    }
-    const allowed = core.gate.will(principal, willGate, will, decided);
-    if (allowed !== WAIT) decided(allowed);
-  }
-
-  /** A will's `expiresAtMs` is an interval until it is published: then it becomes a deadline. */
-  #stamped(will: Message): Message {
-    if (will.expiresAtMs === 0) return will;
-    return makeMessage(will.sequence, will.topic, will.payload, {
-      qos: will.qos,
-      retain: will.retain,
-      properties: will.properties,
-      expiresAtMs: this.#core.clock.wallMs() + will.expiresAtMs,
-    });
-  }
-
-  #armWill(session: Session): void {
-    session.willTimer ??= new Timer({
-      onTimer: () => {
-        if (session.ended || session.willDueAtMs === 0) return;
-        if (this.#core.clock.wallMs() < session.willDueAtMs) {
-          this.#armWill(session);
-          return;
-        }
-        this.#fireWill(session);
-        this.save(session);
-      },
-    });
-    this.#setTimer(session.willTimer, session.willDueAtMs);
-  }
-
   #armExpiry(session: Session): void {
     if (session.expiryIntervalS === NEVER_EXPIRES) return;
     const dueMs = session.disconnectedAtMs + session.expiryIntervalS * 1000;
@@ -595,13 +502,7 @@ export class Sessions {
         this.end(session);
       },
     });
-    this.#setTimer(session.expiryTimer, dueMs);
-  }
-
-  #setTimer(timer: Timer, wallDueMs: number): void {
-    const { clock, wheel } = this.#core;
-    const inMs = Math.min(Math.max(0, wallDueMs - clock.wallMs()), TIMER_MS_MAX);
-    wheel.set(timer, clock.monotonicMs() + inMs);
+    setWallTimer(this.#core, session.expiryTimer, dueMs);
   }
 
   #cancelTimers(session: Session): void {

@@ -4,6 +4,7 @@
  * in what it brings. What becomes of a move only the holder decides (`holder-roaming.ts`).
  */
 import type { Awaited } from './awaited.ts';
+import { whenSafe } from './awaited.ts';
 import type { Bus, Incarnation, RoamListener } from './cluster-ports.ts';
 import { linkIdOf } from './link-names.ts';
 import type { Message } from './message.ts';
@@ -16,7 +17,6 @@ import type { RoamVoice } from './roam-voice.ts';
 import { RoamingState } from './roaming-state.ts';
 import type { Services } from './services.ts';
 import type { Session } from './session.ts';
-import { whenSafe } from './tenure.ts';
 import { TicketLine } from './ticket-line.ts';
 
 const TICK_MS = 100;

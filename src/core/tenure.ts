@@ -3,6 +3,7 @@
  * it subscribes to (ADR 0011, 0013). Used by sessions.ts and the CONNECT handler when there is a bus;
  * what other nodes do is remote.ts' business.
  */
+import { whenSafe } from './awaited.ts';
 import type { CloseReason } from './close-reason.ts';
 import type {
   Awaited,
@@ -17,8 +18,7 @@ import type { Delivery } from './delivery.ts';
 import { isGroupQueue } from './group-queue-id.ts';
 import type { Message } from './message.ts';
 import { Ownership } from './ownership.ts';
-import type { ClientGate, SubscriptionRecord, WillRecord } from './ports.ts';
-import type { Principal } from './principal.ts';
+import type { SubscriptionRecord, WillRecord } from './ports.ts';
 import type { Publisher } from './publisher.ts';
 import { RoamingState } from './roaming-state.ts';
 import { Session, type Subscription, type Will } from './session.ts';
@@ -29,6 +29,7 @@ import {
   willIdentity,
 } from './shared-append.ts';
 import { Unqueued } from './unqueued.ts';
+import type { Wills } from './wills.ts';
 
 export interface OpenOptions {
   readonly clientId: string;
@@ -49,13 +50,6 @@ export interface TenureHost {
   subscribe(session: Session, record: SubscriptionRecord): Subscription | null;
   unsubscribe(session: Session, filter: string): boolean;
   countQuota(session: Session): void;
-  publishWill(
-    principal: Principal,
-    willGate: ClientGate | null,
-    will: Message,
-    identity: AppendIdentity,
-    settled: (failed: boolean) => void,
-  ): void;
 }
 
 export type Taken =
@@ -82,6 +76,7 @@ export class Tenure {
   readonly #bus: Bus;
   readonly #delivery: Delivery;
   readonly #publisher: Publisher;
+  readonly #wills: Wills;
   readonly #sessions: TenureHost;
 
   constructor(
@@ -89,12 +84,14 @@ export class Tenure {
     bus: Bus,
     delivery: Delivery,
     publisher: Publisher,
+    wills: Wills,
     sessions: TenureHost,
   ) {
     this.#core = core;
     this.#bus = bus;
     this.#delivery = delivery;
     this.#publisher = publisher;
+    this.#wills = wills;
     this.#sessions = sessions;
   }
 
@@ -204,7 +201,7 @@ export class Tenure {
       return;
     }
     const identity = willIdentity(sid, epoch);
-    this.#sessions.publishWill(session.principal, null, old.message, identity, settled);
+    this.#wills.publish(session.principal, null, old.message, identity, settled);
   }
 
   /** What an owner before had accepted and perhaps not handed on (hard case 10). */
@@ -282,9 +279,7 @@ export class Tenure {
       const identity = willIdentity(sid, epoch);
       // A crash before it is safe leaves it to the survivors.
       const publish = (): void =>
-        this.#sessions.publishWill(session.principal, willGate, will.message, identity, () =>
-          close(-1),
-        );
+        this.#wills.publish(session.principal, willGate, will.message, identity, () => close(-1));
       if (this.#bus.mayServe()) publish();
       else this.#unpublished.push(publish);
     }
@@ -419,12 +414,6 @@ export function imageOf(session: Session): SessionImage {
     expiryIntervalS,
     subscriptions,
   };
-}
-
-/** Calls `then` when the message is safe everywhere, at once when it is. */
-export function whenSafe(message: Message, then: () => void): void {
-  if (message.unsafeCount === 0) then();
-  else message.waiter = { messageSafe: then };
 }
 
 /** Quotas count what is here. */
