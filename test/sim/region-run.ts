@@ -137,6 +137,7 @@ class RegionRun {
     await this.#until(START_MS, areThere, 'subscribed');
     // P8 is about filters that the far side has acknowledged; those of a ring go round for a while.
     await this.#linked('linked');
+    this.#kept.linked();
     this.#isStarted = true;
     for (const { stage } of this.#scenes) stage.isClosing = false;
     await flow(kernel, this.#plan.between(100, 1500));
