@@ -53,6 +53,11 @@ export const directoryMetricTable: readonly DirectoryMetricSpec[] = [
     'Ends of sessions that the directory was not told of, as too many waited.',
     'dropped',
   ),
+  counter(
+    'late',
+    'Answers to SUBSCRIBE and UNSUBSCRIBE that were sent before the directory had what they are about.',
+    'late',
+  ),
   counter('lookups', 'CONNECTs that asked for a session in another region.', 'lookups'),
   counter('found', 'Of these, the ones that found one.', 'found'),
   counter(

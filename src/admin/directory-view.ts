@@ -10,6 +10,7 @@ export interface DirectoryCounts {
   readonly failures: number;
   readonly rejected: number;
   readonly dropped: number;
+  readonly late: number;
   readonly lookups: number;
   readonly found: number;
   readonly unanswered: number;

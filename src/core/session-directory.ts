@@ -1,8 +1,9 @@
 /**
  * What all regions know of a durable session (docs/adr/0023): where its home is, whose it is, what it
  * subscribes to and when it ends. Told by sessions.ts, asked at the CONNECT of a client that has no
- * session here. Implemented by store/cassandra; never on the way of a CONNECT at home.
+ * session here. Implemented by store/cassandra; never on the way of a CONNECT at home, and for a moment on that of SUBSCRIBE.
  */
+import type { Awaited } from './awaited.ts';
 import { isBridgeId } from './bridge-names.ts';
 import { isGroupQueue } from './group-queue-id.ts';
 import { isLinkId } from './link-names.ts';
@@ -30,6 +31,11 @@ export interface SessionDirectory {
   released(session: Session): void;
   /** Its subscriptions are others. */
   changed(session: Session): void;
+  /**
+   * Counts in `awaited` until the directory has the session as it is, or for as long as a client may wait for that:
+   * whoever serves it next, with this region gone, knows what it was told.
+   */
+  awaitListed(session: Session, awaited: Awaited): void;
   /** Its client is gone; also found so after a crash. */
   left(session: Session): void;
   ended(session: Session): void;

@@ -248,10 +248,13 @@ export class Sessions {
     return session.saveTicket;
   }
 
-  /** What an answer waits for until every other node knows of the change; null: alone. */
+  /** What an answer waits for until every other node knows of the change, and other regions can; null: alone. */
   known(session: Session): Awaited | null {
-    if (this.tenure === null) return null;
+    const { directory } = this.#core;
+    if (this.tenure === null && directory === null) return null;
     const awaited = { unsafeCount: 0, waiter: null, failed: false };
+    if (session.durable) directory?.awaitListed(session, awaited);
+    if (this.tenure === null) return awaited;
     this.tenure.awaitApplied(awaited);
     if (session.roam !== null) this.#core.roaming?.awaitMove(session, awaited);
     return awaited;

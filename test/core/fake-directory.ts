@@ -1,4 +1,5 @@
 /** A directory of sessions that says what it was told, and answers when it is asked to. For tests of the core. */
+import type { Awaited } from '../../src/core/awaited.ts';
 import type { Session } from '../../src/core/session.ts';
 import type { ListedSession, SessionDirectory } from '../../src/core/session-directory.ts';
 import { ManualTime } from './manual-time.ts';
@@ -6,12 +7,15 @@ import { ManualTime } from './manual-time.ts';
 export class FakeDirectory implements SessionDirectory {
   moves = true;
   isSure = true;
+  /** What a client is told of its subscriptions waits. */
+  holdsBack = false;
   epoch = 1;
   readonly told: string[] = [];
   readonly listed: Map<string, ListedSession> = new Map();
   readonly lookups: string[] = [];
   readonly time: ManualTime;
   readonly #asked: (() => void)[] = [];
+  readonly #awaited: Awaited[] = [];
 
   constructor(time: ManualTime = new ManualTime()) {
     this.time = time;
@@ -27,6 +31,20 @@ export class FakeDirectory implements SessionDirectory {
 
   changed({ clientId, subscriptions }: Session): void {
     this.told.push(`changed ${clientId} ${[...(subscriptions?.keys() ?? [])]}`);
+  }
+
+  awaitListed(_session: Session, awaited: Awaited): void {
+    if (!this.holdsBack) return;
+    awaited.unsafeCount++;
+    this.#awaited.push(awaited);
+  }
+
+  /** All that is waited for is written. */
+  written(): void {
+    for (const awaited of this.#awaited.splice(0)) {
+      awaited.unsafeCount--;
+      awaited.waiter?.messageSafe();
+    }
   }
 
   left({ clientId }: Session): void {

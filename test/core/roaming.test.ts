@@ -43,6 +43,29 @@ t.test('the directory is told of durable sessions, and of nothing else', async (
   t.strictSame(directory.lookups, ['short', 'one', 'one'], 'nor is who is here looked for');
 });
 
+t.test('SUBACK and UNSUBACK are behind the row that says so', async (t) => {
+  const { directory, world } = await setUp();
+  const client = world.connected(5, 'one', { expiryS: 100 });
+  const types = (): string[] => client.receive().map(({ type }) => type);
+  directory.holdsBack = true;
+  client.subscribe('a');
+  world.settle();
+  t.strictSame(types(), []);
+  directory.written();
+  world.settle();
+  t.strictSame(types(), ['suback']);
+  client.unsubscribe('a');
+  world.settle();
+  t.strictSame(types(), []);
+  directory.written();
+  world.settle();
+  t.strictSame(types(), ['unsuback']);
+  const short = world.connected(5, 'short');
+  short.subscribe('a');
+  world.settle();
+  t.equal(short.receive().at(-1)?.type, 'suback', 'what ends with its connection is in no row');
+});
+
 t.test('a session of another region goes on here', async (t) => {
   const { directory, world } = await setUp();
   directory.list('one', null, 0);

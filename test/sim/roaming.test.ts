@@ -15,6 +15,7 @@ const SEEDS = 8;
 const KEPT: readonly (readonly [seed: number, why: string])[] = [
   [115, 'a question that came late had a home forget what was there since'],
   [162, 'each of two homes gave up the other one, as both had a CONNECT while they asked'],
+  [99, 'what a client was told of its subscriptions was in no row when its region was cut off'],
   [121, 'a region claimed below what its own records knew, as its clock began anew with it'],
 ];
 

@@ -1,18 +1,20 @@
 /**
  * The directory of sessions in Cassandra (docs/adr/0023): of each session the last state, a little later
- * than it changed, one call for it under way at a time. Nothing waits for it but `find`. Made by
- * `app/region-sessions.ts`; knows no driver.
+ * than it changed, one call for it under way at a time. `find` waits for it, and for a moment what a client
+ * is told of its subscriptions. Made by `app/region-sessions.ts`; knows no driver.
  *
  * Timestamps are the fence between regions: a CONNECT claims with the time it has now; whatever follows at
  * the same home is written one microsecond above, so a region that has claimed since is never overwritten.
  */
 
+import type { Awaited } from '../../core/awaited.ts';
 import type { Clock, Log, Scheduler } from '../../core/ports.ts';
 import { Session } from '../../core/session.ts';
 import { type ListedSession, roams, type SessionDirectory } from '../../core/session-directory.ts';
 import { NEVER_EXPIRES } from '../../core/sessions.ts';
 import type { HybridClock } from '../../util/hybrid-clock.ts';
 import { RecordDamage } from '../embedded/damage.ts';
+import { AwaitedRows, settle } from './awaited-rows.ts';
 import type { DirectoryCounters } from './directory-counters.ts';
 import { decodeListed, encodeListed } from './listed-record.ts';
 import type { RetainedTable, TableError, TableRow } from './retained-table.ts';
@@ -54,6 +56,8 @@ const TICK_MS = 25;
 const NEVER_LISTED_US = 1;
 /** A session is written so long after its first change: subscriptions come right behind a CONNECT. */
 export const DELAY_MS = 250;
+/** An answer to SUBSCRIBE or UNSUBSCRIBE waits so long for the row. */
+export const LISTED_MS = 100;
 /** A CONNECT waits so long for an answer. */
 export const LOOKUP_MS = 500;
 const PAUSE_MS_MIN = 100;
@@ -75,6 +79,9 @@ export class CassandraDirectory implements SessionDirectory {
   /** By client identifier: the time of a row of another region, which a claim has to be above. */
   readonly #found: Map<string, number> = new Map();
   readonly #lookups: Lookup[] = [];
+  readonly #awaited: AwaitedRows = new AwaitedRows();
+  /** Somebody has waited in vain, and nothing was written since: nobody waits. */
+  #isLate = false;
   #stopTick: (() => void) | null = null;
   #pauseMs = 0;
   #pausedUntilMs = 0;
@@ -94,6 +101,7 @@ export class CassandraDirectory implements SessionDirectory {
     this.#stopTick?.();
     this.#stopTick = null;
     for (const { done } of this.#lookups.splice(0)) done?.(null, false);
+    this.#awaited.stop();
   }
 
   /** Sessions that the table does not have as they are. */
@@ -134,6 +142,32 @@ export class CassandraDirectory implements SessionDirectory {
   changed(session: Session): void {
     if (!roams(session.clientId)) return;
     this.#put(session);
+  }
+
+  awaitListed(session: Session, awaited: Awaited): void {
+    const { moves, table, clock, counters, scheduler, inFlightMax } = this.#parts;
+    const { clientId, listing } = session;
+    if (!moves || this.#live.get(clientId)?.session !== session) return;
+    const nowMs = clock.monotonicMs();
+    const isBusy = this.#underWay.size >= inFlightMax || nowMs < this.#pausedUntilMs;
+    if (listing === null || !table.isUp || isBusy || this.#isLate) {
+      counters.late++;
+      return;
+    }
+    // With what else the client has sent by then.
+    if (!this.#awaited.has(clientId)) scheduler.nextTurn(() => this.#writeNow(clientId));
+    this.#awaited.add(clientId, awaited, nowMs + LISTED_MS);
+  }
+
+  /** Somebody waits for it. */
+  #writeNow(clientId: string): void {
+    const { table, clock, inFlightMax } = this.#parts;
+    const pending = this.#live.get(clientId);
+    if (pending === undefined || !this.#awaited.has(clientId) || !table.isUp) return;
+    if (this.#underWay.has(clientId) || this.#underWay.size >= inFlightMax) return;
+    if (clock.monotonicMs() < this.#pausedUntilMs) return;
+    this.#live.delete(clientId);
+    this.#write(pending.session);
   }
 
   left(session: Session): void {
@@ -250,6 +284,9 @@ export class CassandraDirectory implements SessionDirectory {
   #tick(): void {
     const nowMs = this.#parts.clock.monotonicMs();
     this.#endLookups(nowMs);
+    const late = this.#awaited.expire(nowMs);
+    this.#parts.counters.late += late;
+    if (late > 0) this.#isLate = true;
     this.#pump(this.#gone, nowMs);
     this.#pump(this.#live, nowMs);
     if (this.waiting > 0) return;
@@ -293,7 +330,9 @@ export class CassandraDirectory implements SessionDirectory {
       return;
     }
     counters.writes++;
+    const waits = this.#awaited.begun(clientId);
     const written = (error: TableError | null): void => {
+      for (const wait of waits) settle(wait);
       // What cannot be written is waited for by nobody.
       if (error === null || error.isFinal === true) listing.isWritten = true;
       const isReleased = session.listing !== listing;
@@ -350,6 +389,8 @@ export class CassandraDirectory implements SessionDirectory {
     this.#underWay.delete(clientId);
     if (error === null) {
       this.#pauseMs = 0;
+      this.#isLate = false;
+      if (this.#awaited.has(clientId)) this.#writeNow(clientId);
       return;
     }
     counters.failures++;

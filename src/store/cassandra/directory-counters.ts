@@ -10,6 +10,8 @@ export class DirectoryCounters {
   rejected = 0;
   /** Ends of sessions that were not written, as too many waited. */
   dropped = 0;
+  /** Answers to SUBSCRIBE and UNSUBSCRIBE that were sent before the table had what they are about. */
+  late = 0;
   /** CONNECTs that asked for a session elsewhere. */
   lookups = 0;
   /** Of those, the ones that found one. */

@@ -1,6 +1,7 @@
 // The directory of sessions over a table that follows Cassandra's rules: what is written when, that nothing
 // waits for it, and that no home overwrites what another region has claimed since (ADR 0023).
 import t from 'tap';
+import type { Awaited } from '../../../src/core/awaited.ts';
 import { bridgeIdOf } from '../../../src/core/bridge-names.ts';
 import { linkIdOf } from '../../../src/core/link-names.ts';
 import { Ownership } from '../../../src/core/ownership.ts';
@@ -12,6 +13,7 @@ import {
   CassandraDirectory,
   DELAY_MS,
   ENDED_MAX,
+  LISTED_MS,
   LOOKUP_MS,
 } from '../../../src/store/cassandra/cassandra-directory.ts';
 import { DirectoryCounters } from '../../../src/store/cassandra/directory-counters.ts';
@@ -463,5 +465,86 @@ t.test('begun here after a row of another region was found, it is above that', (
   eu.directory.claimed(session, world.time.wallMs() * 1000);
   world.time.pass(SOON_MS);
   t.equal(world.home('strayed'), 'eu');
+  t.end();
+});
+
+/** An answer to a client. */
+class Answer implements Awaited {
+  unsafeCount = 0;
+  waiter = { messageSafe: (): void => void this.times++ };
+  failed = false;
+  times = 0;
+  readonly session: Session;
+
+  /** It has subscribed. */
+  constructor(region: Region, session: Session, filter: string) {
+    this.session = session;
+    region.subscribe(session, filter);
+    region.directory.awaitListed(session, this);
+  }
+
+  get isHeld(): boolean {
+    return this.unsafeCount > 0;
+  }
+}
+
+t.test('what a client is told of its subscriptions waits until that is listed', (t) => {
+  const world = new World();
+  const eu = new Region(world, 'eu');
+  const session = eu.claim('one');
+  const first = new Answer(eu, session, 'a');
+  const second = new Answer(eu, session, 'b');
+  t.ok(first.isHeld && second.isHeld);
+  world.table.fate = () => 'held';
+  world.time.settle();
+  t.equal(world.table.writes.length, 1, 'at once, with all that has come in that turn');
+  const third = new Answer(eu, session, 'c');
+  world.table.fate = () => 'done';
+  world.table.release();
+  world.time.settle();
+  t.strictSame([first.times, second.times, third.times], [1, 1, 1]);
+  t.equal(world.table.writes.length, 2, 'a later one is in a row of its own');
+  t.equal(world.listed('one')!.record.subscriptions.length, 3);
+  const fourth = new Answer(eu, session, 'd');
+  world.table.fate = () => 'fails';
+  world.time.settle();
+  t.strictSame([fourth.isHeld, eu.counters.late], [false, 0], 'a write that fails is not waited for');
+  t.end();
+});
+
+t.test('a client does not wait for long, nor does the next one', (t) => {
+  const world = new World();
+  const eu = new Region(world, 'eu');
+  world.table.fate = () => 'held';
+  const one = new Answer(eu, eu.claim('one'), 'a');
+  world.time.pass(LISTED_MS - 50);
+  t.ok(one.isHeld);
+  world.time.pass(100);
+  t.strictSame([one.isHeld, eu.counters.late], [false, 1]);
+  const two = new Answer(eu, eu.claim('two'), 'a');
+  t.strictSame([two.isHeld, eu.counters.late], [false, 2], 'as nobody answers');
+  world.table.fate = () => 'done';
+  world.table.release();
+  world.time.settle();
+  t.equal(one.times, 1, 'it is told once');
+  t.ok(new Answer(eu, eu.claim('three'), 'a').isHeld, 'it answers again');
+  world.table.isUp = false;
+  t.notOk(new Answer(eu, eu.claim('four'), 'a').isHeld);
+  eu.directory.stop();
+  t.equal(world.listed('three'), null);
+  t.end();
+});
+
+t.test('who waits for rows when too many are under way, or nothing is to be written', (t) => {
+  const world = new World();
+  const eu = new Region(world, 'eu');
+  world.table.fate = () => 'held';
+  const held = ['a', 'b', 'c', 'd'].map((id) => new Answer(eu, eu.claim(id), 'x'));
+  world.time.settle();
+  t.ok(held.every(({ isHeld }) => isHeld));
+  t.notOk(new Answer(eu, eu.claim('e'), 'x').isHeld, 'as many as there may be are');
+  const answer = held[0]!;
+  eu.directory.awaitListed(answer.session, answer);
+  t.equal(answer.unsafeCount, 1, 'nothing of it has changed since');
   t.end();
 });
