@@ -23,6 +23,7 @@ import { pass, passUntil } from './passing.ts';
 import { isKnown, leftOver, unsettled } from './settled-site.ts';
 import { SimClient } from './sim-client.ts';
 import { SimSite, type SimSiteOptions } from './sim-site.ts';
+import { simStage } from './sim-stage.ts';
 import { SubackProbes } from './suback-probes.ts';
 import { WillKeepers } from './will-keepers.ts';
 
@@ -68,7 +69,6 @@ const SETTLE_MS = 8000;
 /** What is not settled by then is looked at so often. */
 const LOOKS = 60;
 const LOOK_MS = 50;
-const REFUSALS = new Set([0x88, 0x89, 0x9c, 3]);
 const DEAF_MS = 6000;
 /** Of a short run: how many of each. */
 const SHORT_PUBLISHERS = 3;
@@ -136,16 +136,7 @@ class ClusterRun {
     site.onWrite = (life, buffer, start, end) =>
       this.#answers.wrote(life, kernel.nowMs, buffer, start, end);
     const ledger = this.#ledger;
-    this.#stage = {
-      ledger,
-      prng: new Prng(seed ^ 0x5eed),
-      dial: null,
-      nowMs: () => kernel.nowMs,
-      refusals: REFUSALS,
-      isClosing: false,
-      isOver: false,
-      onMoment: () => {},
-    };
+    this.#stage = simStage(kernel, ledger, new Prng(seed ^ 0x5eed));
     const whole = cast(this.#stage);
     const some = options.isShort === true ? someOf(whole, plan) : whole;
     this.#cast = options.isOfGroups === true ? ofGroups(whole, some) : some;

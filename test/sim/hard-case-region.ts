@@ -21,3 +21,15 @@ export function forgetting(prefix: string): (life: RegionLife) => void {
     notes.putNote = (key, value) => (key.startsWith(prefix) ? 0 : putNote(key, value));
   };
 }
+
+const ID = Buffer.from('causeway-id');
+
+/** Copies for links count as durable as soon as they are handed over. */
+export function notWaitingForLinks({ store }: RegionLife): void {
+  const append = store.append.bind(store);
+  store.append = (sessionNumber, entry) => {
+    const ticket = append(sessionNumber, entry);
+    if (entry.message.properties.includes(ID)) entry.durable = true;
+    return ticket;
+  };
+}

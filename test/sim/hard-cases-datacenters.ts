@@ -9,6 +9,7 @@ import type { Twin } from './model-db.ts';
 import { TWINS } from './model-functions.ts';
 import type { RegionLife } from './region-life.ts';
 import type { RegionScene } from './region-scene.ts';
+import { publishAcked } from './scene-steps.ts';
 
 /** A datacenter of two nodes, and a node alone. */
 const PAIR = { regions: 2, topology: 'pair', nodes: [2, 1] } as const;
@@ -28,8 +29,7 @@ export const datacenterCases: readonly RegionCase[] = [
       const writer = await scene.connectedAt('writer', here);
       const reader = await scene.connectedAt('reader', there);
       stall(scene, here, there, 1000);
-      const packetId = writer.publish('kept/a', 'new', 1, { retain: true });
-      await scene.until('acknowledged', () => writer.count('PUBACK', packetId) > 0);
+      await publishAcked(scene, writer, 'kept/a', 'new', { retain: true });
       const subscribed = reader.subscribe('kept/#');
       await scene.until('subscribed', () => reader.count('SUBACK', subscribed) > 0);
       await scene.pass(100);
@@ -76,8 +76,7 @@ export const datacenterCases: readonly RegionCase[] = [
       tables.isReplicating = false;
       await scene.subscriber('reader', 'us', 'kept/#', 1);
       const writer = await scene.connected('writer', 'eu');
-      const packetId = writer.publish('kept/a', 'new', 1, { retain: true });
-      await scene.until('acknowledged', () => writer.count('PUBACK', packetId) > 0);
+      await publishAcked(scene, writer, 'kept/a', 'new', { retain: true });
       await scene.pass(ROUNDS_MS);
       return tables.textsOf('kept/a').join() === 'new,new';
     },
@@ -101,8 +100,7 @@ export const datacenterCases: readonly RegionCase[] = [
       scene.site.kill(scene.region('eu'));
       // Nothing is to tell it of the clear but what it finds.
       scene.life('us').broker.admin.endSession(linkIdOf('eu'));
-      const packetId = writer.publish('kept/a', '', 1, { retain: true });
-      await scene.until('cleared', () => writer.count('PUBACK', packetId) > 0);
+      await publishAcked(scene, writer, 'kept/a', '', { retain: true });
       await scene.pass(90_000);
       scene.site.start(scene.region('eu'));
       await scene.linked();

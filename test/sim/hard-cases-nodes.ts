@@ -1,8 +1,16 @@
 /** Hard cases 1 to 6: identities and clocks, and routes (docs/adr/0010, 0011). */
 import { FrameType } from '../../src/cluster/ports.ts';
-import type { Incarnation, SessionImage } from '../../src/core/cluster-ports.ts';
+import type { Incarnation } from '../../src/core/cluster-ports.ts';
 import { DURABLE, FLEETING, type HardCase } from './hard-case.ts';
-import { EndlessLease, hearing, inNodes, inRedis, unfenced } from './planting.ts';
+import {
+  believingOldImages,
+  EndlessLease,
+  hearing,
+  inNodes,
+  inRedis,
+  unfenced,
+} from './planting.ts';
+import { publishAcked } from './scene-steps.ts';
 
 export const nodeCases: readonly HardCase[] = [
   {
@@ -150,8 +158,7 @@ export const nodeCases: readonly HardCase[] = [
       await scene.until('subscribed', () => subscriber.count('SUBACK', packetId) > 0);
       await scene.until('ready', () => scene.life(2).isReady);
       const publisher = await scene.connected('p', 2, FLEETING);
-      const published = publisher.publish('a', 'seen', 1);
-      await scene.until('acked', () => publisher.count('PUBACK', published) > 0);
+      await publishAcked(scene, publisher, 'a', 'seen');
       await scene.pass(6000);
       return subscriber.taken.includes('seen');
     },
@@ -194,14 +201,6 @@ export const nodeCases: readonly HardCase[] = [
       return known !== null && known.subscriptions.length === 0;
     },
     without: 'an image is believed whatever its epoch',
-    planted: inNodes(({ broker }) => {
-      const remote = broker.remote!;
-      const apply = remote.applySession.bind(remote);
-      remote.applySession = (image: SessionImage) => {
-        const known = remote.knownSession(image.clientId);
-        const isOlder = known !== null && image.epoch < known.epoch;
-        apply(isOlder ? { ...image, epoch: known.epoch, counter: known.counter + 1 } : image);
-      };
-    }),
+    planted: believingOldImages,
   },
 ];

@@ -1,12 +1,12 @@
 /** Hard cases 19 and 20 of DESIGN §6 as scenes of regions that are linked. Run by hard-cases-regions.test.ts. */
 import { linkIdOf } from '../../src/core/link-names.ts';
 import { NEW } from '../../src/geo/identity-window.ts';
-import { forgetting, type RegionCase } from './hard-case-region.ts';
+import { forgetting, notWaitingForLinks, type RegionCase } from './hard-case-region.ts';
+import { publishAcked } from './scene-steps.ts';
 
 const PAIR = { regions: 2, topology: 'pair' } as const;
 const RING = { regions: 3, topology: 'ring' } as const;
 const RING_OF_FOUR = { regions: 4, topology: 'ring' } as const;
-const ID = Buffer.from('causeway-id');
 
 export const regionCases: readonly RegionCase[] = [
   {
@@ -22,8 +22,7 @@ export const regionCases: readonly RegionCase[] = [
       // Longer than what is not wanted any more is kept.
       await scene.pass(8000);
       const writer = await scene.connected('writer', 'us');
-      const packetId = writer.publish('a/1', 'one');
-      await scene.until('acknowledged', () => writer.count('PUBACK', packetId) > 0);
+      await publishAcked(scene, writer, 'a/1', 'one');
       await scene.again(reader, 'eu');
       return scene.comesTrue(() => reader.taken.includes('one'));
     },
@@ -45,8 +44,7 @@ export const regionCases: readonly RegionCase[] = [
       const reader = await scene.subscriber('reader', 'eu', 'a/#', 1);
       const writer = await scene.connected('writer', 'us');
       network.block('us', 'eu');
-      const lost = writer.publish('a/1', 'lost');
-      await scene.until('acknowledged', () => writer.count('PUBACK', lost) > 0);
+      await publishAcked(scene, writer, 'a/1', 'lost');
       scene.site.kill(scene.region('eu'));
       scene.life('us').broker.admin.endSession(linkIdOf('eu'));
       network.unblockAll();
@@ -183,13 +181,6 @@ export const regionCases: readonly RegionCase[] = [
       return reader.taken.indexOf('one') < reader.taken.indexOf('two');
     },
     without: 'QoS 1 leaves before it is durable',
-    sabotage: ({ store }) => {
-      const append = store.append.bind(store);
-      store.append = (sessionNumber, entry) => {
-        const ticket = append(sessionNumber, entry);
-        if (entry.message.properties.includes(ID)) entry.durable = true;
-        return ticket;
-      };
-    },
+    sabotage: notWaitingForLinks,
   },
 ];

@@ -13,6 +13,7 @@ import {
   undeduped,
 } from './planting.ts';
 import type { Scene } from './scene.ts';
+import { publishAcked } from './scene-steps.ts';
 import type { SimClient, SimClientOptions } from './sim-client.ts';
 import type { SimLife } from './sim-site.ts';
 
@@ -62,8 +63,7 @@ export const sessionCases: readonly HardCase[] = [
       const subscriber = await scene.subscriber('s', 0, 'a', 1, DURABLE);
       const publisher = await scene.connected('p', 2, FLEETING);
       network.block(scene.machine(2).address, scene.machine(0).address);
-      const packetId = publisher.publish('a', 'queued', 1);
-      await scene.until('acked', () => publisher.count('PUBACK', packetId) > 0);
+      await publishAcked(scene, publisher, 'a', 'queued');
       scene.site.kill(scene.machine(2));
       await scene.pass(10_000);
       return subscriber.taken.join() === 'queued';
@@ -140,8 +140,7 @@ export const sessionCases: readonly HardCase[] = [
       await scene.pass(500);
       scene.site.kill(scene.machine(0));
       scene.site.redis.refuse(null);
-      const newer = other.publish('a', 'newer', 1, { retain: true });
-      await scene.until('it is newer', () => other.count('PUBACK', newer) > 0);
+      await publishAcked(scene, other, 'a', 'newer', { retain: true });
       publisher.connect(scene.machine(2), DURABLE);
       await scene.until('it is back', () => publisher.connack !== null);
       publisher.publish('a', 'accepted', 2, { packetId, retain: true });
@@ -213,8 +212,7 @@ export const sessionCases: readonly HardCase[] = [
       await scene.pass(3000);
       const publisher = await scene.connected('p', 1, FLEETING);
       await scene.pass(1000);
-      const packetId = publisher.publish('a', 'latest', 1);
-      await scene.until('acked', () => publisher.count('PUBACK', packetId) > 0);
+      await publishAcked(scene, publisher, 'a', 'latest');
       scene.site.redis.rollBack(300);
       await scene.pass(3000);
       subscriber.connect(scene.machine(2), DURABLE);
@@ -239,8 +237,7 @@ export const sessionCases: readonly HardCase[] = [
       await scene.until('it wants to read', () => read.send !== null);
       // It will find more than it was told of.
       scene.life(0).swallows = (_from, type) => type === FrameType.HINT;
-      const packetId = publisher.publish('a', 'y', 1);
-      await scene.until('acked', () => publisher.count('PUBACK', packetId) > 0);
+      await publishAcked(scene, publisher, 'a', 'y');
       scene.life(0).swallows = null;
       read.send!();
       await scene.until('it has read', () => subscriber.taken.length === 2);

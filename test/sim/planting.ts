@@ -3,7 +3,12 @@
  * of: each breaks one rule of the datacenter. Used by plants.ts (random runs) and hard-cases.test.ts (scenes).
  */
 import { OwnLease } from '../../src/cluster/own-lease.ts';
-import type { Incarnation, LedgerAnswer, OpenedRecord } from '../../src/core/cluster-ports.ts';
+import type {
+  Incarnation,
+  LedgerAnswer,
+  OpenedRecord,
+  SessionImage,
+} from '../../src/core/cluster-ports.ts';
 import type { ClusterRunOptions } from './cluster-run.ts';
 import type { Twin } from './model-db.ts';
 import { TWINS } from './model-functions.ts';
@@ -31,6 +36,17 @@ export function openedAs(change: (record: OpenedRecord) => OpenedRecord): Plante
       );
   });
 }
+
+/** What is told of a session counts whatever its epoch. */
+export const believingOldImages: Planted = inNodes(({ broker }) => {
+  const remote = broker.remote!;
+  const apply = remote.applySession.bind(remote);
+  remote.applySession = (image: SessionImage) => {
+    const known = remote.knownSession(image.clientId);
+    const isOlder = known !== null && image.epoch < known.epoch;
+    apply(isOlder ? { ...image, epoch: known.epoch, counter: known.counter + 1 } : image);
+  };
+});
 
 export type Frame = (
   from: Incarnation,

@@ -4,11 +4,12 @@
  * planted in the scenes of hard-cases.test.ts.
  */
 import { FrameType } from '../../src/cluster/ports.ts';
-import type { Incarnation, SessionImage } from '../../src/core/cluster-ports.ts';
+import type { Incarnation } from '../../src/core/cluster-ports.ts';
 import type { RedisDone } from '../../src/drivers/redis/redis-port.ts';
 import type { SimFault } from './cluster-faults.ts';
 import type { ClusterRunOptions } from './cluster-run.ts';
 import {
+  believingOldImages,
   EndlessLease,
   hearing,
   inNodes,
@@ -128,15 +129,7 @@ export const plants: readonly Plant[] = [
     kinds: ['link_block', 'suspend', 'kill', 'redis_slow'],
     faults: 5,
     seed: 539,
-    planted: inNodes(({ broker }) => {
-      const remote = broker.remote!;
-      const apply = remote.applySession.bind(remote);
-      remote.applySession = (image: SessionImage) => {
-        const known = remote.knownSession(image.clientId);
-        const isOlder = known !== null && image.epoch < known.epoch;
-        apply(isOlder ? { ...image, epoch: known.epoch, counter: known.counter + 1 } : image);
-      };
-    }),
+    planted: believingOldImages,
   },
   {
     name: 'drift of routes is not repaired',

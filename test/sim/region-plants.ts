@@ -4,6 +4,7 @@
  */
 import { OWN_IDENTITY } from '../../src/core/shared-append.ts';
 import { NEW } from '../../src/geo/identity-window.ts';
+import { notWaitingForLinks } from './hard-case-region.ts';
 import type { RegionFault } from './region-faults.ts';
 import type { RegionLife } from './region-life.ts';
 import type { RegionRunOptions } from './region-run.ts';
@@ -29,8 +30,6 @@ export function regionPlantRun(plant: RegionPlant, seed: number): RegionRunOptio
   const { regions, topology, kinds, faults, comparesRetained = false, nodes = [] } = plant;
   return { seed, regions, topology, kinds, faults, comparesRetained, nodes };
 }
-
-const ID = Buffer.from('causeway-id');
 
 type Publish = RegionLife['broker']['linkInlet']['publish'];
 
@@ -112,14 +111,7 @@ export const regionPlants: readonly RegionPlant[] = [
     kinds: ['kill', 'power', 'disk_slow', 'link_block'],
     faults: 5,
     seed: 38,
-    sabotage: ({ store }) => {
-      const append = store.append.bind(store);
-      store.append = (sessionNumber, entry) => {
-        const ticket = append(sessionNumber, entry);
-        if (entry.message.properties.includes(ID)) entry.durable = true;
-        return ticket;
-      };
-    },
+    sabotage: notWaitingForLinks,
   },
   {
     name: 'a retained change gets another version in each region',

@@ -7,15 +7,16 @@
 import { Ledger, type Verdict } from '../chaos/ledger.ts';
 import { Prng } from '../chaos/prng.ts';
 import type { Stage } from '../chaos/stage.ts';
-import { connect, disconnect } from '../conformance/packets.ts';
 import { flow, flowUntil } from './flowing.ts';
 import { KeptWriters } from './kept-writers.ts';
 import { Kernel, SimulationFailure } from './kernel.ts';
 import { LinkWatch } from './link-watch.ts';
 import { type RegionCast, regionCast } from './region-cast.ts';
+import { RegionEnding } from './region-ending.ts';
 import { type RegionFault, RegionFaults, regionFaults } from './region-faults.ts';
 import type { SimRegion } from './region-life.ts';
 import { RegionSite, type RegionSiteOptions } from './region-site.ts';
+import { faultUnanswered, simStage } from './sim-stage.ts';
 import { ZeroTalkers } from './zero-talkers.ts';
 
 export interface RegionRunOptions extends RegionSiteOptions {
@@ -52,7 +53,6 @@ const HEAL_MS = 180_000;
 const SETTLE_MS = 2000;
 const FAULTS_MAX = 8;
 const TRACE_LINES = 2000;
-const REFUSALS = new Set([0x88, 0x89, 0x9c, 3]);
 
 export function runRegions(options: RegionRunOptions): Promise<RegionRunReport> {
   return new RegionRun(options).run();
@@ -92,18 +92,9 @@ class RegionRun {
     this.#faults = new RegionFaults({ kernel, site, plan });
     const prng = new Prng(seed ^ 0x5eed);
     this.#scenes = site.regions.map((region) => {
-      const stage: Stage = {
-        ledger: this.#ledger,
-        prng,
-        dial: null,
-        nowMs: () => kernel.nowMs,
-        refusals: REFUSALS,
-        // Nobody changes his mind until links have what is wanted.
-        isClosing: true,
-        isOver: false,
-        onMoment: () => {},
-        trace: (clientId, text) => kernel.trace(null, `${clientId} ${text}`),
-      };
+      const stage = simStage(kernel, this.#ledger, prng);
+      // Nobody changes his mind until links have what is wanted.
+      stage.isClosing = true;
       return { region, stage, ...regionCast(stage, region.name, plan) };
     });
   }
@@ -201,11 +192,7 @@ class RegionRun {
 
   #judge(): void {
     const ledger = this.#ledger;
-    for (const { publishers } of this.#scenes) {
-      for (const { isDone, options } of publishers) {
-        if (!isDone) ledger.fault(`${options.clientId}: waits for acks that never come`);
-      }
-    }
+    for (const { publishers } of this.#scenes) faultUnanswered(ledger, publishers);
     const { ready, isReady } = this.#site;
     if (!isReady) ledger.fault(`only ${ready.length} nodes are ready in the end`);
     const faults = [
@@ -222,7 +209,7 @@ class RegionRun {
 
   /** Every session ends: no region wants anything any more, of others or for them. */
   async #end(): Promise<void> {
-    const kernel = this.#kernel;
+    const ending = new RegionEnding(this.#kernel, this.#site, this.#ledger);
     this.#isEnded = true;
     this.#zero.end();
     this.#kept.end();
@@ -230,47 +217,11 @@ class RegionRun {
       stage.isOver = true;
       for (const client of [...publishers, ...subscribers]) {
         client.close();
-        this.#endSession(region, client.options.clientId);
+        ending.endSession(region, client.options.clientId);
       }
     }
-    for (const [region, clientId] of this.#kept.sessions) this.#endSession(region, clientId);
-    if (!this.#site.isReady) return;
-    const left = (): string[] => this.#left();
-    await flowUntil(kernel, HEAL_MS, () => left().length === 0, 250);
-    for (const text of left().slice(0, FAULTS_MAX)) this.#ledger.fault(text);
-  }
-
-  #endSession(region: SimRegion, clientId: string): void {
-    const line = this.#site.dialTo(region)?.(5, {
-      opened: () =>
-        line?.send(
-          connect({
-            version: 5,
-            clientId,
-            clean: true,
-            keepAliveSec: 0,
-            properties: [['sessionExpiryInterval', 0]],
-          }),
-        ),
-      packet: () => line?.end(disconnect()),
-      closed: () => {},
-      fault: (text) => this.#ledger.fault(`${clientId}: ${text}`),
-    });
-  }
-
-  #left(): string[] {
-    const left: string[] = [];
-    for (const { region, links, broker } of this.#site.ready) {
-      for (const [filter, regions] of links.wanted.entries()) {
-        left.push(`${region} still wants ${filter} for '${[...regions].join("', '")}'`);
-      }
-      for (const { clientId, queuedMessages } of broker.admin.sessions()) {
-        const isLink = clientId.startsWith('$link/');
-        if (!isLink) left.push(`${region} still has the session ${clientId}`);
-        else if (queuedMessages > 0) left.push(`${region}: ${clientId} still has messages`);
-      }
-    }
-    return left;
+    for (const [region, clientId] of this.#kept.sessions) ending.endSession(region, clientId);
+    await ending.nothingLeft(HEAL_MS, FAULTS_MAX);
   }
 }
 

@@ -4,10 +4,10 @@
  * seeds, so that a seed means the same everywhere.
  */
 import { Prng } from '../chaos/prng.ts';
-import { SimulationFailure } from './kernel.ts';
 import { allRegionFaults, type RegionFault, regionFaults } from './region-faults.ts';
 import { type RegionRunOptions, type RegionRunReport, runRegions } from './region-run.ts';
 import type { Topology } from './region-site.ts';
+import { failuresFrom, outcomeOf, type RunOutcome } from './run-outcome.ts';
 
 /** What adds up over seeds. */
 export interface RegionCounts {
@@ -22,12 +22,7 @@ export interface RegionCounts {
   sent: number;
 }
 
-export interface RegionOutcome {
-  readonly seed: number;
-  readonly counts: RegionCounts;
-  /** Null: clean. */
-  readonly failure: string | null;
-}
+export type RegionOutcome = RunOutcome<RegionCounts>;
 
 /** How many regions, and how they are linked; half of the seeds are of two. */
 const SHAPES: readonly (readonly [regions: number, topology: Topology])[] = [
@@ -139,17 +134,9 @@ export function noRegionCounts(): RegionCounts {
   };
 }
 
-export async function runRegionPlan(plan: RegionPlan): Promise<RegionOutcome> {
-  const { seed } = plan;
-  try {
-    return { seed, counts: countsOf(await runRegions(plan)), failure: null };
-  } catch (error) {
-    if (!(error instanceof SimulationFailure)) throw error;
-    const report = error.cause as Partial<RegionRunReport> | undefined;
-    const isReport = report?.happened !== undefined;
-    const counts = isReport ? countsOf(report as RegionRunReport) : noRegionCounts();
-    return { seed, counts, failure: `${describePlan(plan)}\n${error.message.trimEnd()}` };
-  }
+export function runRegionPlan(plan: RegionPlan): Promise<RegionOutcome> {
+  const noCounts = noRegionCounts;
+  return outcomeOf(plan, { run: runRegions, countsOf, noCounts, describe: describePlan });
 }
 
 /** The row that keeps it as a test. */
@@ -164,10 +151,6 @@ function countsOf(report: RegionRunReport): RegionCounts {
   return { faults, published, acked, delivered, lost, duplicates, orderViolations, taken, sent };
 }
 
-export function addRegionCounts(sum: RegionCounts, { counts }: RegionOutcome): void {
-  for (const name of Object.keys(sum) as (keyof RegionCounts)[]) sum[name] += counts[name];
-}
-
 export function describeRegionCounts(sum: RegionCounts): string {
   return (
     `faults ${sum.faults}, acked ${sum.acked}, delivered ${sum.delivered}, lost ${sum.lost}, ` +
@@ -177,17 +160,11 @@ export function describeRegionCounts(sum: RegionCounts): string {
 }
 
 /** The seeds from `from` on, one after the other; the failures. */
-export async function regionFailuresOf(
+export function regionFailuresOf(
   from: number,
   count: number,
   sum: RegionCounts,
   planOf: (seed: number) => RegionPlan = regionPlan,
 ): Promise<string[]> {
-  const failures: string[] = [];
-  for (let seed = from; seed < from + count; seed++) {
-    const outcome = await runRegionPlan(planOf(seed));
-    addRegionCounts(sum, outcome);
-    if (outcome.failure !== null) failures.push(outcome.failure);
-  }
-  return failures;
+  return failuresFrom(from, count, sum, (seed) => runRegionPlan(planOf(seed)));
 }

@@ -2,12 +2,12 @@
 // least, between which devices go with their sessions.
 import t from 'tap';
 import {
-  addRoamingCounts,
   describeRoamingCounts,
   noRoamingCounts,
   roamingPlan,
   runRoamingPlan,
 } from './roaming-seeds.ts';
+import { addCounts } from './run-outcome.ts';
 
 /** Seeds that once failed, with what they found. */
 const KEPT: readonly (readonly [seed: number, why: string])[] = [
@@ -35,7 +35,7 @@ t.test('known seeds: every promise holds', async (t) => {
   ];
   for (const { plan, why } of plans) {
     const outcome = await runRoamingPlan(plan);
-    addRoamingCounts(sum, outcome);
+    addCounts(sum, outcome);
     t.equal(outcome.failure, null, `seed ${plan.seed}: ${why}`);
   }
   t.comment(describeRoamingCounts(sum));

@@ -9,18 +9,19 @@ import { Prng } from '../chaos/prng.ts';
 import type { Publisher } from '../chaos/publisher.ts';
 import type { Stage } from '../chaos/stage.ts';
 import type { Subscriber } from '../chaos/subscriber.ts';
-import { connect, disconnect } from '../conformance/packets.ts';
 import { flow, flowUntil } from './flowing.ts';
 import { Kernel, SimulationFailure } from './kernel.ts';
 import { LinkWatch } from './link-watch.ts';
 import { OwnerWatch } from './owner-watch.ts';
 import { regionCast, regionPublishers } from './region-cast.ts';
+import { RegionEnding } from './region-ending.ts';
 import { type RegionFault, RegionFaults, regionFaults } from './region-faults.ts';
 import type { RegionLife, SimRegion } from './region-life.ts';
 import { RegionSite, type RegionSiteOptions } from './region-site.ts';
 import { type CastHabits, roamingCast } from './roaming-cast.ts';
 import type { RoamingClient, RoamingGuide } from './roaming-client.ts';
 import { type RoamingExcuses, RoamingWatch } from './roaming-watch.ts';
+import { faultUnanswered, simStage } from './sim-stage.ts';
 
 export interface RoamingRunOptions extends RegionSiteOptions, Partial<CastHabits> {
   readonly seed: number;
@@ -64,7 +65,6 @@ const SETTLE_MS = 2000;
 const FAULTS_MAX = 8;
 const TRACE_LINES = 6000;
 const DELAY_MAX_MS = 300;
-const REFUSALS = new Set([0x88, 0x89, 0x9c, 3]);
 
 export function runRoaming(options: RoamingRunOptions): Promise<RoamingRunReport> {
   return new RoamingRun(options).run();
@@ -110,17 +110,8 @@ class RoamingRun {
     this.#faults = new RegionFaults({ kernel, site, plan });
     const prng = new Prng(seed ^ 0x5eed);
     this.#places = site.regions.map((region) => {
-      const stage: Stage = {
-        ledger: this.#ledger,
-        prng,
-        dial: null,
-        nowMs: () => kernel.nowMs,
-        refusals: REFUSALS,
-        isClosing: true,
-        isOver: false,
-        onMoment: () => {},
-        trace: (clientId, text) => kernel.trace(null, `${clientId} ${text}`),
-      };
+      const stage = simStage(kernel, this.#ledger, prng);
+      stage.isClosing = true;
       if (!hasResidents) {
         const publishers = regionPublishers(stage, region.name, plan);
         return { region, stage, publishers, residents: [] };
@@ -260,11 +251,7 @@ class RoamingRun {
   #judge(): void {
     const ledger = this.#ledger;
     if (this.#kernel.isTracing) this.#watch.trace(this.#devices);
-    for (const { publishers } of this.#places) {
-      for (const { isDone, options } of publishers) {
-        if (!isDone) ledger.fault(`${options.clientId}: waits for acks that never come`);
-      }
-    }
+    for (const { publishers } of this.#places) faultUnanswered(ledger, publishers);
     const { ready, isReady } = this.#site;
     if (!isReady) ledger.fault(`only ${ready.length} nodes are ready in the end`);
     const faults = [
@@ -281,55 +268,21 @@ class RoamingRun {
 
   /** Every session ends where its client is: no region has any of it any more. */
   async #end(): Promise<void> {
+    const ending = new RegionEnding(this.#kernel, this.#site, this.#ledger);
     this.#isEnded = true;
     this.#guide.isOver = true;
     for (const { stage, publishers, residents, region } of this.#places) {
       stage.isOver = true;
       for (const client of [...publishers, ...residents]) {
         client.close();
-        this.#endSession(region, client.options.clientId);
+        ending.endSession(region, client.options.clientId);
       }
     }
     for (const device of this.#devices) {
       device.close();
-      this.#endSession(this.#site.region(device.region), device.clientId);
+      ending.endSession(this.#site.region(device.region), device.clientId);
     }
-    if (!this.#site.isReady) return;
-    await flowUntil(this.#kernel, HEAL_MS, () => this.#left().length === 0, 250);
-    for (const text of this.#left().slice(0, FAULTS_MAX)) this.#ledger.fault(text);
-  }
-
-  #endSession(region: SimRegion, clientId: string): void {
-    const line = this.#site.dialTo(region)?.(5, {
-      opened: () =>
-        line?.send(
-          connect({
-            version: 5,
-            clientId,
-            clean: true,
-            keepAliveSec: 0,
-            properties: [['sessionExpiryInterval', 0]],
-          }),
-        ),
-      packet: () => line?.end(disconnect()),
-      closed: () => {},
-      fault: (text) => this.#ledger.fault(`${clientId}: ${text}`),
-    });
-  }
-
-  #left(): string[] {
-    const left: string[] = [];
-    for (const { region, links, broker } of this.#site.ready) {
-      for (const [filter, regions] of links.wanted.entries()) {
-        left.push(`${region} still wants ${filter} for '${[...regions].join("', '")}'`);
-      }
-      for (const { clientId, queuedMessages } of broker.admin.sessions()) {
-        const isLink = clientId.startsWith('$link/');
-        if (!isLink) left.push(`${region} still has the session ${clientId}`);
-        else if (queuedMessages > 0) left.push(`${region}: ${clientId} still has messages`);
-      }
-    }
-    return left;
+    await ending.nothingLeft(HEAL_MS, FAULTS_MAX);
   }
 }
 

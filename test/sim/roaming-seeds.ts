@@ -3,10 +3,10 @@
  * `npm run simulate -- --roaming` and by the tests of known seeds, so that a seed means the same everywhere.
  */
 import { Prng } from '../chaos/prng.ts';
-import { SimulationFailure } from './kernel.ts';
 import { directoryFaults, type RegionFault, regionFaults } from './region-faults.ts';
 import type { Topology } from './region-site.ts';
 import { type RoamingRunOptions, type RoamingRunReport, runRoaming } from './roaming-run.ts';
+import { failuresFrom, outcomeOf, type RunOutcome } from './run-outcome.ts';
 
 /** What adds up over seeds. */
 export interface RoamingCounts {
@@ -26,12 +26,7 @@ export interface RoamingCounts {
   unlisted: number;
 }
 
-export interface RoamingOutcome {
-  readonly seed: number;
-  readonly counts: RoamingCounts;
-  /** Null: clean. */
-  readonly failure: string | null;
-}
+export type RoamingOutcome = RunOutcome<RoamingCounts>;
 
 /** Each two of them are linked: what moves in a line may be lost or come twice (docs/internals/regions-open.md). */
 const SHAPES: readonly (readonly [regions: number, topology: Topology])[] = [
@@ -116,17 +111,9 @@ export function noRoamingCounts(): RoamingCounts {
   };
 }
 
-export async function runRoamingPlan(plan: RoamingPlan): Promise<RoamingOutcome> {
-  const { seed } = plan;
-  try {
-    return { seed, counts: countsOf(await runRoaming(plan)), failure: null };
-  } catch (error) {
-    if (!(error instanceof SimulationFailure)) throw error;
-    const report = error.cause as Partial<RoamingRunReport> | undefined;
-    const isReport = report?.happened !== undefined;
-    const counts = isReport ? countsOf(report as RoamingRunReport) : noRoamingCounts();
-    return { seed, counts, failure: `${describePlan(plan)}\n${error.message.trimEnd()}` };
-  }
+export function runRoamingPlan(plan: RoamingPlan): Promise<RoamingOutcome> {
+  const noCounts = noRoamingCounts;
+  return outcomeOf(plan, { run: runRoaming, countsOf, noCounts, describe: describePlan });
 }
 
 function describePlan({ seed, regions, topology, nodes, ...plan }: RoamingPlan): string {
@@ -148,10 +135,6 @@ function countsOf(report: RoamingRunReport): RoamingCounts {
   };
 }
 
-export function addRoamingCounts(sum: RoamingCounts, { counts }: RoamingOutcome): void {
-  for (const name of Object.keys(sum) as (keyof RoamingCounts)[]) sum[name] += counts[name];
-}
-
 export function describeRoamingCounts(sum: RoamingCounts): string {
   return (
     `faults ${sum.faults}, moves ${sum.moves} (${sum.away} served away), acked ${sum.acked}, ` +
@@ -163,16 +146,10 @@ export function describeRoamingCounts(sum: RoamingCounts): string {
 }
 
 /** The seeds from `from` on, one after the other; the failures. */
-export async function roamingFailuresOf(
+export function roamingFailuresOf(
   from: number,
   count: number,
   sum: RoamingCounts,
 ): Promise<string[]> {
-  const failures: string[] = [];
-  for (let seed = from; seed < from + count; seed++) {
-    const outcome = await runRoamingPlan(roamingPlan(seed));
-    addRoamingCounts(sum, outcome);
-    if (outcome.failure !== null) failures.push(outcome.failure);
-  }
-  return failures;
+  return failuresFrom(from, count, sum, (seed) => runRoamingPlan(roamingPlan(seed)));
 }

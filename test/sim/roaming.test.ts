@@ -1,12 +1,12 @@
 // The short form of `npm run simulate -- --roaming`: known seeds of sessions that go from region to region.
 import t from 'tap';
 import {
-  addRoamingCounts,
   describeRoamingCounts,
   noRoamingCounts,
   roamingPlan,
   runRoamingPlan,
 } from './roaming-seeds.ts';
+import { addCounts } from './run-outcome.ts';
 
 /** Of two regions: what three do that see one another in part is open (docs/internals/regions-open.md). */
 const SEEDS = 8;
@@ -44,7 +44,7 @@ t.test(`the first ${SEEDS} seeds of two regions: every promise holds`, async (t)
     if (plan.regions > 2) continue;
     runs++;
     const outcome = await runRoamingPlan(plan);
-    addRoamingCounts(sum, outcome);
+    addCounts(sum, outcome);
     t.equal(outcome.failure, null, `seed ${seed}`);
   }
   t.comment(describeRoamingCounts(sum));

@@ -13,7 +13,6 @@ import { parseArgs } from 'node:util';
 import { namedFaults, simFaults } from './cluster-faults.ts';
 import { allRegionFaults, directoryFaults } from './region-faults.ts';
 import {
-  addRegionCounts,
   datacenterPlan,
   describeRegionCounts,
   noRegionCounts,
@@ -22,14 +21,14 @@ import {
   regionPlan,
 } from './region-seeds.ts';
 import {
-  addRoamingCounts,
   describeRoamingCounts,
   noRoamingCounts,
   type RoamingOutcome,
   type RoamingPlan,
   roamingPlan,
 } from './roaming-seeds.ts';
-import { addCounts, describeCounts, noCounts, type SeedOutcome } from './seed-outcome.ts';
+import { addCounts, type RunOutcome } from './run-outcome.ts';
+import { describeCounts, noCounts, type SeedOutcome } from './seed-outcome.ts';
 import { OF_GROUPS, type SeedPlan, seedPlan } from './seed-plan.ts';
 import { runPool } from './seed-pool.ts';
 
@@ -112,7 +111,7 @@ function ofRegions(): Campaign<RegionPlan, RegionOutcome> {
       return { ...planOf(seed, { faults, kinds }), isTracing: values.trace };
     },
     isOver: () => false,
-    count: (outcome) => addRegionCounts(sum, outcome),
+    count: (outcome) => addCounts(sum, outcome),
     describe: () => describeRegionCounts(sum),
   };
 }
@@ -128,13 +127,13 @@ function ofRoaming(): Campaign<RoamingPlan, RoamingOutcome> {
       isTracing: values.trace,
     }),
     isOver: () => false,
-    count: (outcome) => addRoamingCounts(sum, outcome),
+    count: (outcome) => addCounts(sum, outcome),
     describe: () => describeRoamingCounts(sum),
   };
 }
 
 /** Whether all were clean. */
-async function run<Plan, Outcome extends SeedOutcome | RegionOutcome | RoamingOutcome>({
+async function run<Plan, Outcome extends RunOutcome<object>>({
   worker,
   plan,
   isOver,

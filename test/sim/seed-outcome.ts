@@ -3,7 +3,7 @@
  * seeds are run (seed-pool.ts, the tests of fixed seeds).
  */
 import { type ClusterRunReport, runCluster } from './cluster-run.ts';
-import { SimulationFailure } from './kernel.ts';
+import { failuresFrom, outcomeOf, type RunOutcome } from './run-outcome.ts';
 import { type SeedPlan, seedPlan } from './seed-plan.ts';
 
 /** What adds up over seeds. */
@@ -19,12 +19,7 @@ export interface SeedCounts {
   probesMissed: number;
 }
 
-export interface SeedOutcome {
-  readonly seed: number;
-  readonly counts: SeedCounts;
-  /** Null: clean. */
-  readonly failure: string | null;
-}
+export type SeedOutcome = RunOutcome<SeedCounts>;
 
 export function noCounts(): SeedCounts {
   return {
@@ -40,17 +35,8 @@ export function noCounts(): SeedCounts {
   };
 }
 
-export async function runPlan(plan: SeedPlan): Promise<SeedOutcome> {
-  const { seed } = plan;
-  try {
-    return { seed, counts: countsOf(await runCluster(plan)), failure: null };
-  } catch (error) {
-    if (!(error instanceof SimulationFailure)) throw error;
-    const report = error.cause as Partial<ClusterRunReport> | undefined;
-    const counts =
-      report?.happened === undefined ? noCounts() : countsOf(report as ClusterRunReport);
-    return { seed, counts, failure: `${describePlan(plan)}\n${error.message.trimEnd()}` };
-  }
+export function runPlan(plan: SeedPlan): Promise<SeedOutcome> {
+  return outcomeOf(plan, { run: runCluster, countsOf, noCounts, describe: describePlan });
 }
 
 /** The row that keeps it as a test. */
@@ -83,24 +69,14 @@ function countsOf(report: ClusterRunReport): SeedCounts {
   };
 }
 
-export function addCounts(sum: SeedCounts, { counts }: SeedOutcome): void {
-  for (const name of Object.keys(sum) as (keyof SeedCounts)[]) sum[name] += counts[name];
-}
-
 /** The seeds from `from` on, one after the other; the failures. */
-export async function failuresOf(
+export function failuresOf(
   from: number,
   count: number,
   sum: SeedCounts = noCounts(),
   more: Partial<SeedPlan> = {},
 ): Promise<string[]> {
-  const failures: string[] = [];
-  for (let seed = from; seed < from + count; seed++) {
-    const outcome = await runPlan({ ...seedPlan(seed), ...more });
-    addCounts(sum, outcome);
-    if (outcome.failure !== null) failures.push(outcome.failure);
-  }
-  return failures;
+  return failuresFrom(from, count, sum, (seed) => runPlan({ ...seedPlan(seed), ...more }));
 }
 
 export function describeCounts(sum: SeedCounts): string {
