@@ -270,6 +270,7 @@ const regionsManual = `# Links to other regions: docs/guides/regions.md
 #         certFile: certs/eu.pem
 #         keyFile: certs/eu.key
 #         serverName: us.example.org
+#         alpnProtocol: mqtt
 #       allow: ['#']
 #       budgetAgeS: 1d
 #       budgetBytes: 1GiB
@@ -291,12 +292,18 @@ const bridgesManual = `# Bridges to other brokers: docs/guides/bridges.md
 #       certFile: certs/site.pem
 #       keyFile: certs/site.key
 #       serverName: broker.example.org
+#       alpnProtocol: mqtt
 #     clientId: site-7
 #     username: site-7
 #     passwordFile: secrets/cloud
 #     cleanStart: false
 #     keepaliveS: 60
 #     tryPrivate: true
+#     notifications: both               # none, local or both
+#     notificationTopic: sites/7/up
+#     inFlightMax: 16384
+#     budgetAgeS: 30d
+#     budgetBytes: 1GiB
 #     topics:
 #       - filter: up/#
 #         direction: out                # in, out or both

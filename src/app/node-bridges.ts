@@ -18,6 +18,8 @@ import { tlsOf } from './remote-tls.ts';
 export interface BridgeSurroundings {
   readonly broker: Acceptor;
   readonly sessions: Pick<Admin, 'session' | 'sessions' | 'subscriptions' | 'endSession'>;
+  /** Retained, at this broker. */
+  readonly publish: (topic: string, payload: string) => void;
   /** Null: this node is alone. */
   readonly roles: Datacenter['roles'] | null;
 }
@@ -50,11 +52,11 @@ export class NodeBridges implements BridgesView {
 
   /** The broker takes messages. */
   begin(around: BridgeSurroundings): void {
-    const { broker, sessions, roles } = around;
+    const { broker, sessions, publish, roles } = around;
     this.#around = around;
     if (this.#settings.length > 0) roles?.want(LINKS_ROLE);
     this.#holder = new BridgeHolder({
-      ...{ broker, budgets: this.budgets, sessions },
+      ...{ broker, budgets: this.budgets, sessions, publish },
       isHolder: () => roles === null || roles.held(LINKS_ROLE),
       clock: systemClock,
       scheduler: systemScheduler,
@@ -115,6 +117,8 @@ async function bridgeOf(bridge: BridgeConfig): Promise<BridgeSettings> {
   const { budgetAgeS, budgetBytes } = bridge;
   const version = VERSIONS[protocolVersion];
   const { inFlightMax = version === 5 ? IN_FLIGHT : IN_FLIGHT_OLD } = bridge;
+  const { notifications, notificationTopic } = bridge;
+  const topic = notificationTopic ?? `$SYS/broker/connection/${clientId}/state`;
   const password = passwordFile === undefined ? undefined : await readSecret(passwordFile);
   return {
     ...{ name, url, clientId, username, password, cleanStart, keepaliveS, tryPrivate },
@@ -122,6 +126,7 @@ async function bridgeOf(bridge: BridgeConfig): Promise<BridgeSettings> {
     budgetAgeMs: budgetAgeS * 1000,
     budgetBytes,
     tls: await tlsOf(tls),
+    notice: notifications === 'none' ? null : { topic, isThere: notifications === 'both' },
     topics: topics.map(({ localPrefix = '', remotePrefix = '', ...topic }) => ({
       ...topic,
       ...{ localPrefix, remotePrefix },

@@ -248,6 +248,7 @@ export class BrokerNode {
       bridges.begin({
         broker: node.#broker,
         sessions: node.#broker.admin,
+        publish: (topic, payload) => node.#broker.publish(topic, payload, { qos: 1, retain: true }),
         roles: datacenter?.roles ?? null,
       });
       await node.#desk.start();

@@ -7,6 +7,7 @@ import { readPem } from './read-file.ts';
 export async function tlsOf(tls: RemoteTlsConfig | undefined): Promise<TlsOptions | undefined> {
   if (tls === undefined) return undefined;
   const { ca, cert, key } = await readPem(tls);
-  const { serverName } = tls;
-  return { ca: ca ?? undefined, cert: cert ?? undefined, key: key ?? undefined, serverName };
+  const { serverName, alpnProtocol } = tls;
+  const made = { ca: ca ?? undefined, cert: cert ?? undefined, key: key ?? undefined };
+  return { ...made, serverName, alpnProtocol };
 }

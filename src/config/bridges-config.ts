@@ -13,6 +13,9 @@ export type BridgeRetain = (typeof bridgeRetains)[number];
 export const bridgeVersions = ['3.1', '3.1.1', '5'] as const;
 export type BridgeVersion = (typeof bridgeVersions)[number];
 
+export const bridgeNotifications = ['none', 'local', 'both'] as const;
+export type BridgeNotifications = (typeof bridgeNotifications)[number];
+
 export interface BridgeConfig {
   /** Of its session here: what waits belongs to that name. */
   readonly name: string;
@@ -26,6 +29,9 @@ export interface BridgeConfig {
   readonly cleanStart: boolean;
   readonly keepaliveS: number;
   readonly tryPrivate: boolean;
+  readonly notifications: BridgeNotifications;
+  /** Absent: `$SYS/broker/connection/CLIENTID/state`. */
+  readonly notificationTopic?: string | undefined;
   /** Absent: as many as the other broker's MQTT suggests. */
   readonly inFlightMax?: number | undefined;
   /** Of what waits here for the other broker. */

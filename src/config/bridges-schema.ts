@@ -5,6 +5,7 @@ import {
   type BridgeConfig,
   type BridgeTopicConfig,
   bridgeDirections,
+  bridgeNotifications,
   bridgeRetains,
   bridgeVersions,
 } from './bridges-config.ts';
@@ -24,6 +25,8 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 const NAME_FORM = '1 to 64 of letters, digits, ., _ and -, a letter or digit first';
 
 function refuseFilter(filter: string): string | null {
+  // With two prefixes that are whole topics.
+  if (filter === '') return null;
   if (!isValidTopicFilter(filter)) return 'expected a topic filter';
   return filter.startsWith('$share/') ? 'expected a filter that is not shared' : null;
 }
@@ -32,13 +35,21 @@ function refusePrefix(prefix: string): string | null {
   return isValidTopicName(prefix) ? null : 'expected the beginning of a topic, without + and #';
 }
 
+function refuseNoticeTopic(topic: string): string | null {
+  if (!isValidTopicName(topic)) return 'expected a topic without + and #';
+  const isReserved = topic.startsWith('$') && !topic.startsWith('$SYS/');
+  return isReserved ? 'expected a topic that begins with $SYS/, or without $' : null;
+}
+
 const prefix = (help: string): z.ZodType<string | undefined> =>
   text({ expected: 'the beginning of a topic', refuse: refusePrefix }, reloaded(help)).optional();
 
 const topic: z.ZodType<BridgeTopicConfig> = z.strictObject({
   filter: text(
-    { expected: 'a topic filter', refuse: refuseFilter },
-    reloaded('What is carried, without the prefixes.'),
+    { expected: 'a topic filter', refuse: refuseFilter, mayBeEmpty: true },
+    reloaded(
+      'What is carried, without the prefixes; empty: the one topic that is `localPrefix` here and `remotePrefix` there.',
+    ),
   ),
   direction: choice(
     bridgeDirections,
@@ -97,6 +108,20 @@ const bridge: z.ZodType<BridgeConfig> = z.strictObject({
       'MQTT 3.1 and 3.1.1: says that this is a bridge, so that a broker like mosquitto sends nothing back; tried again without when refused.',
     ),
   ),
+  notifications: choice(
+    bridgeNotifications,
+    'none',
+    reloaded(
+      'Where a retained message says that the bridge is up, `1`, or not, `0`: nowhere, at this broker, or at both.',
+    ),
+  ),
+  notificationTopic: text(
+    {
+      expected: 'a topic',
+      refuse: refuseNoticeTopic,
+    },
+    reloaded('Its topic; `$SYS/broker/connection/CLIENTID/state` when absent.'),
+  ).optional(),
   inFlightMax: quantity(
     { unit: 'count', min: 1, max: IN_FLIGHT_MAX },
     reloaded(

@@ -241,7 +241,8 @@ function checkBridges({ bridges }: Config, report: Report): void {
         report(where, 'topics that begin with $ belong to the other broker: direction in only');
       }
       for (const whole of [`${localPrefix}${filter}`, `${remotePrefix}${filter}`]) {
-        if (!isValidTopicFilter(whole)) report(where, `${whole} is no topic filter`);
+        if (whole === '') report(where, 'an empty filter needs both prefixes');
+        else if (!isValidTopicFilter(whole)) report(where, `${whole} is no topic filter`);
       }
     }
   }

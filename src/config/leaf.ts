@@ -127,12 +127,13 @@ export interface TextRule {
   readonly default?: string | undefined;
   /** A sentence when the text will not do. */
   readonly refuse?: ((text: string) => string | null) | undefined;
-  /** Of a list: an empty one means something. */
+  /** An empty one, or an empty list, means something. */
   readonly mayBeEmpty?: boolean | undefined;
 }
 
 function readText(rule: TextRule, value: unknown): string {
-  if (typeof value !== 'string' || value === '') throw unexpected(rule.expected, value);
+  const isMissing = value === '' && rule.mayBeEmpty !== true;
+  if (typeof value !== 'string' || isMissing) throw unexpected(rule.expected, value);
   const refusal = rule.refuse?.(value) ?? null;
   if (refusal !== null) throw new Unexpected(`${refusal}, found ${show(value)}`);
   return value;

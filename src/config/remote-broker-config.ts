@@ -4,4 +4,5 @@ export interface RemoteTlsConfig {
   readonly certFile?: string | undefined;
   readonly keyFile?: string | undefined;
   readonly serverName?: string | undefined;
+  readonly alpnProtocol?: string | undefined;
 }

@@ -35,4 +35,8 @@ export const remoteTls = (ours: string, theirs: string): z.ZodType<RemoteTlsConf
       { expected: 'a host name' },
       reloaded(`Name to look for in the certificate of ${theirs}, when not that of the URL.`),
     ).optional(),
+    alpnProtocol: text(
+      { expected: 'the name of an application protocol' },
+      reloaded(`Application protocol to ask ${theirs} for, where it shares a port with others.`),
+    ).optional(),
   });

@@ -353,7 +353,7 @@ topic # both 1
   const wheres = notes.map((note) => note.split(' ')[0]);
   t.strictSame(
     wheres.toSorted(),
-    [4, 5, 6, 7, 8, 12, 13, 14, 15, 15].map((line) => `m.conf:${line}:`).toSorted(),
+    [4, 5, 6, 7, 8, 12, 13, 14, 15].map((line) => `m.conf:${line}:`).toSorted(),
   );
   t.ok(
     notes.includes(
@@ -365,7 +365,6 @@ topic # both 1
       note.startsWith('m.conf:13: not carried, shut: auth_plugin /usr/lib/auth.so: plugins'),
     ),
   );
-  t.ok(notes.some((note) => note.startsWith('m.conf:15: not carried: notifications: no message')));
   t.notMatch(notes.join(), /s3cret/);
 });
 
@@ -381,6 +380,12 @@ t.test('what may wait for a bridge', async (t) => {
   t.equal(bounded.tree.budgetBytes, 100_000);
   t.match(bounded.notes, [/^m\.conf:2: note: max_queued_messages: what waits for a bridge/]);
   t.equal(bounded.notes.length, 1);
+  t.equal(bridgeOf('max_inflight_messages 50\n').tree.inFlightMax, 50);
+  t.equal(
+    bridgeOf('max_inflight_messages 0\n').tree.inFlightMax,
+    65_000,
+    'as many as there can be',
+  );
   t.equal(bridgeOf('max_queued_bytes 0\n').tree.budgetBytes, 1024 ** 4, 'without a bound');
   const small = bridgeOf('max_queued_bytes 5000\n');
   t.equal(small.tree.budgetBytes, 65_536);
@@ -428,7 +433,7 @@ topic #
       name: 'cloud-one',
       url: 'mqtts://broker.example:8883',
       protocolVersion: '5',
-      tls: { caFile: '/etc/ca.pem' },
+      tls: { caFile: '/etc/ca.pem', alpnProtocol: 'mqtt' },
       clientId: 'site-7',
       username: 'me',
       passwordFile: 'bridge-cloud-one.password',
@@ -447,16 +452,25 @@ topic #
         { filter: 'both/#', direction: 'in', qos: 2 },
         { filter: 'both/#', direction: 'out', qos: 2, retain: 'clear' },
         { filter: '$SYS/#', direction: 'in', localPrefix: 'far/', qos: 0 },
+        {
+          filter: '',
+          direction: 'out',
+          localPrefix: 'a',
+          remotePrefix: 'b',
+          qos: 1,
+          retain: 'clear',
+        },
       ],
     },
     {
       name: 'bare',
       url: 'mqtt://[::1]:1883',
       protocolVersion: '3.1.1',
+      notifications: 'both',
       topics: [{ filter: '#', direction: 'out', qos: 0 }],
     },
   ]);
-  for (const line of [3, 4, 15, 17, 21, 22, 26, 30]) {
+  for (const line of [3, 4, 15, 22, 26, 30]) {
     t.ok(
       notes.some((note) => note.startsWith(`m.conf:${line}: `)),
       `line ${line} is named`,

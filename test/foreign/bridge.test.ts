@@ -86,7 +86,7 @@ async function open(
     }),
   );
   writeFileSync(join(folder, 'passwords'), await passwordLines({ somebody: 'a-password' }));
-  writeFileSync(join(folder, 'rules'), 'topic readwrite #\n');
+  writeFileSync(join(folder, 'rules'), 'topic readwrite #\ntopic read $SYS/#\n');
   const stage: Stage = {
     far,
     config,
@@ -409,6 +409,53 @@ t.test('what is under way is bounded by bytes, too', async (t) => {
   await until('all have come', () => there.messages.length === 400 - under, 30_000);
   t.strictSame(stage.broker.errors, []);
 });
+
+for (const protocolVersion of ['3.1.1', '5']) {
+  t.test(`notifications, and one topic under two names, MQTT ${protocolVersion}`, async (t) => {
+    const far = await MosquittoServer.start();
+    const bridges = [
+      {
+        name: 'far',
+        url: `mqtt://127.0.0.1:${far.port}`,
+        protocolVersion,
+        notifications: 'both',
+        topics: [{ filter: '', localPrefix: 'here/temp', remotePrefix: 'there/t' }],
+      },
+    ];
+    const stage = await open(t, far, () => bridges);
+    const state = '$SYS/broker/connection/causeway-far/state';
+    const says = async (reader: Reader, payload: string): Promise<void> => {
+      const last = (): boolean => `${reader.messages.at(-1)?.payload}` === payload;
+      await until(`it is ${payload}`, last, 20_000).catch(() => {});
+      t.strictSame(`${reader.messages.at(-1)?.payload}`, payload);
+    };
+    await stage.up();
+    const here = await stage.reader(stage.broker.port(), [all(state)]);
+    await says(here, '1');
+    t.equal(here.messages[0]?.retain, true);
+    await far.kill();
+    await says(here, '0');
+    await far.restart();
+    await says(here, '1');
+    const there = await stage.reader(far.port, [all(state), all('there/#')]);
+    await says(there, '1');
+    await here.client.publish('here/temp', '21', { qos: 1 });
+    await here.client.publish('here/temperature', '22', { qos: 1 });
+    t.strictSame((await there.quiet()).slice(1), ['there/t 21 1']);
+    await stage.broker.kill();
+    await says(there, '0');
+    await stage.start();
+    await says(there, '1');
+    const config = parse(readFileSync(stage.config, 'utf8')) as object;
+    const again = await stage.reader(stage.broker.port(), [all(state)]);
+    await says(again, '1');
+    writeFileSync(stage.config, stringify({ ...config, bridges: [] }));
+    stage.broker.signal('SIGHUP');
+    await says(there, '0');
+    await says(again, '0');
+    t.strictSame(stage.broker.errors, []);
+  });
+}
 
 t.test('TLS, two bridges at once, echoes without the bit, and a reload', async (t) => {
   const pki = new Certificates();

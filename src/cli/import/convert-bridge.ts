@@ -3,9 +3,9 @@
  * named. Called by `convert.ts`. Passwords go into files of their own, and into no note.
  */
 import { resolve } from 'node:path';
-import { BUDGET_BYTES_MAX, BUDGET_BYTES_MIN } from '../../config/bridges-schema.ts';
+import { BUDGET_BYTES_MAX, BUDGET_BYTES_MIN, IN_FLIGHT_MAX } from '../../config/bridges-schema.ts';
 import type { Tree } from '../../config/layer.ts';
-import { isValidTopicFilter } from '../../wire/topic.ts';
+import { isValidTopicFilter, isValidTopicName } from '../../wire/topic.ts';
 import { isTrue, type Settings } from './mosquitto-config.ts';
 import type { Directive } from './mosquitto-lines.ts';
 import { canonicalName } from './mosquitto-options.ts';
@@ -54,7 +54,7 @@ const versions: ReadonlyMap<string, string> = new Map([
 
 /** Taken up one by one below. */
 const carried: ReadonlySet<string> = new Set(
-  `connection address addresses bridge_cafile bridge_certfile bridge_keyfile bridge_insecure
+  `connection address addresses bridge_alpn bridge_cafile bridge_certfile bridge_keyfile bridge_insecure
   bridge_protocol_version bridge_outgoing_retain bridge_require_ocsp cleansession clientid
   keepalive_interval local_cleansession local_username notifications notification_topic
   notifications_local_only password remote_clientid remote_password remote_username start_type topic
@@ -74,8 +74,16 @@ export function convertBridges(directives: readonly Directive[], context: Bridge
     const tree = new Block(block, context).convert(names);
     return tree === null ? [] : [tree];
   });
-  const budget = bridges.length === 0 ? {} : convertBudget(context);
-  return bridges.map((tree) => ({ ...tree, ...budget }));
+  const bounds =
+    bridges.length === 0 ? {} : { ...convertBudget(context), ...convertInFlight(context) };
+  return bridges.map((tree) => ({ ...tree, ...bounds }));
+}
+
+/** As many as mosquitto sends to each client, bridges among them; 20 unless it is said. */
+function convertInFlight({ node }: BridgeContext): Tree {
+  const messages = node.get('max_inflight_messages');
+  if (messages === null || !/^\d{1,9}$/.test(messages.value)) return {};
+  return { inFlightMax: Math.min(IN_FLIGHT_MAX, Number(messages.value) || IN_FLIGHT_MAX) };
 }
 
 /** What mosquitto queues for each client, bridges among them: here these have a budget of their own. */
@@ -128,6 +136,7 @@ class Block {
       ...(tls === null || Object.keys(tls).length === 0 ? {} : { tls }),
       ...this.#login(name),
       ...this.#times(),
+      ...this.#notifications(),
       topics,
     };
     this.#tellRest();
@@ -223,6 +232,8 @@ class Block {
     if (caFile !== undefined) tree.caFile = caFile;
     if (certFile !== undefined) tree.certFile = certFile;
     if (keyFile !== undefined) tree.keyFile = keyFile;
+    const alpn = this.#get('bridge_alpn');
+    if (alpn !== null) tree.alpnProtocol = alpn.value;
     return tree;
   }
 
@@ -274,6 +285,22 @@ class Block {
     return tree;
   }
 
+  /** They are on unless it is said, under a topic with the client identifier of the bridge. */
+  #notifications(): Tree {
+    const wanted = this.#get('notifications');
+    if (wanted !== null && !isTrue(wanted.value)) return {};
+    const local = this.#get('notifications_local_only');
+    const tree: Tree = { notifications: local !== null && isTrue(local.value) ? 'local' : 'both' };
+    const topic = this.#get('notification_topic');
+    if (topic === null) return tree;
+    const isReserved = topic.value.startsWith('$') && !topic.value.startsWith('$SYS/');
+    if (!isValidTopicName(topic.value) || isReserved) {
+      this.#notes.lost(topic.where, 'notification_topic: expected a topic without + and #');
+      return {};
+    }
+    return { ...tree, notificationTopic: topic.value };
+  }
+
   #topics(): Tree[] {
     const keeps = this.#get('bridge_outgoing_retain');
     const isCleared = keeps !== null && !isTrue(keeps.value);
@@ -294,9 +321,12 @@ class Block {
     };
     if (!['in', 'out', 'both'].includes(direction)) return refuse('expected in, out or both');
     if (!/^[012]$/.test(qos)) return refuse('expected a QoS of 0, 1 or 2');
-    if (filter === '') return refuse('a single topic that has another name there is not carried');
     const [local, remote] = [localPrefix + filter, remotePrefix + filter];
-    if (!isValidTopicFilter(filter) || !isValidTopicFilter(local) || !isValidTopicFilter(remote)) {
+    if (
+      (filter !== '' && !isValidTopicFilter(filter)) ||
+      !isValidTopicFilter(local) ||
+      !isValidTopicFilter(remote)
+    ) {
       return refuse('is no topic filter with these prefixes');
     }
     if (local.startsWith('$') || (direction !== 'in' && remote.startsWith('$'))) {
@@ -316,12 +346,6 @@ class Block {
 
   /** What nothing here corresponds to, each line of it. */
   #tellRest(): void {
-    const notifications = this.#get('notifications');
-    if (notifications === null || isTrue(notifications.value)) {
-      const { where } = notifications ?? this.#directives[0]!;
-      const why = 'no message is published when a bridge comes or goes; causeway_bridge_up says it';
-      this.#notes.lost(where, `notifications: ${why}`);
-    }
     const start = this.#get('start_type');
     if (start !== null && start.value !== 'automatic') {
       this.#notes.differs(start.where, 'start_type: a bridge is always connected');

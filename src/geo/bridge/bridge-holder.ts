@@ -11,6 +11,8 @@ export interface BridgesParts {
   readonly broker: Acceptor;
   readonly budgets: BridgeBudgets;
   readonly sessions: Pick<Admin, 'sessions' | 'subscriptions' | 'endSession'>;
+  /** Retained, at this broker. */
+  readonly publish: (topic: string, payload: string) => void;
   /** One node of a datacenter has all bridges; alone: this one. */
   readonly isHolder: () => boolean;
   readonly clock: Clock;
@@ -78,8 +80,7 @@ export class BridgeHolder {
 
   #open(): void {
     if (this.#isStopped || !this.#isHolder) return;
-    const { broker, budgets, sessions, isHolder, clock, scheduler, log } = this.#parts;
-    const around = { broker, sessions, isHolder, clock, scheduler, log };
+    const { budgets, ...around } = this.#parts;
     this.#endOrphans();
     for (const settings of this.#settings) {
       const { name } = settings;

@@ -18,6 +18,7 @@ import type { ProtocolVersion } from '../../wire/protocol-version.ts';
 import type { PublishView } from '../../wire/publish.ts';
 import { ReasonCode } from '../../wire/reason-code.ts';
 import { BridgeCounters } from './bridge-counters.ts';
+import { BridgeNotice, type NoticeSettings } from './bridge-notice.ts';
 import { EchoSet } from './echo-set.ts';
 import { openOwnConnection } from './own-connection.ts';
 import { type BridgeTopic, mapTopic, type TopicWay, waysOf } from './topic-map.ts';
@@ -35,6 +36,7 @@ export interface BridgeSettings extends BridgeTerms {
   readonly tryPrivate: boolean;
   /** QoS 1 and 2 messages on the way to the other broker and not acknowledged; with MQTT 5 also from there. */
   readonly inFlightMax: number;
+  readonly notice: NoticeSettings | null;
   readonly topics: readonly BridgeTopic[];
 }
 
@@ -43,6 +45,8 @@ export interface BridgeParts {
   readonly broker: Acceptor;
   readonly budget: BridgeBudget;
   readonly sessions: Pick<Admin, 'subscriptions'>;
+  /** Retained, at this broker. */
+  readonly publish: (topic: string, payload: string) => void;
   /** Asked for each message: a node that was stopped may be the holder no longer (hard case 2). */
   readonly isHolder: () => boolean;
   readonly clock: Clock;
@@ -92,6 +96,7 @@ export class Bridge {
   readonly #in: readonly TopicWay[];
   readonly #out: readonly TopicWay[];
   readonly #echoes: EchoSet;
+  readonly #notice: BridgeNotice;
   readonly #toFar: Way;
   readonly #toOwn: Way;
   #own: Client | null = null;
@@ -118,6 +123,7 @@ export class Bridge {
     this.#out = waysOf(topics, 'out');
     this.#toFar = wayOf(inFlightMax);
     this.#toOwn = wayOf(OWN_INFLIGHT_MAX);
+    this.#notice = new BridgeNotice(parts.settings.notice, parts.publish);
     this.#echoes = new EchoSet(() => parts.clock.monotonicMs());
   }
 
@@ -150,6 +156,8 @@ export class Bridge {
     const { broker, budget, settings, scheduler } = this.#parts;
     // What was handed over here could not be dropped any more.
     budget.hold();
+    // An earlier life may have said something else.
+    this.#notice.sayHere(false, this.#parts.isHolder());
     const listener: ListenerInfo = {
       name: `bridge ${settings.name}`,
       transport: 'tcp',
@@ -194,11 +202,25 @@ export class Bridge {
   async stop(): Promise<void> {
     this.#isStopped = true;
     this.#isUp = false;
-    const { settings } = this.#parts;
-    const sessionExpiryIntervalS = settings.cleanStart ? 0 : NEVER_EXPIRES;
+    this.#notice.sayHere(false, this.#parts.isHolder());
     // First, so that nothing more is acknowledged here that has not been there.
-    await this.#far?.disconnect(settings.version === 5 ? { sessionExpiryIntervalS } : {});
+    if (this.#far !== null) await this.#leaveThere(this.#far);
     await this.#own?.disconnect({ sessionExpiryIntervalS: NEVER_EXPIRES });
+  }
+
+  async #leaveThere(far: Client): Promise<void> {
+    const { version, cleanStart } = this.#parts.settings;
+    if (version === 5) {
+      const hasWill = this.#notice.will !== undefined;
+      const reasonCode = hasWill ? ReasonCode.DISCONNECT_WITH_WILL_MESSAGE : undefined;
+      const sessionExpiryIntervalS = cleanStart ? 0 : NEVER_EXPIRES;
+      await far.disconnect({ reasonCode, sessionExpiryIntervalS });
+    } else if (!far.isConnected || this.#notice.sayThere(far, false, this.#farRetains)) {
+      await far.disconnect();
+    } else {
+      // Too much is in front of it: then the will says it.
+      await far.destroy();
+    }
   }
 
   // ------------------------------------------------------------------ the session here
@@ -253,6 +275,7 @@ export class Bridge {
       far = new Client({
         ...{ url, version, clientId, username, password, tls, cleanStart, isBridge },
         keepAliveS: keepaliveS,
+        will: this.#notice.will,
         properties: {
           sessionExpiryIntervalS: cleanStart ? 0 : NEVER_EXPIRES,
           receiveMaximum: inFlightMax,
@@ -304,6 +327,8 @@ export class Bridge {
     this.#farQosMax = connack.maximumQos ?? 2;
     this.#farRetains = connack.retainAvailable ?? true;
     log.info({ bridge: this.name, sessionPresent }, 'bridge is up');
+    this.#notice.sayThere(far, true, this.#farRetains);
+    this.#notice.sayHere(true, this.#parts.isHolder());
     if (!sessionPresent && this.#hadSession && !settings.cleanStart && this.#in.length > 0) {
       this.counters.gaps++;
       log.warn(
@@ -319,6 +344,7 @@ export class Bridge {
 
   #disconnected(error: ClientError): void {
     if (this.#isStopped) return;
+    if (this.#isUp) this.#notice.sayHere(false, this.#parts.isHolder());
     this.#isUp = false;
     this.#parts.budget.hold();
     this.counters.failures++;
