@@ -4,7 +4,8 @@ import { PacketType } from '../../wire/packet-type.ts';
 import { ProtocolError } from '../../wire/protocol-error.ts';
 import { ReasonCode } from '../../wire/reason-code.ts';
 import { type Connection, Phase } from '../connection.ts';
-import { connectRequest, stepExchange } from './connect.ts';
+import { connectRequest } from './connect.ts';
+import { stepExchange } from './exchange.ts';
 
 export function handleAuth(
   connection: Connection,

@@ -2,13 +2,12 @@
  * CONNECT [MQTT5-3.1]: from the decoded packet over the gate to an open session and CONNACK. Whatever
  * must wait (gate, enhanced authentication, store) holds the connection's parsing meanwhile.
  */
-import { encodeAuth } from '../../wire/auth.ts';
 import { type ConnackPacket, encodeConnack } from '../../wire/connack.ts';
 import { type ConnectPacket, decodeConnect, peekProtocolVersion } from '../../wire/connect.ts';
 import { checkFixedHeaderFlags } from '../../wire/framing.ts';
 import { PacketType } from '../../wire/packet-type.ts';
 import { ProtocolError } from '../../wire/protocol-error.ts';
-import { hasConnackReturnCode, ReasonCode } from '../../wire/reason-code.ts';
+import { ReasonCode } from '../../wire/reason-code.ts';
 import { isValidTopicName, topicLevelCount } from '../../wire/topic.ts';
 import type { Awaited } from '../awaited.ts';
 import { isBridgeId } from '../bridge-names.ts';
@@ -16,20 +15,15 @@ import { type Connection, Hold, Phase } from '../connection.ts';
 import { isLinkId } from '../link-names.ts';
 import { makeMessage } from '../message.ts';
 import { NO_PACKET_LIMIT } from '../outlet.ts';
-import {
-  type AuthAnswer,
-  type ConnectDecision,
-  type ConnectRequest,
-  type Elsewhere,
-  type Ticket,
-  WAIT,
-} from '../ports.ts';
+import { type ConnectDecision, type ConnectRequest, type Ticket, WAIT } from '../ports.ts';
 import type { Principal } from '../principal.ts';
-import { type RefuseReason, refuseTable } from '../refuse-reason.ts';
+import type { RefuseReason } from '../refuse-reason.ts';
 import { LINK_INFLIGHT_MAX, type RegionLinks } from '../region-links.ts';
 import type { Session, Will } from '../session.ts';
 import { roams, type SessionDirectory } from '../session-directory.ts';
 import { NEVER_EXPIRES } from '../sessions.ts';
+import { beginExchange } from './exchange.ts';
+import { isSentHome, isSteered, refuse, refuseMalformed, refuseTaken } from './refusal.ts';
 
 const KEEP_ALIVE_MAX_S = 65_535;
 
@@ -67,7 +61,9 @@ export function handleConnect(
   connection.phase = Phase.CONNECTING;
   const request = connectRequest(connection, packet);
   if (packet.authenticationMethod !== null) {
-    beginExchange(connection, packet, request, packet.authenticationMethod);
+    beginExchange(connection, packet, request, packet.authenticationMethod, (decision) =>
+      decided(connection, packet, decision),
+    );
     return;
   }
   if (core.gate === null || connection.listener.isOwn === true) {
@@ -133,128 +129,6 @@ function check(connection: Connection, packet: ConnectPacket): RefuseReason | nu
     if (will.topic.charCodeAt(0) === 0x24) return 'will_not_authorized';
   }
   return null;
-}
-
-function refuseMalformed(connection: Connection, error: ProtocolError, version: number): void {
-  // [MQTT311-3.1.2-2]; a version we do not know is answered in the form of 3.1.1.
-  if (error.reasonCode === ReasonCode.UNSUPPORTED_PROTOCOL_VERSION) {
-    connection.version = 4;
-    refuse(connection, 'protocol_version');
-    return;
-  }
-  if (version === 5) {
-    connection.version = 5;
-    connection.refuse('malformed', connack(connection, error.reasonCode, error.message));
-    return;
-  }
-  // [MQTT311-4.8.0-1]: 3.x closes without a word on what it cannot decode.
-  if (version === 3 || version === 4) connection.version = version;
-  if (error.reasonCode === ReasonCode.CLIENT_IDENTIFIER_NOT_VALID) {
-    refuse(connection, 'client_id_invalid');
-  } else {
-    connection.refuse('malformed', null);
-  }
-}
-
-function refuse(connection: Connection, reason: RefuseReason, reasonString?: string): void {
-  connection.refuse(reason, connack(connection, refuseTable[reason].reasonCode, reasonString));
-}
-
-/** Who may connect, but should do so elsewhere, is told where [MQTT5-4.11]. */
-function isSteered(connection: Connection): boolean {
-  const { steering } = connection.services.core;
-  if (steering === null || connection.listener.isOwn === true) return false;
-  const { clientId, version, sink } = connection;
-  return isSentTo(connection, steering.elsewhere(clientId, version, sink.remoteAddress));
-}
-
-/** Whose session is in another region may be told to go there instead of having it moved. */
-function isSentHome(connection: Connection, region: string): boolean {
-  const { clientId, version, services } = connection;
-  const elsewhere = services.core.steering?.homeOf(clientId, version, region) ?? null;
-  return isSentTo(connection, elsewhere);
-}
-
-function isSentTo(connection: Connection, elsewhere: Elsewhere | null): boolean {
-  if (elsewhere === null) return false;
-  const reason = elsewhere.isForGood ? 'server_moved' : 'another_server';
-  const { reasonCode } = refuseTable[reason];
-  const { serverReference } = elsewhere;
-  connection.refuse(reason, connack(connection, reasonCode, undefined, serverReference));
-  return true;
-}
-
-/** The CONNACK of a refusal; null where 3.x has no word for it. */
-function connack(
-  connection: Connection,
-  reasonCode: number,
-  reasonString?: string,
-  serverReference: string | null = connection.services.core.serverReference,
-): Buffer | null {
-  if (connection.version !== 5 && !hasConnackReturnCode(reasonCode)) return null;
-  const bytes = encodeConnack(connection.version, {
-    sessionPresent: false,
-    reasonCode,
-    reasonString: connection.wantsProblemInformation ? reasonString : undefined,
-    // [MQTT5-3.2.2-21]
-    serverReference:
-      reasonCode === ReasonCode.USE_ANOTHER_SERVER || reasonCode === ReasonCode.SERVER_MOVED
-        ? (serverReference ?? undefined)
-        : undefined,
-  });
-  // [MQTT5-3.2.2-19]: what explains goes when the packet would be too large for the client.
-  if (bytes.length <= connection.outlet.packetBytesMax) return bytes;
-  return encodeConnack(connection.version, { sessionPresent: false, reasonCode });
-}
-
-/** Enhanced authentication [MQTT5-4.12]. */
-function beginExchange(
-  connection: Connection,
-  packet: ConnectPacket,
-  request: ConnectRequest,
-  method: string,
-): void {
-  const exchange = connection.services.core.gate?.enhanced?.begin(method, request) ?? null;
-  if (exchange === null) {
-    refuse(connection, 'authentication_method');
-    return;
-  }
-  connection.authenticationMethod = method;
-  connection.exchange = exchange;
-  stepExchange(connection, packet.authenticationData, (decision) => {
-    decided(connection, packet, decision);
-  });
-}
-
-/** One step of the exchange under way; AUTH packets of the client lead to the next. */
-export function stepExchange(
-  connection: Connection,
-  data: Buffer | null,
-  done: (decision: ConnectDecision) => void,
-): void {
-  connection.hold(Hold.DECISION);
-  connection.exchange!.step(data, (answer: AuthAnswer) => {
-    if (connection.closed) {
-      if (answer.kind === 'decided') answer.decision.client?.closed();
-      return;
-    }
-    if (answer.kind === 'continue') {
-      connection.onAuthData = (next) => stepExchange(connection, next, done);
-      connection.send(
-        PacketType.AUTH,
-        encodeAuth({
-          reasonCode: ReasonCode.CONTINUE_AUTHENTICATION,
-          authenticationMethod: connection.authenticationMethod,
-          authenticationData: answer.data,
-        }),
-      );
-    } else {
-      connection.onAuthData = null;
-      connection.exchange = null;
-      done(answer.decision);
-    }
-    connection.release(Hold.DECISION);
-  });
 }
 
 function decided(connection: Connection, packet: ConnectPacket, decision: ConnectDecision): void {
@@ -518,11 +392,6 @@ function isAdmitted(
   { identity }: ConnectDecision,
 ): boolean {
   return links.admits(clientId, version, identity, sink.certificate);
-}
-
-function refuseTaken(connection: Connection, kind: 'foreign' | 'unavailable'): void {
-  if (connection.closed) return;
-  refuse(connection, kind === 'foreign' ? 'identity_mismatch' : 'session_unavailable');
 }
 
 /** The session was taken from whoever had it in the datacenter. */
