@@ -16,10 +16,11 @@ import { CountingIn } from './counting-in.ts';
 import { Estates } from './estates.ts';
 import { FormerLife } from './former-life.ts';
 import { FrameDesk } from './frame-desk.ts';
+import { Heartbeats } from './heartbeats.ts';
 import { Hints } from './hints.ts';
 import { Joining } from './joining.ts';
 import type { JournalLinks } from './journal-links.ts';
-import { encodeGoodbye, encodeHeartbeat } from './link/frame-codec.ts';
+import { encodeGoodbye } from './link/frame-codec.ts';
 import type { PeerNode } from './peer-node.ts';
 import { PeerTables } from './peer-tables.ts';
 import type { Member } from './ports.ts';
@@ -33,7 +34,6 @@ import { TailWatch } from './tail-watch.ts';
 import { NO_JOURNAL, Takeover } from './takeover.ts';
 
 const TICK_MS = 50;
-const HEARTBEATS_PER_LEASE = 6;
 
 export class Cluster implements ReadyEvents {
   readonly bus: Bus;
@@ -55,6 +55,7 @@ export class Cluster implements ReadyEvents {
   readonly #joining: Joining;
   readonly #countingIn: CountingIn;
   readonly #renewals: Renewals;
+  readonly #heartbeats: Heartbeats;
   readonly #roam: PeerRoamChannel;
   readonly #desk: FrameDesk;
   readonly #journal: JournalLinks | null;
@@ -64,7 +65,6 @@ export class Cluster implements ReadyEvents {
   readonly #former: FormerLife = new FormerLife();
   /** `mayServe` has said no: whoever was held for it is let go when it says yes again. */
   #hasHeld = false;
-  #nextHeartbeatMs = 0;
   #isDraining = false;
   #isStopped = false;
   #stopTicks: (() => void) | null = null;
@@ -112,6 +112,13 @@ export class Cluster implements ReadyEvents {
       self,
       tellMoves: (peer) => this.#roam.tell(peer),
       told: (peer) => this.#countingIn.told(peer),
+    });
+    this.#heartbeats = new Heartbeats({
+      mesh,
+      peers: this.#peers,
+      table: this.#announcer.own,
+      hasRedis: () => this.#membership.hasRedis,
+      leaseMs: options.leaseMs,
     });
     this.#tables = new PeerTables({
       mesh,
@@ -395,7 +402,7 @@ export class Cluster implements ReadyEvents {
 
   #tick(nowMs: number): void {
     this.#letGoOn();
-    if (nowMs >= this.#nextHeartbeatMs) this.#heartbeat(nowMs);
+    this.#heartbeats.tick(nowMs);
     this.#renewals.tick(nowMs);
     this.#joining.tick(nowMs);
     this.#takeover.tick(nowMs);
@@ -406,20 +413,6 @@ export class Cluster implements ReadyEvents {
     if (this.#isDraining) return;
     this.#caretaker.tick(nowMs);
     this.#estates.tick(nowMs);
-  }
-
-  #heartbeat(nowMs: number): void {
-    this.#nextHeartbeatMs = nowMs + this.#parts.options.leaseMs / HEARTBEATS_PER_LEASE;
-    const { items, digest } = this.#announcer.own;
-    const { hasRedis } = this.#membership;
-    const { linksUp } = this.#mesh;
-    for (const { incarnation, heardSentMs: echoMs } of this.#peers.values()) {
-      const position = this.#mesh.position(incarnation);
-      this.#mesh.send(
-        incarnation,
-        encodeHeartbeat({ sentMs: nowMs, echoMs, hasRedis, linksUp, position, items, digest }),
-      );
-    }
   }
 
   // ------------------------------------------------------------------------------ MembershipEvents
