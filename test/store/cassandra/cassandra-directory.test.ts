@@ -508,7 +508,11 @@ t.test('what a client is told of its subscriptions waits until that is listed', 
   const fourth = new Answer(eu, session, 'd');
   world.table.fate = () => 'fails';
   world.time.settle();
-  t.strictSame([fourth.isHeld, eu.counters.late], [false, 0], 'a write that fails is not waited for');
+  t.strictSame(
+    [fourth.isHeld, eu.counters.late],
+    [false, 0],
+    'a write that fails is not waited for',
+  );
   t.end();
 });
 
