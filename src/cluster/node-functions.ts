@@ -1,6 +1,6 @@
 /**
  * Membership and roles in Redis, as functions (ADR 0010): the one place that orders joins and deaths.
- * Called by membership.ts and lease.ts; every key is on the shard of `{cluster}`. No key has a time to
+ * Called by membership.ts, burials.ts and role-lease.ts; every key is on the shard of `{cluster}`. No key has a time to
  * live: who is dead is judged by counters and by monotonic clocks of nodes.
  */
 import type { RedisArgument, RedisFunction, RedisReply } from '../drivers/redis/redis-port.ts';

@@ -1,6 +1,6 @@
 /**
  * Where a session stands in the datacenter: which of its lives this is, who has it, under which epoch.
- * Sessions of a node alone have none. State only; shared-sessions.ts and remote.ts change it.
+ * Sessions of a node alone have none. State only; tenure.ts and remote.ts change it.
  */
 import type { Incarnation } from './incarnation.ts';
 import type { Lingering } from './lingering.ts';

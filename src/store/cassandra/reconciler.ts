@@ -2,7 +2,7 @@
  * Goes round the table of retained messages and holds it against this node's mirror, page by page, at a
  * bounded rate: what is newer there is taken over, what is missing there is written again, what was
  * cleared so long ago that nobody remembers is removed here (docs/adr/0021, hard cases 17 and 18). One
- * node of a region does; `cassandra-region.ts` in app/ says when. Knows no driver.
+ * node of a region does; rounds.ts says when. Knows no driver.
  */
 import { isSameRetained, type Message } from '../../core/message.ts';
 import type { Clock, Log, Scheduler } from '../../core/ports.ts';

@@ -1,7 +1,7 @@
 /**
  * Changes to inbound packet ids that a journal has (docs/adr/0017), on their way to Redis: those of this
  * node, of its life before, or of a node whose copy it keeps. They were promised, so they are written in
- * their order whoever has the session by now. Used by owner-writer.ts and redis-store.ts.
+ * their order whoever has the session by now. Used by owner-writer.ts and journal-replay.ts.
  */
 import { Ring } from '../../util/ring.ts';
 import { InboundCall, inboundAnswer, sessionInbound } from './functions/session-inbound.ts';
