@@ -265,6 +265,7 @@ export class Datacenter {
       redis: this.#redis.link,
       keyPrefix: this.#config.redis.keyPrefix,
       epoch: () => this.roles.epoch(LINKS_ROLE),
+      keptEpoch: () => this.roles.keptEpoch(LINKS_ROLE),
       scheduler: systemScheduler,
       log: this.#log,
     });

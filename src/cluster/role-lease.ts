@@ -59,10 +59,14 @@ export class RoleLease implements Lease {
 
   /** 0: it is not had here. */
   epoch(role: string): number {
+    return this.#membership.mayServe() ? this.keptEpoch(role) : 0;
+  }
+
+  /** The same, also while this node may not serve: nobody else gets the role as long as this life of it lasts. */
+  keptEpoch(role: string): number {
     const own = this.#roles.get(role);
-    if (own === undefined || own.epoch === 0) return 0;
-    if (own.incarnation !== this.#membership.incarnation) return 0;
-    return this.#membership.mayServe() ? own.epoch : 0;
+    if (own === undefined || own.incarnation !== this.#membership.incarnation) return 0;
+    return own.epoch;
   }
 
   /**

@@ -147,15 +147,22 @@ export class ArrivalLine {
     for (const waiting of held) if (waiting.state === 'held') this.#note(waiting);
   }
 
+  /** This node may serve again. */
+  goOn(): void {
+    this.#release();
+  }
+
   /** In the order in which they came. */
   #release(): void {
     const waiting = this.#waiting;
     for (let first = waiting.at(0); first !== undefined; first = waiting.at(0)) {
       if (first.state === 'held' || first.state === 'noting') return;
-      if (first.state === 'failed' || !this.#parts.isHolder()) {
+      if (first.state === 'failed') {
         this.close();
         return;
       }
+      // Its holder may be the holder again in a moment, or ends this line.
+      if (!this.#parts.isHolder()) return;
       waiting.shift();
       if (first.state === 'word') {
         this.#waitingWords--;

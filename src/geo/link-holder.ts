@@ -190,8 +190,7 @@ export class LinkHolder {
   #tick(): void {
     const { notes, log } = this.#parts;
     const isAsked = this.#parts.isHolder();
-    const mayGoOn = isAsked && notes.isTaken && !this.#line.isClosed;
-    if (this.#isHolder && !mayGoOn) {
+    if (this.#isHolder && !this.#mayGoOn(isAsked)) {
       this.#isHolder = false;
       log.info({}, 'links of this region are no longer held here');
       this.#line.close();
@@ -201,12 +200,23 @@ export class LinkHolder {
     } else if (isAsked && !this.#isHolder && !this.#isTaking && this.#closing.size === 0) {
       this.#take();
     }
+    if (isAsked && this.#isHolder) this.#line.goOn();
     for (const link of this.#links.values()) link.tick();
     const nowMs = this.#parts.clock.monotonicMs();
     if (nowMs - this.#sweptMs < SWEEP_MS) return;
     this.#sweptMs = nowMs;
     const ages = this.#settings.map(({ budgetAgeS }) => budgetAgeS * 1000);
     this.window.sweep(Math.max(0, ...ages) + WINDOW_SLACK_MS);
+  }
+
+  /**
+   * A busy node may not serve for a moment now and then, and nobody else has its links for that: what has not come
+   * in yet waits. Sessions on their way do not.
+   */
+  #mayGoOn(isAsked: boolean): boolean {
+    const { notes, moves } = this.#parts;
+    if (this.#line.isClosed) return false;
+    return isAsked ? notes.isTaken : (moves ?? null) === null && notes.isKept;
   }
 
   /** What the holder before knew, from wherever it has left it. */

@@ -15,6 +15,8 @@ export interface LinkNotes extends NoteKeeper {
   readonly isAtomic: boolean;
   /** They may be written to; false: not yet, or somebody else has them. */
   readonly isTaken: boolean;
+  /** Nobody else can have them yet, whether this node may write to them now or not. */
+  readonly isKept: boolean;
   /** Calls `each` for all that an earlier holder has left; `done(false)`: they were not got. */
   take(each: (key: string, value: Buffer) => void, done: (isTaken: boolean) => void): void;
   letGo(): void;
@@ -44,6 +46,10 @@ export class LocalNotes implements LinkNotes {
     this.#found.clear();
     this.isTaken = true;
     done(true);
+  }
+
+  get isKept(): boolean {
+    return this.isTaken;
   }
 
   letGo(): void {}
@@ -110,6 +116,8 @@ export interface SharedNotesParts {
   readonly keyPrefix: string;
   /** Of the role; 0: this node does not have it. */
   readonly epoch: () => number;
+  /** The same, also while this node may not serve. */
+  readonly keptEpoch: () => number;
   readonly scheduler: Scheduler;
   readonly log: Log;
   /** Fewer in the simulation. */
@@ -147,6 +155,10 @@ export class SharedNotes implements LinkNotes {
   /** Also the role may be had under another epoch by now: Redis came back empty, and has no notes. */
   get isTaken(): boolean {
     return this.#epoch !== 0 && this.#epoch === this.#parts.epoch();
+  }
+
+  get isKept(): boolean {
+    return this.#epoch !== 0 && this.#epoch === this.#parts.keptEpoch();
   }
 
   take(each: (key: string, value: Buffer) => void, done: (isTaken: boolean) => void): void {

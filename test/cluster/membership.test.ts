@@ -428,6 +428,9 @@ t.test('a role has one holder at a time, under rising epochs', async (t) => {
   t.ok(next!.roles.epoch(ROLE) > epoch);
   world.kernel.resume(holder!.node);
   t.notOk(holder!.roles.held(ROLE), 'it knows at once');
+  t.equal(holder!.roles.keptEpoch(ROLE), epoch, 'but not who has it');
+  world.run(3000);
+  t.equal(holder!.roles.keptEpoch(ROLE), 0);
 
   for (let i = 0; i < 4; i++) {
     const nextEpoch = next!.roles.epoch(ROLE);

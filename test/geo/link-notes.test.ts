@@ -70,11 +70,14 @@ const log: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () =>
 function world() {
   const time = new ManualTime();
   const redis = new Table(time);
+  /** This node may serve. */
+  const role = { isServing: true };
   const holder = (epoch: number) => {
     const notes = new SharedNotes({
       redis,
       keyPrefix: 'p:',
-      epoch: () => epoch,
+      epoch: () => (role.isServing ? epoch : 0),
+      keptEpoch: () => epoch,
       scheduler: time,
       log,
     });
@@ -89,8 +92,28 @@ function world() {
     time.settle();
     return { notes, found, taken };
   };
-  return { time, redis, holder };
+  return { time, redis, holder, role };
 }
+
+t.test(
+  'who may not serve for a moment has its notes all the same, if nobody took them',
+  async (t) => {
+    const { time, redis, holder, role } = world();
+    const { notes } = holder(5);
+    t.strictSame([notes.isTaken, notes.isKept], [true, true]);
+    role.isServing = false;
+    t.strictSame([notes.isTaken, notes.isKept], [false, true]);
+    notes.putNote('a', Buffer.from('1'));
+    time.settle();
+    t.strictSame([...redis.notes], [['a', '1']]);
+    redis.holder = 6;
+    notes.putNote('a', null);
+    time.settle();
+    role.isServing = true;
+    t.strictSame([notes.isTaken, notes.isKept], [false, false]);
+    t.equal(redis.notes.size, 1);
+  },
+);
 
 t.test('what one holder wrote the next one reads', async (t) => {
   const { time, redis, holder } = world();

@@ -31,6 +31,25 @@ for (const regionCase of [...regionCases, ...datacenterCases, ...roamingCases]) 
   });
 }
 
+t.test('a holder that may not serve for a moment goes on with what it has', async (t) => {
+  const scene = await RegionScene.begin(1, { regions: 2, topology: 'pair', nodes: [2, 1] });
+  const reader = await scene.subscriber('reader', 'eu', 'a/#', 2);
+  const writer = await scene.connected('writer', 'us');
+  const { holder, member } = scene.holder('eu');
+  const { membership } = member!;
+  const { window } = holder;
+  const mayServe = membership.mayServe.bind(membership);
+  membership.mayServe = () => false;
+  writer.publish('a/1', 'one', 2);
+  writer.publish('a/1', 'two', 1);
+  await scene.pass(700);
+  t.strictSame(reader.taken, []);
+  membership.mayServe = mayServe;
+  await scene.until('both are there', () => reader.taken.length > 1);
+  t.strictSame(reader.taken, ['one', 'two']);
+  t.ok(holder.isHolder && holder.window === window, 'its notes were not taken anew');
+});
+
 t.test('wanted again while UNSUBSCRIBE has no answer: subscribed to again', async (t) => {
   const scene = await RegionScene.begin(1, { regions: 2, topology: 'pair' });
   const { site } = scene;

@@ -111,6 +111,7 @@ class Member {
       redis,
       keyPrefix: PREFIX,
       epoch: () => roles.epoch(LINKS_ROLE),
+      keptEpoch: () => roles.keptEpoch(LINKS_ROLE),
       scheduler: node,
       log,
       notesPerCall: NOTES_PER_CALL,

@@ -65,5 +65,5 @@ export function readyOf({ nodes }: SimRegion): RegionLife[] {
 
 /** The node that has the links of the region; null: nobody has, or not yet. */
 export function holderOf(region: SimRegion): RegionLife | null {
-  return readyOf(region).find(({ holder }) => holder.isHolder) ?? null;
+  return readyOf(region).find(({ holder, notes }) => holder.isHolder && notes.isTaken) ?? null;
 }
