@@ -602,6 +602,23 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     this.#shared.announceRegion(clientId, to, epoch);
   }
 
+  /** Heard of a session that is not on its way: whoever has the links next is to know it, too. */
+  override redirected(
+    origin: string,
+    clientId: string,
+    to: string,
+    epoch: number,
+    by: string | null = null,
+  ): (failed: boolean) => Ticket {
+    const session = this.session(clientId);
+    const roam = session?.roam ?? null;
+    if (session !== null && roam !== null && roam.leaving === null) {
+      const isBehind = to !== this.own && epoch < roam.epoch && epoch >= roam.born;
+      if (isBehind) this.#movingOf(session);
+    }
+    return super.redirected(origin, clientId, to, epoch, by);
+  }
+
   /** What nodes say is not changed for it: one that has just come is cut when what waited is here. */
   protected override insist(session: Session): void {
     const moving = this.#moving.get(session.clientId);

@@ -24,18 +24,24 @@ export class RoamVoice {
    * is in its queue.
    */
   announce(payload: Buffer): readonly Message[] {
-    const { core, delivery } = this.#services;
+    const { core } = this.#services;
     const said: Message[] = [];
     for (const peer of core.links?.peers ?? []) {
       const session = core.sessions.get(linkIdOf(peer.region));
       if (session === undefined || session.link === null || !session.durable) continue;
-      const message = makeMessage(core.nextSequence++, MOVED_TOPIC, payload, { qos: 1 });
-      this.#point(message);
-      delivery.deliver(this.#publication, receiverOf(session, 1), 1, false, null);
-      this.#encoder.begin();
-      said.push(message);
+      said.push(this.announceTo(session, payload));
     }
     return said;
+  }
+
+  /** To that region alone: its session was not known here when the others were told. */
+  announceTo(session: Session, payload: Buffer): Message {
+    const { core, delivery } = this.#services;
+    const message = makeMessage(core.nextSequence++, MOVED_TOPIC, payload, { qos: 1 });
+    this.#point(message);
+    delivery.deliver(this.#publication, receiverOf(session, 1), 1, false, null);
+    this.#encoder.begin();
+    return message;
   }
 
   /** To a region whose link is up at this node; false: it is not. What is lost is asked for again. */

@@ -62,6 +62,10 @@ export class SharedRoaming implements MovingSessions, RoamListener {
   /** Sessions on their way, by client identifier. */
   readonly #table: Map<string, Placement> = new Map();
   readonly #placing: Map<string, Placing> = new Map();
+  /** Of those, which this life has said as it began. */
+  readonly #begun: Set<string> = new Set();
+  /** Regions' link sessions that have been told of them. */
+  readonly #toldLinks: Set<string> = new Set();
   #holderAt: Incarnation | null = null;
   readonly #asked: Map<number, Asked> = new Map();
   #count = 0;
@@ -277,6 +281,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
   /** A session that this node knows from now on, or anew. */
   known(session: Session): void {
     const { clientId } = session;
+    if (session.link !== null && session.durable) this.#tellLink(session);
     this.holder?.sees(session);
     const placement = this.#table.get(clientId);
     if (placement === undefined) return;
@@ -297,6 +302,17 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     roam.rest = placement.to;
     roam.isComing = placement.away === null;
     roam.leaving = placement.away === null ? null : { to: placement.away, epoch: placement.epoch };
+  }
+
+  /** This life may have said where its messages belong before it knew of that region's queue. */
+  #tellLink(session: Session): void {
+    if (this.#toldLinks.has(session.clientId)) return;
+    this.#toldLinks.add(session.clientId);
+    for (const [clientId, { to, epoch, isSaid }] of this.#table) {
+      if (!isSaid && !this.#begun.has(clientId)) continue;
+      const word = this.codec.word(clientId, to, isSaid ? epoch : epoch - 1, this.#source, null);
+      this.#voice.announceTo(session, word);
+    }
   }
 
   // ------------------------------------------------------------------ for the holder
@@ -483,6 +499,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
   lost(): void {
     this.#holderAt = null;
     this.#isInformed = false;
+    this.#toldLinks.clear();
     this.#placing.clear();
     for (const clientId of [...this.#told.keys()]) this.#answered(clientId, true);
     // The others tell what of it still holds.
@@ -531,6 +548,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     } else if (before === undefined && !this.#isInformed) {
       // Lives of nodes have said so. This one has just begun, and the region may have said nothing since: it is
       // judged by its own word, which is older than the next one.
+      this.#begun.add(clientId);
       words = this.#voice.announce(this.codec.word(clientId, to, epoch - 1, this.#source, null));
     }
     this.#whenSafe(words, () => {
@@ -576,6 +594,7 @@ export class SharedRoaming implements MovingSessions, RoamListener {
     const known = this.#table.get(clientId);
     if (known === undefined || known.epoch > epoch) return;
     this.#table.delete(clientId);
+    this.#begun.delete(clientId);
     const session = this.#services.core.sessions.get(clientId);
     if (session?.roam == null) return;
     const { roam } = session;

@@ -291,3 +291,48 @@ t.test('a client that comes back waits until its session is forgotten', async (t
   t.ok(back.accepted(), 'session present');
   t.strictSame([...eu.session('dev').subscriptions!.keys()], ['to/dev']);
 });
+
+t.test('what a node says as it begins reaches a link that it comes to know of later', async (t) => {
+  const { eu, one } = await setUp();
+  eu.holder.letGo(eu.session('dev'), 'us', 5e15);
+  eu.settle();
+  const said = eu.queueOf('$link/us').length;
+  const late = await eu.node();
+  const image = one.remote.knownSession('$link/us')!;
+  late.remote.applyEnd(image.clientId, image.sid, image.epoch);
+  // Another life of it.
+  late.roam.listener!.lost();
+  one.roam.listener!.tell(late.incarnation);
+  eu.settle();
+  t.equal(eu.queueOf('$link/us').length, said, 'nobody owns it: it is not in the tables');
+  late.remote.applySession({ ...image, epoch: image.epoch + 1 });
+  eu.settle();
+  t.strictSame(eu.queueOf('$link/us').slice(said), ['node to eu']);
+  late.remote.applySession({ ...image, epoch: image.epoch + 2 });
+  eu.settle();
+  t.equal(eu.queueOf('$link/us').length, said + 1, 'once');
+});
+
+t.test(
+  'a word of an earlier CONNECT elsewhere outlasts the holder that has heard it',
+  async (t) => {
+    const { eu, one, two } = await setUp();
+    eu.holder.regions = () => ['us'];
+    eu.site.time.pass(1000);
+    one.world.connected(5, 'dev', kept);
+    eu.settle();
+    const { born, epoch } = eu.session('dev').roam!;
+    t.ok(epoch > born + 1);
+    eu.holder.redirected('us', 'dev', 'us', born + 1)(false);
+    eu.settle();
+    t.equal(eu.session('dev').roam!.homeOf('us'), 'us', 'what is published there is there');
+    eu.holder.close();
+    eu.hold(two);
+    eu.holder.regions = () => ['us'];
+    t.equal(eu.session('dev').roam!.homeOf('us'), 'us', 'the next one knows');
+    eu.holder.redirected('us', 'dev', 'eu', epoch)(false);
+    eu.site.time.pass(2000);
+    t.equal(eu.session('dev').roam!.homeOf('us'), 'eu');
+    t.notOk(eu.notes.has('m/dev'), 'and nothing is left of it');
+  },
+);
