@@ -71,6 +71,9 @@ class Node implements MeshEvents {
   }
 
   down(): void {}
+  ended(): void {}
+  up(): void {}
+  refused(): void {}
 }
 
 /** Sockets that hand over what was written in the next turn. */

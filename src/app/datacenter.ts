@@ -238,7 +238,10 @@ export class Datacenter {
     return {
       joined: (incarnation, generation, secret) => events.joined(incarnation, generation, secret),
       members: (members) => events.members(members),
-      died: (member) => events.died(member),
+      died: (member) => {
+        events.died(member);
+        this.roles.freed();
+      },
       fenced: () => {
         this.#timesFenced++;
         events.fenced();

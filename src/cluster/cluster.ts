@@ -316,6 +316,9 @@ export class Cluster implements ReadyEvents {
         if (!this.#barrier.isCounted(peer)) return;
         this.#membership.unreachable(peer, forMs, this.#mesh.linksUp);
       },
+      ended: (peer) => this.#membership.linkEnded(peer),
+      up: (peer) => this.#membership.linkUp(peer),
+      refused: (peer) => this.#membership.linkRefused(peer),
     });
     this.#stopTicks = scheduler.every(TICK_MS, () => this.#tick(clock.monotonicMs()));
     this.#membership.start();

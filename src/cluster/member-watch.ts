@@ -153,6 +153,12 @@ export class MemberWatch {
     return silent;
   }
 
+  /** At a moment after `sentMs` its counter had stood still for so long; 0: it is not listed. */
+  silentMs(incarnation: Incarnation, sentMs: number): number {
+    const other = this.#watched.get(incarnation);
+    return other?.isListed === true ? this.#silentMs(other, sentMs) : 0;
+  }
+
   get hasRevenants(): boolean {
     for (const other of this.#watched.values()) if (other.isRevenant) return true;
     return false;
@@ -194,8 +200,8 @@ export class MemberWatch {
       });
       return;
     }
-    // A lower one too: Redis has gone back, the member has not.
-    if (other.counter !== counter) {
+    // A lower one too: Redis has gone back, the member has not. The same one, when it began there anew.
+    if (other.counter !== counter || other.isHeld) {
       other.counter = counter;
       other.movedMs = nowMs;
     }

@@ -2,6 +2,7 @@
 import type { Incarnation } from '../core/cluster-ports.ts';
 import type { Clock, Log, Random, Scheduler } from '../core/ports.ts';
 import type { RedisPort, RedisReply } from '../drivers/redis/redis-port.ts';
+import type { CutLinks } from './cut-links.ts';
 import type { HeardPeers } from './heard-peers.ts';
 import type { MemberWatch } from './member-watch.ts';
 import type { NodeRecord } from './node-functions.ts';
@@ -57,4 +58,5 @@ export interface MembershipParts {
   readonly lease: OwnLease;
   readonly watch: MemberWatch;
   readonly peers: HeardPeers;
+  readonly cuts: CutLinks;
 }

@@ -11,6 +11,7 @@ import type { RedisFailure, RedisReply } from '../drivers/redis/redis-port.ts';
 import { Asserter } from './asserter.ts';
 import { evictsNow } from './broken-links.ts';
 import { Burials } from './burials.ts';
+import { CutLinks } from './cut-links.ts';
 import { HeardPeers } from './heard-peers.ts';
 import { MemberWatch } from './member-watch.ts';
 import type {
@@ -62,6 +63,7 @@ export class ClusterMembership implements Membership {
   readonly #reach: RedisReach;
   readonly #asserter: Asserter = new Asserter();
   readonly #burials: Burials;
+  readonly #cuts: CutLinks;
   #incarnation: Incarnation = '';
   #generation = '';
   #secret = '';
@@ -102,10 +104,13 @@ export class ClusterMembership implements Membership {
     this.#watch = parts.watch ?? new MemberWatch(leaseMs + marginMs);
     this.#peers = parts.peers ?? new HeardPeers(leaseMs);
     this.#reach = new RedisReach(world.clock, leaseMs / 3);
+    this.#cuts = parts.cuts ?? new CutLinks(leaseMs, marginMs);
     this.#burials = new Burials({
       redis: world.redis,
       keys: this.#keys,
       watch: this.#watch,
+      cuts: this.#cuts,
+      log: world.log,
       self: () => this.#incarnation,
       leaseMs,
       marginMs,
@@ -150,7 +155,7 @@ export class ClusterMembership implements Membership {
     if (!this.#isReady) return false;
     if (this.#lease.isValid()) {
       // Once fenced, the core is told before it goes on.
-      return !this.#isFenced;
+      return !this.#isFenced && !this.#isDoubtful;
     }
     // Not from inside a socket read: what follows closes things.
     if (!this.#isCheckDue && !this.#isFenced) {
@@ -158,6 +163,12 @@ export class ClusterMembership implements Membership {
       this.#world.scheduler.endOfTurn(this.#check);
     }
     return false;
+  }
+
+  /** A link has ended, and whoever was at its other end may take this node for one that is gone. */
+  get #isDoubtful(): boolean {
+    if (!this.#cuts.areSome) return false;
+    return this.#nowMs() - this.#lease.provedMs >= this.#cuts.proofMs;
   }
 
   redisTimeMs(): number {
@@ -203,10 +214,13 @@ export class ClusterMembership implements Membership {
     if (this.#phase !== 'member' || this.#watch.isDead(peer)) return;
     const nowMs = this.#nowMs();
     this.#peers.heard(peer, heartbeat, nowMs);
+    this.#cuts.heard(peer);
     // A lease that is over stays so until Redis has answered: who knows what it said meanwhile.
     if (this.#reach.isThere || heartbeat.hasRedis || !this.#lease.isValid()) return;
     const sinceMs = this.#peers.memberSinceMs(this.#watch.known(), this.#isDead, nowMs);
-    if (sinceMs !== null) this.#prove(sinceMs, NO_ERA);
+    if (sinceMs === null) return;
+    this.#prove(sinceMs, NO_ERA);
+    this.#cuts.proved(sinceMs);
   }
 
   unreachable(peer: Incarnation, forMs: number, linksUp: number): void {
@@ -221,6 +235,22 @@ export class ClusterMembership implements Membership {
     if (!isAlive || !this.#reach.isThere || !this.#lease.isValid()) return;
     this.#world.log.warn({ peer }, 'no link to a live member: evicted');
     this.#burials.evict(peer);
+  }
+
+  linkEnded(peer: Incarnation): void {
+    if (this.#phase !== 'member') return;
+    this.#cuts.ended(peer);
+    // Whoever is there says so at once, and sees who is not.
+    if (this.#reach.waiting < WAITING_MAX) this.#talk();
+  }
+
+  linkUp(peer: Incarnation): void {
+    this.#cuts.up(peer, this.#nowMs());
+  }
+
+  linkRefused(peer: Incarnation): void {
+    // One that was never heard is joining, maybe under an address that is wrong.
+    if (this.#watch.has(peer) && this.#peers.hasHeard(peer)) this.#cuts.refused(peer);
   }
 
   // ------------------------------------------------------------------------------ besides
@@ -285,7 +315,8 @@ export class ClusterMembership implements Membership {
     this.#lease.sample();
     this.#check();
     const nowMs = this.#nowMs();
-    const isAsking = nowMs >= this.#nextRenewMs || this.#lateForDeath(nowMs);
+    const isCut = this.#cuts.areSome && this.#reach.waiting === 0;
+    const isAsking = nowMs >= this.#nextRenewMs || isCut || this.#lateForDeath(nowMs);
     if (isAsking) this.#talk();
     if (this.#phase === 'member') this.#askPeers(nowMs);
     if (this.#options.goesOnAlone === true) this.#goOnAlone(nowMs);
@@ -351,6 +382,7 @@ export class ClusterMembership implements Membership {
     this.#lease.end();
     this.#watch.clear();
     this.#peers.clear();
+    this.#cuts.clear();
     this.#join();
   }
 
@@ -501,13 +533,17 @@ export class ClusterMembership implements Membership {
       if (this.#phase === 'waiting' && askedMs >= this.#waitUntilMs) this.#announce();
     }
     // After the list: who goes on serving knows whom to wait for.
-    if (this.#phase === 'member') this.#prove(askedMs, era);
+    if (this.#phase === 'member') {
+      this.#prove(askedMs, era);
+      this.#cuts.proved(askedMs);
+    }
     if (!isNewest) return;
     // A dead one that Redis lists has come back into an emptied one: as with any other that is listed
     // there, this node waits for what may come after it, until that one is buried.
     const isAlone = !this.#watch.hasRevenants;
     if (isAlone && this.#readyAskedMs >= 0 && askedMs >= this.#readyAskedMs) this.#ready();
     this.#burials.buryDead(askedMs);
+    if (this.mayServe()) this.#burials.buryGone(askedMs);
   }
 
   #ready(): void {
@@ -552,7 +588,10 @@ export class ClusterMembership implements Membership {
     const change = this.#watch.listed(nodes, this.#incarnation, askedMs, this.#nowMs());
     // Who has come has not counted this node in yet.
     if (change.hasCome) this.#readyAskedMs = -1;
-    for (const member of change.gone) this.#peers.forget(member.incarnation);
+    for (const { incarnation } of change.gone) {
+      this.#peers.forget(incarnation);
+      this.#cuts.forget(incarnation);
+    }
     if (!change.isChanged || this.#phase !== 'member') return;
     this.#events.members(this.#watch.members);
     for (const member of change.gone) this.#events.died(member);

@@ -37,6 +37,11 @@ export class OwnLease {
     return this.#endMs;
   }
 
+  /** When the latest proof was asked for; monotonic ms. */
+  get provedMs(): number {
+    return this.#endMs - this.#leaseMs;
+  }
+
   /** To be given back with a proof that is asked for now. */
   get era(): number {
     return this.#era;

@@ -60,6 +60,12 @@ export interface Membership {
   heard(peer: Incarnation, heartbeat: Heartbeat): void;
   /** Evicts a member that the mesh cannot reach though it lives (hard case 4). */
   unreachable(peer: Incarnation, forMs: number, linksUp: number): void;
+  /** The connection of a link that was up is no more. */
+  linkEnded(peer: Incarnation): void;
+  /** It is up again, and the other end has said so. */
+  linkUp(peer: Incarnation): void;
+  /** Since then the machine of that member refuses connections, and it has none to here. */
+  linkRefused(peer: Incarnation): void;
 }
 
 export interface Heartbeat {
@@ -137,6 +143,12 @@ export interface MeshEvents {
   lost(peer: Incarnation, messages: number): void;
   /** Once a second for each member whose outbound link is down. */
   down(peer: Incarnation, forMs: number): void;
+  /** The outbound link to a member was up, and its connection has ended. */
+  ended(peer: Incarnation): void;
+  /** It is up, as the peer has answered. */
+  up(peer: Incarnation): void;
+  /** It is dialled again, nothing listens there, and nothing comes from there either. */
+  refused(peer: Incarnation): void;
 }
 
 /** For operators and metrics. */
@@ -178,5 +190,6 @@ export interface LinkSocketEvents {
   bytes(buffer: Buffer, start: number, end: number): void;
   /** Everything written was taken. */
   drained(): void;
-  closed(why: string): void;
+  /** `isRefused`: it was never open, as nothing listens there. */
+  closed(why: string, isRefused: boolean): void;
 }

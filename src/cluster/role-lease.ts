@@ -83,6 +83,14 @@ export class RoleLease implements Lease {
     this.#tick();
   }
 
+  /** A member is gone: what it had is free. */
+  freed(): void {
+    if (this.#membership.state !== 'ready') return;
+    for (const [name, role] of this.#roles) {
+      if (!role.isAsked && role.rests <= 0 && role.epoch === 0) this.#ask(name, role);
+    }
+  }
+
   stop(): void {
     this.#stop();
     this.#roles.clear();
@@ -95,23 +103,27 @@ export class RoleLease implements Lease {
       for (const role of this.#roles.values()) role.misses = RESTS;
       return;
     }
-    const { incarnation } = this.#membership;
-    const era = this.#era;
     for (const [name, role] of this.#roles) {
       if (role.isAsked || role.rests-- > 0) continue;
       role.rests = 0;
-      role.isAsked = true;
-      const { keys, args } = roleCall(this.#keys, name, incarnation);
-      this.#redis.call(roleTake, keys, args, (failure, reply) => {
-        if (era !== this.#era) return;
-        role.isAsked = false;
-        // No answer says nothing new: what a living member has nobody else gets.
-        if (failure !== null) return;
-        role.epoch = Number(reply);
-        role.misses = role.epoch > 0 ? 0 : role.misses + 1;
-        role.incarnation = incarnation;
-      });
+      this.#ask(name, role);
     }
+  }
+
+  #ask(name: string, role: Role): void {
+    const { incarnation } = this.#membership;
+    const era = this.#era;
+    role.isAsked = true;
+    const { keys, args } = roleCall(this.#keys, name, incarnation);
+    this.#redis.call(roleTake, keys, args, (failure, reply) => {
+      if (era !== this.#era) return;
+      role.isAsked = false;
+      // No answer says nothing new: what a living member has nobody else gets.
+      if (failure !== null) return;
+      role.epoch = Number(reply);
+      role.misses = role.epoch > 0 ? 0 : role.misses + 1;
+      role.incarnation = incarnation;
+    });
   }
 }
 

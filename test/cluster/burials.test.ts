@@ -1,9 +1,11 @@
 // Who buries a silent member, and when: the lowest of the living first, and one burial at a time.
 import t from 'tap';
 import { Burials } from '../../src/cluster/burials.ts';
+import { CutLinks } from '../../src/cluster/cut-links.ts';
 import { MemberWatch } from '../../src/cluster/member-watch.ts';
 import { type ListedNode, nodeKeys } from '../../src/cluster/node-functions.ts';
 import type { RedisArgument, RedisDone } from '../../src/drivers/redis/redis-port.ts';
+import { quietLog } from './link/mesh-world.ts';
 
 const LEASE_MS = 3000;
 const MARGIN_MS = 1000;
@@ -15,6 +17,7 @@ function node(incarnation: string, counter: number): ListedNode {
 /** One node that looks at a list of others. */
 class Churchyard {
   readonly watch: MemberWatch = new MemberWatch(LEASE_MS + MARGIN_MS);
+  readonly cuts: CutLinks = new CutLinks(LEASE_MS, MARGIN_MS);
   readonly burials: Burials;
   /** Incarnation, counter, force. */
   readonly asked: (readonly RedisArgument[])[] = [];
@@ -32,7 +35,7 @@ class Churchyard {
     };
     this.burials = new Burials({
       ...{ redis, keys: nodeKeys('cw:'), watch: this.watch, self: () => self },
-      ...{ leaseMs: LEASE_MS, marginMs: MARGIN_MS },
+      ...{ leaseMs: LEASE_MS, marginMs: MARGIN_MS, cuts: this.cuts, log: quietLog },
       askSoon: () => this.timesSoon++,
     });
   }
@@ -70,6 +73,30 @@ t.test('another waits for those below it that live, and not for more than three'
     yard.burials.buryDead(afterMs);
     t.same(yard.asked, [['0', 1, 0]], `${self} after ${afterMs} ms: the dead are no patience`);
   }
+});
+
+t.test('a process that is gone is buried when a quarter of both is over', async (t) => {
+  const yard = new Churchyard('b');
+  yard.list(0, node('0', 1), node('a', 1));
+  yard.cuts.ended('0');
+  yard.cuts.ended('a');
+  yard.list(900, node('0', 1), node('a', 1));
+  yard.burials.buryGone(1500);
+  t.same(yard.asked, [], 'nobody refuses');
+  yard.cuts.refused('0');
+  yard.burials.buryGone(1199);
+  t.same(yard.asked, [], 'the one below is first');
+  yard.burials.buryGone(1200);
+  t.same(yard.asked, [['0', 1, 0]]);
+  yard.answer();
+  yard.cuts.refused('a');
+  yard.list(1100, node('0', 1), node('a', 2));
+  yard.burials.buryGone(2000);
+  t.same(yard.asked.length, 2, 'one that renews lives');
+  yard.answer();
+  yard.cuts.heard('0');
+  yard.burials.buryGone(3000);
+  t.same(yard.asked.slice(2), [['a', 2, 0]], 'one that is heard lives');
 });
 
 t.test('nothing is asked while a burial is under way; then the next list comes soon', async (t) => {

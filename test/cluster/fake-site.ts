@@ -78,6 +78,10 @@ export class FakeMembership implements StartedMembership {
     this.heartbeats.push({ from, heartbeat });
   }
 
+  linkEnded(): void {}
+  linkUp(): void {}
+  linkRefused(): void {}
+
   unreachable(peer: Incarnation, forMs: number): void {
     this.unreached.push(`${peer} ${forMs}`);
   }

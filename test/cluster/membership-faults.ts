@@ -77,7 +77,7 @@ class Faults {
     const machine = world.machines[chance.below(world.machines.length)]!;
     const other = world.machines[chance.below(world.machines.length)]!;
     const { node } = machine.process;
-    switch (chance.below(15)) {
+    switch (chance.below(17)) {
       case 0:
       case 1:
         this.#kill(machine, 5000 * chance.next());
@@ -132,6 +132,10 @@ class Faults {
         kernel.trace(null, 'Redis read-only');
         redis.refuse('READONLY');
         this.#later(this.#spanMs(100, 8000), () => redis.refuse(null));
+        break;
+      case 14:
+      case 15:
+        this.#reset(machine, other);
         break;
       default:
         this.#cut(machine, other);
@@ -188,6 +192,37 @@ class Faults {
     this.#later(this.#spanMs(100, 15_000), () => {
       this.#partitions--;
       for (const machine of machines) world.setRedis(machine, true);
+    });
+  }
+
+  /** A machine between the two, or before the one, ends connections and refuses others. */
+  #reset(a: Machine, b: Machine): void {
+    const world = this.#world;
+    const { chance } = world.kernel;
+    if (a === b || this.#partitions > 0 || this.#cuts > 0 || !world.isRegistered()) return;
+    const isThere = a.process.isRunning && b.process.isRunning;
+    // What stands still is not told that its connections have ended: its machine would accept others.
+    if (!isThere || a.process.node.pausedUntilMs >= 0) return;
+    this.#cuts++;
+    const isAlone = chance.next() < 0.7;
+    const others = isAlone ? world.machines.filter((one) => one !== a) : [b];
+    for (const other of others) world.reset(a, other);
+    // Its way to Redis leads through the same one.
+    if (isAlone) {
+      this.#partitions++;
+      world.setRedis(a, false);
+    }
+    this.#later(this.#spanMs(100, 8000), () => {
+      this.#cuts--;
+      if (isAlone) {
+        this.#partitions--;
+        world.setRedis(a, true);
+      }
+      const resumes = chance.next() < 0.7;
+      for (const other of others) {
+        world.join(a.index, other.index, resumes);
+        world.join(other.index, a.index, resumes);
+      }
     });
   }
 

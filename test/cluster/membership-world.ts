@@ -3,6 +3,7 @@
  * Redis, links that carry heartbeats, COUNTED_IN and RENEW_FOR, and what the bus would make of them. Holds
  * the invariants of ADR 0010 against every turn. Used by membership.test.ts and membership-run.ts.
  */
+import { CutLinks } from '../../src/cluster/cut-links.ts';
 import { HeardPeers } from '../../src/cluster/heard-peers.ts';
 import { MemberWatch } from '../../src/cluster/member-watch.ts';
 import { ClusterMembership } from '../../src/cluster/membership.ts';
@@ -368,9 +369,46 @@ export class MembershipWorld {
     return process;
   }
 
-  kill(machine: Machine): void {
-    this.#deaths.set(machine.process.membership.incarnation, this.kernel.nowMs);
-    machine.process.kill();
+  /** `resets`: how often its machine says so to the others. */
+  kill(machine: Machine, resets = 0.7): void {
+    const { process } = machine;
+    const { incarnation } = process.membership;
+    this.#deaths.set(incarnation, this.kernel.nowMs);
+    process.kill();
+    for (const other of this.running) {
+      if (!other.hasMember(incarnation) || this.kernel.chance.next() >= resets) continue;
+      this.#tell(other, 2, () => other.membership.linkEnded(incarnation));
+      this.#refuse(other, incarnation, () => machine.process === process);
+    }
+  }
+
+  /**
+   * Somebody in between ends the connections of two that live, and tells both; then it refuses, in the name of the
+   * one, what the other dials.
+   */
+  reset(refusing: Machine, dialling: Machine): void {
+    const [a, b] = [refusing.process, dialling.process];
+    this.cut(refusing.index, dialling.index);
+    this.cut(dialling.index, refusing.index);
+    const { incarnation } = a.membership;
+    this.#tell(a, 0, () => a.membership.linkEnded(b.membership.incarnation));
+    this.#tell(b, 2, () => b.membership.linkEnded(incarnation));
+    const key = `${dialling.index}>${refusing.index}`;
+    this.#refuse(b, incarnation, () => this.#cuts.has(key));
+  }
+
+  #refuse(dialler: Process, incarnation: string, goesOn: () => boolean): void {
+    this.#tell(dialler, 150, () => {
+      if (!goesOn() || !dialler.hasMember(incarnation)) return;
+      dialler.membership.linkRefused(incarnation);
+      this.#refuse(dialler, incarnation, goesOn);
+    });
+  }
+
+  #tell(process: Process, withinMs: number, what: () => void): void {
+    this.kernel.after(process.node, this.kernel.chance.next() * withinMs, () => {
+      if (process.isRunning) what();
+    });
   }
 
   /** Of all that runs on the machine, now and later. */
@@ -404,6 +442,10 @@ export class MembershipWorld {
     if (!resumes) stream.length = 0;
     const count = stream.length;
     for (let i = 0; i < count; i++) this.#deliverLater(key, to);
+    const [dialler, other] = [this.machines[from]!.process, this.machines[to]!.process];
+    this.#tell(dialler, 5, () => {
+      if (!this.#cuts.has(key)) dialler.membership.linkUp(other.membership.incarnation);
+    });
   }
 
   // ------------------------------------------------------------------------------ links
@@ -506,6 +548,16 @@ class LeaseFromReply extends OwnLease {
   }
 }
 
+class ServesOn extends CutLinks {
+  override get areSome(): boolean {
+    return false;
+  }
+}
+
+class Hasty extends CutLinks {
+  override readonly goneMs: number = 0;
+}
+
 class BlindToSleep extends OwnLease {
   constructor(clock: Clock) {
     super(clock, LEASE_MS, 1e15);
@@ -550,6 +602,14 @@ export interface Planted {
 /** Rules of ADR 0010 taken out one at a time: the runs must notice each. */
 export const PLANTED: ReadonlyMap<string, Planted> = new Map<string, Planted>([
   ['lease counted from the answer', { parts: (clock) => ({ lease: new LeaseFromReply(clock) }) }],
+  [
+    'who has lost a link serves as long as before',
+    { parts: () => ({ cuts: new ServesOn(LEASE_MS, MARGIN_MS) }) },
+  ],
+  [
+    'who refuses is buried whatever its counter says',
+    { parts: () => ({ cuts: new Hasty(LEASE_MS, MARGIN_MS) }) },
+  ],
   ['a sleep goes unnoticed', { parts: (clock) => ({ lease: new BlindToSleep(clock) }) }],
   ['who is missing in an emptied Redis is dropped', { parts: () => ({ watch: new NeverHolds() }) }],
   [

@@ -101,20 +101,79 @@ t.test('a lease counts from when the renewal was sent, however late the answer',
   t.equal(world.redis.calls.get('node_renew_1'), executed);
 });
 
-t.test('a killed node is buried within lease, margin and a renewal, by one', async (t) => {
+t.test(
+  'a killed node whose machine is gone, too, is buried within lease, margin and a renewal, by one',
+  async (t) => {
+    for (let seed = 10; seed < 20; seed++) {
+      const world = together(seed, 4, { drift: 0 });
+      const [, dead] = ids(world);
+      world.kill(machine(world, 1), 0);
+      const others = world.running;
+      const buriedMs = until(world, 10_000, () => others.every((one) => !one.hasMember(dead!)));
+      t.ok(buriedMs <= LEASE_MS + MARGIN_MS + 2 * RENEWAL_MS, `${buriedMs}`);
+      t.ok(buriedMs >= LEASE_MS - RENEWAL_MS, `not before its lease must be over: ${buriedMs}`);
+      t.equal(world.redis.calls.get('node_bury_1'), 1);
+      t.equal(world.counts.get('died'), 3);
+      world.run(5000);
+      t.equal(world.counts.get('fenced') ?? 0, 0, 'nobody else notices');
+    }
+  },
+);
+
+t.test('a killed node whose machine refuses others is buried soon', async (t) => {
   for (let seed = 10; seed < 20; seed++) {
     const world = together(seed, 4, { drift: 0 });
     const [, dead] = ids(world);
-    world.kill(machine(world, 1));
+    world.kill(machine(world, 1), 1);
     const others = world.running;
     const buriedMs = until(world, 10_000, () => others.every((one) => !one.hasMember(dead!)));
-    t.ok(buriedMs <= LEASE_MS + MARGIN_MS + 2 * RENEWAL_MS, `${buriedMs}`);
-    t.ok(buriedMs >= LEASE_MS - RENEWAL_MS, `not before its lease must be over: ${buriedMs}`);
-    t.equal(world.redis.calls.get('node_bury_1'), 1);
+    t.ok(buriedMs <= 1300, `${buriedMs}`);
     t.equal(world.counts.get('died'), 3);
     world.run(5000);
     t.equal(world.counts.get('fenced') ?? 0, 0, 'nobody else notices');
+    t.ok(world.running.every(({ membership }) => membership.mayServe()));
   }
+});
+
+t.test('somebody in between refuses in the name of a node that lives', async (t) => {
+  const world = together(6, 2);
+  const [a, b] = [process(world, 0), process(world, 1)];
+  const [own] = ids(world);
+  world.reset(machine(world, 0), machine(world, 1));
+  world.run(1800);
+  t.ok(b.hasMember(own!), 'it renews');
+  t.ok(a.membership.mayServe());
+});
+
+t.test('and keeps it from Redis as well', async (t) => {
+  const world = together(7, 2);
+  const [a, b] = [process(world, 0), process(world, 1)];
+  const [own] = ids(world);
+  world.reset(machine(world, 0), machine(world, 1));
+  world.setRedis(machine(world, 0), false);
+  const overMs = until(world, 2000, () => !a.membership.mayServe());
+  t.ok(b.hasMember(own!), `it knows by itself, after ${overMs} ms`);
+  until(world, 2000, () => !b.hasMember(own!));
+  t.notOk(a.membership.mayServe());
+  t.ok(b.membership.mayServe());
+  t.equal(a.membership.state, 'ready', 'until Redis says so');
+});
+
+t.test('a connection that ends and is there again leaves nothing behind', async (t) => {
+  const world = together(8, 2);
+  const [a, b] = [process(world, 0), process(world, 1)];
+  world.reset(machine(world, 0), machine(world, 1));
+  world.run(300);
+  world.join(0, 1, true);
+  world.join(1, 0, true);
+  world.run(1000);
+  const asked = world.redis.calls.get('node_renew_1')!;
+  world.run(5000);
+  const renewals = world.redis.calls.get('node_renew_1')! - asked;
+  t.ok(renewals <= 2 * 11, `${renewals} renewals of two in ten times a sixth of a lease`);
+  world.redis.down();
+  world.run(2000);
+  t.ok(a.membership.mayServe() && b.membership.mayServe(), 'the lease is as long as ever');
 });
 
 t.test('a node that is started again at once is another one', async (t) => {

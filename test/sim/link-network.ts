@@ -38,6 +38,7 @@ interface Piece {
 const NOTHING = Buffer.alloc(0);
 const SHARED_BYTES = 64 * 1024;
 const SYN_TIMEOUT_MS = 4000;
+const REFUSED = 'connection refused';
 
 /** One end of a connection, as its node holds it. */
 class End implements LinkSocket {
@@ -81,7 +82,7 @@ class End implements LinkSocket {
     if (this.isClosed) return;
     this.isClosed = true;
     this.#network.forget(this);
-    this.events?.closed(why);
+    this.events?.closed(why, why === REFUSED);
   }
 }
 
@@ -136,7 +137,7 @@ export class LinkNetwork {
         // Nobody answers.
         kernel.after(node, SYN_TIMEOUT_MS, () => near.hear('timed out'));
       } else if (listener === undefined) {
-        kernel.after(node, this.#delay(), () => near.hear('connection refused'));
+        kernel.after(node, this.#delay(), () => near.hear(REFUSED));
       } else {
         this.#connect(near, to, listener);
       }

@@ -120,6 +120,10 @@ export const restarting: (twin: Twin) => Twin = (twin) => (db, keys, args, nowMs
 };
 
 export class EndlessLease extends OwnLease {
+  override get provedMs(): number {
+    return Number.POSITIVE_INFINITY;
+  }
+
   override isValid(): boolean {
     return this.endMs > Number.NEGATIVE_INFINITY;
   }

@@ -414,13 +414,18 @@ export class SimSite {
   }
 }
 
-/** As app/ does: who has a role asks anew when Redis came back empty. */
+/** As app/ does: roles are asked for when somebody is gone, and anew when Redis came back empty. */
 function rolesOf({ node, redis, membership }: SimLife, events: ReadyEvents): RoleLease {
   const roles = new RoleLease(membership, redis, node, PREFIX, LEASE_MS / 3);
   const emptied = events.emptied.bind(events);
   events.emptied = (generation, isLowest) => {
     roles.emptied();
     emptied(generation, isLowest);
+  };
+  const died = events.died.bind(events);
+  events.died = (member) => {
+    died(member);
+    roles.freed();
   };
   return roles;
 }

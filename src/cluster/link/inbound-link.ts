@@ -37,6 +37,10 @@ export class InboundLink implements Flushable {
     this.member = member;
   }
 
+  get isUp(): boolean {
+    return this.#connection !== null;
+  }
+
   /** What a WELCOME says. */
   appliedOf(session: string): number {
     return session === this.#session ? this.#applied : 0;
@@ -149,7 +153,7 @@ export class InboundLink implements Flushable {
       peer: this.member.incarnation,
       nodeId: this.member.nodeId,
       direction: 'in',
-      isUp: this.#connection !== null,
+      isUp: this.isUp,
       unackedFrames: 0,
       unackedBytes: 0,
       framesTotal: this.#framesTotal,

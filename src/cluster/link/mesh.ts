@@ -111,6 +111,7 @@ export class PeerMesh implements Mesh, ConnectionOwner {
       if (member.incarnation === self || this.#peers.has(member.incarnation)) continue;
       const outbound = new OutboundLink(this.#world, member);
       const inbound = new InboundLink(this.#world, member);
+      outbound.onRefused = () => this.#refusedBy(member.incarnation, inbound);
       this.#peers.set(member.incarnation, { outbound, inbound });
       outbound.start();
     }
@@ -167,6 +168,10 @@ export class PeerMesh implements Mesh, ConnectionOwner {
     }
     this.#peers.clear();
     for (const connection of [...this.#arriving]) connection.close();
+  }
+
+  #refusedBy(incarnation: Incarnation, inbound: InboundLink): void {
+    if (!inbound.isUp) this.#world.events!.refused(incarnation);
   }
 
   #remove(incarnation: Incarnation, { outbound, inbound }: PeerLinks): void {

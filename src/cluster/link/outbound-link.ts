@@ -70,6 +70,10 @@ export class OutboundLink implements Flushable {
   #dial: Dial | null = null;
   #downSinceMs: number;
   #upSinceMs = 0;
+  /** An answer has come over this connection. */
+  #isAnswered = false;
+  /** Told when it was up, and nothing listens there any more. */
+  onRefused: (() => void) | null = null;
   #reportDownAtMs: number;
   #redialAtMs: number;
   #redialMs = 0;
@@ -365,6 +369,7 @@ export class OutboundLink implements Flushable {
     const jitterMs = this.#world.random.below(Math.ceil(this.#redialMs / 2));
     this.#redialAtMs = nowMs + this.#redialMs - jitterMs;
     dial?.socket?.close();
+    if (wasUp) this.#world.events!.ended(this.member.incarnation);
     if (!wasUp && why === this.#loggedWhy) return;
     this.#loggedWhy = why;
     this.#world.log.warn({ peer: this.member.nodeId, why }, 'link down');
@@ -423,6 +428,7 @@ export class OutboundLink implements Flushable {
       const number = decodeAck(buffer, start, end);
       if (number > this.#acked + this.#sent)
         throw new LinkDamage('it has applied what was not sent');
+      if (!this.#isAnswered) this.#answered();
       this.#ackedUpTo(number, nowMs);
     } else if (type === LinkType.WELCOME && this.#phase === GREETING) {
       this.#welcomed(dial, buffer, start, end, nowMs);
@@ -439,8 +445,16 @@ export class OutboundLink implements Flushable {
     if (dial === this.#dial && this.#phase === UP) this.#write();
   }
 
-  dialClosed(dial: Dial, why: string): void {
-    if (dial === this.#dial) this.#fall(why, this.#world.clock.monotonicMs());
+  dialClosed(dial: Dial, why: string, isRefused: boolean): void {
+    if (dial !== this.#dial) return;
+    this.#fall(why, this.#world.clock.monotonicMs());
+    if (isRefused && this.#ups > 0) this.onRefused?.();
+  }
+
+  /** Its proof was taken. */
+  #answered(): void {
+    this.#isAnswered = true;
+    this.#world.events!.up(this.member.incarnation);
   }
 
   #welcomed(dial: Dial, buffer: Buffer, start: number, end: number, nowMs: number): void {
@@ -459,6 +473,7 @@ export class OutboundLink implements Flushable {
       return;
     }
     this.#phase = UP;
+    this.#isAnswered = false;
     this.#upSinceMs = nowMs;
     this.#ups++;
     this.#sent = 0;
@@ -527,8 +542,8 @@ class Dial implements LinkSocketEvents {
     this.#link.dialDrained(this);
   }
 
-  closed(why: string): void {
-    this.#link.dialClosed(this, why);
+  closed(why: string, isRefused: boolean): void {
+    this.#link.dialClosed(this, why, isRefused);
   }
 }
 

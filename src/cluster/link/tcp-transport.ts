@@ -34,6 +34,7 @@ const LINGER_MS = 1000;
 /** Accepted at a time, proven or not; members are few. */
 const CONNECTIONS_MAX = 1024;
 const BACKLOG = 512;
+const REFUSED = 'ECONNREFUSED';
 
 /** `host:port`, or `[address]:port` for IPv6; null: it is neither. */
 export function parseEndpoint(text: string): PeerEndpoint | null {
@@ -232,7 +233,7 @@ class TcpSocket implements LinkSocket {
     this.#clearTimer();
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#events?.closed(this.#why);
+    this.#events?.closed(this.#why, this.#why === REFUSED);
   }
 
   #clearTimer(): void {
@@ -249,7 +250,7 @@ class NoSocket implements LinkSocket {
   constructor(events: LinkSocketEvents, why: string) {
     this.#timer = setTimeout(() => {
       this.#timer = null;
-      events.closed(why);
+      events.closed(why, false);
     }, 0);
   }
 

@@ -59,6 +59,8 @@ export class MeshNode implements MeshEvents {
   /** How long the rest of a table takes after its beginning; 0: it is sent at once. */
   tablesMs = 0;
   readonly downs: string[] = [];
+  /** Ends, ups and refusals. */
+  readonly turns: string[] = [];
 
   constructor(world: MeshWorld, name: string, incarnation: string, limits: LinkLimits) {
     this.world = world;
@@ -193,6 +195,18 @@ export class MeshNode implements MeshEvents {
 
   down(peer: string, forMs: number): void {
     this.downs.push(`${peer} ${Math.floor(forMs / 1000)}`);
+  }
+
+  ended(peer: string): void {
+    this.turns.push(`${peer} ended`);
+  }
+
+  up(peer: string): void {
+    this.turns.push(`${peer} up`);
+  }
+
+  refused(peer: string): void {
+    this.turns.push(`${peer} refused`);
   }
 }
 

@@ -106,6 +106,36 @@ t.test(
   },
 );
 
+t.test('a process that ends is told of, and that nothing listens there any more', async (t) => {
+  const { kernel, a, b } = pair({}, { resetChance: 1 });
+  t.strictSame(a.turns, ['b-2 up'], 'once its proof was taken');
+  kernel.kill(b.node);
+  kernel.run(kernel.nowMs + 250);
+  t.strictSame(a.turns.slice(0, 3), ['b-2 up', 'b-2 ended', 'b-2 refused']);
+});
+
+t.test(
+  'a connection that ends between two that live is dialled again, and nobody is refused',
+  async (t) => {
+    const { kernel, network, a, b } = pair();
+    network.cut('a', 'b');
+    kernel.run(kernel.nowMs + 1000);
+    t.strictSame(a.turns, ['b-2 up', 'b-2 ended', 'b-2 up']);
+    t.strictSame(b.turns, ['a-1 up', 'a-1 ended', 'a-1 up']);
+  },
+);
+
+t.test('where nothing ever listened nobody is gone', async (t) => {
+  const kernel = new Kernel(3);
+  const world = new MeshWorld(kernel, new LinkNetwork(kernel));
+  const a = world.add('a');
+  at(a, () =>
+    a.mesh.setMembers('me', [{ ...a.member, incarnation: 'nobody', address: 'nowhere' }]),
+  );
+  kernel.run(3000);
+  t.strictSame(a.turns, []);
+});
+
 t.test('what a turn brings leaves in one write', async (t) => {
   const kernel = new Kernel(3);
   const network = new LinkNetwork(kernel);
@@ -144,6 +174,9 @@ t.test('what a turn brings leaves in one write', async (t) => {
     progressed: () => heard.push(mesh.applied(b.incarnation)),
     lost() {},
     down() {},
+    ended() {},
+    up() {},
+    refused() {},
   });
   const me = { ...b.member, incarnation: 'a-1', nodeId: 'a', address: 'a' };
   at(b, () => b.mesh.setMembers(b.incarnation, [me]));

@@ -114,6 +114,9 @@ export class TcpMesh implements MeshEvents {
   }
 
   down(): void {}
+  ended(): void {}
+  up(): void {}
+  refused(): void {}
 }
 
 /** A test, as far as it matters here. */

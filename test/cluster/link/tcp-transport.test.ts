@@ -399,10 +399,12 @@ t.test('nowhere to dial and nowhere to listen are told', async (t) => {
   });
   const whyOf = (address: string): Promise<string> =>
     new Promise((resolve) => {
-      transport.dial(address, { opened() {}, bytes() {}, drained() {}, closed: resolve });
+      const closed = (why: string, isRefused: boolean): void =>
+        resolve(isRefused ? `${why}: nothing listens there` : why);
+      transport.dial(address, { opened() {}, bytes() {}, drained() {}, closed });
     });
   t.equal(await whyOf('nonsense'), 'its address is none');
-  t.equal(await whyOf('127.0.0.1:9'), 'ECONNREFUSED');
+  t.equal(await whyOf('127.0.0.1:9'), 'ECONNREFUSED: nothing listens there');
   const [a] = (await makeMeshes(t, {})) as [TcpMesh];
   const taken = new TcpTransport({
     host: '127.0.0.1',
