@@ -66,6 +66,6 @@ export interface MovingSessions {
   hold(session: Session, publication: Publication, receiver: Subscription, qos: 1 | 2): void;
   /** Nothing is kept back for it any more. */
   release(session: Session): void;
-  /** What it subscribes to now no other region knows of. */
-  changed(session: Session): void;
+  /** It has asked for these filters, or given them up: no other region knows of it. */
+  changed(session: Session, filters: readonly string[]): void;
 }

@@ -16,6 +16,8 @@ export interface Source {
   had: number;
   /** All is here: it may forget. */
   isDone: boolean;
+  /** It was silent when its client came: what that had subscribed to there last has not been heard. */
+  isUnheard?: boolean;
 }
 
 /** How far this region has come with the queue of another one; kept when it asks there no more. */
@@ -43,6 +45,8 @@ export interface RoamingRecord {
   readonly turns: readonly Turn[];
   readonly leaving: Leaving | null;
   readonly sources: readonly Source[];
+  /** Filters that the client has asked for or given up here while others had something of it; left out: none. */
+  readonly changed?: readonly string[];
   readonly taken: readonly Taken[];
   /** Up to here `doubtOf` may have what is here: it has to say. */
   readonly doubtSeq: number;

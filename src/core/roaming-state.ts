@@ -52,6 +52,8 @@ export class RoamingState {
   #turns: Turn[] = [[0, 0]];
   leaving: Leaving | null = null;
   sources: Source[] = [];
+  /** Filters that the client has asked for or given up here since then. */
+  readonly changed: Set<string> = new Set();
   /** Where messages of regions belong that have not said otherwise. */
   rest: string;
   /** By which messages are judged. */
@@ -111,6 +113,7 @@ export class RoamingState {
     state.#turns = [...record.turns];
     state.leaving = record.leaving;
     state.sources = record.sources.map((source) => ({ ...source }));
+    for (const filter of record.changed ?? []) state.changed.add(filter);
     for (const taken of record.taken) state.taken.set(taken.region, taken);
     state.doubtSeq = record.doubtSeq;
     state.doubtOf = record.doubtOf;
@@ -193,6 +196,7 @@ export class RoamingState {
       turns: this.#turns,
       leaving: this.leaving,
       sources: this.sources.map((source) => ({ ...source })),
+      ...(this.sources.length > 0 && this.changed.size > 0 ? { changed: [...this.changed] } : {}),
       taken: [...this.taken.values()],
       doubtSeq: this.doubtSeq,
       doubtOf: this.doubtOf,
@@ -340,6 +344,7 @@ export class RoamingState {
 
   /** What is there is wanted, from where this region has come with it before. `born` 0: not known. */
   addSource(region: string, born: number): void {
+    if (this.sources.length === 0) this.changed.clear();
     const taken = this.taken.get(region);
     const isSame = taken !== undefined && (born === 0 || taken.born === born);
     this.taken.delete(region);

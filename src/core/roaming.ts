@@ -6,6 +6,7 @@
  */
 
 import { type Anew, Beginnings } from './beginnings.ts';
+import { learnSubscriptions } from './learned-subscriptions.ts';
 import { linkIdOf } from './link-names.ts';
 import type { MovedEntry } from './moved-entry.ts';
 import type { Arrival, Coming, MovingSessions, Place } from './moving-sessions.ts';
@@ -203,7 +204,16 @@ export class Roaming implements MovingSessions {
     }
     // Nobody else can hand them over now.
     if (handed === null) this.cut(session, false);
+    const source = roam.sourceOf(at);
+    if (source !== null) source.isUnheard = handed === null;
     sessions.save(session);
+  }
+
+  /** What its client had subscribed to in a region that was silent when it came from there. */
+  learn(session: Session, source: Source, there: SessionRecord): void {
+    source.isUnheard = false;
+    learnSubscriptions(this.services, session, there.subscriptions);
+    this.save(session);
   }
 
   /** It was on its way to another region, and its client is here again. */
@@ -317,10 +327,11 @@ export class Roaming implements MovingSessions {
     if (roam !== null && roam.sources.length > 0) this.mover?.begin(session);
   }
 
-  /** What it subscribes to now no other region knows of. */
-  changed(session: Session): void {
+  /** It has asked for these filters, or given them up: no other region knows of it. */
+  changed(session: Session, filters: readonly string[]): void {
     const { roam } = session;
     if (roam === null || roam.leaving !== null || roam.sources.length === 0) return;
+    for (const filter of filters) roam.changed.add(filter);
     if (!roam.isCut) this.cut(session, true);
   }
 

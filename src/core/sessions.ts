@@ -268,7 +268,10 @@ export class Sessions {
   ): Ticket {
     if (session.ownership !== null) this.tenure!.changed(session, added, removed);
     if (session.durable) this.#core.directory?.changed(session);
-    if (session.roam !== null) this.#core.roaming?.changed(session);
+    if (session.roam !== null) {
+      const filters = [...added.map(({ filter }) => filter), ...removed];
+      this.#core.roaming?.changed(session, filters);
+    }
     return this.save(session);
   }
 

@@ -55,7 +55,7 @@ export const roamingPlants: readonly RoamingPlant[] = [
   },
   {
     name: 'a region says that its messages belong elsewhere before that is subscribed to them',
-    ...{ kinds: CUTS, faults: 4, delayMaxMs: 300, seed: 5, devices: 1 },
+    ...{ kinds: CUTS, faults: 4, delayMaxMs: 300, seed: 80, devices: 1 },
     sabotage: saysWordEarly,
   },
   {

@@ -3,6 +3,7 @@
  * waits there, page by page; a page is asked for when the one before is durable here. What a session still
  * has elsewhere is in its record, so all of this goes on after a restart of either end.
  */
+import { isGivenUp } from '../../core/learned-subscriptions.ts';
 import type { MovedEntry } from '../../core/moved-entry.ts';
 import type { Clock, Log, Random, Scheduler, Ticket } from '../../core/ports.ts';
 import type { Roaming } from '../../core/roaming.ts';
@@ -452,6 +453,9 @@ export class RegionMover implements Mover, RoamingEars {
     if (isDone) {
       const ask = { kind: 'forget', client: clientId, epoch, born } as const;
       pull.n = this.#ask(region, ask, (answer) => this.#answered(pull, answer, []));
+    } else if (source.isUnheard === true && roam.leaving === null) {
+      const ask = { kind: 'pull', client: clientId, epoch, isFirst: true } as const;
+      pull.n = this.#ask(region, ask, (answer) => this.#answered(pull, answer, []));
     } else {
       // What is wanted is subscribed to there before that region stops to keep it.
       const cuts = roam.isCut && links.sync(region);
@@ -486,6 +490,11 @@ export class RegionMover implements Mover, RoamingEars {
     const roam = session.roam!;
     if (session.ended || !roam.sources.includes(source)) return;
     switch (answer.kind) {
+      case 'session':
+        if (answer.record !== undefined) roaming.learn(session, source, answer.record);
+        else source.isUnheard = false;
+        this.#step(pull, nowMs);
+        return;
       case 'page':
         this.#paged(pull, answer, entries, nowMs);
         return;
@@ -559,7 +568,8 @@ export class RegionMover implements Mover, RoamingEars {
     const { roaming, clock } = this.#parts;
     const { session, source } = pull;
     const roam = session.roam!;
-    const wanted = roam.isAnew ? unknownTo(fresh) : fresh;
+    const known = roam.isAnew ? unknownTo(fresh) : fresh;
+    const wanted = known.filter((entry) => !isGivenUp(session, entry));
     this.counters.takenIn += wanted.length;
     pull.idle = 0;
     pull.isTaking = true;
