@@ -67,6 +67,7 @@ export class RoamingDevice {
     }
     const client = new Client(socket, 5, this.id);
     const beganMs = performance.now();
+    const sentMs = Math.round(performance.timeOrigin + beganMs);
     const wasBlind = this.#ledger.isBlind;
     const { promise: ended, resolve } = Promise.withResolvers<void>();
     client.send(
@@ -85,7 +86,9 @@ export class RoamingDevice {
     }
     const tookMs = performance.now() - beganMs;
     if (!first.sessionPresent) {
-      if (!this.#isFirst) this.#ledger.sessionLost(this.id, region);
+      // What it was told of, a row has.
+      const isUnknown = !this.#isSubscribed && (wasBlind || this.#ledger.isBlind);
+      if (!this.#isFirst) this.#ledger.sessionLost(this.id, region, sentMs, isUnknown);
       this.#received.clear();
       this.#open.clear();
       this.#isSubscribed = false;

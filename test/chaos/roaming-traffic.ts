@@ -98,6 +98,7 @@ export class RoamingTraffic {
         const topic = `to/${devices[prng.between(0, devices.length - 1)]}/${place}/${qos}`;
         const seq = (counts.get(topic) ?? 0) + 1;
         counts.set(topic, seq);
+        ledger.sent(topic, seq, qos);
         const acked = client.publish(topic, String(seq), { qos }).then(
           () => ledger.acked(topic, seq, qos),
           () => {},

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { MovingFault, MovingRegions } from './moving-regions.ts';
 import { Prng } from './prng.ts';
 import { type Leave, RoamingDevice } from './roaming-device.ts';
-import { RoamingLedger, type RoamingVerdict } from './roaming-ledger.ts';
+import { type Fork, RoamingLedger, type RoamingVerdict } from './roaming-ledger.ts';
 import { RoamingTraffic } from './roaming-traffic.ts';
 
 export interface RoamingChaosOptions {
@@ -72,6 +72,7 @@ class Run {
   #moves = 0;
   #refused = 0;
   #kills = 0;
+  #isOver = false;
 
   constructor(options: RoamingChaosOptions) {
     this.#options = options;
@@ -87,6 +88,7 @@ class Run {
       devices: ids,
       ledger: this.#ledger,
     });
+    this.#ledger.onFork = (id, fork) => void this.#rejoined(id, fork);
     await this.#collect(names[0]!);
     for (const [i, id] of ids.entries()) {
       const device = new RoamingDevice(id, this.#ledger, new Prng(seed + i));
@@ -136,9 +138,26 @@ class Run {
     }
   }
 
+  /** It has subscribed anew, and the regions have told each other. */
+  async #rejoined(id: string, fork: Fork): Promise<void> {
+    await this.#known(this.#devices.find((one) => one.id === id)!);
+    if (fork.toMs === Number.POSITIVE_INFINITY)
+      fork.toMs = performance.timeOrigin + performance.now();
+  }
+
+  /** A region that is dead, or has just come back, has not heard what is wanted of it. */
   async #known(device: RoamingDevice): Promise<void> {
-    while (!device.isSubscribed) await sleep(10);
-    await sleep(LINKED_MS);
+    while (!this.#isOver) {
+      await sleep(10);
+      if (!device.isSubscribed || this.#ledger.isBlind) continue;
+      const kills = this.#kills;
+      const isLinked = await this.#options.regions.linksUp().then(
+        () => true,
+        () => false,
+      );
+      if (isLinked) await sleep(LINKED_MS);
+      if (isLinked && device.isSubscribed && kills === this.#kills) return;
+    }
   }
 
   /** Of some node; null: all of the region is down. */
@@ -223,6 +242,7 @@ class Run {
   }
 
   async end(): Promise<void> {
+    this.#isOver = true;
     for (const device of this.#devices) device.end();
     await this.#traffic?.end();
   }
@@ -231,12 +251,14 @@ class Run {
 export function describeRoaming(report: RoamingReport): string {
   const { seed, moves, refused, kills, acked, delivered, lost } = report;
   const { qos2Duplicates, qos1Duplicates, outOfOrder, ownedTwice, sessionsLost } = report;
+  const { sessionsUnknown, notOwed, repeatsExcused } = report;
   const { slowestMs, medianMs, p99Ms, examples } = report;
   return [
     `seed ${seed}: ${moves} moves (${refused} refused), ${kills} kills`,
     `acked ${acked}, delivered ${delivered}, lost ${lost}`,
     `QoS 2 twice ${qos2Duplicates}, QoS 1 twice ${qos1Duplicates}, out of order ${outOfOrder}`,
     `doubly owned ${ownedTwice}, sessions lost ${sessionsLost}`,
+    `not promised: sessions ${sessionsUnknown}, messages ${notOwed}, repeats ${repeatsExcused}`,
     `CONNACK after ${medianMs} ms (median), ${p99Ms} ms (p99), ${slowestMs} ms at most`,
     ...examples.map((example) => `  ${example}`),
   ].join('\n');
