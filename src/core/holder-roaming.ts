@@ -1,3 +1,4 @@
+import type { PageReader } from './leaving-queues.ts';
 import { MoveTickets } from './move-tickets.ts';
 import { MovedDoubts } from './moved-doubts.ts';
 import type { MovedEntry } from './moved-entry.ts';
@@ -9,14 +10,15 @@ import type { PublishEncoder } from './publish-encoder.ts';
 import type { QueueEntry } from './queue-entry.ts';
 import type { FoundElsewhere, Placement } from './roam-frame.ts';
 import type { ArrivalAnswer, AskedArrival, RoamHolder } from './roam-holder.ts';
-import { isLeaving, type PageReader, Roaming } from './roaming.ts';
-import type { FetchAnswer, HandedSession } from './roaming-ports.ts';
+import { isLeaving, Roaming } from './roaming.ts';
+import type { FetchAnswer } from './roaming-ports.ts';
 import type { Source } from './roaming-record.ts';
-import { RoamingState } from './roaming-state.ts';
+import { RoamingState, turnAbove } from './roaming-state.ts';
 import type { Services } from './services.ts';
 import type { Session } from './session.ts';
 import { type ListedSession, roams, type SessionDirectory } from './session-directory.ts';
 import { beganMs } from './session-life.ts';
+import { moveIdentity } from './shared-append.ts';
 import type { SharedRoaming } from './shared-roaming.ts';
 
 const US_PER_MS = 1000;
@@ -29,8 +31,6 @@ const TOLD_MAX = 10_000;
 const OPENED_MS = 5000;
 /** A region has said by then what it has to, also after a node of it has died. */
 const AGAIN_MS = 15_000;
-const READ_MESSAGES = 256;
-const READ_BYTES = 64 * 1024;
 const NEVER_EXPIRES = 0xffffffff;
 
 export class HolderRoaming extends Roaming implements RoamHolder {
@@ -230,7 +230,8 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     state.arrived = epoch;
     state.born = epoch;
     state.rest = at;
-    state.beginTurn(1, Math.max(0, handed?.turn ?? roaming?.turns.at(-1)?.[1] ?? 0) + 1);
+    const turn = Math.max(0, handed?.turn ?? roaming?.turns.at(-1)?.[1] ?? 0);
+    state.beginTurn(1, turnAbove(turn, this.services.core.links?.rank ?? 0));
     state.addSource(at, handed?.born ?? 0);
     const moving = this.#make(clientId, state, {
       to: at,
@@ -296,9 +297,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       }
       roam.epoch = epoch;
       roam.arrived = epoch;
-      const turn = handed?.turn ?? found?.record.roaming?.turns.at(-1)?.[1] ?? 0;
-      const here = handed === null && !isNone ? roam.turn + 1 : roam.turn;
-      roam.beginTurn(session.tailSeq + 1, Math.max(turn, here) + 1);
+      this.beginTurn(session, handed?.turn ?? found?.record.roaming?.turns.at(-1)?.[1] ?? 0);
       const known = roam.sourceOf(at);
       if (isNone) {
         roam.rest = this.own;
@@ -318,12 +317,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
           if (!failed) this.#placed(moving, then);
         });
       };
-      const aside = (): void => this.#doubts.keep(moving, session, store);
-      this.whenDurable(moving.settling, () => {
-        if (roam.doubtSeq > 0 || moving.doubts.length === 0) aside();
-        // That region has said what it has of it, or that it has nothing.
-        else this.#comeFrom(moving, session, handed?.taken ?? null, aside);
-      });
+      this.whenDurable(moving.settling, () => this.#doubts.keep(moving, session, store));
     });
   }
 
@@ -348,6 +342,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     if (moving.isCutAtOnce) this.#cutFor(moving, session, settled);
     else settled();
     if (moving.state.sources.length > 0) this.mover?.begin(session);
+    this.mover?.inquire(session);
   }
 
   #cutFor(moving: Moving, session: Session, settled: () => void): void {
@@ -386,15 +381,20 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const moving = this.#movingOf(session);
     const roam = moving.state;
     const wasHere = roam.leaving === null;
+    const isTurned = !wasHere && roam.leaving!.to !== to;
+    if (isTurned && moving.isRestored) return this.#turnOwned(moving, session, to, epoch);
+    if (isTurned) this.doubt(session);
     roam.leaving = { to, epoch };
     this.#settled(moving);
     if (!wasHere) {
-      moving.placement = { ...moving.placement, epoch, away: to };
+      // What nodes have said holds: said again of this CONNECT, it would stand against where they say it belongs.
+      moving.placement = { ...moving.placement, epoch, away: to, isSaid: false };
       // Nobody is told of what is not sure yet.
       if (moving.leaving !== 0) return moving.leaving;
       this.#shared.place(clientId, moving.placement, () => {});
-      return this.save(session);
+      return isTurned ? this.#keepDoubts(moving, session) : this.save(session);
     }
+    roam.givenSeq = 0;
     const { isOpened, isCutAtOnce, sinceMs, placement } = moving;
     const stays = (): void => {
       roam.leaving = null;
@@ -413,6 +413,36 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     return ticket;
   }
 
+  /** What the holder before has given away is known once it is owned here. */
+  #turnOwned(moving: Moving, session: Session, to: string, epoch: number): Ticket {
+    const ticket = this.#tickets.open();
+    this.#owner.own(moving, session, (owned) => {
+      const { leaving } = moving.state;
+      if (owned === null || leaving === null || leaving.epoch > epoch) {
+        this.#tickets.settle(ticket, true);
+        return;
+      }
+      this.whenDurable(this.letGo(owned, to, epoch), (failed) =>
+        this.#tickets.settle(ticket, failed),
+      );
+    });
+    return ticket;
+  }
+
+  #keepDoubts(moving: Moving, session: Session): Ticket {
+    const ticket = this.#tickets.open();
+    this.#owner.own(moving, session, (owned) => {
+      if (owned === null) {
+        this.#tickets.settle(ticket, true);
+        return;
+      }
+      this.#doubts.keep(moving, owned, () =>
+        this.whenDurable(this.save(owned), (failed) => this.#tickets.settle(ticket, failed)),
+      );
+    });
+    return ticket;
+  }
+
   #letGo(moving: Moving, session: Session, ticket: Ticket, stays: () => void): void {
     this.#owner.own(moving, session, (owned) => {
       if (owned === null) {
@@ -426,7 +456,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
         .map(({ fullFilter }) => fullFilter);
       for (const filter of shared) this.services.sessions.unsubscribe(owned, filter);
       if (shared.length > 0) this.services.sessions.changed(owned, [], shared);
-      this.#owner.learnTaken(moving, owned, () =>
+      this.#owner.learnTaken(moving.state, owned, () =>
         this.#placed(moving, () => {
           if (moving.leaving === ticket) moving.leaving = 0;
           this.#tickets.settle(ticket, false);
@@ -446,12 +476,8 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     to: string,
     done: PageReader,
   ): void {
-    const moving = this.#movingOf(session);
-    this.#owner.own(moving, session, (owned) => {
-      if (owned === null) return;
-      const page = this.#doubts.page(moving, had, bytesMax);
-      if (page.length === 0) super.readPage(owned, had, bytesMax, to, done);
-      else done(page, true, false);
+    this.#owner.own(this.#movingOf(session), session, (owned) => {
+      if (owned !== null) super.readPage(owned, had, bytesMax, to, done);
     });
   }
 
@@ -461,18 +487,9 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   /** The node that opens it next must not find what is settled here. */
   protected override forgetUpTo(session: Session, had: number): void {
     const moving = this.#movingOf(session);
-    const { core } = this.services;
     const ticket = this.#tickets.open();
     moving.settling = ticket;
-    const step = (fromSeq: number): void => {
-      core.store.read(session.number, fromSeq, READ_MESSAGES, READ_BYTES, (entries, error) => {
-        for (const entry of entries) if (entry.seq <= had) this.settleMoved(session, entry);
-        const last = entries.at(-1)?.seq ?? had;
-        if (error === null && last < had) step(last + 1);
-        else this.#tickets.settle(ticket, error !== null);
-      });
-    };
-    step(1);
+    this.queues.settleUpTo(session, had, (failed) => this.#tickets.settle(ticket, failed));
   }
 
   override forget(session: Session): Ticket {
@@ -525,7 +542,9 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     const moving = this.#movingOf(session);
     const ticket = this.#tickets.open();
     moving.taking = ticket;
-    this.#queue.append(session, source.born, entries, (failed) => {
+    moving.state.lastSeq = -1;
+    const named = (seq: number) => moveIdentity(source.born, seq);
+    this.#queue.append(session, named, entries, (failed) => {
       if (moving.taking === ticket) moving.taking = 0;
       if (failed) {
         this.#tickets.settle(ticket, true);
@@ -654,29 +673,14 @@ export class HolderRoaming extends Roaming implements RoamHolder {
 
   // ------------------------------------------------------------------ doubts
 
-  override resolveDoubt(session: Session, had: number): void {
-    const moving = this.#movingOf(session);
-    const roam = moving.state;
-    // While it leaves, what was put aside goes where it goes.
-    if (roam.doubtSeq === 0 || roam.isResolving || roam.leaving !== null) return;
-    this.#doubts.putBack(moving, session, had, (failed) => {
-      if (failed) return;
-      roam.doubtSeq = 0;
-      this.save(session);
-    });
+  protected override doubt(session: Session): boolean {
+    const isNew = super.doubt(session);
+    if (isNew) this.#movingOf(session).isKept = false;
+    return isNew;
   }
 
-  /** Handed back by the region that had been given it. */
-  #comeFrom(
-    moving: Moving,
-    session: Session,
-    taken: HandedSession['taken'],
-    then: () => void,
-  ): void {
-    const had = taken?.born === moving.state.born ? taken.had : 0;
-    this.#doubts.putBack(moving, session, had, (failed) => {
-      if (!failed) then();
-    });
+  override resolveDoubt(session: Session, region: string, had: number): void {
+    this.#doubts.resolve(this.#movingOf(session), session, region, had);
   }
 
   // ------------------------------------------------------------------ the end of a move
@@ -736,7 +740,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       this.openedAt(clientId, session.identity, () => {});
     }
     if (!moving.isOpened || state.sources.length > 0 || !state.isCut) return;
-    if (moving.doubts.length > 0) return;
+    if (!state.doubts.isEmpty) return;
     for (const region of this.regions()) if (!state.isHeard(region)) return;
     this.#drop(moving);
   }

@@ -10,6 +10,7 @@ import type { Moving, MovingTable } from './moving-table.ts';
 import { EntryState, type QueueEntry } from './queue-entry.ts';
 import type { Services } from './services.ts';
 import type { Session } from './session.ts';
+import { doubtIdentity } from './shared-append.ts';
 
 export interface MoveParts {
   readonly services: Services;
@@ -29,92 +30,69 @@ export class MovedDoubts {
     this.#queue = queue;
   }
 
-  /** What was given to a region that cannot be asked is put aside: that one says what it has. */
+  /** What was given to regions that have not said what they have of it is put aside, until they do. */
   keep(moving: Moving, session: Session, then: () => void): void {
     const { core } = this.#parts.services;
-    const roam = moving.state;
-    const { doubtSeq } = roam;
-    if (doubtSeq === 0 || doubtSeq <= roam.skipTo) {
-      roam.doubtSeq = moving.doubts.length === 0 ? 0 : doubtSeq;
-      then();
-      return;
-    }
-    const kept = new Map(moving.doubts.map((entry) => [entry.seq, entry]));
+    const { doubts } = moving.state;
+    const fromSeq = doubts.all.at(0)?.fromSeq ?? 0;
+    const upTo = doubts.all.at(-1)?.upTo ?? 0;
     const read: QueueEntry[] = [];
-    const step = (fromSeq: number): void => {
-      core.store.read(session.number, fromSeq, READ_MESSAGES, READ_BYTES, (entries, error) => {
-        const last = entries.at(-1)?.seq ?? doubtSeq;
-        for (const entry of entries) if (entry.seq <= doubtSeq) read.push(entry);
-        if (error === null && last < doubtSeq) step(last + 1);
-        else put();
+    const step = (seq: number): void => {
+      core.store.read(session.number, seq, READ_MESSAGES, READ_BYTES, (entries, error) => {
+        const last = entries.at(-1)?.seq ?? upTo;
+        for (const entry of entries) if (doubts.covers(entry.seq)) read.push(entry);
+        if (error === null && last < upTo) step(last + 1);
+        else this.#putAside(moving, session, read, then);
       });
     };
-    const put = (): void => {
-      for (const entry of read) {
-        const { seq, message, qos, retain, subscriptionIds } = entry;
-        roam.recall(entry);
-        const isReleased = entry.state === EntryState.RELEASED;
-        kept.set(seq, {
-          seq,
-          message,
-          qos,
-          retain,
-          subscriptionIds,
-          id: roam.idOf(seq),
-          isReleased,
-        });
-      }
-      moving.doubts = [...kept.values()].sort((a, b) => a.seq - b.seq);
-      const noted = this.#parts.table.noteDoubts(moving);
-      this.#parts.tickets.when(noted, (failed) => {
-        if (failed) return;
-        for (const entry of read) this.#queue.settle(session, entry);
-        roam.skipTo = Math.max(roam.skipTo, doubtSeq);
-        then();
-      });
-    };
-    step(Math.max(1, roam.skipTo + 1));
+    if (doubts.isEmpty) {
+      moving.isKept = true;
+      then();
+    } else step(fromSeq);
   }
 
-  /** What was put aside comes before all that is in the queue. */
-  page(moving: Moving, had: number, bytesMax: number): readonly MovedEntry[] {
-    if (moving.doubts.length === 0) return [];
-    this.keepBehind(moving, had);
-    const { doubts, state } = moving;
-    let bytes = 0;
-    let count = 0;
-    while (count < doubts.length && count < READ_MESSAGES && bytes < bytesMax) {
-      bytes += doubts[count]!.message.bytes;
-      count++;
-    }
-    const page = doubts.slice(0, count);
-    state.givenSeq = Math.max(state.givenSeq, page.at(-1)?.seq ?? 0);
-    return page;
-  }
-
-  keepBehind(moving: Moving, had: number): void {
-    const owed = moving.doubts.filter(({ seq }) => seq > had);
-    if (owed.length === moving.doubts.length) return;
-    moving.doubts = owed;
-    this.#parts.table.noteDoubts(moving);
-  }
-
-  /** What was put aside and is not had elsewhere goes to the end of the queue; not twice, by its name. */
-  putBack(moving: Moving, session: Session, had: number, done: (failed: boolean) => void): void {
+  #putAside(moving: Moving, session: Session, read: readonly QueueEntry[], then: () => void): void {
     const roam = moving.state;
+    const kept = new Map<number, MovedEntry>();
+    for (const entry of read) {
+      const { seq, message, qos, retain, subscriptionIds } = entry;
+      roam.recall(entry);
+      const isReleased = entry.state === EntryState.RELEASED;
+      const id = roam.idOf(seq);
+      kept.set(seq, { seq, message, qos, retain, subscriptionIds, id, isReleased });
+    }
+    for (const entry of moving.doubts) kept.set(entry.seq, entry);
+    moving.doubts = [...kept.values()].sort((a, b) => a.seq - b.seq);
+    this.#parts.tickets.when(this.#parts.table.noteDoubts(moving), (failed) => {
+      if (failed) return;
+      for (const entry of read) this.#queue.settle(session, entry);
+      moving.isKept = true;
+      then();
+    });
+  }
+
+  /** What that region does not have goes to the end of the queue; not twice, by its name. */
+  resolve(moving: Moving, session: Session, region: string, had: number): void {
+    const roam = moving.state;
+    const doubt = roam.doubts.of(region);
+    if (doubt === null || roam.isResolving || !moving.isKept) return;
+    const isOf = ({ seq }: MovedEntry): boolean => seq >= doubt.fromSeq && seq <= doubt.upTo;
+    const owed = moving.doubts.filter((entry) => isOf(entry) && entry.seq > had);
     const ticket = this.#parts.tickets.open();
     moving.taking = ticket;
     roam.isResolving = true;
-    const owed = moving.doubts.filter(({ seq }) => seq > had);
-    this.#queue.append(session, roam.born, owed, (failed) => {
+    roam.lastSeq = -1;
+    const named = (seq: number) => doubtIdentity(roam.born, doubt.fromSeq, seq);
+    this.#queue.append(session, named, owed, (failed) => {
       roam.isResolving = false;
       if (moving.taking === ticket) moving.taking = 0;
-      if (!failed) {
-        moving.doubts = [];
-        this.#parts.table.noteDoubts(moving);
-      }
       this.#parts.tickets.settle(ticket, failed);
-      done(failed);
+      if (failed || !roam.doubts.has(doubt)) return;
+      roam.doubts.drop(doubt);
+      moving.doubts = moving.doubts.filter((entry) => !isOf(entry));
+      this.#parts.table.note(moving);
+      this.#parts.table.noteDoubts(moving);
+      this.resolve(moving, session, region, had);
     });
   }
 }

@@ -9,7 +9,7 @@ import type { MovedEntry } from './moved-entry.ts';
 import { EntryState, type QueueEntry } from './queue-entry.ts';
 import type { Services } from './services.ts';
 import type { Session } from './session.ts';
-import { moveIdentity, SharedAppend } from './shared-append.ts';
+import { type AppendIdentity, SharedAppend } from './shared-append.ts';
 
 export class MovedQueue {
   readonly #services: Services;
@@ -21,7 +21,7 @@ export class MovedQueue {
   /** Under names that rise with their positions there: the queue drops what it had. */
   append(
     session: Session,
-    born: number,
+    named: (seq: number) => AppendIdentity,
     entries: readonly MovedEntry[],
     done: (failed: boolean) => void,
   ): void {
@@ -35,8 +35,7 @@ export class MovedQueue {
       if (left === 0) bus!.sessions.whenAppended(session.number, () => done(isFailed));
     };
     for (const { seq, message, qos, retain, subscriptionIds, id, isReleased } of entries) {
-      const name = moveIdentity(born, seq);
-      const append = new SharedAppend(message, qos, retain, subscriptionIds, null, name);
+      const append = new SharedAppend(message, qos, retain, subscriptionIds, null, named(seq));
       if (id !== 0) append.sentAs = { packetId: id, isReleased };
       message.unsafeCount++;
       bus!.sessions.enqueue(session.number, append);

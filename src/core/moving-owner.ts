@@ -6,6 +6,7 @@
 import type { MovedDoubts, MoveParts } from './moved-doubts.ts';
 import type { Moving } from './moving-table.ts';
 import type { Source } from './roaming-record.ts';
+import type { RoamingState } from './roaming-state.ts';
 import type { Session } from './session.ts';
 import { moveIdentity } from './shared-append.ts';
 
@@ -98,12 +99,11 @@ export class MovingOwner {
     state.givenSeq = Math.max(state.givenSeq, tailSeq);
     // What had been sent before it was let go of that one knew.
     if (state.restoredSeq === 0) state.doubtUpTo(tailSeq);
-    this.learnTaken(moving, owned, recovered);
+    this.#doubts.keep(moving, owned, () => this.learnTaken(state, owned, recovered));
   }
 
   /** A holder that died may not have noted what it had put into the queue: that knows. */
-  learnTaken(moving: Moving, session: Session, then: () => void): void {
-    const roam = moving.state;
+  learnTaken(roam: RoamingState, session: Session, then: () => void): void {
     const { bus } = this.#parts.services.core;
     const known: Source[] = [...roam.sources];
     for (const taken of roam.taken.values()) known.push({ ...taken, isDone: false });
@@ -118,15 +118,6 @@ export class MovingOwner {
       const { publisherSid } = moveIdentity(source.born, 0);
       bus!.sessions.tookUpTo(session.number, publisherSid!, (seq) => {
         if (seq !== null && seq > source.had) roam.tookUpTo(source, seq);
-        one();
-      });
-    }
-    if (moving.doubts.length > 0) {
-      left++;
-      const { publisherSid } = moveIdentity(roam.born, 0);
-      bus!.sessions.tookUpTo(session.number, publisherSid!, (seq) => {
-        // Some it had put back.
-        this.#doubts.keepBehind(moving, seq ?? 0);
         one();
       });
     }

@@ -28,8 +28,10 @@ export interface Moving {
   /** Of the holder before: how much of the queue that one has given away is not known. */
   isRestored: boolean;
   placement: Placement;
-  /** Given to a region that may or may not have them. */
+  /** Given to regions that may or may not have them, and put aside. */
   doubts: readonly MovedEntry[];
+  /** All that is in doubt is among them. */
+  isKept: boolean;
   /** Letting go; 0: it is not under way. */
   leaving: Ticket;
   /** Being forgotten; 0: it is not. */
@@ -89,6 +91,7 @@ export class MovingTable {
       ...{ clientId, state, coming: null, isOpened: false, sid: '', isCutAtOnce: false, placement },
       ...{
         doubts: [],
+        isKept: true,
         leaving: 0,
         forgetting: 0,
         settling: 0,
@@ -132,6 +135,7 @@ export class MovingTable {
     const moving = this.make(clientId, state, placement, nowMs);
     Object.assign(moving, { coming, isOpened, sid, isCutAtOnce, isRestored: true });
     moving.doubts = this.#early.get(clientId) ?? [];
+    moving.isKept = state.leaving === null;
     return true;
   }
 

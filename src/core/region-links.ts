@@ -132,6 +132,11 @@ export class RegionLinks {
     return this.#terms.find((terms) => terms.region === region) ?? null;
   }
 
+  /** Of this region among all that it has to do with, by their names: another one in each that sees all others. */
+  get rank(): number {
+    return this.#terms.filter(({ region }) => region < this.region).length;
+  }
+
   get peers(): Iterable<LinkPeer> {
     return this.#peers.values();
   }

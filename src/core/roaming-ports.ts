@@ -12,7 +12,7 @@ export interface HandedSession {
   /** QoS 2 messages of the client that are between PUBREC and PUBREL. */
   readonly inboundIds: readonly number[];
   readonly born: number;
-  /** Quarter of the packet identifiers that were given out there last. */
+  /** Turn of the packet identifiers that were given out there last. */
   readonly turn: number;
   /** What that region durably has of this one's queue, of which life of it; null: nothing. */
   readonly taken: { readonly born: number; readonly had: number } | null;
@@ -43,6 +43,8 @@ export interface Mover {
   ): void;
   /** Where a session has gone that was here, as long as that is remembered. */
   goneTo(clientId: string): { readonly to: string; readonly epoch: number } | null;
+  /** Regions may have what is in doubt here: they are asked. */
+  inquire(session: Session): void;
   /** Goes for what other regions still have of it. */
   begin(session: Session): void;
   /** Its word about the session has not come: it is to say once more where its messages belong, or say that of `to`. */

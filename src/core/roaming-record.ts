@@ -27,6 +27,13 @@ export interface Taken {
   readonly had: number;
 }
 
+/** A stretch of the queue that was given to a region: it may have any beginning of it. */
+export interface Doubt {
+  readonly region: string;
+  readonly fromSeq: number;
+  readonly upTo: number;
+}
+
 /** From here on messages of one region, or of one life of a node there, belong to the session at `to`. */
 export interface Stream {
   readonly to: string;
@@ -48,10 +55,8 @@ export interface RoamingRecord {
   /** Filters that the client has asked for or given up here while others had something of it; left out: none. */
   readonly changed?: readonly string[];
   readonly taken: readonly Taken[];
-  /** Up to here `doubtOf` may have what is here: it has to say. */
-  readonly doubtSeq: number;
-  readonly doubtOf: string;
-  /** Up to here another region has it all. */
+  readonly doubts: readonly Doubt[];
+  /** Up to here other regions have it all, but for what is in doubt. */
   readonly skipTo: number;
   readonly rest: string;
   /** Region, or `REGION.INCARNATION` of a node that has said something later; where to, epoch. */

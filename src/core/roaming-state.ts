@@ -3,6 +3,7 @@
  * takes, what is still elsewhere, and which packet identifiers its entries have. State only; `roaming.ts`
  * acts on it, stores keep it as part of the session's record. Data plane.
  */
+import { Doubts } from './doubts.ts';
 import type { Message } from './message.ts';
 import { EntryState, type QueueEntry, SentEntry } from './queue-entry.ts';
 import type { RegionMark } from './region-mark.ts';
@@ -32,7 +33,9 @@ interface Doubtful {
 }
 
 export const ALL_IDS = 65_535;
-/** So many homes in a row have packet identifiers of their own; turns go on rising. */
+/** So many regions have packet identifiers that no home in another one gives, known to it or not. */
+const REGIONS = 4;
+/** Four homes in a row of each of them have identifiers of their own; turns go on rising. */
 export const ID_SHARES = 16;
 export const SHARE_IDS = 4095;
 /** Of a session from before it roamed: all of them. */
@@ -72,15 +75,17 @@ export class RoamingState {
     { count: 0, lastSeq: 0 },
     { count: 0, lastSeq: 0 },
   ];
-  /** Nothing up to here is left. */
+  /** Nothing up to here is left but what is in doubt. */
   skipTo = 0;
   /** How far this region has come with queues of others that it does not ask now. */
   readonly taken: Map<string, Taken> = new Map();
   /** Handed to the region it leaves for, up to here, which may or may not have it. */
   givenSeq = 0;
-  doubtSeq = 0;
-  doubtOf = '';
-  /** That is looked at now. */
+  /** Where the queue ended when its last page was given; -1: none was since something came from elsewhere. */
+  lastSeq = -1;
+  /** Given to regions that have not said how much of it they have. */
+  doubts: Doubts = new Doubts();
+  /** One of them is looked at now. */
   isResolving = false;
   /** Of a datacenter: something of it is still on its way here, by way of another node. */
   isComing = false;
@@ -115,8 +120,7 @@ export class RoamingState {
     state.sources = record.sources.map((source) => ({ ...source }));
     for (const filter of record.changed ?? []) state.changed.add(filter);
     for (const taken of record.taken) state.taken.set(taken.region, taken);
-    state.doubtSeq = record.doubtSeq;
-    state.doubtOf = record.doubtOf;
+    state.doubts = new Doubts(record.doubts);
     state.skipTo = record.skipTo;
     if (record.leaving !== null) state.givenSeq = tailSeq;
     state.rest = record.rest;
@@ -198,8 +202,7 @@ export class RoamingState {
       sources: this.sources.map((source) => ({ ...source })),
       ...(this.sources.length > 0 && this.changed.size > 0 ? { changed: [...this.changed] } : {}),
       taken: [...this.taken.values()],
-      doubtSeq: this.doubtSeq,
-      doubtOf: this.doubtOf,
+      doubts: [...this.doubts.all],
       skipTo: this.skipTo,
       rest: this.rest,
       streams: (this.#kept ?? this.#streams).all(),
@@ -370,6 +373,16 @@ export class RoamingState {
     if (known?.born === born) this.taken.set(region, { region, born, had });
   }
 
+  /** What was given to the region it leaves for may be there. False: nothing was. */
+  doubtGiven(): boolean {
+    const { leaving, givenSeq, skipTo } = this;
+    this.givenSeq = 0;
+    if (leaving === null || givenSeq <= skipTo) return false;
+    this.doubts.add({ region: leaving.to, fromSeq: skipTo + 1, upTo: givenSeq });
+    this.skipTo = givenSeq;
+    return true;
+  }
+
   /** How far this region has come with the queue of that one. */
   takenOf(region: string): Taken | null {
     return this.sourceOf(region) ?? this.taken.get(region) ?? null;
@@ -435,4 +448,10 @@ export class RoamingState {
     for (let seq = firstSeq; seq <= lastSeq; seq++) if (this.idOf(seq) === packetId) return true;
     return false;
   }
+}
+
+/** Of a home that comes behind the one that had `turn`, in the region of that rank. */
+export function turnAbove(turn: number, rank: number): number {
+  const next = turn + 1;
+  return next + (((rank % REGIONS) + REGIONS - (next % REGIONS)) % REGIONS);
 }

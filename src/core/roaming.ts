@@ -7,6 +7,7 @@
 
 import { type Anew, Beginnings } from './beginnings.ts';
 import { learnSubscriptions } from './learned-subscriptions.ts';
+import { LeavingQueues, type PageReader } from './leaving-queues.ts';
 import { linkIdOf } from './link-names.ts';
 import type { MovedEntry } from './moved-entry.ts';
 import type { Arrival, Coming, MovingSessions, Place } from './moving-sessions.ts';
@@ -18,7 +19,7 @@ import type { AnewWord, RoamCodec } from './roam-frame.ts';
 import { RoamVoice } from './roam-voice.ts';
 import type { FetchAnswer, HandedSession, Mover } from './roaming-ports.ts';
 import type { Source } from './roaming-record.ts';
-import { RoamingState } from './roaming-state.ts';
+import { RoamingState, turnAbove } from './roaming-state.ts';
 import type { Services } from './services.ts';
 import type { Session, Subscription } from './session.ts';
 import type { ListedSession, SessionDirectory } from './session-directory.ts';
@@ -27,15 +28,9 @@ import { TicketLine } from './ticket-line.ts';
 /** What waits for a move in memory; beyond it the order is given up. */
 const HELD_MESSAGES_MAX = 10_000;
 const HELD_BYTES_MAX = 16 * 1024 * 1024;
-/** Entries read at once while those are settled that are safe elsewhere. */
-const READ_MESSAGES = 256;
-const READ_BYTES = 64 * 1024;
 
 /** Of notes of what waits for a move. */
 export const HELD_PREFIX = 'roam/';
-
-/** `isAll`: nothing waits behind these. */
-export type PageReader = (entries: readonly MovedEntry[], more: boolean, isAll: boolean) => void;
 
 /** A region, or one life of a node (`by`), says from where on its messages belong to another home. */
 export type Announce = RoamCodec['word'];
@@ -54,6 +49,7 @@ export class Roaming implements MovingSessions {
   readonly #publication: Publication = new Publication();
   readonly #tickets: TicketLine;
   protected readonly beginnings: Beginnings = new Beginnings();
+  protected readonly queues: LeavingQueues;
 
   constructor(
     services: Services,
@@ -63,6 +59,11 @@ export class Roaming implements MovingSessions {
   ) {
     this.services = services;
     this.#tickets = new TicketLine(services);
+    this.queues = new LeavingQueues(
+      services,
+      (session, entry) => this.settleMoved(session, entry),
+      (region, topic) => this.mayHave(region, topic),
+    );
     this.voice = new RoamVoice(services, encoder);
     this.own = own;
     this.directory = directory;
@@ -182,10 +183,7 @@ export class Roaming implements MovingSessions {
       roam.born = epoch;
       roam.rest = at;
     }
-    // A home that cannot be asked, and took it from here, goes on with the turn behind the one here.
-    const turn = handed?.turn ?? found?.record.roaming?.turns.at(-1)?.[1] ?? 0;
-    const here = handed === null && local !== null && !isNone ? roam.turn + 1 : roam.turn;
-    roam.beginTurn(session.tailSeq + 1, Math.max(turn, here) + 1);
+    this.beginTurn(session, handed?.turn ?? found?.record.roaming?.turns.at(-1)?.[1] ?? 0);
     if (handed !== null && handed.inboundIds.length > 0) {
       session.inboundIds ??= new Set();
       for (const id of handed.inboundIds) {
@@ -216,44 +214,41 @@ export class Roaming implements MovingSessions {
     this.save(session);
   }
 
+  /** Behind the home that had `turn`, as far as is known: no other home gives the same packet identifiers. */
+  protected beginTurn({ roam, tailSeq }: Session, turn: number): void {
+    const { links } = this.services.core;
+    roam!.beginTurn(tailSeq + 1, turnAbove(Math.max(turn, roam!.turn), links?.rank ?? 0));
+  }
+
   /** It was on its way to another region, and its client is here again. */
   protected comeBack(
     session: Session,
     handed: HandedSession | null,
     isAllHere: boolean,
-    at: string | null = null,
+    at: string,
   ): void {
     const { sessions } = this.services;
     const { roam } = session;
     if (roam === null || roam.leaving === null) return;
     const { to } = roam.leaving;
+    const taken = handed?.taken ?? null;
+    const had = taken?.born === roam.born ? taken.had : 0;
+    // Whoever answers takes no more of it. What was given to another one is delivered by one of both.
+    if (at !== to) this.doubt(session);
+    else if (handed !== null) roam.skipTo = Math.max(roam.skipTo, had);
+    else if (!isAllHere) this.doubt(session);
     roam.leaving = null;
+    roam.givenSeq = 0;
     session.queue = null;
-    session.loadedSeq = 0;
-    if (handed === null) {
-      // What was given to that region is delivered by one of both: it has to say what it has.
-      roam.doubtSeq = isAllHere ? 0 : Math.max(roam.doubtSeq, roam.givenSeq);
-      roam.doubtOf = to;
-      session.loadedSeq = Math.min(Math.max(roam.doubtSeq, roam.skipTo), session.tailSeq);
-      return;
+    session.loadedSeq = Math.min(roam.skipTo, session.tailSeq);
+    if (handed !== null || isAllHere) this.resolveDoubt(session, at, had);
+    if (handed === null) return;
+    if (at !== to && roam.doubts.of(to) !== null && roam.sourceOf(to) === null) {
+      // What it has taken it may still have.
+      roam.addSource(to, 0);
     }
-    const { record, taken } = handed;
-    if (at === null || at === to || roam.givenSeq === 0) roam.doubtSeq = 0;
-    else {
-      // Handed back by a third region: what the one it was given to has of it only that one knows.
-      roam.doubtSeq = Math.max(roam.doubtSeq, roam.givenSeq);
-      roam.doubtOf = to;
-      session.loadedSeq = Math.min(Math.max(roam.doubtSeq, roam.skipTo), session.tailSeq);
-      if (roam.sourceOf(to) === null) roam.addSource(to, 0);
-    }
-    if (taken !== null && taken.born === roam.born) {
-      // What is durable there is that region's to hand back.
-      roam.skipTo = Math.max(roam.skipTo, taken.had);
-    }
-    if (roam.skipTo > 0) {
-      session.loadedSeq = Math.min(Math.max(roam.doubtSeq, roam.skipTo), session.tailSeq);
-      this.forgetUpTo(session, roam.skipTo);
-    }
+    if (roam.skipTo > 0) this.forgetUpTo(session, roam.skipTo);
+    const { record } = handed;
     const filters = new Set(record.subscriptions.map(({ filter }) => filter));
     for (const filter of [...(session.subscriptions?.keys() ?? [])]) {
       if (!filters.has(filter)) sessions.unsubscribe(session, filter);
@@ -343,8 +338,10 @@ export class Roaming implements MovingSessions {
     session.roam ??= new RoamingState(this.own, session.tailSeq);
     const { roam } = session;
     const wasHere = roam.leaving === null;
+    if (!wasHere && roam.leaving!.to !== to) this.doubt(session);
     roam.leaving = { to, epoch };
     if (!wasHere) return sessions.save(session);
+    roam.givenSeq = 0;
     this.release(session);
     if (session.owner !== null) {
       core.stats.sessionsTakenOver++;
@@ -382,57 +379,7 @@ export class Roaming implements MovingSessions {
 
   /** What follows `had`, which is durable elsewhere: that goes. */
   readPage(session: Session, had: number, bytesMax: number, to: string, done: PageReader): void {
-    const { core } = this.services;
-    const { roam, number } = session;
-    if (roam === null || session.ended) {
-      done([], false, true);
-      return;
-    }
-    const fromSeq = Math.max(1, roam.skipTo + 1);
-    const { tailSeq } = session;
-    const { inflightMessagesMax } = core.limits;
-    core.store.read(
-      number,
-      fromSeq,
-      READ_MESSAGES,
-      Math.min(bytesMax, READ_BYTES),
-      (read, error) => {
-        if (session.ended || roam.leaving === null) return;
-        if (error !== null) {
-          core.log.error({ err: error, clientId: session.clientId }, 'queue could not be read');
-          return;
-        }
-        const page: MovedEntry[] = [];
-        for (const entry of read) {
-          const { seq, message, qos, retain, subscriptionIds } = entry;
-          if (seq <= had) {
-            this.settleMoved(session, entry);
-            continue;
-          }
-          roam.recall(entry);
-          const isReleased = entry.state === EntryState.RELEASED;
-          const wasSent = isReleased || entry.sentBefore;
-          if (!wasSent && !this.mayHave(to, message.topic)) {
-            core.drop('not_authorized_receive', session.clientId, message.topic);
-            this.settleMoved(session, entry);
-            continue;
-          }
-          const id = wasSent || roam.isDoubtful(seq, qos, inflightMessagesMax) ? roam.idOf(seq) : 0;
-          page.push({ seq, message, qos, retain, subscriptionIds, id, isReleased });
-        }
-        if (page.length === 0 && read.length > 0) {
-          roam.skipTo = read.at(-1)!.seq;
-          this.readPage(session, had, bytesMax, to, done);
-          return;
-        }
-        roam.skipTo = Math.max(roam.skipTo, Math.min(had, session.tailSeq));
-        roam.givenSeq = Math.max(roam.givenSeq, page.at(-1)?.seq ?? 0);
-        // What has come while it was read has not been seen.
-        const isStill = session.tailSeq === tailSeq;
-        const isAll = isStill && (read.length === 0 || read.at(-1)!.seq === tailSeq);
-        done(page, read.length > 0 || !isStill, isAll);
-      },
-    );
+    this.queues.readPage(session, had, bytesMax, to, done);
   }
 
   protected settleMoved(session: Session, entry: QueueEntry): void {
@@ -448,59 +395,30 @@ export class Roaming implements MovingSessions {
 
   /** Settles what another region has, of a session that is served here again. */
   protected forgetUpTo(session: Session, had: number): void {
-    const { core } = this.services;
-    const step = (fromSeq: number): void => {
-      core.store.read(session.number, fromSeq, READ_MESSAGES, READ_BYTES, (read, error) => {
-        if (error !== null || session.ended) return;
-        for (const entry of read) if (entry.seq <= had) this.settleMoved(session, entry);
-        const last = read.at(-1)?.seq ?? had;
-        if (last < had) step(last + 1);
-      });
-    };
-    if (had > 0) step(1);
+    this.queues.settleUpTo(session, had, () => {});
   }
 
-  /** A region says how far it has come with what was given to it: the rest is delivered here. */
-  resolveDoubt(session: Session, had: number): void {
-    const { core, delivery, sessions } = this.services;
-    const { roam } = session;
-    if (roam === null || roam.doubtSeq === 0 || roam.isResolving) return;
-    const { doubtSeq, givenSeq } = roam;
-    roam.isResolving = true;
-    const ended = (): void => {
-      roam.isResolving = false;
-    };
-    core.store.read(session.number, 1, READ_MESSAGES, READ_BYTES, (read, error) => {
-      ended();
-      if (session.ended || roam.leaving !== null || roam.doubtSeq !== doubtSeq) return;
-      if (error !== null) return;
-      let isLast = read.length === 0;
-      for (const entry of read) {
-        if (entry.seq > doubtSeq) {
-          isLast = true;
-          break;
-        }
-        if (entry.seq > had) this.#again(session, roam, entry);
-        this.settleMoved(session, entry);
-      }
-      if (isLast) {
-        roam.doubtSeq = 0;
-        if (givenSeq === roam.givenSeq) roam.givenSeq = 0;
-      }
-      sessions.save(session);
-      delivery.pump(session);
-      if (!isLast) this.resolveDoubt(session, had);
-    });
+  /** What was given to the region it leaves for may be there: that one has to say. False: nothing was. */
+  protected doubt(session: Session): boolean {
+    if (session.roam?.doubtGiven() !== true) return false;
+    this.mover?.inquire(session);
+    return true;
   }
 
-  /** At the end of the queue, under the identifier it may have been sent under. */
-  #again(session: Session, roam: RoamingState, entry: QueueEntry): void {
-    const { seq, message, qos, retain, subscriptionIds } = entry;
-    roam.recall(entry);
-    const again = new QueueEntry(++session.tailSeq, message, qos, retain, subscriptionIds, false);
-    roam.giveId(again.seq, roam.idOf(seq), entry.state === EntryState.RELEASED);
-    roam.recall(again);
-    this.services.delivery.takeIn(session, again);
+  /** `region` says how far it has come with what was given to it, and takes no more of that: the rest is here. */
+  resolveDoubt(session: Session, region: string, had: number): void {
+    this.queues.resolve(session, region, had);
+  }
+
+  /** That far `region` has come with this queue, which it asks for no more. The ticket that makes it known here. */
+  closeTaken(session: Session, region: string, had: number): Ticket {
+    const roam = session.roam!;
+    if (roam.leaving?.to === region && had > roam.skipTo) {
+      roam.skipTo = had;
+      this.forgetUpTo(session, had);
+    }
+    this.resolveDoubt(session, region, had);
+    return this.save(session);
   }
 
   /** All of it is elsewhere. */
@@ -526,6 +444,7 @@ export class Roaming implements MovingSessions {
       delivery.takeIn(session, entry);
     }
     source.had = entries.at(-1)!.seq;
+    roam.lastSeq = -1;
     const ticket = sessions.save(session);
     delivery.pump(session);
     return ticket;

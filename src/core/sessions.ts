@@ -415,7 +415,7 @@ export class Sessions {
       session.roam = RoamingState.restored(core.links.region, roaming, headSeq, tailSeq);
       // What is claimed from now on is above it, whatever the clock says after a start.
       core.directory?.observe(session.roam.latest);
-      const goneSeq = Math.min(Math.max(roaming.doubtSeq, roaming.skipTo), tailSeq);
+      const goneSeq = Math.min(roaming.skipTo, tailSeq);
       session.loadedSeq = Math.max(session.loadedSeq, goneSeq);
     }
 

@@ -38,6 +38,14 @@ export function moveIdentity(born: number, seq: number): AppendIdentity {
   return { publisherSid: `m${hexOf(born)}`, publisherSeq: seq };
 }
 
+/**
+ * Of one that was given to another region, which never took it: its place in this queue before, and where the
+ * stretch began that was in doubt. One stretch may be known before those that come before it.
+ */
+export function doubtIdentity(born: number, fromSeq: number, seq: number): AppendIdentity {
+  return { publisherSid: `m${hexOf(born)}${hexOf(fromSeq)}`, publisherSeq: seq };
+}
+
 /** Of even length: queues store names of hex digits as bytes. */
 function hexOf(epoch: number): string {
   return epoch.toString(16).padStart(14, '0');

@@ -54,6 +54,8 @@ class FakeMover implements Mover {
 
   askAgain(): void {}
 
+  inquire(): void {}
+
   asked(): void {}
 }
 

@@ -48,6 +48,8 @@ class FakeMover implements Mover {
     return null;
   }
 
+  inquire(): void {}
+
   begin(): void {}
   askAgain(clientId: string, region: string, to: string, epoch: number): void {
     this.asksAgain.push(`${region} of ${clientId}: to ${to} ${epoch}`);

@@ -196,16 +196,46 @@ t.test('what was sent is known to have been, until it is settled', (t) => {
 t.test('what another region has, and what it may have, is known after a restart', (t) => {
   const state = new RoamingState('eu', 0);
   state.skipTo = 12;
-  state.doubtSeq = 20;
-  state.doubtOf = 'us';
   state.leaving = { to: 'us', epoch: 9 };
-  const { skipTo, doubtSeq, doubtOf, leaving, givenSeq } = again(state, 13, 30);
+  state.givenSeq = 20;
+  t.ok(state.doubtGiven());
+  state.leaving = { to: 'ap', epoch: 10 };
+  const { skipTo, doubts, leaving, givenSeq } = again(state, 13, 30);
+  const ofUs = { region: 'us', fromSeq: 13, upTo: 20 };
   t.same(
-    { skipTo, doubtSeq, doubtOf, leaving, givenSeq },
-    { skipTo: 12, doubtSeq: 20, doubtOf: 'us', leaving: { to: 'us', epoch: 9 }, givenSeq: 30 },
+    { skipTo, doubts: doubts.all, leaving, givenSeq },
+    { skipTo: 20, doubts: [ofUs], leaving: { to: 'ap', epoch: 10 }, givenSeq: 30 },
   );
   t.end();
 });
+
+t.test(
+  'what is in doubt between several regions is told apart, and none of it is left behind',
+  (t) => {
+    const state = new RoamingState('eu', 0);
+    const given = (to: string, upTo: number): boolean => {
+      state.leaving = { to, epoch: 9 };
+      state.givenSeq = upTo;
+      return state.doubtGiven();
+    };
+    t.ok(given('us', 20));
+    t.notOk(given('ap', 20), 'nothing was given there');
+    t.ok(given('ap', 35));
+    t.ok(given('us', 40));
+    t.equal(state.skipTo, 40);
+    const ofUs = state.doubts.of('us')!;
+    t.same(ofUs, { region: 'us', fromSeq: 1, upTo: 20 });
+    t.same(state.doubts.of('ap'), { region: 'ap', fromSeq: 21, upTo: 35 });
+    state.doubts.drop(ofUs);
+    t.notOk(state.doubts.has(ofUs));
+    t.same(
+      [20, 21, 35, 36, 41].map((seq) => state.doubts.covers(seq)),
+      [false, true, true, true, false],
+    );
+    t.same(state.doubts.of('us'), { region: 'us', fromSeq: 36, upTo: 40 });
+    t.end();
+  },
+);
 
 t.test('turns that are saved with a session are those its entries have', (t) => {
   const state = new RoamingState('eu', 10);

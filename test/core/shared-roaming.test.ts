@@ -233,6 +233,26 @@ t.test('a word that was lost with the queue it was in is said once more', async 
   t.strictSame(eu.queueOf('$link/us').slice(4), words, 'all say so of one that nobody knows here');
 });
 
+t.test(
+  'a session that goes on to a third region belongs there once its nodes say so',
+  async (t) => {
+    const { eu } = await setUp();
+    const session = eu.session('dev');
+    eu.holder.letGo(session, 'us', 5e15);
+    eu.settle();
+    eu.holder.redirectOwn(session, 'us', 5e15);
+    eu.settle();
+    const words = ['node to us', 'node to us', 'region to us'];
+    t.strictSame(eu.queueOf('$link/us'), words);
+    eu.holder.letGo(session, 'ap', 6e15);
+    eu.settle();
+    t.strictSame(eu.queueOf('$link/us'), words, 'nothing is said of that CONNECT yet');
+    eu.holder.redirectOwn(session, 'ap', 6e15);
+    eu.settle();
+    t.strictSame(eu.queueOf('$link/us').slice(3), ['node to ap', 'node to ap', 'region to ap']);
+  },
+);
+
 /** Its client was elsewhere, and is here again; `silent` has not said so, and so its region has not. */
 function thereAndBack(eu: MovingDatacenter, silent: FakeNode): void {
   const session = eu.session('dev');

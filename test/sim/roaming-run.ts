@@ -246,6 +246,8 @@ class RoamingRun {
     await flowUntil(this.#kernel, HEAL_MS, isDone, 250);
     // What must not come has time to come.
     await flow(this.#kernel, SETTLE_MS);
+    // What a client that began anew has elsewhere may end only now, and what was wanted for it.
+    await flowUntil(this.#kernel, HEAL_MS, () => this.#site.isLinked, 250);
   }
 
   #judge(): void {

@@ -14,9 +14,10 @@ export class FrameDamage extends Error {}
 export interface Ask {
   /**
    * `offer`: whoever asks has something, and is not asked for it. `again`: what the region asked has said of where
-   * its messages belong has not come; it belongs to `to`.
+   * its messages belong has not come; it belongs to `to`. `took`: how far have you come with what was given to
+   * you? `closed`: I have come as far as `had`, and take no more.
    */
-  readonly kind: 'pull' | 'forget' | 'moved' | 'where' | 'offer' | 'again';
+  readonly kind: 'pull' | 'forget' | 'moved' | 'where' | 'offer' | 'again' | 'took' | 'closed';
   /** Comes back in the answer. */
   readonly n: string;
   readonly client: string;
@@ -35,7 +36,7 @@ export interface Ask {
 
 export interface Answer {
   /** `wait`: ask again; `newer`: this region, or `to`, has a later CONNECT; `moved`: `to` has it. */
-  readonly kind: 'page' | 'session' | 'none' | 'wait' | 'newer' | 'moved';
+  readonly kind: 'page' | 'session' | 'none' | 'wait' | 'newer' | 'moved' | 'took';
   readonly re: string;
   readonly client: string;
   readonly to?: string;
@@ -44,11 +45,14 @@ export interface Answer {
   readonly turn?: number;
   readonly record?: SessionRecord;
   readonly inboundIds?: readonly number[];
+  /** How far this region has come with the queue of who asks, which it asks for no more; left out: it goes on. */
   readonly taken?: { readonly born: number; readonly had: number } | null;
   /** More waits behind this page. */
   readonly more?: boolean;
   /** Nothing will ever come again. */
   readonly isLast?: boolean;
+  /** Regions that have not said here that nothing of theirs comes any more. */
+  readonly unheard?: readonly string[];
 }
 
 /** From here on messages of the region that says so belong to the session at `to`. */

@@ -25,6 +25,8 @@ export interface HomeParts {
   readonly counters: RoamingCounters;
   /** A session here has a later CONNECT than the region that asks for it. */
   readonly reclaim: (session: Session, from: string) => void;
+  /** It is to be forgotten, once all know how far it had come with their queues. */
+  readonly close: (session: Session) => void;
   /** Its home fetches what is here. */
   readonly isAsked: (session: Session) => void;
 }
@@ -61,6 +63,8 @@ export class HomeDesk {
     else if (ask.kind === 'where') this.#tellHome(from, ask, session);
     else if (ask.kind === 'forget') this.#forget(from, ask, session);
     else if (ask.kind === 'offer') this.#offered(from, ask, session);
+    else if (ask.kind === 'took') this.#took(from, ask, session);
+    else if (ask.kind === 'closed') this.#closed(from, ask, session);
     else if (ask.kind === 'pull') this.#pull(from, ask, session);
   }
 
@@ -78,7 +82,12 @@ export class HomeDesk {
   #moved(from: string, { client, epoch }: Ask, session: Session | null): void {
     const { roaming } = this.#parts;
     if (session === null || session.roam === null) roaming.tellMoved(client, from, epoch);
-    else if (session.roam.epoch < epoch) roaming.redirectOwn(session, from, epoch);
+    else if (session.roam.epoch < epoch) {
+      // Who has come to have it since has not heard that.
+      if (session.roam.saidOf(roaming.own) >= epoch) {
+        roaming.sayAgain(client, session, from, epoch);
+      } else roaming.redirectOwn(session, from, epoch);
+    }
   }
 
   /** Behind what it says is all that it had said of the session before. */
@@ -97,7 +106,10 @@ export class HomeDesk {
     if (session !== null) session.owner?.close('session_taken_over');
     const gone = this.#gone.get(ask.client);
     if (gone === undefined || gone.to === from) this.#answer(from, ask, { kind: 'none' });
-    else this.#answer(from, ask, { kind: 'moved', to: gone.to, epoch: gone.epoch });
+    else {
+      const { to, epoch } = gone;
+      this.#answer(from, ask, { kind: 'moved', to, epoch, taken: null });
+    }
   }
 
   /** Whoever asks does not have it, whatever was given there. */
@@ -121,9 +133,16 @@ export class HomeDesk {
       this.#answer(from, ask, { kind: 'wait' });
       return;
     }
-    if (!this.#isEmptied(session)) {
-      // Its client was here since all of it was fetched.
+    if (!this.#isEmptied(session) || roam.lastSeq !== session.tailSeq) {
+      // Its client was here since all of it was fetched, or what a third region had has come.
       this.#answer(from, ask, { kind: 'wait', more: true });
+      return;
+    }
+    const { taken } = roam;
+    // Who is in doubt about what was given here has nobody else to ask.
+    if (taken.size > (taken.has(from) ? 1 : 0)) {
+      this.#parts.close(session);
+      this.#answer(from, ask, { kind: 'wait' });
       return;
     }
     this.#gone.delete(clientId);
@@ -144,6 +163,38 @@ export class HomeDesk {
     this.#answer(from, ask, { kind: 'wait' });
   }
 
+  /** Whoever asks is in doubt about what it has given to this region. */
+  #took(from: string, ask: Ask, session: Session): void {
+    const { roaming } = this.#parts;
+    if (session.roam?.sourceOf(from)) {
+      // It says so with what it asks for.
+      this.#answer(from, ask, { kind: 'wait' });
+      return;
+    }
+    roaming.whenDurable(roaming.save(session), (failed) => {
+      if (failed || session.ended || session.roam?.sourceOf(from)) return;
+      this.#answer(from, ask, { kind: 'took', taken: takenBy(session, from) });
+    });
+  }
+
+  /** Whoever asks is about to forget how far it has come with the queue here. */
+  #closed(from: string, ask: Ask, session: Session): void {
+    const { roaming } = this.#parts;
+    const { roam } = session;
+    if (roam === null || roam.born !== ask.born) {
+      this.#answer(from, ask, { kind: 'none' });
+      return;
+    }
+    const ticket = roaming.closeTaken(session, from, ask.had ?? 0);
+    if (roam.doubts.of(from) !== null) {
+      this.#answer(from, ask, { kind: 'wait' });
+      return;
+    }
+    roaming.whenDurable(ticket, (failed) => {
+      if (!failed) this.#answer(from, ask, { kind: 'none' });
+    });
+  }
+
   /** It goes on to a third region; what this one has of the queue of whoever asks stays with it. */
   #pointOn(from: string, ask: Ask, session: Session): void {
     const { roaming } = this.#parts;
@@ -157,17 +208,22 @@ export class HomeDesk {
       ticket = roaming.save(session);
     }
     roaming.whenDurable(ticket, (failed) => {
-      if (!failed) {
-        this.#answer(from, ask, { kind: 'moved', to, epoch, taken: takenBy(session, from) });
-      }
+      if (failed) return;
+      const known = roam.sourceOf(from) === null ? { taken: takenBy(session, from) } : {};
+      this.#answer(from, ask, { kind: 'moved', to, epoch, ...known });
     });
   }
 
   #pull(from: string, ask: Ask, session: Session): void {
     const { roaming } = this.#parts;
     const leaving = session.roam?.leaving ?? null;
-    if (leaving === null || leaving.to === from) this.#parts.isAsked(session);
-    if (leaving !== null && leaving.to !== from) {
+    const isForOther = leaving !== null && leaving.to !== from;
+    if (!isForOther) this.#parts.isAsked(session);
+    // Whatever was given there before, it has that much of it, and asks anew.
+    if (ask.isFirst !== true && session.roam !== null) {
+      roaming.resolveDoubt(session, from, hadOf(ask, session));
+    }
+    if (isForOther && (ask.isFirst === true || ask.epoch <= leaving.epoch)) {
       // What that one has taken of the queue only it knows.
       this.#pointOn(from, ask, session);
       return;
@@ -192,7 +248,8 @@ export class HomeDesk {
       roam.dropSource(source);
       ticket = Math.max(ticket, roaming.save(session));
     }
-    if (!roaming.isInboundSettled(session)) {
+    const isOpen = ask.isFirst !== true && roam.doubts.of(from) !== null;
+    if (isOpen || !roaming.isInboundSettled(session)) {
       this.#answer(from, ask, { kind: 'wait' });
       return;
     }
@@ -220,16 +277,20 @@ export class HomeDesk {
 
   #page(from: string, ask: Ask, session: Session): void {
     const { roaming, counters } = this.#parts;
-    const { born } = session.roam!;
-    const had = ask.born === born ? (ask.had ?? 0) : 0;
+    const { born, doubts } = session.roam!;
+    const had = hadOf(ask, session);
+    // What turns out to be here after all comes behind what is read now.
+    const isSure = doubts.isEmpty;
     roaming.readPage(session, had, PAGE_BYTES, from, (entries, more, isAll) => {
       const { roam } = session;
       if (roam === null) return;
       counters.handedOver += entries.length;
-      const isLast = !more && this.#isEmptied(session);
+      const isLast = !more && isSure && this.#isEmptied(session);
+      if (isLast) roam.lastSeq = session.tailSeq;
       const taken = takenBy(session, from);
       const { epoch } = roam;
-      const page = { kind: 'page', born, epoch, more, isLast, taken } as const;
+      const unheard = more || isLast ? [] : this.#unheardOf(session);
+      const page = { kind: 'page', born, epoch, more, isLast, taken, unheard } as const;
       this.#answer(from, ask, page, entries);
       // Behind the last of what waits: so it stays in order with what comes over the link from here on.
       if (ask.cuts === true && isAll) roaming.redirectOwn(session, from, ask.epoch);
@@ -237,13 +298,21 @@ export class HomeDesk {
   }
 
   /** Nothing that is published anywhere comes here for it any more. */
-  #isEmptied({ roam }: Session): boolean {
-    const { links, roaming } = this.#parts;
-    if (roam === null || roam.sources.length > 0) return false;
-    if (!roam.isOver(roaming.own)) return false;
-    for (const origin of links.regions()) if (!roam.isOver(origin)) return false;
-    return true;
+  #isEmptied(session: Session): boolean {
+    const { roaming } = this.#parts;
+    const { roam } = session;
+    if (roam === null || roam.sources.length > 0 || !roam.doubts.isEmpty) return false;
+    return roam.isOver(roaming.own) && this.#unheardOf(session).length === 0;
   }
+
+  #unheardOf({ roam }: Session): readonly string[] {
+    return [...this.#parts.links.regions()].filter((origin) => !roam!.isOver(origin));
+  }
+}
+
+/** How far the region that asks has come with this queue. */
+function hadOf(ask: Ask, { roam }: Session): number {
+  return ask.born === roam?.born ? (ask.had ?? 0) : 0;
 }
 
 /** How far this region had come with the queue of the one that asks. */

@@ -20,6 +20,7 @@ import {
   type Moved,
 } from './frame.ts';
 import { HomeDesk } from './home-desk.ts';
+import { Inquiries } from './inquiries.ts';
 import { Offers } from './offers.ts';
 import { RoamingCounters } from './roaming-counters.ts';
 import type { RoamingEars, RoamingLinks } from './roaming-links.ts';
@@ -63,6 +64,7 @@ interface Pull {
   /** A page is on its way to the disk. */
   isTaking: boolean;
   othersDueMs: number;
+  unheardDueMs: number;
 }
 
 const TICK_MS = 10;
@@ -74,6 +76,8 @@ const POLL_MS = 20;
 const POLL_MS_MAX = 5000;
 const DOWN_MS = 100;
 const OTHERS_MS = 1000;
+/** Words are on their way for a while. */
+const UNHEARD_AFTER = 20;
 const LOG_EVERY_MS = 10_000;
 
 export class RegionMover implements Mover, RoamingEars {
@@ -81,6 +85,7 @@ export class RegionMover implements Mover, RoamingEars {
   readonly #parts: MoverParts;
   readonly #desk: HomeDesk;
   readonly #offers: Offers;
+  readonly #inquiries: Inquiries;
   readonly #fetches: Set<Fetch> = new Set();
   readonly #searches: Searches;
   readonly #pulls: Map<string, Pull> = new Map();
@@ -104,6 +109,12 @@ export class RegionMover implements Mover, RoamingEars {
       counters: this.counters,
       reclaim: (session, from) => this.#reclaim(session, from),
       isAsked: (session) => this.#offers.asked(session),
+      close: (session) => this.#inquiries.close(session),
+    });
+    this.#inquiries = new Inquiries({
+      roaming,
+      ask: (region, ask, taken) => this.#ask(region, ask, taken),
+      giveUp: (n) => this.#asked.delete(n),
     });
     this.#offers = new Offers({
       roaming,
@@ -130,6 +141,7 @@ export class RegionMover implements Mover, RoamingEars {
       roaming.restored(session);
       this.begin(session);
       this.#offers.add(session);
+      this.inquire(session);
     }
     this.#stopTick = this.#parts.scheduler.every(TICK_MS, () => this.#tick());
   }
@@ -285,7 +297,7 @@ export class RegionMover implements Mover, RoamingEars {
   }
 
   #fetched(fetch: Fetch, answer: FetchAnswer): void {
-    const { done, epoch, n } = fetch;
+    const { done, n, epoch } = fetch;
     this.#fetches.delete(fetch);
     this.#asked.delete(n);
     if (done === null) return;
@@ -346,11 +358,15 @@ export class RegionMover implements Mover, RoamingEars {
       if (known !== undefined) this.#asked.delete(known.n);
       const pull: Pull = {
         ...{ session, source, n: '', askedMs: 0, dueMs: 0, idle: 0 },
-        ...{ heldSinceMs: 0, isTaking: false, othersDueMs: 0 },
+        ...{ heldSinceMs: 0, isTaking: false, othersDueMs: 0, unheardDueMs: 0 },
       };
       this.#pulls.set(key, pull);
       this.#step(pull, this.#parts.clock.monotonicMs());
     }
+  }
+
+  inquire(session: Session): void {
+    this.#inquiries.add(session);
   }
 
   *#pullsOf(clientId: string): Iterable<Pull> {
@@ -382,6 +398,7 @@ export class RegionMover implements Mover, RoamingEars {
     this.#searches.tick(nowMs);
     for (const pull of this.#pulls.values()) this.#look(pull, nowMs);
     this.#offers.tick(nowMs);
+    this.#inquiries.tick(nowMs);
   }
 
   #look(pull: Pull, nowMs: number): void {
@@ -502,10 +519,7 @@ export class RegionMover implements Mover, RoamingEars {
         this.#lost(pull, answer);
         return;
       case 'moved':
-        if (roam.doubtSeq > 0 && roam.doubtOf === source.region) {
-          const { taken } = answer;
-          roaming.resolveDoubt(session, taken?.born === roam.born ? taken.had : 0);
-        }
+        this.#took(pull, answer);
         if (answer.to !== undefined && answer.to !== roaming.own) {
           this.#isAt(pull, answer.to);
           return;
@@ -517,8 +531,17 @@ export class RegionMover implements Mover, RoamingEars {
         return;
       default:
         if (answer.more === true) source.isDone = false;
-        pull.dueMs = nowMs + WAIT_MS;
+        // To forget it may have to wait for a region that is away.
+        pull.idle++;
+        pull.dueMs = nowMs + (source.isDone ? idleMs(pull) : WAIT_MS);
     }
+  }
+
+  /** That region says what it has of what it was given from here. */
+  #took({ session, source }: Pull, { taken }: Answer): void {
+    if (taken === undefined) return;
+    const had = taken?.born === session.roam!.born ? taken.had : 0;
+    this.#parts.roaming.resolveDoubt(session, source.region, had);
   }
 
   #paged(pull: Pull, answer: Answer, entries: readonly MovedEntry[], nowMs: number): void {
@@ -532,10 +555,7 @@ export class RegionMover implements Mover, RoamingEars {
     if (answer.epoch !== undefined && roam.leaving === null && answer.epoch < roam.epoch) {
       roam.arrived = Math.max(roam.arrived, answer.epoch + 1);
     }
-    if (roam.doubtSeq > 0 && roam.doubtOf === source.region) {
-      const { taken } = answer;
-      roaming.resolveDoubt(session, taken?.born === roam.born ? taken.had : 0);
-    }
+    this.#took(pull, answer);
     const fresh = entries.filter(({ seq }) => seq > source.had);
     if (fresh.length > 0) {
       this.#take(pull, fresh);
@@ -543,7 +563,7 @@ export class RegionMover implements Mover, RoamingEars {
     }
     if (answer.more === true) {
       this.#step(pull, nowMs);
-    } else if (answer.isLast === true && roam.doubtSeq === 0) {
+    } else if (answer.isLast === true && roam.doubts.of(source.region) === null) {
       source.isDone = true;
       roaming.release(session);
       pull.isTaking = true;
@@ -560,7 +580,22 @@ export class RegionMover implements Mover, RoamingEars {
       else pull.dueMs = nowMs + POLL_MS;
     } else {
       pull.idle++;
-      pull.dueMs = nowMs + Math.min(POLL_MS_MAX, pull.idle < 100 ? POLL_MS : POLL_MS * pull.idle);
+      pull.dueMs = nowMs + idleMs(pull);
+      this.#tellUnheard(pull, answer.unheard ?? [], nowMs);
+    }
+  }
+
+  /** That region has come to have the session when words about it had been said already. */
+  #tellUnheard(pull: Pull, regions: readonly string[], nowMs: number): void {
+    const { roaming, links } = this.#parts;
+    const { session } = pull;
+    const { epoch, leaving } = session.roam!;
+    if (leaving !== null || pull.idle < UNHEARD_AFTER || nowMs < pull.unheardDueMs) return;
+    pull.unheardDueMs = nowMs + OTHERS_MS;
+    const { clientId: client } = session;
+    for (const region of regions) {
+      if (region === roaming.own) roaming.sayAgain(client, session, region, epoch);
+      else links.ask(region, encodeFrame({ kind: 'moved', client, epoch, n: '' }));
     }
   }
 
@@ -627,7 +662,7 @@ export class RegionMover implements Mover, RoamingEars {
     const roam = session.roam!;
     // Its queue is gone, and what is here of it.
     roam.sources = roam.sources.filter((one) => one !== source);
-    if (roam.doubtOf === source.region) roaming.resolveDoubt(session, 0);
+    roaming.resolveDoubt(session, source.region, 0);
     if (!source.isDone && roam.leaving === null) {
       // It never said, and never will, from where on its messages are for here.
       roaming.cut(session, false);
@@ -642,6 +677,10 @@ export class RegionMover implements Mover, RoamingEars {
 /** For a client that knows nothing of that session: it has what it has acknowledged, and no packet identifier. */
 function unknownTo(entries: readonly MovedEntry[]): readonly MovedEntry[] {
   return entries.filter(({ isReleased }) => !isReleased).map((entry) => ({ ...entry, id: 0 }));
+}
+
+function idleMs({ idle }: Pull): number {
+  return Math.min(POLL_MS_MAX, idle < 100 ? POLL_MS : POLL_MS * idle);
 }
 
 function keyOf(clientId: string, region: string): string {
