@@ -556,6 +556,10 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     return ticket;
   }
 
+  override whenTaken(session: Session, then: () => void): void {
+    this.whenDurable(this.#movingOf(session).taking, then);
+  }
+
   override cut(session: Session): void {
     const moving = this.#movingOf(session);
     const roam = moving.state;

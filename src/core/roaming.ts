@@ -421,6 +421,11 @@ export class Roaming implements MovingSessions {
     return this.save(session);
   }
 
+  /** What is on its way into the queue from other regions is there, and how far these are known to have come. */
+  whenTaken(_session: Session, then: () => void): void {
+    then();
+  }
+
   /** All of it is elsewhere. */
   forget(session: Session): Ticket {
     const { sessions } = this.services;

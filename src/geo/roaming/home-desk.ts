@@ -172,8 +172,11 @@ export class HomeDesk {
       return;
     }
     roaming.whenDurable(roaming.save(session), (failed) => {
-      if (failed || session.ended || session.roam?.sourceOf(from)) return;
-      this.#answer(from, ask, { kind: 'took', taken: takenBy(session, from) });
+      if (failed) return;
+      roaming.whenTaken(session, () => {
+        if (session.ended || session.roam?.sourceOf(from)) return;
+        this.#answer(from, ask, { kind: 'took', taken: takenBy(session, from) });
+      });
     });
   }
 
@@ -209,8 +212,10 @@ export class HomeDesk {
     }
     roaming.whenDurable(ticket, (failed) => {
       if (failed) return;
-      const known = roam.sourceOf(from) === null ? { taken: takenBy(session, from) } : {};
-      this.#answer(from, ask, { kind: 'moved', to, epoch, ...known });
+      roaming.whenTaken(session, () => {
+        const known = roam.sourceOf(from) === null ? { taken: takenBy(session, from) } : {};
+        this.#answer(from, ask, { kind: 'moved', to, epoch, ...known });
+      });
     });
   }
 
@@ -254,9 +259,12 @@ export class HomeDesk {
       return;
     }
     roaming.whenDurable(ticket, (failed) => {
-      if (failed || session.ended || session.roam?.leaving?.to !== from) return;
-      if (ask.isFirst === true) this.#handOver(from, ask, session);
-      else this.#page(from, ask, session);
+      if (failed) return;
+      roaming.whenTaken(session, () => {
+        if (session.ended || session.roam?.leaving?.to !== from) return;
+        if (ask.isFirst === true) this.#handOver(from, ask, session);
+        else this.#page(from, ask, session);
+      });
     });
   }
 
