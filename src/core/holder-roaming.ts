@@ -13,7 +13,7 @@ import type { ArrivalAnswer, AskedArrival, RoamHolder } from './roam-holder.ts';
 import { isLeaving, Roaming } from './roaming.ts';
 import type { FetchAnswer } from './roaming-ports.ts';
 import type { Source } from './roaming-record.ts';
-import { RoamingState, turnAbove } from './roaming-state.ts';
+import { RoamingState } from './roaming-state.ts';
 import type { Services } from './services.ts';
 import type { Session } from './session.ts';
 import { type ListedSession, roams, type SessionDirectory } from './session-directory.ts';
@@ -231,7 +231,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
     state.born = epoch;
     state.rest = at;
     const turn = Math.max(0, handed?.turn ?? roaming?.turns.at(-1)?.[1] ?? 0);
-    state.beginTurn(1, turnAbove(turn, this.services.core.links?.rank ?? 0));
+    state.beginTurn(1, this.turnBehind(turn));
     state.addSource(at, handed?.born ?? 0);
     const moving = this.#make(clientId, state, {
       to: at,

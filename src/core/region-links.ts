@@ -137,6 +137,11 @@ export class RegionLinks {
     return this.#terms.filter(({ region }) => region < this.region).length;
   }
 
+  /** With this one. */
+  get regionCount(): number {
+    return this.#terms.length + 1;
+  }
+
   get peers(): Iterable<LinkPeer> {
     return this.#peers.values();
   }

@@ -33,9 +33,7 @@ interface Doubtful {
 }
 
 export const ALL_IDS = 65_535;
-/** So many regions have packet identifiers that no home in another one gives, known to it or not. */
-const REGIONS = 4;
-/** Four homes in a row of each of them have identifiers of their own; turns go on rising. */
+/** So many homes in a row have packet identifiers of their own; turns go on rising. */
 export const ID_SHARES = 16;
 export const SHARE_IDS = 4095;
 /** Of a session from before it roamed: all of them. */
@@ -450,8 +448,8 @@ export class RoamingState {
   }
 }
 
-/** Of a home that comes behind the one that had `turn`, in the region of that rank. */
-export function turnAbove(turn: number, rank: number): number {
+/** Of a home that comes behind the one that had `turn`, in the region of that rank among so many. */
+export function turnAbove(turn: number, rank: number, regions: number): number {
   const next = turn + 1;
-  return next + (((rank % REGIONS) + REGIONS - (next % REGIONS)) % REGIONS);
+  return next + ((rank + regions - (next % regions)) % regions);
 }

@@ -216,8 +216,12 @@ export class Roaming implements MovingSessions {
 
   /** Behind the home that had `turn`, as far as is known: no other home gives the same packet identifiers. */
   protected beginTurn({ roam, tailSeq }: Session, turn: number): void {
+    roam!.beginTurn(tailSeq + 1, this.turnBehind(Math.max(turn, roam!.turn)));
+  }
+
+  protected turnBehind(turn: number): number {
     const { links } = this.services.core;
-    roam!.beginTurn(tailSeq + 1, turnAbove(Math.max(turn, roam!.turn), links?.rank ?? 0));
+    return turnAbove(turn, links?.rank ?? 0, links?.regionCount ?? 1);
   }
 
   /** It was on its way to another region, and its client is here again. */
