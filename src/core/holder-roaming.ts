@@ -282,10 +282,12 @@ export class HolderRoaming extends Roaming implements RoamHolder {
       const before = [...(session.subscriptions?.keys() ?? [])];
       const inboundBefore = session.inboundIds ?? new Set<number>();
       const leftFor = roam.leaving.to;
-      this.comeBack(session, handed, isNone, at);
-      if (handed !== null) {
+      const from = this.comeBack(session, handed, isNone, found, at);
+      if (from !== null) {
         const removed = before.filter((filter) => session.subscriptions?.has(filter) !== true);
-        sessions.changed(session, handed.record.subscriptions, removed);
+        sessions.changed(session, from.subscriptions, removed);
+      }
+      if (handed !== null) {
         for (const id of inboundBefore) {
           if (!handed.inboundIds.includes(id)) core.store.removeInboundId(session.number, id);
         }

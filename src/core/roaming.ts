@@ -166,7 +166,7 @@ export class Roaming implements MovingSessions {
     const handed = answer.kind === 'handed' ? answer.handed : null;
     const at = answer.kind === 'handed' ? answer.home : home;
     if (local !== null) {
-      this.comeBack(local, handed, isNone, at);
+      this.comeBack(local, handed, isNone, found, at);
     } else {
       const record = handed?.record ?? found?.record ?? null;
       if (record === null || record.expiryIntervalS === 0) return;
@@ -224,16 +224,20 @@ export class Roaming implements MovingSessions {
     return turnAbove(turn, links?.rank ?? 0, links?.regionCount ?? 1);
   }
 
-  /** It was on its way to another region, and its client is here again. */
+  /**
+   * It was on its way to another region, and its client is here again. `handed`: by the region `at`; null: it is
+   * silent, `found` is what the directory says, or it has nothing of it (`isAllHere`). Answers what it has its
+   * subscriptions from now; null: it has those it had.
+   */
   protected comeBack(
     session: Session,
     handed: HandedSession | null,
     isAllHere: boolean,
+    found: ListedSession | null,
     at: string,
-  ): void {
-    const { sessions } = this.services;
+  ): SessionRecord | null {
     const { roam } = session;
-    if (roam === null || roam.leaving === null) return;
+    if (roam === null || roam.leaving === null) return null;
     const { to } = roam.leaving;
     const taken = handed?.taken ?? null;
     const had = taken?.born === roam.born ? taken.had : 0;
@@ -246,20 +250,29 @@ export class Roaming implements MovingSessions {
     session.queue = null;
     session.loadedSeq = Math.min(roam.skipTo, session.tailSeq);
     if (handed !== null || isAllHere) this.resolveDoubt(session, at, had);
-    if (handed === null) return;
+    if (handed === null) {
+      // Its client may have subscribed to more there, and to less.
+      if (isAllHere || found === null || found.home === this.own) return null;
+      return this.#subscribeAs(session, found.record);
+    }
     if (at !== to && roam.doubts.of(to) !== null && roam.sourceOf(to) === null) {
       // What it has taken it may still have.
       roam.addSource(to, 0);
     }
     if (roam.skipTo > 0) this.forgetUpTo(session, roam.skipTo);
-    const { record } = handed;
+    session.inboundIds = null;
+    return this.#subscribeAs(session, handed.record);
+  }
+
+  #subscribeAs(session: Session, record: SessionRecord): SessionRecord {
+    const { sessions } = this.services;
     const filters = new Set(record.subscriptions.map(({ filter }) => filter));
     for (const filter of [...(session.subscriptions?.keys() ?? [])]) {
       if (!filters.has(filter)) sessions.unsubscribe(session, filter);
     }
     for (const subscription of record.subscriptions) sessions.subscribe(session, subscription);
     sessions.countQuota(session);
-    session.inboundIds = null;
+    return record;
   }
 
   /** It is in memory before its CONNECT goes on: nothing comes with that. */

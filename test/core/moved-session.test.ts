@@ -257,3 +257,29 @@ t.test('another region says that it has begun a session anew', async (t) => {
   t.equal(three.roam.leaving, null, 'but not for anybody else');
   t.strictSame(said, []);
 });
+
+t.test('back from a region that is silent, it has what it subscribed to there', async (t) => {
+  const { directory, world, roaming, mover } = await setUp();
+  const client = world.connected(5, 'one', kept);
+  client.subscribe('old/#', 1);
+  world.settle();
+  roaming.letGo(roaming.session('one')!, 'far', directory.nextEpoch());
+  world.settle();
+  t.ok(client.sink.ended, 'it has gone there');
+  directory.list('one', null, 0);
+  mover.answer = { kind: 'silent' };
+  const back = world.client(5, 'one');
+  back.connect(kept);
+  world.settle();
+  directory.answer();
+  world.settle();
+  t.ok(back.accepted(), 'session present');
+  t.strictSame(mover.fetched, ['one from far']);
+  const session = roaming.session('one')!;
+  t.strictSame([...session.subscriptions!.keys()], ['wanted/#'], 'as that region has listed it');
+  const publisher = world.connected(5, 'publisher');
+  publisher.publish('old/a', 'unwanted', { qos: 1, id: 1 });
+  publisher.publish('wanted/a', 'wanted', { qos: 1, id: 2 });
+  world.settle();
+  t.strictSame(back.payloads(), ['wanted']);
+});

@@ -356,3 +356,27 @@ t.test(
     t.notOk(eu.notes.has('m/dev'), 'and nothing is left of it');
   },
 );
+
+t.test('back from a region that is silent, it has what it subscribed to there', async (t) => {
+  const { eu, one, two } = await setUp();
+  const session = eu.session('dev');
+  eu.holder.letGo(session, 'us', 5e15);
+  eu.settle();
+  const { roaming: _, ...record } = session.record();
+  const [before] = record.subscriptions;
+  const listed = { ...record, subscriptions: [{ ...before!, filter: 'new/dev' }], will: null };
+  const found = { home: 'us', epoch: 6e15, timeUs: 5, record: listed };
+  eu.mover.answer = { kind: 'silent' };
+  eu.holder.arriveAt({ client: 'dev', found, isSure: true, isClean: false }, () => {});
+  eu.settle();
+  const back = one.world.client(5, 'dev');
+  back.connect(kept);
+  eu.settle();
+  t.ok(back.accepted(), 'session present');
+  t.strictSame([...eu.session('dev').subscriptions!.keys()], ['new/dev']);
+  const publisher = two.world.connected(5, 'publisher', kept);
+  publisher.publish('to/dev', 'unwanted', { qos: 1, id: 1 });
+  publisher.publish('new/dev', 'wanted', { qos: 1, id: 2 });
+  eu.settle();
+  t.strictSame(back.payloads(), ['wanted'], 'every node knows');
+});
