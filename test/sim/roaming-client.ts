@@ -49,6 +49,8 @@ export interface RoamingGuide {
   connecting(device: RoamingClient, region: string): void;
   /** No session was found where one was: true if that is nobody's fault. */
   excuses(device: RoamingClient, region: string): boolean;
+  /** A subscription has ended; true: another region still collects for it, and has to hear of that. */
+  isCollected(device: RoamingClient): boolean;
   /** Whether what is published anywhere from now on is owed to that filter. */
   isOwed(region: string, filter: string): boolean;
   trace(clientId: string, text: string): void;
@@ -405,8 +407,9 @@ export class RoamingClient {
     if (this.#asked.size === 0) this.#mustAsk = false;
     for (const [index, filter] of asked.filters.entries()) {
       if (filter.startsWith('$share/')) continue;
-      if (asked.isEnd) ledger.unsubscribed(this.clientId, filter);
-      else if (reasonCodes[index] !== this.options.qos) {
+      if (asked.isEnd) {
+        if (!this.#guide.isCollected(this)) ledger.unsubscribed(this.clientId, filter);
+      } else if (reasonCodes[index] !== this.options.qos) {
         ledger.fault(`${this.clientId}: ${filter} granted ${reasonCodes[index]}`);
       } else this.#granted.add(filter);
     }

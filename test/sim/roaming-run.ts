@@ -154,6 +154,7 @@ class RoamingRun {
       isRooted: (device) => watch.isRooted(device),
       connecting: (device, region) => watch.connecting(device, region),
       excuses: (device, region) => watch.excuses(device, region),
+      isCollected: (device) => watch.isCollected(device),
       isOwed: (region, filter) => filter.startsWith(`chaos/${region}/`) || watch.isLinked,
       trace: (clientId, text) => kernel.trace(null, `${clientId} ${text}`),
     };

@@ -24,6 +24,7 @@ export interface RoamingCounts {
   ordersExcused: number;
   unknown: number;
   unlisted: number;
+  collected: number;
 }
 
 export type RoamingOutcome = RunOutcome<RoamingCounts>;
@@ -108,6 +109,7 @@ export function noRoamingCounts(): RoamingCounts {
     ordersExcused: 0,
     unknown: 0,
     unlisted: 0,
+    collected: 0,
   };
 }
 
@@ -128,10 +130,18 @@ function describePlan({ seed, regions, topology, nodes, ...plan }: RoamingPlan):
 function countsOf(report: RoamingRunReport): RoamingCounts {
   const { moves, away, acked, delivered, lost, duplicates, orderViolations } = report;
   const { sessionsLost, repeatsExcused, ordersExcused } = report;
-  const { unknown, unlisted } = report.excused;
+  const { unknown, unlisted, collected } = report.excused;
   return {
     ...{ faults: report.happened.length, moves, away, acked, delivered, lost, duplicates },
-    ...{ orderViolations, sessionsLost, repeatsExcused, ordersExcused, unknown, unlisted },
+    ...{
+      orderViolations,
+      sessionsLost,
+      repeatsExcused,
+      ordersExcused,
+      unknown,
+      unlisted,
+      collected,
+    },
   };
 }
 
@@ -141,7 +151,7 @@ export function describeRoamingCounts(sum: RoamingCounts): string {
     `delivered ${sum.delivered}, lost ${sum.lost}, duplicates ${sum.duplicates}, ` +
     `order violations ${sum.orderViolations}, sessions lost ${sum.sessionsLost}; not promised: ` +
     `order ${sum.ordersExcused}, repeats ${sum.repeatsExcused}, sessions ${sum.unknown}, ` +
-    `not listed ${sum.unlisted}`
+    `not listed ${sum.unlisted}, ended elsewhere ${sum.collected}`
   );
 }
 

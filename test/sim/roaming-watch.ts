@@ -83,6 +83,8 @@ export interface RoamingExcuses {
   unknown: number;
   /** The directory had no row yet, and those who had it could not be asked. */
   unlisted: number;
+  /** Subscriptions that ended while another region had the session, too. */
+  collected: number;
 }
 
 /** No node of the region has its links. */
@@ -93,7 +95,7 @@ const TAKEOVER_MS = 2000;
 const SURE_DELAY_MS = 100;
 
 export class RoamingWatch {
-  readonly excused: RoamingExcuses = { unknown: 0, unlisted: 0 };
+  readonly excused: RoamingExcuses = { unknown: 0, unlisted: 0, collected: 0 };
   /** Served without what their home has. */
   away = 0;
   readonly #site: RegionSite;
@@ -286,6 +288,13 @@ export class RoamingWatch {
     if (isAskable) return false;
     if (hasAnswer && home === null && others.length > 0) this.excused.unlisted++;
     else this.excused.unknown++;
+    return true;
+  }
+
+  isCollected({ clientId, region }: RoamingClient): boolean {
+    const standings = standingsOf(this.#site, clientId);
+    if (standings.every((one) => one.region === region)) return false;
+    this.excused.collected++;
     return true;
   }
 
