@@ -250,6 +250,8 @@ export class Roaming implements MovingSessions {
     session.queue = null;
     session.loadedSeq = Math.min(roam.skipTo, session.tailSeq);
     if (handed !== null || isAllHere) this.resolveDoubt(session, at, had);
+    // A holder that died may have noted that it is elsewhere, and not settled it.
+    if (roam.skipTo > 0) this.forgetUpTo(session, roam.skipTo);
     if (handed === null) {
       // Its client may have subscribed to more there, and to less.
       if (isAllHere || found === null || found.home === this.own) return null;
@@ -259,7 +261,6 @@ export class Roaming implements MovingSessions {
       // What it has taken it may still have.
       roam.addSource(to, 0);
     }
-    if (roam.skipTo > 0) this.forgetUpTo(session, roam.skipTo);
     session.inboundIds = null;
     return this.#subscribeAs(session, handed.record);
   }

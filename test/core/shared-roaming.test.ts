@@ -380,3 +380,38 @@ t.test('back from a region that is silent, it has what it subscribed to there', 
   eu.settle();
   t.strictSame(back.payloads(), ['wanted'], 'every node knows');
 });
+
+t.test('what is noted to be elsewhere and was not settled is not delivered', async (t) => {
+  const { eu, one, two, device } = await setUp();
+  device.sink.close();
+  eu.settle();
+  const publisher = two.world.connected(5, 'publisher', kept);
+  publisher.publish('to/dev', 'there', { qos: 2, id: 1 });
+  publisher.publish('to/dev', 'perhaps', { qos: 2, id: 2 });
+  eu.settle();
+  eu.holder.letGo(eu.session('dev'), 'us', 5e15);
+  eu.settle();
+  // The holder dies with what it was about to settle.
+  one.world.store.settle = () => {};
+  const page = (had: number): void => {
+    eu.holder.readPage(eu.session('dev'), had, 65_536, 'us', () => {});
+    eu.settle();
+  };
+  page(0);
+  page(1);
+  eu.holder.save(eu.session('dev'));
+  eu.holder.close();
+  eu.hold(two);
+  t.equal(eu.queueOf('dev').length, 2);
+
+  eu.mover.answer = { kind: 'silent' };
+  const { roaming: _, ...record } = eu.session('dev').record();
+  const found = { home: 'us', epoch: 6e15, timeUs: 5, record: { ...record, will: null } };
+  eu.holder.arriveAt({ client: 'dev', found, isSure: true, isClean: false }, () => {});
+  eu.settle();
+  t.strictSame(
+    eu.queueOf('dev'),
+    [],
+    'one is settled, the other one put aside until us says whether it has it',
+  );
+});
