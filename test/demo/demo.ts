@@ -11,10 +11,11 @@ import { retainedOf } from '../chaos/retained-digest.ts';
 import { TcpProxy } from '../support/tcp-proxy.ts';
 import { ControlRoom } from './control-room.ts';
 import { Device } from './device.ts';
+import { Orders } from './orders.ts';
 
 export interface DemoOptions {
   readonly nodesPerRegion: number;
-  /** Datacenters of Cassandra; none: retained messages pass by links alone. */
+  /** Datacenters of Cassandra; none: retained messages pass by links alone, and sessions do not roam. */
   readonly datacenters: readonly string[];
   readonly devices: number;
   /** How many times faster than usual things happen. */
@@ -26,6 +27,7 @@ const REGIONS: readonly string[] = ['eu', 'us', 'ap'];
 const FIRST = REGIONS[0]!;
 const STATUS_MS = 5000;
 const EVERY_MS = 400;
+const ORDER_EVERY_MS = 100;
 /** One way; a round trip of a link takes twice that. */
 const FAR_MS = 60;
 const LINKS_MS_MAX = 90_000;
@@ -39,6 +41,9 @@ export class Demo {
   readonly #doors: Map<string, TcpProxy> = new Map();
   readonly #rooms: ControlRoom[] = [];
   readonly #devices: Device[] = [];
+  /** Null: sessions do not roam. */
+  #orders: Orders | null = null;
+  #forgotten = 0;
   readonly #acked: Set<string> = new Set();
   readonly #beganMs: number = performance.now();
   #outages: number[] = [];
@@ -49,23 +54,35 @@ export class Demo {
   constructor(options: DemoOptions) {
     this.#options = options;
     const { nodesPerRegion: nodes, datacenters } = options;
+    const section = this.#roams ? { roaming: true } : {};
     this.#site = new RegionSite({
-      regions: REGIONS.map((name) => ({ name, nodes })),
-      topology: 'ring',
+      regions: REGIONS.map((name) => ({ name, nodes, section })),
+      // Sessions roam among regions of which each two are linked.
+      topology: this.#roams ? 'mesh' : 'ring',
       folder: this.#folder,
       datacenters,
     });
     process.once('exit', () => rmSync(this.#folder, { recursive: true, force: true }));
   }
 
-  /** True: everything that was acknowledged has come to every control room. */
+  get #roams(): boolean {
+    return this.#options.datacenters.length > 0;
+  }
+
+  /** True: everything that was acknowledged has come to every control room, and each order to its device. */
   async run(): Promise<boolean> {
     await this.#start();
     const ends = this.#devices.map((device) => device.run());
+    if (this.#roams) await this.#giveOrders();
     this.#status = setInterval(() => this.#sayStatus(), STATUS_MS / this.#options.pace);
     await this.#wait(8000);
     await this.#story();
-    this.#say('Everything is back. Devices stop; what is on its way arrives.');
+    this.#orders?.stop();
+    if (this.#orders !== null) {
+      this.#say('Everything is back. No more orders; those on their way arrive.');
+      await this.#until(() => this.#orders!.isDone);
+    }
+    this.#say('Devices stop; what is on its way arrives.');
     for (const device of this.#devices) device.stop();
     await Promise.race([Promise.all(ends), pause(SETTLED_MS_MAX)]);
     return await this.#settle();
@@ -78,6 +95,7 @@ export class Demo {
     clearInterval(this.#status);
     for (const device of this.#devices) device.destroy();
     for (const room of this.#rooms) room.end();
+    this.#orders?.end();
     for (const door of this.#doors.values()) await door.close();
     await this.#site.end();
     rmSync(this.#folder, { recursive: true, force: true });
@@ -95,7 +113,9 @@ export class Demo {
   async #start(): Promise<void> {
     const { nodesPerRegion, datacenters, devices } = this.#options;
     const nodes = nodesPerRegion === 1 ? 'one node' : `${nodesPerRegion} nodes and a Redis`;
-    this.#say(`Three regions, ${REGIONS.join(', ')}, of ${nodes} each; links in a ring.`);
+    this.#say(
+      `Three regions, ${REGIONS.join(', ')}, of ${nodes} each; links in a ring${this.#roams ? ', both ways' : ''}.`,
+    );
     if (datacenters.length > 0) {
       this.#say(`Cassandra with ${datacenters.length} datacenters: this takes a while.`);
     }
@@ -123,9 +143,15 @@ export class Demo {
           name: `device-${index + 1}`,
           doors,
           everyMs: EVERY_MS,
+          roams: this.#roams,
           events: {
             acked: (name, number) => this.#acked.add(`${name}:${number}`),
             back: (outageMs) => this.#outages.push(outageMs),
+            ordered: (name, payload) => this.#orders?.came(name, payload),
+            forgotten: (name, region) => {
+              this.#forgotten++;
+              this.#say(`!!! ${name} was told in ${region} that it has no session`);
+            },
           },
         },
         REGIONS[index % REGIONS.length]!,
@@ -133,6 +159,15 @@ export class Demo {
       this.#devices.push(device);
     }
     this.#say(`${devices} devices say where they are, and move from region to region.`);
+  }
+
+  /** Nothing is owed to who has not subscribed yet. */
+  async #giveOrders(): Promise<void> {
+    await this.#until(() => this.#devices.every(({ isSubscribed }) => isSubscribed));
+    const names = this.#devices.map(({ name }) => name);
+    this.#orders = new Orders(this.#doors.get(FIRST)!.port, names);
+    await this.#orders.start(ORDER_EVERY_MS / this.#options.pace);
+    this.#say(`Their sessions go with them: headquarters in ${FIRST} give orders to each.`);
   }
 
   /** What control rooms want has to be known at the other ends before anything is owed to them. */
@@ -230,8 +265,10 @@ export class Demo {
     });
     const heard = this.#rooms.map(({ region, heard }) => `${region} ${heard}`);
     const moves = this.#devices.reduce((sum, device) => sum + device.moves, 0);
+    const orders = this.#orders;
+    const given = orders === null ? '' : ` | ${orders.owed} orders, ${orders.missing} on their way`;
     this.#say(
-      `${regions.join(', ')} | ${this.#acked.size} acknowledged, heard in ${heard.join(', ')} | ${moves} moves`,
+      `${regions.join(', ')} | ${this.#acked.size} acknowledged, heard in ${heard.join(', ')} | ${moves} moves${given}`,
     );
   }
 
@@ -256,7 +293,22 @@ export class Demo {
     this.#say(
       isSame ? '  every node shows the same notice' : '  NODES DO NOT SHOW THE SAME NOTICE',
     );
-    return isWhole && isSame;
+    return this.#areOrdersThere() && isWhole && isSame;
+  }
+
+  #areOrdersThere(): boolean {
+    if (this.#orders === null) return true;
+    const { owed, missing, again } = this.#orders;
+    this.#say(`  ${owed} orders: devices miss ${missing}, ${again} came again`);
+    if (this.#forgotten > 0) this.#say(`  ${this.#forgotten} SESSIONS WERE FORGOTTEN`);
+    return missing === 0 && this.#forgotten === 0;
+  }
+
+  async #until(isSo: () => boolean): Promise<void> {
+    const beganMs = performance.now();
+    while (!isSo() && performance.now() - beganMs < SETTLED_MS_MAX && !this.#isOver) {
+      await pause(200);
+    }
   }
 
   async #isRetainedTheSame(): Promise<boolean> {

@@ -1,14 +1,18 @@
 /**
  * A device of the demo: says where it is, one message after the other, each until it is acknowledged, and
- * moves from region to region with a clean session in each. Used by demo.ts; knows where regions are
- * reached, and nothing of what is done to them.
+ * moves from region to region; its session, which gets orders, goes with it where sessions roam, else it begins
+ * one in each. Used by demo.ts; knows where regions are reached, and nothing of what is done to them.
  */
 import { Client } from '../../src/client/client.ts';
+import { topicOf } from './orders.ts';
 
 export interface DeviceEvents {
   readonly acked: (device: string, number: number) => void;
   /** It is connected again, so long after its connection was lost. */
   readonly back: (outageMs: number) => void;
+  readonly ordered: (device: string, payload: string) => void;
+  /** It was told that there is no session, and had one. */
+  readonly forgotten: (device: string, region: string) => void;
 }
 
 export interface DeviceOptions {
@@ -16,11 +20,14 @@ export interface DeviceOptions {
   /** Where each region is reached. */
   readonly doors: ReadonlyMap<string, number>;
   readonly everyMs: number;
+  /** Its session outlives connections, and goes with it. */
+  readonly roams: boolean;
   readonly events: DeviceEvents;
 }
 
 const ACK_MS_MAX = 8000;
 const CONNECT_MS_MAX = 3000;
+const EXPIRY_S = 3600;
 const RETRY_MS = 300;
 /** Messages in one region, at least and at most. */
 const STAYS: readonly [number, number] = [15, 50];
@@ -36,6 +43,8 @@ export class Device {
   readonly #options: DeviceOptions;
   #client: Client | null = null;
   #lostMs = 0;
+  /** To its orders. */
+  isSubscribed = false;
   #isOver = false;
 
   constructor(options: DeviceOptions, region: string) {
@@ -83,20 +92,25 @@ export class Device {
   }
 
   async #connect(): Promise<boolean> {
+    const { roams, events } = this.#options;
     for (let attempt = 1; !this.#isOver; attempt++) {
       const client = new Client({
         url: `mqtt://127.0.0.1:${this.#options.doors.get(this.region)}`,
         clientId: this.name,
-        cleanStart: true,
+        ...(roams
+          ? { cleanStart: false, properties: { sessionExpiryIntervalS: EXPIRY_S } }
+          : { cleanStart: true }),
         keepAliveS: 5,
         connectTimeoutMs: CONNECT_MS_MAX,
+        onMessage: ({ payload }) => events.ordered(this.name, payload.toString()),
         onDisconnected: () => this.#lost(client),
       });
       try {
-        await client.connect();
+        const { sessionPresent } = await client.connect();
+        if (roams) await this.#subscribe(client, sessionPresent);
         this.#client = client;
         this.isAway = false;
-        if (this.#lostMs > 0) this.#options.events.back(performance.now() - this.#lostMs);
+        if (this.#lostMs > 0) events.back(performance.now() - this.#lostMs);
         this.#lostMs = 0;
         return true;
       } catch {
@@ -106,6 +120,15 @@ export class Device {
       }
     }
     return false;
+  }
+
+  /** Once: the session has it wherever it is. */
+  async #subscribe(client: Client, isPresent: boolean): Promise<void> {
+    if (isPresent && this.isSubscribed) return;
+    if (this.isSubscribed) this.#options.events.forgotten(this.name, this.region);
+    this.isSubscribed = false;
+    await client.subscribe([{ filter: topicOf(this.name), qos: 1 }]);
+    this.isSubscribed = true;
   }
 
   #lost(client: Client): void {
