@@ -458,7 +458,7 @@ export class HolderRoaming extends Roaming implements RoamHolder {
         .map(({ fullFilter }) => fullFilter);
       for (const filter of shared) this.services.sessions.unsubscribe(owned, filter);
       if (shared.length > 0) this.services.sessions.changed(owned, [], shared);
-      this.#owner.learnTaken(moving.state, owned, () =>
+      this.#owner.learnTaken(moving, owned, () =>
         this.#placed(moving, () => {
           if (moving.leaving === ticket) moving.leaving = 0;
           this.#tickets.settle(ticket, false);
@@ -559,7 +559,8 @@ export class HolderRoaming extends Roaming implements RoamHolder {
   }
 
   override whenTaken(session: Session, then: () => void): void {
-    this.whenDurable(this.#movingOf(session).taking, then);
+    const moving = this.#movingOf(session);
+    this.whenDurable(moving.taking, () => this.#owner.whenLearned(moving, session, then));
   }
 
   override cut(session: Session): void {

@@ -6,7 +6,6 @@
 import type { MovedDoubts, MoveParts } from './moved-doubts.ts';
 import type { Moving } from './moving-table.ts';
 import type { Source } from './roaming-record.ts';
-import type { RoamingState } from './roaming-state.ts';
 import type { Session } from './session.ts';
 import { moveIdentity } from './shared-append.ts';
 
@@ -99,18 +98,34 @@ export class MovingOwner {
     state.givenSeq = Math.max(state.givenSeq, tailSeq);
     // What had been sent before it was let go of that one knew.
     if (state.restoredSeq === 0) state.doubtUpTo(tailSeq);
-    this.#doubts.keep(moving, owned, () => this.learnTaken(state, owned, recovered));
+    this.#doubts.keep(moving, owned, () => this.learnTaken(moving, owned, recovered));
+  }
+
+  /** Once, and before any other region is told of it. */
+  whenLearned(moving: Moving, session: Session, then: () => void): void {
+    if (moving.isLearned) {
+      then();
+      return;
+    }
+    moving.whenLearned.push(then);
+    if (moving.whenLearned.length === 1) this.learnTaken(moving, session, () => {});
   }
 
   /** A holder that died may not have noted what it had put into the queue: that knows. */
-  learnTaken(roam: RoamingState, session: Session, then: () => void): void {
+  learnTaken(moving: Moving, session: Session, then: () => void): void {
+    const roam = moving.state;
     const { bus } = this.#parts.services.core;
     const known: Source[] = [...roam.sources];
     for (const taken of roam.taken.values()) known.push({ ...taken, isDone: false });
     let left = 1;
     const one = (): void => {
       left--;
-      if (left === 0) then();
+      if (left > 0) return;
+      moving.isLearned = true;
+      const waiting = moving.whenLearned;
+      moving.whenLearned = [];
+      then();
+      for (const learned of waiting) learned();
     };
     for (const source of known) {
       if (source.born === 0) continue;

@@ -40,6 +40,9 @@ export interface Moving {
   settling: Ticket;
   /** A page on its way into the queue; 0: none is. */
   taking: Ticket;
+  /** How far it had come with queues of other regions: as the queue here has it, not as the holder before noted. */
+  isLearned: boolean;
+  whenLearned: (() => void)[];
   /** Who waits until that is known. */
   whenRecovered: (() => void)[];
   /** Nodes that wait until what is published here is for the session here. */
@@ -99,7 +102,14 @@ export class MovingTable {
         isListed: false,
         isLooking: false,
       },
-      ...{ isRestored: false, againMs: 0, whenRecovered: [], whenCut: [] },
+      ...{
+        isLearned: true,
+        whenLearned: [],
+        isRestored: false,
+        againMs: 0,
+        whenRecovered: [],
+        whenCut: [],
+      },
       sinceMs: nowMs,
     };
     this.#moving.set(clientId, moving);
@@ -133,7 +143,14 @@ export class MovingTable {
     const { roaming, placement, coming, isOpened, sid, isCutAtOnce } = this.#codec.readNote(value);
     const state = RoamingState.restored(this.#own, roaming, 0, 0);
     const moving = this.make(clientId, state, placement, nowMs);
-    Object.assign(moving, { coming, isOpened, sid, isCutAtOnce, isRestored: true });
+    Object.assign(moving, {
+      coming,
+      isOpened,
+      sid,
+      isCutAtOnce,
+      isRestored: true,
+      isLearned: false,
+    });
     moving.doubts = this.#early.get(clientId) ?? [];
     moving.isKept = state.leaving === null;
     return true;

@@ -24,6 +24,13 @@ const KEPT_QUIET: readonly (readonly [seed: number, why: string])[] = [
   [79, 'a clean start elsewhere had a lower epoch than the session it ended'],
 ];
 
+/** Where nodes die, and their Redis. */
+const KEPT_DEATHS: readonly (readonly [seed: number, why: string])[] = [
+  [3023, 'a holder had noted how far another region was, and had not settled what that has'],
+  [3214, 'a holder had taken more from another region than it had noted, and the next one said so'],
+];
+const DEATHS = ['holder_kill', 'kill', 'redis_down', 'all_down', 'power'] as const;
+
 t.setTimeout(280_000);
 
 t.test('known seeds: every promise holds', async (t) => {
@@ -32,6 +39,10 @@ t.test('known seeds: every promise holds', async (t) => {
     ...KEPT.map(([seed, why]) => ({ plan: roamingPlan(seed, { hasDatacenters: true }), why })),
     ...KEPT_QUIET.map(([seed, why]) => ({
       plan: roamingPlan(seed, { hasDatacenters: true, faults: 0 }),
+      why,
+    })),
+    ...KEPT_DEATHS.map(([seed, why]) => ({
+      plan: roamingPlan(seed, { hasDatacenters: true, kinds: DEATHS }),
       why,
     })),
   ];

@@ -361,7 +361,12 @@ export class RegionMover implements Mover, RoamingEars {
         ...{ heldSinceMs: 0, isTaking: false, othersDueMs: 0, unheardDueMs: 0 },
       };
       this.#pulls.set(key, pull);
-      this.#step(pull, this.#parts.clock.monotonicMs());
+      // What it asks for says what it has: also what a holder that died had taken and not noted.
+      pull.isTaking = true;
+      this.#parts.roaming.whenTaken(session, () => {
+        pull.isTaking = false;
+        if (this.#pulls.get(key) === pull) this.#step(pull, this.#parts.clock.monotonicMs());
+      });
     }
   }
 
